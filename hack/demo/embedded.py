@@ -1,0 +1,156 @@
+"""The demo's cluster and operator: started here, and gone afterwards however the demo ends.
+
+The cluster is watched by hack/cluster/reap.sh, which deletes it when this process is gone. The operator lives as long
+as its cluster: a shell ends it once the kubeconfig is deleted. So `make cluster-down` ends both after KEEP=1.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic, sleep
+
+import urllib3
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "hack" / "cluster"
+UNTIL_DELETED = 'while [ -e "$0" ] && kill -0 "$1"; do sleep 1; done; kill "$1"'
+
+
+class NotPossibleError(Exception):
+    """The demo cannot be played here; the message says what is missing."""
+
+
+class Embedded:
+    """One cluster with its operator. `delete` may be called at any time."""
+
+    def __init__(self, binaries: Path) -> None:
+        self.binaries = binaries
+        self.name = f"demo-{secrets.token_hex(2)}"
+        self.folder = Path(os.environ.get("SCALESET_CLUSTERS") or ROOT / ".work" / "clusters").absolute()
+        self.kubeconfig = self.folder / f"{self.name}.kubeconfig"
+        self.metrics = f"127.0.0.1:{_free_port()}"
+        self._log = self.folder / "clusters" / self.name / "logs" / "operator.log"
+        self._script: subprocess.Popen[str] | None = None
+        self._operator: subprocess.Popen[bytes] | None = None
+
+    def start_cluster(self) -> None:
+        self._up("--watch-pid", str(os.getpid()), "--start", "1s", self.name, "5")
+
+    def start_operator(self) -> None:
+        """Returns once it is ready."""
+        health = f"127.0.0.1:{_free_port()}"
+        command = [sys.executable, "-m", "scaleset", "--kubeconfig", str(self.kubeconfig), "--no-leader-elect"]
+        command += ["--metrics-bind-address", self.metrics, "--health-bind-address", health]
+        with self._log.open("ab") as log:
+            # A session of its own: Ctrl-C is for the demo, which then ends it in good order.
+            self._operator = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        subprocess.Popen(
+            ["sh", "-c", UNTIL_DELETED, str(self.kubeconfig), str(self._operator.pid)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = monotonic() + 30
+        while self.operator_runs():
+            if _answers(f"http://{health}/readyz"):
+                return
+            if monotonic() > deadline:
+                raise NotPossibleError("The operator was not ready within 30 seconds.")
+            sleep(0.05)
+        raise NotPossibleError("The operator ended before it was ready.")
+
+    def operator_runs(self) -> bool:
+        return self._operator is not None and self._operator.poll() is None
+
+    def operator_log(self, count: int) -> list[str]:
+        """Its last lines."""
+        if not self._log.exists():
+            return []
+        return self._log.read_text(errors="replace").splitlines()[-count:]
+
+    def keep(self) -> None:
+        """From now on the cluster outlives this process: its watcher ends without doing anything."""
+        (self.folder / f"{self.name}.watched-by-{os.getpid()}").unlink(missing_ok=True)
+
+    def delete(self) -> None:
+        """The operator first, then its cluster."""
+        if self._operator is not None and self._operator.poll() is None:
+            self._operator.terminate()
+            try:
+                self._operator.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self._operator.kill()
+                self._operator.wait()
+        if self._script is not None and self._script.poll() is None:
+            # Interrupted while the cluster was starting. The group, because bash waits for what it runs.
+            os.killpg(self._script.pid, signal.SIGTERM)
+            self._script.wait()
+        self._up("--delete", self.name)
+
+    def delete_command(self) -> str:
+        if "SCALESET_CLUSTERS" in os.environ:
+            return f"SCALESET_CLUSTERS={self.folder} make cluster-down CLUSTER={self.name}"
+        return f"make cluster-down CLUSTER={self.name}"
+
+    def kubectl(self, name: str) -> str:
+        """How to call kubectl on a cluster of that name, to be copied by the reader."""
+        kubeconfig = self.folder / f"{name}.kubeconfig"
+        if kubeconfig.is_relative_to(Path.cwd()):
+            kubeconfig = kubeconfig.relative_to(Path.cwd())
+        return f"KUBECONFIG={kubeconfig} {self._kubectl()}"
+
+    def _kubectl(self) -> str:
+        if shutil.which("kubectl"):
+            return "kubectl"
+        cached = self.binaries / "kubectl"
+        if cached.exists():
+            return f"~/{cached.relative_to(Path.home())}" if cached.is_relative_to(Path.home()) else str(cached)
+        return f"{self.binaries}/kwokctl kubectl"
+
+    def _up(self, *arguments: str) -> None:
+        self._script = subprocess.Popen(
+            [SCRIPTS / "up.sh", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        said, _ = self._script.communicate()
+        if self._script.returncode:
+            raise NotPossibleError(f"hack/cluster/up.sh {' '.join(arguments)} failed:\n{said.rstrip()}")
+
+
+def binaries() -> Path:
+    """The folder of the Kubernetes binaries. The first time they are built or downloaded, with a line for each."""
+    if shutil.which("bash") is None:
+        raise NotPossibleError("bash was not found: the scripts that start the cluster need it.")
+    built = subprocess.run(
+        [SCRIPTS / "build.sh"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False
+    )
+    if built.returncode:
+        raise NotPossibleError("")  # it said why
+    return Path(built.stdout.strip())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib3.PoolManager() as pool:
+            return pool.request("GET", url, retries=False, timeout=5).status == 200
+    except urllib3.exceptions.HTTPError:
+        return False

@@ -1,0 +1,307 @@
+"""What happens in the demo, step by step. A step says what it will do, does it, and checks every claim it makes."""
+
+import textwrap
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from time import monotonic, sleep
+
+import yaml
+
+from .api import CRDS, IMAGES, POLICIES, SCALE_SETS, SERVICE_ACCOUNTS, Api, Json
+from .embedded import ROOT, Embedded
+from .journal import Journal
+from .world import World, ids, serves, version
+
+OBJECTS = Path(__file__).with_name("objects.yaml")
+REPLICAS = 10
+ALLOWED_DOWN = 2
+EVERYBODY = set(range(REPLICAS))
+STEPS = 6
+LONGEST_EVENT = 120
+
+
+class ClaimError(Exception):
+    """Something that the demo says is not so."""
+
+    def __init__(self, expected: str, found: str) -> None:
+        super().__init__(f"expected {expected}, found {found}")
+
+
+class Story:
+    """The six steps. `world` is there once the cluster is."""
+
+    replicas = REPLICAS
+    allowed_down = ALLOWED_DOWN
+
+    def __init__(self, journal: Journal, embedded: Embedded) -> None:
+        self.journal = journal
+        self.embedded = embedded
+        self.world: World | None = None
+        self.step = 0
+        self.checks = 0
+        self._told: list[str] = []
+        self._api: Api
+        self._world: World
+
+    def tell(self) -> None:
+        self._start()
+        claims = self._create_fleet()
+        self._roll("1.1.0", "a good image")
+        self._publish_broken()
+        self._roll("1.2.1", "a good image again")
+        self._look_back(claims)
+
+    def _start(self) -> None:
+        self._begin(
+            "start a Kubernetes control plane and the operator",
+            f"Cluster {self.embedded.name} is a real etcd, API server, scheduler and controller manager; only its "
+            "nodes are simulated. Takes about five seconds.",
+        )
+        self.embedded.start_cluster()
+        self._api = Api(self.embedded.kubeconfig)
+        for path in sorted((ROOT / "crds").glob("*.yaml")):
+            for body in yaml.safe_load_all(path.read_text()):
+                self._api.apply(CRDS, body)
+        self._ok("the cluster runs and has our custom resources")
+        self.embedded.start_operator()
+        self._ok("the operator is ready")
+        deadline = monotonic() + 30
+        while not self._api.list(SERVICE_ACCOUNTS)[0]:  # pods are refused until then
+            self._check(monotonic() < deadline, "the namespace's service account within 30 s", "none")
+            sleep(0.1)
+
+    def _create_fleet(self) -> dict[str, str]:
+        self._begin(
+            f"create a set of {REPLICAS} instances with version 1.0.0",
+            f"Each has a volume of its own. At most {ALLOWED_DOWN} may be down at a time (20 %). An instance gets 7 s "
+            "to become healthy, because this is a demo; the default is 5 minutes. Takes a few seconds.",
+        )
+        policy, scale_set = yaml.safe_load_all(OBJECTS.read_text())
+        self._api.apply(POLICIES, policy)
+        self._publish("1.0.0")
+        self._world = self.world = World(self._api, replicas=REPLICAS, on_event=self._event)
+        self._api.apply(SCALE_SETS, scale_set)
+        self._wait(lambda: self._all_on("1.0.0"), 40, f"{REPLICAS} healthy instances of 1.0.0", self._fleet)
+        self._wait(lambda: self._status().get("healthyReplicas") == REPLICAS, 20, "the same in the status", self._fleet)
+        claims = self._world.claims()
+        self._check(
+            len(claims) == REPLICAS, f"{REPLICAS} bound claims", f"{len(claims)}: {', '.join(sorted(claims)) or 'none'}"
+        )
+        self._ok(f"{REPLICAS} instances are healthy on 1.0.0, and {REPLICAS} claims are bound")
+        return claims
+
+    def _roll(self, target: str, what: str) -> None:
+        self._begin(
+            f"publish {target}, {what}",
+            f"The set follows `latest`, so it rolls by itself: {REPLICAS // ALLOWED_DOWN} batches of {ALLOWED_DOWN}, "
+            "each one only when the one before is healthy. Takes about 20 seconds.",
+        )
+        before = self._world.uids()
+        self._world.measure()
+        self._publish(target)
+        self._until_ended(target, "Completed")
+        self._wait(lambda: self._all_on(target), 10, f"{REPLICAS} healthy instances of {target}", self._fleet)
+        after = self._world.uids()
+        same = [number for number in before if after.get(number) == before[number]]
+        self._check(not same, "a new pod for every instance", f"the old one of {same}")
+        batches = self._world.batches[self._rollout()["id"]]
+        sizes = [_count(batches[number]) for number in sorted(batches)]
+        self._check(sizes == [ALLOWED_DOWN] * 5, f"5 batches of {ALLOWED_DOWN}", f"batches of {sizes}")
+        self._ok(f"{REPLICAS} instances run {target} and are healthy, after 5 batches: {_listed(batches)}")
+        self._ok_down()
+        current = self._status().get("currentVersion")
+        self._check(current == target, f"currentVersion {target}", str(current))
+
+    def _publish_broken(self) -> None:
+        self._begin(
+            "publish 1.2.0, which never becomes ready",
+            "One batch should fail and get 1.1.0 back, and the rollout should stop there. Takes about 15 seconds: 7 s "
+            "(not the usual 5 minutes) until the batch has failed, and a few to restore it.",
+        )
+        before = self._world.uids()
+        self._world.measure()
+        self._publish("1.2.0", tag="1.2.0-bad")
+        self._wait(lambda: self._restoring() or self._ended("1.2.0"), 30, "the batch to fail", self._fleet)
+        failed = self._restoring()
+        if failed:
+            self._note(f"{_names(failed)} were not healthy after 7 s and get 1.1.0 back")
+        self._until_ended("1.2.0", "Faulted")
+        self._wait(lambda: self._all_on("1.1.0"), 20, f"{REPLICAS} healthy instances of 1.1.0", self._fleet)
+        rollout = self._rollout()
+        code = rollout.get("error", {}).get("code")
+        reason = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
+        self._check(code == reason, f"error {reason}", str(code))
+        batches = self._world.batches[rollout["id"]]
+        self._check(list(batches) == [1], "one batch", f"batches {_listed(batches)}")
+        after = self._world.uids()
+        untouched = {number for number in before if after.get(number) == before[number]}
+        replaced = EVERYBODY - untouched
+        self._check(len(replaced) == ALLOWED_DOWN, f"{ALLOWED_DOWN} instances with a new pod", f"{sorted(replaced)}")
+        restored = rollout.get("restored")
+        self._check(ids(restored) == replaced, f"restored instances {sorted(replaced)}", f"{restored}")
+        self._ok(f"only {_names(replaced)} got 1.2.0; they have 1.1.0 back and are healthy")
+        self._ok(f"{len(untouched)} instances were not touched: their pods are the same as before")
+        self._ok_down()
+        self._ok(f"the rollout is Faulted. status.rollingUpgrade.error: {code}. {rollout['error']['message']}")
+        self._quiet(4)
+
+    def _quiet(self, seconds: float) -> None:
+        """The bad version is remembered: nothing happens although it is still published."""
+        last = self._rollout()["id"]
+        again = self._world.wait(lambda: self._rollout()["id"] != last or self._world.down(), seconds)
+        self._check(not again, "no further attempt of 1.2.0", f"another rollout, {self._fleet()}")
+        self._ok(f"1.2.0 is not tried again (watched for {seconds:g} s)")
+
+    def _look_back(self, claims: dict[str, str]) -> None:
+        self._begin("look back", "status.osUpgradeHistory, with the keys that Azure has:")
+        history = [entry["properties"] for entry in self._status().get("osUpgradeHistory", [])]
+        self.journal.table(history_table(history))
+        found = [(each["targetImageReference"]["version"], each["runningStatus"]["code"]) for each in history]
+        expected = [("1.2.1", "Completed"), ("1.2.0", "Faulted"), ("1.1.0", "Completed")]
+        self._check(found == expected, f"the history {expected}", f"{found}")
+        restored = history[1].get("rollbackInfo", {}).get("successfullyRolledbackInstanceCount")
+        self._check(restored == ALLOWED_DOWN, f"{ALLOWED_DOWN} restored instances in it", f"{restored}")
+        self._ok("three upgrades, newest first")
+        now = self._world.claims()
+        lost = [name for name, uid in claims.items() if now.get(name) != uid]
+        self._check(now == claims, "the claims of the beginning", f"{len(now)} claims, others instead of {lost}")
+        used = {name for pod in self._world.pods.values() for name in _claims(pod)}
+        self._check(used == set(claims), "every pod with its claim", f"{sorted(used)}")
+        self._ok(
+            f"the {REPLICAS} claims are those of the beginning, by their uids, and each instance still uses its own"
+        )
+
+    def _begin(self, title: str, explanation: str) -> None:
+        self.step += 1
+        if self.journal.entries:
+            self.journal.add("blank")
+        self.journal.add("step", f"Step {self.step} of {STEPS}: {title}")
+        self.journal.add("about", explanation)
+
+    def _note(self, text: str) -> None:
+        self.journal.add("note", text)
+
+    def _ok(self, text: str) -> None:
+        self.checks += 1
+        self.journal.add("ok", text)
+
+    def _ok_down(self) -> None:
+        most = self._world.most_down
+        self._check(most <= ALLOWED_DOWN, f"at most {ALLOWED_DOWN} instances down at a time", f"{most}")
+        self._ok(f"never more than {most} of {REPLICAS} down at a time, measured at every change of a pod")
+
+    def _check(self, holds: object, expected: str, found: str) -> None:
+        if not holds:
+            raise ClaimError(expected, found)
+
+    def _wait(self, until: Callable[[], object], timeout: float, expected: str, found: Callable[[], str]) -> None:
+        """A claim that may take a while to come true."""
+        came = self._world.wait(lambda: until() or not self.embedded.operator_runs(), timeout)
+        if not self.embedded.operator_runs():
+            raise ClaimError("the operator to run", "that it has ended")
+        self._check(came, f"{expected} within {timeout:g} s", found())
+
+    def _until_ended(self, target: str, code: str) -> None:
+        self._wait(lambda: self._ended(target), 60, f"the rollout to {target} to end", self._fleet)
+        self._check(
+            self._code() == code, f"the rollout to {target} {code}", f"{self._code()}, {self._rollout().get('error')}"
+        )
+
+        # Events follow a moment later. They are a courtesy of the operator: the story waits for them, no check does.
+        self._world.wait(lambda: self._told and self._told[-1] == f"Rollout{code}", 2)
+
+    def _ended(self, target: str) -> bool:
+        return self._target() == target and self._code() not in {"", "RollingForward"}
+
+    def _restoring(self) -> set[int]:
+        return ids(self._rollout().get("restoring"))
+
+    def _publish(self, number: str, *, tag: str = "") -> None:
+        reference = {"publisher": "example", "offer": "web", "sku": "stable", "version": number}
+        body = {
+            "apiVersion": "scaleset.dev/v1beta1",
+            "kind": "GalleryImageVersion",
+            "metadata": {"name": f"web-{number}"},
+            "spec": {**reference, "image": f"example.com/web:{tag or number}"},
+        }
+        self._api.apply(IMAGES, body)
+
+    def _event(self, reason: str, note: str) -> None:
+        self.journal.add("event", textwrap.shorten(note, LONGEST_EVENT, placeholder=" ..."), head=reason)
+        self._told.append(reason)
+
+    def _all_on(self, target: str) -> bool:
+        pods = self._world.pods
+        return (
+            set(pods) == EVERYBODY and self._world.down() == 0 and {version(pod) for pod in pods.values()} == {target}
+        )
+
+    def _fleet(self) -> str:
+        """What there is, for a sentence about what is wrong."""
+        with self._world.changed:
+            pods = [_said_of(pod) for _, pod in sorted(self._world.pods.items())]
+        return f"{self._code() or 'no rollout'} {self._target()}: {', '.join(pods) or 'no pods'}"
+
+    def _status(self) -> Json:
+        return dict(self._world.scale_set.get("status") or {})
+
+    def _rollout(self) -> Json:
+        return dict(self._status().get("rollingUpgrade") or {})
+
+    def _target(self) -> str:
+        return str(self._rollout().get("targetImageReference", {}).get("exactVersion", ""))
+
+    def _code(self) -> str:
+        return str(self._rollout().get("runningStatus", {}).get("code", ""))
+
+
+def history_table(history: list[Json]) -> list[list[str]]:
+    """The entries' properties, as rows with a head."""
+    rows = [["VERSION", "RESULT", "BY", "SUCCESSFUL", "FAILED", "PENDING", "RESTORED", "TOOK"]]
+    for entry in history:
+        running, progress = entry["runningStatus"], entry["progress"]
+        counts = [str(progress[f"{each}InstanceCount"]) for each in ("successful", "failed", "pending")]
+        restored = (entry.get("rollbackInfo") or {}).get("successfullyRolledbackInstanceCount", 0)
+        took = _took(running.get("startTime"), running.get("completedTime"))
+        target = entry["targetImageReference"]["version"]
+        rows.append([target, running["code"], entry["startedBy"], *counts, str(restored), took])
+    return rows
+
+
+def _took(start: str | None, end: str | None) -> str:
+    if start is None or end is None:
+        return "-"
+    seconds = datetime.fromisoformat(end) - datetime.fromisoformat(start)
+    return f"{seconds.total_seconds():.0f} s"
+
+
+def _count(ranges: str) -> int:
+    return len(ids(ranges))
+
+
+def _said_of(pod: Json) -> str:
+    """Name, version and health; of one that is not healthy also what its conditions say."""
+    name = f"{pod['metadata']['name']} {version(pod)}"
+    if serves(pod):
+        return f"{name} healthy"
+    status = pod.get("status", {})
+    why = [
+        f"{each['type']}=False {each.get('reason', '')} {each.get('message', '')}".strip()
+        for each in status.get("conditions") or []
+        if each["status"] == "False"
+    ]
+    return f"{name} not healthy ({status.get('phase')}; {'; '.join(why) or 'no condition says why'})"
+
+
+def _names(numbers: set[int]) -> str:
+    return " and ".join(f"web-{number}" for number in sorted(numbers))
+
+
+def _listed(batches: dict[int, str]) -> str:
+    return ", ".join(batches[number] for number in sorted(batches))
+
+
+def _claims(pod: Json) -> list[str]:
+    volumes = pod["spec"].get("volumes", [])
+    return [each["persistentVolumeClaim"]["claimName"] for each in volumes if "persistentVolumeClaim" in each]

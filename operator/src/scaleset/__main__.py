@@ -1,0 +1,106 @@
+"""The command `scaleset-operator`."""
+
+import argparse
+import asyncio
+import logging
+import re
+import sys
+
+from scaleset import __version__
+from scaleset.application import Application, CannotStartError, LeaseLostError, Options
+from scaleset.endpoints import address
+from scaleset.kube.errors import ApiError
+from scaleset.observability import logging as logs
+
+log = logging.getLogger(__name__)
+
+DEEPEST_OBJECT = 25_000
+"""Frames: with Python's 1000 one deeply nested object stops every LIST, and the API server takes 10,000 levels."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    command = argparse.ArgumentParser(
+        prog="scaleset-operator",
+        description="Keeps fleets of pods on the latest image, batch by batch, gated by health.",
+    )
+    command.add_argument(
+        "--kubeconfig", help="kubeconfig file; default: the pod's own account, $KUBECONFIG, ~/.kube/config"
+    )
+    command.add_argument("--context", help="context of the kubeconfig; default: its current one")
+    command.add_argument(
+        "--namespace",
+        action="append",
+        default=[],
+        type=_namespace,
+        metavar="NAME",
+        help="serve this namespace only; repeatable; default: all",
+    )
+    command.add_argument(
+        "--leader-elect",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="write only while holding the lease, so that several replicas can run",
+    )
+    command.add_argument(
+        "--leader-election-namespace",
+        type=_namespace,
+        metavar="NAME",
+        help="namespace of the lease; default: the pod's own, else the first served",
+    )
+    command.add_argument(
+        "--metrics-bind-address", type=_address, default=":8080", metavar="HOST:PORT", help="default: %(default)s"
+    )
+    command.add_argument(
+        "--health-bind-address", type=_address, default=":8081", metavar="HOST:PORT", help="default: %(default)s"
+    )
+    command.add_argument("--log-format", choices=["text", "json"], default="text", help="default: %(default)s")
+    command.add_argument(
+        "--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default: %(default)s"
+    )
+    command.add_argument("--version", action="version", version=__version__)
+    return command
+
+
+def _address(text: str) -> str:
+    try:
+        address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _namespace(text: str) -> str:
+    if not re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a namespace")
+    return text
+
+
+def main() -> None:
+    """Run the operator until it is told to stop. Exit code 1 when it cannot start or has lost the lease."""
+    sys.setrecursionlimit(DEEPEST_OBJECT)
+    given = parser().parse_args()
+    logs.configure(form=given.log_format, level=given.log_level)
+    options = Options(
+        kubeconfig=given.kubeconfig,
+        context=given.context,
+        namespaces=tuple(dict.fromkeys(given.namespace)),
+        leader_elect=given.leader_elect,
+        lease_namespace=given.leader_election_namespace,
+        metrics_bind_address=given.metrics_bind_address,
+        health_bind_address=given.health_bind_address,
+    )
+    try:
+        asyncio.run(Application(options).run())
+    except KeyboardInterrupt:
+        return
+    except (CannotStartError, LeaseLostError, ApiError, OSError) as error:
+        log.error('ended error="%s"', error)
+        sys.exit(1)
+    except Exception:
+        log.exception("ended by a mistake of ours")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

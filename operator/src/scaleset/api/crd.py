@@ -1,0 +1,255 @@
+"""The three CRDs: `python -m scaleset.api.crd --output crds/` writes them, `--check` says whether the files are what
+it would write.
+
+Everything about a field stands beside the field in the models. Here is only what a CRD has around a schema: names,
+columns, subresources, and the rule for metadata.name.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from scaleset.api import names
+from scaleset.api.crd_schema import structural
+from scaleset.api.gallery_image_version import GalleryImageVersionSpec, GalleryImageVersionStatus
+from scaleset.api.identifiers import name_rules
+from scaleset.api.model import Spec, Status
+from scaleset.api.scale_set import ScaleSetSpec, ScaleSetStatus
+from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
+
+HEADER: Final = "# Generated from operator/src/scaleset/api by `python -m scaleset.api.crd`. Do not edit.\n"
+_READY: Final = '.status.conditions[?(@.type=="Ready")]'
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of `kubectl get`."""
+
+    name: str
+    path: str
+    description: str
+    type: str = "string"
+    wide: bool = False
+
+    def to_raw(self) -> dict[str, Any]:
+        raw = {"name": self.name, "type": self.type, "jsonPath": self.path, "description": self.description}
+        return {**raw, "priority": 1} if self.wide else raw
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A custom resource and how kubectl shows it."""
+
+    kind: str
+    plural: str
+    short: str
+    description: str
+    spec: type[Spec]
+    status: type[Status]
+    columns: tuple[Column, ...]
+    longest_name: int
+    dots_in_name: bool = False
+    scale: bool = False
+
+
+_AGE: Final = Column("AGE", ".metadata.creationTimestamp", "How long ago it was created.", "date")
+
+SCALE_SET: Final = Kind(
+    kind=names.SCALE_SET_KIND,
+    plural=names.SCALE_SET_PLURAL,
+    short=names.SCALE_SET_SHORT,
+    description=(
+        "Instances of one image, with stable names and disks, that are upgraded batch by batch while their health "
+        "allows it."
+    ),
+    spec=ScaleSetSpec,
+    status=ScaleSetStatus,
+    columns=(
+        Column("DESIRED", ".spec.replicas", "How many instances there are to be.", "integer"),
+        Column("HEALTHY", ".status.healthyReplicas", "How many instances are healthy.", "integer"),
+        Column("UPDATED", ".status.updatedReplicas", "How many instances run what they are to run.", "integer"),
+        Column("VERSION", ".status.currentVersion", "Version that a completed rollout last proved."),
+        Column("LATEST", ".status.latestVersion", "What latest means now."),
+        Column("STATUS", f"{_READY}.reason", "The reason of condition Ready."),
+        _AGE,
+        Column("BATCH", ".status.rollingUpgrade.batch.number", "Number of the batch.", "integer", wide=True),
+        Column("POLICY", ".spec.upgradePolicyRef.name", "The UpgradePolicy.", wide=True),
+        Column("SELECTOR", ".status.selector", "Label selector of the pods.", wide=True),
+    ),
+    longest_name=names.MAX_SCALE_SET_NAME,
+    scale=True,
+)
+UPGRADE_POLICY: Final = Kind(
+    kind=names.UPGRADE_POLICY_KIND,
+    plural=names.UPGRADE_POLICY_PLURAL,
+    short=names.UPGRADE_POLICY_SHORT,
+    description="How upgrades are carried out. ScaleSets of the same namespace refer to it by name.",
+    spec=UpgradePolicySpec,
+    status=UpgradePolicyStatus,
+    columns=(
+        Column("MODE", ".spec.mode", "How changes of the model reach existing instances."),
+        Column("BATCH", ".spec.rollingUpgradePolicy.maxBatchInstancePercent", "Largest batch in percent.", "integer"),
+        Column(
+            "AUTO",
+            ".spec.automaticOSUpgradePolicy.enableAutomaticOSUpgrade",
+            "Whether upgrades start by themselves.",
+            "boolean",
+        ),
+        Column("SETS", ".status.scaleSets", "How many ScaleSets refer to it.", "integer"),
+        _AGE,
+        Column(
+            "UNHEALTHY",
+            ".spec.rollingUpgradePolicy.maxUnhealthyInstancePercent",
+            "Limit of unhealthy instances in percent.",
+            "integer",
+            wide=True,
+        ),
+        Column("TIMEOUT", ".spec.healthTimeout", "How long an instance may take to become healthy.", wide=True),
+    ),
+    longest_name=names.MAX_OTHER_NAME,
+)
+GALLERY_IMAGE_VERSION: Final = Kind(
+    kind=names.GALLERY_IMAGE_VERSION_KIND,
+    plural=names.GALLERY_IMAGE_VERSION_PLURAL,
+    short=names.GALLERY_IMAGE_VERSION_SHORT,
+    description=(
+        "One published version of an image. ScaleSets that follow latest are upgraded to the numerically highest one."
+    ),
+    spec=GalleryImageVersionSpec,
+    status=GalleryImageVersionStatus,
+    columns=(
+        Column("PUBLISHER", ".spec.publisher", "Publisher of the image definition."),
+        Column("OFFER", ".spec.offer", "Offer of the image definition."),
+        Column("SKU", ".spec.sku", "SKU of the image definition."),
+        Column("VERSION", ".spec.version", "Version."),
+        Column("IMAGE", ".spec.image", "Container image reference."),
+        Column("READY", f"{_READY}.status", "Whether it may be chosen."),
+        Column("EXCLUDED", ".spec.publishingProfile.excludeFromLatest", "Whether latest never means it.", "boolean"),
+        _AGE,
+        Column("REPLICATION", ".status.replicationStatus.aggregatedState", "How far it is in its regions.", wide=True),
+        Column("END-OF-LIFE", ".spec.publishingProfile.endOfLifeDate", "After it no upgrade to it starts.", wide=True),
+        Column("SHARED", ".spec.sharing.scope", "Which namespaces may use it.", wide=True),
+    ),
+    longest_name=names.MAX_OTHER_NAME,
+    dots_in_name=True,
+)
+KINDS: Final = (SCALE_SET, UPGRADE_POLICY, GALLERY_IMAGE_VERSION)
+
+
+def generate() -> tuple[dict[str, Any], ...]:
+    """The CRDs, in the order of KINDS."""
+    return tuple(_definition(kind) for kind in KINDS)
+
+
+def _definition(kind: Kind) -> dict[str, Any]:
+    version: dict[str, Any] = {
+        "name": names.VERSION,
+        "served": True,
+        "storage": True,
+        "additionalPrinterColumns": [column.to_raw() for column in kind.columns],
+        "schema": {"openAPIV3Schema": _root(kind)},
+        "subresources": {"status": {}},
+    }
+    if kind.scale:
+        version["subresources"]["scale"] = {
+            "specReplicasPath": ".spec.replicas",
+            "statusReplicasPath": ".status.replicas",
+            "labelSelectorPath": ".status.selector",
+        }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{kind.plural}.{names.GROUP}"},
+        "spec": {
+            "group": names.GROUP,
+            "names": {
+                "kind": kind.kind,
+                "listKind": f"{kind.kind}List",
+                "plural": kind.plural,
+                "singular": kind.kind.lower(),
+                "shortNames": [kind.short],
+                "categories": [names.CATEGORY],
+            },
+            "scope": "Namespaced",
+            "versions": [version],
+        },
+    }
+
+
+def _root(kind: Kind) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": kind.description,
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string", "description": f"{names.API_VERSION}."},
+            "kind": {"type": "string", "description": f"{kind.kind}."},
+            "metadata": {
+                "type": "object",
+                "properties": {"name": {"type": "string", "maxLength": 253}},
+            },
+            "spec": structural(kind.spec),
+            "status": structural(kind.status),
+        },
+        **name_rules(
+            f"{'an' if kind.kind[0] in 'AEIOU' else 'a'} {kind.kind}",
+            max_length=kind.longest_name,
+            dots=kind.dots_in_name,
+        ),
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - repeated parts are written out: kubectl users read this
+        return True
+
+
+def render(definition: dict[str, Any]) -> str:
+    """The file for one CRD."""
+    return HEADER + yaml.dump(definition, Dumper=_Dumper, sort_keys=False, width=118, allow_unicode=True)
+
+
+def file_name(definition: dict[str, Any]) -> str:
+    """`scaleset.dev_<plural>.yaml`, as controller-gen names its files."""
+    return f"{names.GROUP}_{definition['spec']['names']['plural']}.yaml"
+
+
+def stale(folder: Path) -> list[str]:
+    """Names of the files in `folder` that differ from what would be written, or are missing."""
+    found = []
+    for definition in generate():
+        path = folder / file_name(definition)
+        if not path.is_file() or path.read_text(encoding="utf-8") != render(definition):
+            found.append(path.name)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes or checks the CRDs."""
+    parser = argparse.ArgumentParser(prog="python -m scaleset.api.crd", description="Writes the three CRDs.")
+    parser.add_argument("--output", type=Path, default=Path("crds"), help="folder of the files (default: crds)")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the files differ")
+    options = parser.parse_args(arguments)
+    if options.check:
+        different = stale(options.output)
+        if different:
+            print(
+                f"{', '.join(different)} in {options.output} differ from the models; run `python -m scaleset.api.crd`",
+                file=sys.stderr,
+            )
+        return 1 if different else 0
+    options.output.mkdir(parents=True, exist_ok=True)
+    for definition in generate():
+        path = options.output / file_name(definition)
+        path.write_text(render(definition), encoding="utf-8")
+        print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""From a pydantic model to a structural schema, the kind that a CRD has to have.
+
+JSON Schema says more than Kubernetes allows: no references, no `anyOf` of types, no null as a type, exclusive bounds
+as booleans. What remains is sorted and small. A null default means that the field is optional, and says nothing in a
+CRD: an absent field and a null are the same to the API server.
+"""
+
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+Schema = dict[str, Any]
+
+_KEPT: Final = (
+    "type",
+    "format",
+    "description",
+    "enum",
+    "default",
+    "nullable",
+    "pattern",
+    "minimum",
+    "exclusiveMinimum",
+    "maximum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "minProperties",
+    "maxProperties",
+    "required",
+)
+_DROPPED: Final = frozenset({"title", "examples", "deprecated", "$defs", "discriminator"})
+_STRUCTURE: Final = frozenset(
+    {"properties", "items", "additionalProperties", "anyOf", "allOf", "oneOf", "const", "$ref"}
+)
+
+
+class UnsupportedSchema(ValueError):  # noqa: N818 - it says what the schema is
+    """A model uses something that a CRD cannot express; the message names the place."""
+
+
+def structural(model: type[BaseModel]) -> Schema:
+    """The structural schema of a model, as its JSON is written by users: optional fields with defaults."""
+    document = model.model_json_schema(mode="validation", by_alias=True)
+    return _convert(document, document.get("$defs", {}), model.__name__)
+
+
+def _convert(node: Schema, definitions: dict[str, Schema], place: str) -> Schema:
+    node = _resolved(node, definitions, place)
+    unknown = {key for key in node if not key.startswith("x-kubernetes-")} - set(_KEPT) - _DROPPED - _STRUCTURE
+    if unknown:
+        raise UnsupportedSchema(f"{place}: a CRD has no {', '.join(sorted(unknown))}; express it as a CEL rule")
+    out: Schema = {key: node[key] for key in _KEPT if key in node and not (key == "default" and node[key] is None)}
+    if "const" in node:
+        out["enum"] = [node["const"]]
+    if "properties" in node:
+        out["properties"] = {
+            name: _convert(child, definitions, f"{place}.{name}") for name, child in node["properties"].items()
+        }
+    if "items" in node:
+        out["items"] = _convert(node["items"], definitions, f"{place}[]")
+    if isinstance(node.get("additionalProperties"), dict):
+        out["additionalProperties"] = _convert(node["additionalProperties"], definitions, f"{place}.*")
+    out |= {key: node[key] for key in node if key.startswith("x-kubernetes-")}
+    if out.get("type") == "array":
+        out.setdefault("x-kubernetes-list-type", "atomic")
+    return _with_boolean_bounds(_with_small_default(out))
+
+
+def _resolved(node: Schema, definitions: dict[str, Schema], place: str) -> Schema:
+    """The node without references and without alternatives: what stands beside a reference goes before what it refers
+    to.
+    """
+    beside = {key: value for key, value in node.items() if key not in {"$ref", "anyOf", "allOf"}}
+    if "$ref" in node:
+        target = definitions[node["$ref"].removeprefix("#/$defs/")]
+        return {**_resolved(target, definitions, place), **beside}
+    choices = [choice for choice in (*node.get("anyOf", ()), *node.get("allOf", ())) if choice != {"type": "null"}]
+    if not choices:
+        return node
+    if len(choices) == 1:
+        return {**_resolved(choices[0], definitions, place), **beside}
+    if {choice.get("type") for choice in choices} == {"integer", "string"}:
+        return {**beside, "x-kubernetes-int-or-string": True}
+    raise UnsupportedSchema(f"{place}: a CRD has no union; make it one type")
+
+
+def _with_small_default(schema: Schema) -> Schema:
+    """An object is defaulted to {} and its fields default themselves, if there is anything to show; an empty list
+    says no more than its absence.
+    """
+    default = schema.get("default")
+    if default == []:
+        return {key: value for key, value in schema.items() if key != "default"}
+    if isinstance(default, dict):
+        if any("default" in child for child in schema.get("properties", {}).values()):
+            return {**schema, "default": {}}
+        return {key: value for key, value in schema.items() if key != "default"}
+    return schema
+
+
+def _with_boolean_bounds(schema: Schema) -> Schema:
+    """JSON Schema's later drafts give an exclusive bound as a number; Kubernetes keeps to draft 4: a bound, and
+    whether it is excluded.
+    """
+    out = dict(schema)
+    for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        value = out.get(exclusive)
+        if value is not None and not isinstance(value, bool):
+            out[bound], out[exclusive] = value, True
+    return out

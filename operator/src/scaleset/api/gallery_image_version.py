@@ -1,0 +1,175 @@
+"""GalleryImageVersion: one published version of an image (semantics 1.1)."""
+
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from scaleset.api.conditions import Conditions
+from scaleset.api.identifiers import DefinitionPart, ExactVersion, ImageName, NamespaceName, Region
+from scaleset.api.model import (
+    LIST_SET,
+    Bool,
+    Int,
+    Message,
+    Model,
+    Spec,
+    Status,
+    Time,
+    Word,
+    cel,
+    immutable,
+    list_map,
+    rules,
+)
+
+MAX_REGIONS: Final = 64
+MAX_NAMESPACES: Final = 256
+
+
+_INSTEAD: Final = "publish another GalleryImageVersion"
+_IMMUTABLE: Final = ("publisher", "offer", "sku", "version", "image")
+
+
+class TargetRegion(Model):
+    """A region that the version is meant for."""
+
+    name: Region = Field(description="Name of the region, as in the node label topology.kubernetes.io/region.")
+    exclude_from_latest: Bool = Field(
+        default=False, description="true: latest never means this version in this region. Default: false."
+    )
+
+
+class PublishingProfile(Model):
+    """Where a version is offered, and until when."""
+
+    target_regions: Annotated[
+        tuple[TargetRegion, ...], Field(max_length=MAX_REGIONS, json_schema_extra=list_map("name"))
+    ] = Field(
+        default=(),
+        description=f"Regions that the version is meant for, each once, at most {MAX_REGIONS}. Default: every region.",
+    )
+    exclude_from_latest: Bool = Field(
+        default=False, description="true: latest never means this version, anywhere. Default: false."
+    )
+    end_of_life_date: Time | None = Field(
+        default=None,
+        description=(
+            "RFC 3339, such as 2027-01-31T00:00:00Z. After it no upgrade to this version starts; instances on it stay."
+            " Default: never."
+        ),
+    )
+    replication_mode: Literal["Shallow", "Full"] = Field(
+        default="Shallow",
+        description=(
+            "Full: the image is pulled onto the nodes of each region before latest means this version there. Shallow: "
+            "it counts at once. Default: Shallow."
+        ),
+    )
+
+
+class Sharing(Model):
+    """Who may use a version."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "!has(self.namespaces) || size(self.namespaces) == 0 || (has(self.scope) && self.scope == "
+                "'Namespaces')",
+                "set scope to Namespaces, or remove namespaces",
+            ),
+            cel(
+                "!has(self.scope) || self.scope != 'Namespaces' || (has(self.namespaces) && size(self.namespaces) > 0)",
+                "list at least one of the namespaces that may use this version, or set scope to Private",
+            ),
+        )
+    )
+
+    scope: Literal["Private", "Namespaces", "Community"] = Field(
+        default="Private",
+        description=(
+            "Private: its own namespace only. Namespaces: those listed as well. Community: every namespace. Default: "
+            "Private."
+        ),
+    )
+    namespaces: Annotated[tuple[NamespaceName, ...], Field(max_length=MAX_NAMESPACES, json_schema_extra=LIST_SET)] = (
+        Field(
+            default=(),
+            description="Namespaces that may use the version besides its own, with scope Namespaces; at most "
+            f"{MAX_NAMESPACES}. Default: none.",
+        )
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.namespaces and self.scope != "Namespaces":
+            raise ValueError("set sharing.scope to Namespaces, or remove sharing.namespaces")
+        return self
+
+
+class GalleryImageVersionSpec(Spec):
+    """One published version of an image."""
+
+    model_config = ConfigDict(json_schema_extra=rules(*(immutable(field, _INSTEAD) for field in _IMMUTABLE)))
+
+    publisher: DefinitionPart = Field(description="Publisher of the image definition. Cannot be changed.")
+    offer: DefinitionPart = Field(description="Offer of the image definition. Cannot be changed.")
+    sku: DefinitionPart = Field(description="SKU of the image definition. Cannot be changed.")
+    version: ExactVersion = Field(
+        description=(
+            "MAJOR.MINOR.PATCH, such as 1.10.0; compared as numbers, so 1.10.0 is above 1.9.0. Cannot be changed."
+        )
+    )
+    image: ImageName = Field(
+        description=(
+            "Container image reference, best with a digest, such as example.com/web@sha256:<64 hex digits>. Cannot be "
+            "changed."
+        ),
+    )
+    os_type: Literal["Linux", "Windows"] = Field(
+        default="Linux", description="Operating system of the image: Linux or Windows. Default: Linux."
+    )
+    publishing_profile: PublishingProfile = Field(
+        default=PublishingProfile(), description="Where the version is offered, and until when."
+    )
+    sharing: Sharing = Field(
+        default=Sharing(), description="Which namespaces may use the version. Default: its own only."
+    )
+
+
+class RegionalReplicationStatus(Model):
+    """How far a version is in one region."""
+
+    region: Word = Field(description="Name of the region.")
+    state: Literal["Unknown", "Replicating", "Completed", "Failed"] = Field(
+        description="Unknown, Replicating, Completed or Failed."
+    )
+    progress: Int = Field(default=0, ge=0, le=100, description="Percent of the nodes that have the image.")
+    details: Message | None = Field(default=None, description="What is being waited for, or what failed.")
+
+
+class ReplicationStatus(Model):
+    """How far a version is in all its regions."""
+
+    aggregated_state: Literal["Unknown", "InProgress", "Completed", "Failed"] = Field(
+        description="Unknown, InProgress, Completed or Failed."
+    )
+    mode: Literal["Shallow", "Full"] | None = Field(
+        default=None,
+        description="The replicationMode that this is about: Completed by Shallow says nothing about the nodes.",
+    )
+    summary: tuple[RegionalReplicationStatus, ...] = Field(default=(), description="One entry for each region.")
+
+
+class GalleryImageVersionStatus(Status):
+    """What is known about a published version."""
+
+    published_date: Time | None = Field(default=None, description="When the version was published.")
+    replication_status: ReplicationStatus | None = Field(
+        default=None, description="How far the version is in its regions."
+    )
+    conditions: Conditions = Field(
+        default=(), description="Ready: may be chosen. Pinned: the image reference has a digest."
+    )
+    observed_generation: Int | None = Field(
+        default=None, ge=0, description="metadata.generation of the spec that this status was computed from."
+    )

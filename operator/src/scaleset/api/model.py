@@ -1,0 +1,198 @@
+"""What the models of all three resources share.
+
+The API server is the first judge: bounds and CEL rules are declared here beside the fields and generated into the
+CRDs. The models judge again, because a CRD in the cluster may be older than the operator. Specs are parsed strictly
+(`Spec.parse` raises InvalidSpec with a sentence for a condition); statuses leniently (`Status.parse` drops what it
+does not understand), since our own notes must never keep us from working.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, ValidationError
+from pydantic.alias_generators import to_camel
+
+MAX_PROBLEMS: Final = 3
+"""How many problems an InvalidSpec names; more do not fit a condition that somebody reads."""
+
+
+def wire_name(name: str) -> str:
+    """The JSON name of a field: camelCase, with Azure's spelling of OS."""
+    return re.sub(r"([aA])utomaticOs", r"\1utomaticOS", to_camel(name))
+
+
+def cel(rule: str, message: str, *, at: str | None = None) -> dict[str, str]:
+    """One validation rule that the API server applies. `message` says what to change, `at` (".a.b") where."""
+    return {"rule": rule, "message": message, **({"fieldPath": at} if at else {})}
+
+
+def immutable(field: str, instead: str) -> dict[str, str]:
+    """The rule that a required field of an object keeps its value for ever."""
+    message = f"{field} cannot be changed: {instead}, or restore the old value"
+    return cel(f"self.{field} == oldSelf.{field}", message, at=f".{field}")
+
+
+def rules(*validations: dict[str, str]) -> dict[str, Any]:
+    """What to give to `json_schema_extra`, so that the CRD carries these validation rules."""
+    return {"x-kubernetes-validations": list(validations)}
+
+
+def list_map(*keys: str) -> dict[str, Any]:
+    """A list whose items are told apart by `keys`: unique, and merged item by item by server-side apply."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
+_RFC3339: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}")
+
+LIST_SET: Final[dict[str, Any]] = {"x-kubernetes-list-type": "set"}
+
+
+def _rfc3339(value: object) -> object:
+    if isinstance(value, datetime) or (isinstance(value, str) and _RFC3339.match(value)):
+        return value
+    raise ValueError("write a date and time such as 2027-01-31T00:00:00Z")
+
+
+def _in_utc(value: datetime) -> str:
+    moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return moment.replace(tzinfo=None).isoformat() + "Z"
+
+
+Int = Annotated[int, Strict()]
+"""An integer; neither "20" nor true nor 20.5."""
+Bool = Annotated[bool, Strict()]
+"""A boolean; neither "true" nor 1."""
+Time = Annotated[datetime, BeforeValidator(_rfc3339), PlainSerializer(_in_utc, return_type=str, when_used="json")]
+"""A point in time, RFC 3339; written in UTC, whole seconds unless the value has fractions."""
+
+
+def cut(limit: int) -> BeforeValidator:
+    """Shortens a longer string to `limit` characters, so that the API server never refuses a status for its length."""
+
+    def shorten(value: object) -> object:
+        if isinstance(value, str) and len(value) > limit:
+            return value[: limit - 1] + "…"
+        return value
+
+    return BeforeValidator(shorten)
+
+
+Word = Annotated[str, Field(max_length=512), cut(512)]
+"""A name or code in a status, at most 512 characters."""
+Ranges = Annotated[str, Field(max_length=8192, pattern=r"^([0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*)?$")]
+"""A set of instance ids as ranges, such as "0-3,7"."""
+Message = Annotated[str, Field(max_length=2048), cut(2048)]
+"""A sentence in a status, at most 2048 characters: what a server said may be long, and a status has to stay small."""
+ShortMessage = Annotated[str, Field(max_length=320), cut(320)]
+"""A sentence about one of many, at most 320 characters."""
+
+
+class InvalidSpec(ValueError):  # noqa: N818 - what it is called in conditions and events
+    """A custom resource that cannot be worked with. The message names the field, what was found there, and what to
+    do.
+    """
+
+
+class Model(BaseModel):
+    """Base of everything that is read from or written to a custom resource: frozen, camelCase in JSON, unknown fields
+    ignored.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, alias_generator=wire_name, validate_by_name=True, validate_by_alias=True, extra="ignore"
+    )
+
+    def to_raw(self) -> dict[str, Any]:
+        """The JSON form, without fields that are None."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class Spec(Model):
+    """Base of the three specs."""
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """The spec of a custom resource as the API server gave it (the whole object); raises InvalidSpec."""
+        spec = raw.get("spec") if isinstance(raw, Mapping) else None
+        if not isinstance(spec, Mapping):
+            raise InvalidSpec(f"spec: found {describe(spec)}; give the object a spec with its required fields")
+        try:
+            return cls.model_validate(spec)
+        except ValidationError as error:
+            raise InvalidSpec(explain(error)) from None
+
+
+class Status(Model):
+    """Base of the three statuses: every field has a default."""
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """What is understood of `status` in a custom resource (the whole object); never raises. A part that is not
+        valid is dropped: an item of a top-level list alone, anything else with its whole top-level field.
+        """
+        status = raw.get("status") if isinstance(raw, Mapping) else None
+        left: dict[str, Any] = dict(status) if isinstance(status, Mapping) else {}
+        while left:
+            try:
+                return cls.model_validate(left)
+            except ValidationError as error:
+                left = _without(
+                    left, [problem["loc"] for problem in error.errors(include_url=False, include_input=False)]
+                )
+        return cls()
+
+
+def _without(status: dict[str, Any], places: list[tuple[int | str, ...]]) -> dict[str, Any]:
+    items: dict[str, set[int]] = {}
+    fields: set[str] = set()
+    for place in places:
+        name = str(place[0]) if place else ""
+        if len(place) > 1 and isinstance(place[1], int) and isinstance(status.get(name), list):
+            items.setdefault(name, set()).add(place[1])
+        else:
+            fields.add(name)
+    if not (items or fields & status.keys()):
+        return {}
+    return {
+        name: [item for index, item in enumerate(value) if index not in items[name]] if name in items else value
+        for name, value in status.items()
+        if name not in fields
+    }
+
+
+def describe(value: object) -> str:
+    """What was found, in few words; never the content of an object or list, which may be secret."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+        case int() if abs(value) >= 10**20:
+            return "a number that is far too large"
+        case int() | float() | timedelta():
+            return str(value)
+        case str():
+            return ascii(value if len(value) <= 60 else value[:59] + "…")
+        case Mapping():
+            return "an object"
+        case list() | tuple():
+            return f"a list of {len(value)}"
+        case _:
+            return f"a {type(value).__name__}"
+
+
+def explain(error: ValidationError) -> str:
+    """One sentence a problem: where, what was found, what is expected there."""
+    problems = error.errors(include_url=False, include_context=False)
+    sentences = []
+    for problem in problems[:MAX_PROBLEMS]:
+        path = "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"])
+        if problem["type"] == "missing":
+            sentences.append(f"{path}: found nothing; this field is required")
+            continue
+        wanted = problem["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+        sentences.append(f"{path}: found {describe(problem['input'])}; {wanted}")
+    more = len(problems) - MAX_PROBLEMS
+    return ". ".join(sentences) + (f". And {more} more" if more > 0 else "")

@@ -1,0 +1,46 @@
+"""Names that other programs see: the API group, resource names, labels and annotations."""
+
+from typing import Final
+
+GROUP: Final = "scaleset.dev"
+VERSION: Final = "v1beta1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+CATEGORY: Final = "scaleset"
+
+SCALE_SET_KIND: Final = "ScaleSet"
+SCALE_SET_PLURAL: Final = "scalesets"
+SCALE_SET_SHORT: Final = "sset"
+UPGRADE_POLICY_KIND: Final = "UpgradePolicy"
+UPGRADE_POLICY_PLURAL: Final = "upgradepolicies"
+UPGRADE_POLICY_SHORT: Final = "upol"
+GALLERY_IMAGE_VERSION_KIND: Final = "GalleryImageVersion"
+GALLERY_IMAGE_VERSION_PLURAL: Final = "galleryimageversions"
+GALLERY_IMAGE_VERSION_SHORT: Final = "giv"
+
+LABEL_NAME: Final = "scaleset.dev/name"
+LABEL_INSTANCE_ID: Final = "scaleset.dev/instance-id"
+LABEL_VERSION: Final = "scaleset.dev/image-version"
+LABEL_MODEL: Final = "scaleset.dev/model"
+LABEL_UPDATE_DOMAIN: Final = "scaleset.dev/update-domain"
+LABEL_ZONE: Final = "scaleset.dev/zone"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "scaleset-operator"
+
+ANNOTATION_PREVIOUS: Final = "scaleset.dev/previous"
+ANNOTATION_CUSTOM_DATA: Final = "scaleset.dev/custom-data"
+ANNOTATION_CREATED_AT: Final = "scaleset.dev/created-at"
+ANNOTATION_START: Final = "scaleset.dev/start-upgrade-at"
+ANNOTATION_CANCEL: Final = "scaleset.dev/cancel-upgrade-at"
+ANNOTATION_APPLY: Final = "scaleset.dev/apply-model"
+
+LABEL_PREPULL: Final = "scaleset.dev/prepull"
+"""On a pod that pulls an image onto a node: the uid of the GalleryImageVersion."""
+ANNOTATION_PREPULL_NODE: Final = "scaleset.dev/prepull-node"
+"""On the same pod: the uid of the node that it is for."""
+ANNOTATION_PREPULL_OF: Final = "scaleset.dev/prepull-of"
+"""On the same pod: namespace/name of the GalleryImageVersion."""
+
+MAX_SCALE_SET_NAME: Final = 59
+"""Longest name of a ScaleSet: `<set>-999` is then a valid host name and label value (63 characters)."""
+MAX_OTHER_NAME: Final = 63
+"""Longest name of the other two kinds: fits a label value."""

@@ -1,0 +1,93 @@
+"""Where instances live and which of them go first: zones, scale-in, Windows, Service Fabric (semantics 1.3, 4.8)."""
+
+from typing import Annotated, Final, Literal
+
+from pydantic import ConfigDict, Field
+
+from scaleset.api.identifiers import Form
+from scaleset.api.model import Bool, Model, cel, rules
+
+MAX_ZONES: Final = 16
+MAX_UPDATE_DOMAINS: Final = 20
+
+Zone = Annotated[
+    str,
+    Form(
+        "[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?",
+        "use the value of the nodes' topology.kubernetes.io/zone label: letters, digits, '.', '_' and '-' only",
+    ),
+]
+"""A zone: the value of the node label topology.kubernetes.io/zone."""
+
+Zones = Annotated[
+    tuple[Zone, ...],
+    Field(
+        max_length=MAX_ZONES,
+        json_schema_extra={
+            "x-kubernetes-list-type": "atomic",
+            **rules(cel("self.all(one, self.exists_one(other, other == one))", "name each zone once")),
+        },
+    ),
+]
+
+ScaleInRule = Literal["Default", "OldestVM", "NewestVM"]
+DurabilityLevel = Literal["Bronze", "Silver", "Gold"]
+
+
+class ScaleInPolicy(Model):
+    """Which instances scaling in removes first."""
+
+    rules: Annotated[tuple[ScaleInRule, ...], Field(max_length=1)] = Field(
+        default=(),
+        description=(
+            "One of Default (the highest instance id), OldestVM, NewestVM (by the age of the instance, not of its "
+            "present pod). All of them balance the zones first and pass protected instances over. Default: Default."
+        ),
+    )
+
+    @property
+    def rule(self) -> ScaleInRule:
+        """The rule in force."""
+        return self.rules[0] if self.rules else "Default"
+
+
+class WindowsConfiguration(Model):
+    """Settings of Windows."""
+
+    enable_automatic_updates: Bool = Field(
+        default=False,
+        description=(
+            "Whether Windows updates itself. Must be false with automatic upgrades of a Windows image. Default: false."
+        ),
+    )
+
+
+class OSProfile(Model):
+    """Settings of the operating system."""
+
+    windows_configuration: WindowsConfiguration | None = Field(
+        default=None, description="Settings of Windows. Default: none."
+    )
+
+
+class ServiceFabric(Model):
+    """Marks the set as a Service Fabric node type."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "!(oldSelf.durabilityLevel in ['Silver', 'Gold']) || self.durabilityLevel != 'Bronze'",
+                "leave durabilityLevel at Silver or Gold: it cannot become Bronze",
+            )
+        )
+    )
+
+    durability_level: DurabilityLevel = Field(
+        description="Durability of the set. Automatic image upgrades need Silver or Gold. Cannot go back to Bronze."
+    )
+    node_type_durability_level: DurabilityLevel = Field(
+        description="Durability that the cluster's node type has; must be the same."
+    )
+    type_handler_version: Annotated[
+        str, Form("[0-9]{1,4}[.][0-9]{1,4}", "write the version as MAJOR.MINOR, such as 1.1", max_length=9)
+    ] = Field(description="Version of the Service Fabric extension; automatic image upgrades need 1.1 or higher.")

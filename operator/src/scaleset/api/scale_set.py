@@ -1,0 +1,426 @@
+"""ScaleSet: instances of one image, their identity, and how their health is judged (semantics 1.3)."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from scaleset.api.extensions import MAX_EXTENSIONS, CustomData, Extensions
+from scaleset.api.identifiers import (
+    DefinitionPart,
+    DnsLabel,
+    NamespaceName,
+    PolicyName,
+    Region,
+    RequestPath,
+    ServiceName,
+    VersionOrLatest,
+)
+from scaleset.api.model import Bool, Int, Model, Spec, cel, immutable, list_map, rules
+from scaleset.api.placement import MAX_UPDATE_DOMAINS, OSProfile, ScaleInPolicy, ServiceFabric, Zones
+from scaleset.api.pod_template import (
+    POD_TEMPLATE_SCHEMA,
+    annotation_schema,
+    check_depth,
+    check_template,
+    container_names,
+    label_schema,
+)
+from scaleset.api.scale_set_status import ScaleSetStatus, handled, parse_status
+
+__all__ = [
+    "ClaimMetadata",
+    "Health",
+    "HealthProbe",
+    "ImageReference",
+    "ProtectedInstance",
+    "ScaleSetSpec",
+    "ScaleSetStatus",
+    "UpgradePolicyRef",
+    "VolumeClaimTemplate",
+    "handled",
+    "parse_status",
+]
+
+MAX_REPLICAS: Final = 1000
+MAX_SINGLE_PLACEMENT_GROUP: Final = 100
+MAX_CLAIMS: Final = 32
+
+_INSTEAD: Final = "create another ScaleSet"
+
+
+class ImageReference(Model):
+    """Which image the instances run."""
+
+    model_config = ConfigDict(json_schema_extra=rules(immutable("publisher", _INSTEAD), immutable("offer", _INSTEAD)))
+
+    publisher: DefinitionPart = Field(description="Publisher of the image definition. Cannot be changed.")
+    offer: DefinitionPart = Field(description="Offer of the image definition. Cannot be changed.")
+    sku: DefinitionPart = Field(
+        description="SKU of the image definition. A change is a change of the model; an image upgrade never changes it."
+    )
+    version: VersionOrLatest = Field(
+        description=(
+            "latest: the numerically highest version that is ready in this region, not excluded and not past its end "
+            "of life; or an exact version such as 1.2.3, which image upgrades leave alone."
+        ),
+    )
+    gallery_namespace: NamespaceName | None = Field(
+        default=None,
+        description=(
+            "Namespace of the GalleryImageVersions, which have to be shared with this one. Default: the ScaleSet's own"
+            " namespace."
+        ),
+    )
+
+
+class UpgradePolicyRef(Model):
+    """Names an UpgradePolicy."""
+
+    name: PolicyName = Field(description="Name of an UpgradePolicy in the same namespace.")
+
+
+class ClaimMetadata(Model):
+    """Name, labels and annotations of a volume claim template."""
+
+    name: DnsLabel = Field(
+        description=(
+            "Name of the volume in the pod, for volumeMounts. The claim is named <this>-<scale set>-<instance id>."
+        )
+    )
+    labels: Annotated[dict[str, str], WithJsonSchema(label_schema("the claims", max_items=64))] = Field(
+        default_factory=dict
+    )
+    annotations: Annotated[dict[str, str], WithJsonSchema(annotation_schema("the claims", max_items=64))] = Field(
+        default_factory=dict
+    )
+
+
+class VolumeClaimTemplate(Model):
+    """A data disk: one claim for each instance."""
+
+    metadata: ClaimMetadata = Field(description="Name, labels and annotations of the claims.")
+    spec: Annotated[
+        dict[str, Any],
+        AfterValidator(check_depth),
+        WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True}),
+    ] = Field(
+        description=(
+            "PersistentVolumeClaimSpec as in a StatefulSet: accessModes, resources.requests.storage, storageClassName "
+            "and so on."
+        ),
+    )
+
+
+class HealthProbe(Model):
+    """The health extension: a probe of the instance container that the operator writes."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "self.protocol == 'tcp' || has(self.requestPath)",
+                "set requestPath, such as /healthz: an http or https probe needs it",
+            ),
+            cel("self.protocol != 'tcp' || !has(self.requestPath)", "remove requestPath: a tcp probe has none"),
+            cel("self.protocol != 'tcp' || has(self.port)", "set port: a tcp probe needs it"),
+        )
+    )
+
+    protocol: Literal["http", "https", "tcp"] = Field(
+        description="How the instance is asked: http, https (any certificate) or tcp (a connection)."
+    )
+    port: Int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port of the instance, 1 to 65535. Default: 80 for http, 443 for https; tcp needs one.",
+    )
+    request_path: RequestPath | None = Field(
+        default=None,
+        description=(
+            "Path to ask for by http or https, such as /healthz. Healthy is a status of 200 to 399. Default: none."
+        ),
+    )
+    interval_in_seconds: Int = Field(
+        default=5, ge=5, le=60, description="Seconds from one probe to the next, 5 to 60. Default: 5."
+    )
+    number_of_probes: Int = Field(
+        default=1,
+        ge=1,
+        le=24,
+        description="How many probes in a row have to agree before the state changes, 1 to 24. Default: 1.",
+    )
+    grace_period_in_seconds: Int | None = Field(
+        default=None,
+        ge=5,
+        le=14400,
+        description=(
+            "Seconds after the start of the instance during which failing probes are not held against it, 5 to 14400. "
+            "Default: intervalInSeconds * numberOfProbes."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.protocol == "tcp" and (self.port is None or self.request_path is not None):
+            raise ValueError("a tcp probe needs port and has no requestPath")
+        if self.protocol != "tcp" and self.request_path is None:
+            raise ValueError("an http or https probe needs requestPath, such as /healthz")
+        return self
+
+
+class Health(Model):
+    """What makes an instance healthy."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "!(has(self.source) && self.source == 'InstanceState' && has(self.probe))",
+                "remove probe, or set source to ReadinessProbe: there can be only one source of health",
+            )
+        )
+    )
+
+    source: Literal["ReadinessProbe", "InstanceState"] | None = Field(
+        default=None,
+        description=(
+            "ReadinessProbe: healthy is a pod that is Ready. InstanceState: healthy is a pod whose containers all run."
+            " Default: ReadinessProbe if there is a readiness probe, a health probe or a readiness gate, else "
+            "InstanceState. Automatic image upgrades need a probe, a readiness gate, or InstanceState written here."
+        ),
+    )
+    probe: HealthProbe | None = Field(
+        default=None,
+        description=(
+            "The health extension: rendered as the readiness probe of the instance container, which then must not have"
+            " one of its own. Default: none."
+        ),
+    )
+
+
+class ProtectedInstance(Model):
+    """Keeps one instance from being removed or replaced by the platform."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "!(has(self.protectFromScaleSetActions) && self.protectFromScaleSetActions"
+                " && has(self.protectFromScaleIn) && !self.protectFromScaleIn)",
+                "set protectFromScaleIn to true or remove it: protectFromScaleSetActions includes it",
+            )
+        )
+    )
+
+    id: Int = Field(ge=0, le=9999, description="Instance id: the number at the end of the pod's name.")
+    protect_from_scale_in: Bool | None = Field(
+        default=None,
+        description="true: scaling in does not choose this instance. Default: the value of protectFromScaleSetActions.",
+    )
+    protect_from_scale_set_actions: Bool = Field(
+        default=False,
+        description="true: neither scaling in nor an upgrade of any kind touches this instance. Default: false.",
+    )
+
+    @property
+    def keeps_from_scale_in(self) -> bool:
+        """Whether scaling in has to spare it: protection from all actions includes that."""
+        return bool(self.protect_from_scale_in) or self.protect_from_scale_set_actions
+
+
+_INSTANCE_CONTAINER: Final = (
+    "(has(self.instanceContainer) ? self.instanceContainer : self.template.spec.containers[0].name)"
+)
+
+
+class ScaleSetSpec(Spec):
+    """What a ScaleSet is to be."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "!has(self.instanceContainer) || self.template.spec.containers.exists(c, c.name == "
+                "self.instanceContainer)",
+                "set instanceContainer to the name of a container in template.spec.containers",
+                at=".instanceContainer",
+            ),
+            cel(
+                "!(has(self.health) && has(self.health.probe)) || !self.template.spec.containers.exists(c,"
+                f" has(c.readinessProbe) && c.name == {_INSTANCE_CONTAINER})",
+                "remove health.probe or the readinessProbe of the instance container: there can be only one "
+                "source of health",
+            ),
+            cel(
+                "!(has(self.health) && has(self.health.probe) && has(self.health.probe.gracePeriodInSeconds))"
+                f" || !self.template.spec.containers.exists(c, has(c.startupProbe) && c.name == {_INSTANCE_CONTAINER})",
+                "remove health.probe.gracePeriodInSeconds or the startupProbe of the instance container: the one "
+                "is rendered as the other",
+            ),
+            cel(
+                "!has(self.volumeClaimTemplates) || !has(self.template.spec.volumes) || "
+                "self.volumeClaimTemplates.all(claim,"
+                " !self.template.spec.volumes.exists(volume, volume.name == claim.metadata.name))",
+                "rename the volume or the claim: template.spec.volumes and volumeClaimTemplates must not share a name",
+            ),
+            cel(
+                "(has(self.singlePlacementGroup) && !self.singlePlacementGroup) || !has(self.replicas)"
+                f" || self.replicas <= {MAX_SINGLE_PLACEMENT_GROUP}",
+                f"set singlePlacementGroup to false for more than {MAX_SINGLE_PLACEMENT_GROUP} instances; it "
+                "cannot be set back",
+                at=".singlePlacementGroup",
+            ),
+            cel(
+                "(has(self.zones) ? self.zones : []) == (has(oldSelf.zones) ? oldSelf.zones : [])",
+                "leave zones as they are: an instance stays in its zone for ever; create another ScaleSet",
+                at=".zones",
+            ),
+            cel(
+                "!(has(self.runCustomData) && self.runCustomData) || has(self.customData)",
+                "set customData, or remove runCustomData",
+                at=".runCustomData",
+            ),
+            cel(
+                "!(has(self.serviceFabric) && has(self.health) && has(self.health.probe))",
+                "remove health.probe: a Service Fabric set reports its health by Service Fabric",
+                at=".serviceFabric",
+            ),
+            cel(
+                "!has(oldSelf.serviceFabric) || !(oldSelf.serviceFabric.durabilityLevel in ['Silver', 'Gold'])"
+                " || has(self.serviceFabric)",
+                "leave serviceFabric in place: its durability of Silver or Gold cannot be taken back",
+                at=".serviceFabric",
+            ),
+            cel(
+                "!(has(oldSelf.singlePlacementGroup) && !oldSelf.singlePlacementGroup)"
+                " || (has(self.singlePlacementGroup) && !self.singlePlacementGroup)",
+                "leave singlePlacementGroup at false: it cannot be set back to true",
+                at=".singlePlacementGroup",
+            ),
+        )
+    )
+
+    replicas: Int = Field(
+        default=1, ge=0, le=MAX_REPLICAS, description="How many instances there are to be, 0 to 1000. Default: 1."
+    )
+    image_reference: ImageReference = Field(description="Which image the instances run.")
+    upgrade_policy_ref: UpgradePolicyRef | None = Field(
+        default=None,
+        description="The UpgradePolicy to go by. Default: none, which is the same as a policy with nothing set.",
+    )
+    template: Annotated[dict[str, Any], AfterValidator(check_template), WithJsonSchema(POD_TEMPLATE_SCHEMA)] = Field(
+        description=(
+            "The pod that every instance is made from, as in a StatefulSet. Fields that are not shown here are passed "
+            "on as they are."
+        ),
+    )
+    instance_container: Annotated[str, Field(min_length=1, max_length=63)] | None = Field(
+        default=None, description="The container whose image is the OS image. Default: the first container."
+    )
+    service_name: ServiceName | None = Field(
+        default=None,
+        description=(
+            "A headless Service that gives each instance the DNS name <scale set>-<id>.<serviceName>. Default: none."
+        ),
+    )
+    volume_claim_templates: Annotated[
+        tuple[VolumeClaimTemplate, ...],
+        Field(
+            max_length=MAX_CLAIMS,
+            json_schema_extra=rules(
+                cel(
+                    "self.all(first, self.exists_one(second, second.metadata.name == first.metadata.name))",
+                    "give each of the volumeClaimTemplates a name of its own",
+                )
+            ),
+        ),
+    ] = Field(
+        default=(),
+        description=(
+            f"Data disks, at most {MAX_CLAIMS}: one claim for each instance. Claims outlive their instance and the "
+            "ScaleSet; the operator never deletes one. Default: none."
+        ),
+    )
+    health: Health = Field(
+        default=Health(), description="What makes an instance healthy. Default: its readiness probe."
+    )
+    location: Region | None = Field(
+        default=None,
+        description=(
+            "Region, as in the node label topology.kubernetes.io/region: instances run there, and only image versions "
+            "replicated there count. Default: any node, and versions for the region default."
+        ),
+    )
+    protected_instances: Annotated[
+        tuple[ProtectedInstance, ...], Field(max_length=MAX_REPLICAS, json_schema_extra=list_map("id"))
+    ] = Field(
+        default=(), description="Instances that the platform is not to remove or replace, each id once. Default: none."
+    )
+    single_placement_group: Bool = Field(
+        default=True,
+        description="true: at most 100 instances. May be set to false, and then never back. Default: true.",
+    )
+    custom_data: CustomData | None = Field(
+        default=None,
+        description=(
+            "A script or document of at most 64 KiB, as text or base64. Every container of every new pod finds it at "
+            "/var/lib/scaleset/custom-data. Default: none."
+        ),
+    )
+    run_custom_data: Bool = Field(
+        default=False,
+        description=(
+            "true: customData is run by /bin/sh of the instance image before the extensions; its failure is reported "
+            "and does not fail the instance. Default: false."
+        ),
+    )
+    extensions: Extensions = Field(
+        default=(),
+        description=(
+            f"Software that runs once in every new pod before the containers start, at most {MAX_EXTENSIONS}. "
+            "Default: none."
+        ),
+    )
+    zones: Zones = Field(
+        default=(),
+        description=(
+            "Zones, as in the node label topology.kubernetes.io/zone: instance i lives in zones[i % number of zones] "
+            "for ever. Cannot be changed. Default: none, any node."
+        ),
+    )
+    update_domains: Int = Field(
+        default=5,
+        ge=1,
+        le=MAX_UPDATE_DOMAINS,
+        description="Number of update domains that the instances are spread over, 1 to 20. Default: 5.",
+    )
+    scale_in_policy: ScaleInPolicy = Field(
+        default=ScaleInPolicy(), description="Which instances scaling in removes first."
+    )
+    os_profile: OSProfile | None = Field(default=None, description="Settings of the operating system. Default: none.")
+    service_fabric: ServiceFabric | None = Field(
+        default=None, description="Marks the set as a Service Fabric node type. Default: none."
+    )
+    suspend: Bool = Field(
+        default=False,
+        description="true: no rollout starts, and a running one stops after its current batch until this is lifted. "
+        "Scaling and self-healing go on. Default: false.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.instance_container is not None and self.instance_container not in container_names(self.template):
+            raise ValueError("set instanceContainer to the name of a container in template.spec.containers")
+        if self.replicas > MAX_SINGLE_PLACEMENT_GROUP and self.single_placement_group:
+            raise ValueError("set singlePlacementGroup to false for more than 100 instances")
+        claims = [claim.metadata.name for claim in self.volume_claim_templates]
+        if len(set(claims)) != len(claims):
+            raise ValueError("give each of the volumeClaimTemplates a name of its own")
+        return self
+
+    @property
+    def instance_container_name(self) -> str:
+        """The container whose image is the OS image."""
+        return self.instance_container or container_names(self.template)[0]
+
+    def protection(self) -> Mapping[int, ProtectedInstance]:
+        """The protected instances by id."""
+        return {instance.id: instance for instance in self.protected_instances}

@@ -1,0 +1,353 @@
+"""What the operator writes down about a ScaleSet: its durable state (2, 4), what Azure's rolling upgrade API shows
+(6), and conditions.
+
+Everything is optional and strings are cut to their bound, so that the API server never refuses a status. At 1000
+instances it stays below 100 kB: sets of instances are ranges such as "0-3,7".
+"""
+
+import hashlib
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field
+
+from scaleset.api.conditions import Conditions
+from scaleset.api.duration import Duration
+from scaleset.api.model import Bool, Int, Message, Model, Ranges, ShortMessage, Status, Time, Word
+
+MAX_INSTANCES: Final = 50
+MAX_HISTORY: Final = 5
+MAX_DETAILS: Final = 5
+MAX_HANDLED: Final = 253
+
+RunningCode = Literal["RollingForward", "Cancelled", "Completed", "Faulted"]
+StartedBy = Literal["Platform", "User"]
+
+
+def _first(limit: int) -> BeforeValidator:
+    def shorten(value: object) -> object:
+        return value[:limit] if isinstance(value, list | tuple) else value
+
+    return BeforeValidator(shorten)
+
+
+class RecordedBuild(Model):
+    """A model and an image version, and the instances it is meant for."""
+
+    model: Word = Field(description="Name of the ControllerRevision that holds the model.")
+    version: Word | None = Field(default=None, description="Version of the image.")
+    image: Word | None = Field(default=None, description="Container image reference of that version.")
+    instances: Ranges = Field(description='Instance ids as ranges, such as "0-3,7".')
+
+
+class FailedTarget(Model):
+    """A target that the platform does not try again by itself."""
+
+    version: Word | None = Field(default=None, description="Version of the image.")
+    model: Word | None = Field(default=None, description="Name of the ControllerRevision that holds the model.")
+    policy: Word | None = Field(default=None, description="Hash of the policy it failed under.")
+    reason: Word | None = Field(default=None, description="Why it is not tried again, in one word.")
+    time: Time | None = Field(default=None, description="When it failed.")
+
+
+class Retry(Model):
+    """A target that is tried again later."""
+
+    model: Word | None = Field(default=None, description="Name of the ControllerRevision that holds the model.")
+    version: Word | None = Field(default=None, description="Version of the image.")
+    attempts: Int = Field(default=0, ge=0, description="How many attempts there were.")
+    time: Time | None = Field(default=None, description="When the last one ended.")
+
+
+class PolicySnapshot(Model):
+    """The policy that a rollout started with; changes of the UpgradePolicy count for the next one."""
+
+    max_batch_instance_percent: Int = Field(
+        default=20, ge=0, le=100, description="Largest batch, in percent of all instances."
+    )
+    max_unhealthy_instance_percent: Int = Field(
+        default=20, ge=0, le=100, description="How many instances may be unhealthy, in percent of all."
+    )
+    max_unhealthy_upgraded_instance_percent: Int = Field(
+        default=20,
+        ge=0,
+        le=100,
+        description="How many upgraded instances may be unhealthy, in percent of those upgraded.",
+    )
+    pause_time_between_batches: Duration | None = Field(default=None, description="Pause after each batch, ISO 8601.")
+    prioritize_unhealthy_instances: Bool = Field(default=False, description="Whether unhealthy instances go first.")
+    enable_cross_zone_upgrade: Bool = Field(default=False, description="Whether a batch may hold several zones.")
+    rollback_failed_instances_on_policy_breach: Bool = Field(
+        default=False, description="Whether a breach takes failed instances back to their previous model."
+    )
+    max_surge: Bool = Field(default=False, description="Whether new instances are created before old ones go.")
+    health_timeout: Duration | None = Field(
+        default=None, description="How long an instance may take to become healthy, ISO 8601."
+    )
+    min_ready_time: Duration | None = Field(
+        default=None, description="How long an instance has to stay ready, ISO 8601."
+    )
+    disable_automatic_rollback: Bool = Field(
+        default=False, description="Whether a failed instance keeps the new image."
+    )
+
+
+class TargetImageReference(Model):
+    """Which image a rollout leads to."""
+
+    publisher: Word | None = Field(default=None, description="Publisher of the image definition.")
+    offer: Word | None = Field(default=None, description="Offer of the image definition.")
+    sku: Word | None = Field(default=None, description="SKU of the image definition.")
+    version: Word | None = Field(
+        default=None,
+        description="Version: what the model says, latest or exact, in rollingUpgrade; exact in the history.",
+    )
+    exact_version: Word | None = Field(default=None, description="The version that latest meant at the start.")
+    image: Word | None = Field(default=None, description="Container image reference of that version.")
+
+
+class RunningStatus(Model):
+    """Where a rollout stands."""
+
+    code: RunningCode = Field(description="RollingForward, Cancelled, Completed or Faulted.")
+    start_time: Time | None = Field(default=None, description="When it started.")
+    completed_time: Time | None = Field(default=None, description="When it ended.")
+    last_action: Literal["Start", "Cancel"] | None = Field(
+        default=None, description="What was last asked for: Start or Cancel."
+    )
+    last_action_time: Time | None = Field(default=None, description="When that was.")
+
+
+class Progress(Model):
+    """How many instances are where. Protected ones are in no count."""
+
+    successful_instance_count: Int = Field(default=0, ge=0, description="Upgraded and healthy.")
+    failed_instance_count: Int = Field(default=0, ge=0, description="Not healthy in time, restored ones included.")
+    in_progress_instance_count: Int = Field(default=0, ge=0, description="Being replaced now.")
+    pending_instance_count: Int = Field(default=0, ge=0, description="Not begun.")
+
+
+class BatchStatus(Model):
+    """The batch that runs, or ran last."""
+
+    number: Int = Field(ge=0, description="Counted from 1.")
+    of: Int | None = Field(default=None, ge=0, description="How many batches there are likely to be.")
+    instances: Ranges = Field(default="", description='Instance ids as ranges, such as "0-3,7".')
+    start_time: Time | None = Field(default=None, description="When it was admitted.")
+    surge: Ranges | None = Field(
+        default=None, description="Those of them that were created beside the ones that they are to replace, as ranges."
+    )
+    replaces: Ranges | None = Field(
+        default=None, description="The instances that go once those are healthy, as ranges."
+    )
+    restore_start_time: Time | None = Field(
+        default=None, description="When its failed instances began to get their previous build back."
+    )
+
+
+class WaitingFor(Model):
+    """What a rollout waits for."""
+
+    reason: Word = Field(description="One word for programs.")
+    message: Message = Field(default="", description="A sentence for people.")
+
+
+class Ending(Model):
+    """How a rollout will end once its batch is through."""
+
+    code: RunningCode | None = Field(default=None, description="Cancelled or Faulted.")
+    reason: Word = Field(description="One word for programs.")
+    message: Message = Field(default="", description="A sentence for people.")
+
+
+class UpgradeErrorDetail(Model):
+    """What is wrong with one instance."""
+
+    code: Word = Field(description="Error code.")
+    target: Word | None = Field(default=None, description="The instance: <scale set>/instances/<id>.")
+    message: ShortMessage = Field(default="", description="What Kubernetes says about it.")
+
+
+class UpgradeError(Model):
+    """Why a rollout failed, in Azure's words."""
+
+    code: Word = Field(description="Error code.")
+    message: Message = Field(default="", description="A sentence with the numbers.")
+    target: Word | None = Field(default=None, description="What it is about.")
+    details: Annotated[tuple[UpgradeErrorDetail, ...], _first(MAX_DETAILS)] = Field(
+        default=(), max_length=MAX_DETAILS, description="The first instances that failed, at most 5."
+    )
+
+
+class RollbackInfo(Model):
+    """What became of the instances that got their previous image back."""
+
+    successfully_rolledback_instance_count: Int = Field(
+        default=0, ge=0, description="Healthy again on their previous image."
+    )
+    failed_rolledback_instance_count: Int = Field(
+        default=0, ge=0, description="Not healthy on their previous image either."
+    )
+    rollback_error: UpgradeError | None = Field(default=None, description="Why restoring failed.")
+
+
+class InstanceMessage(Model):
+    """What Kubernetes said of a failed instance."""
+
+    id: Int = Field(ge=0, description="Instance id.")
+    message: ShortMessage = Field(description="Container state and message.")
+
+
+class RollingUpgradeStatus(Model):
+    """The running rollout, or else the last one."""
+
+    id: Word = Field(description="Identifies the rollout.")
+    kind: Literal["Image", "Model"] = Field(
+        description="Image: to another version of the image. Model: to a changed spec."
+    )
+    started_by: StartedBy = Field(description="Platform or User.")
+    policy: PolicySnapshot = Field(default=PolicySnapshot(), description="The policy it started with.")
+    target_image_reference: TargetImageReference = Field(
+        default=TargetImageReference(), description="The image it leads to."
+    )
+    target_model: Word | None = Field(default=None, description="Name of the ControllerRevision it leads to.")
+    running_status: RunningStatus = Field(description="Where it stands.")
+    progress: Progress = Field(default=Progress(), description="How many instances are where.")
+    batch: BatchStatus | None = Field(default=None, description="The batch that runs, or ran last.")
+    batches_done: Int = Field(default=0, ge=0, description="How many batches are through.")
+    waiting_for: WaitingFor | None = Field(default=None, description="What it waits for.")
+    ending: Ending | None = Field(default=None, description="How it will end once its batch is through.")
+    next_batch_time: Time | None = Field(default=None, description="When the pause between batches is over.")
+    successful: Ranges = Field(default="", description="Instances that are upgraded and healthy, as ranges.")
+    failed: Ranges = Field(default="", description="Instances that failed, as ranges.")
+    restored: Ranges = Field(
+        default="", description="Failed instances that are healthy again on their previous build, as ranges."
+    )
+    restore_failed: Ranges = Field(
+        default="", description="Failed instances that are not healthy on their previous build either, as ranges."
+    )
+    restoring: Ranges = Field(default="", description="Failed instances being restored now, as ranges.")
+    in_progress: Ranges = Field(default="", description="Instances being replaced now, as ranges.")
+    pending: Ranges = Field(default="", description="Instances not begun, as ranges.")
+    messages: Annotated[tuple[InstanceMessage, ...], _first(MAX_INSTANCES)] = Field(
+        default=(),
+        max_length=MAX_INSTANCES,
+        description="What Kubernetes said of failed instances, at most 50.",
+    )
+    rollback_info: RollbackInfo | None = Field(default=None, description="What became of restored instances.")
+    error: UpgradeError | None = Field(default=None, description="Why it failed.")
+
+
+class HistoryProperties(Model):
+    """One image upgrade, with Azure's keys."""
+
+    running_status: RunningStatus = Field(description="Where it stands.")
+    progress: Progress = Field(default=Progress(), description="How many instances are where.")
+    error: UpgradeError | None = Field(default=None, description="Why it failed.")
+    started_by: StartedBy = Field(description="Platform or User.")
+    target_image_reference: TargetImageReference = Field(
+        default=TargetImageReference(), description="The image it led to."
+    )
+    rollback_info: RollbackInfo | None = Field(default=None, description="What became of restored instances.")
+
+
+class HistoryEntry(Model):
+    """An entry as `az vmss get-os-upgrade-history` shows it."""
+
+    properties: HistoryProperties = Field(description="The upgrade.")
+    type: Word = Field(
+        default="Microsoft.Compute/virtualMachineScaleSets/rollingUpgrades", description="Azure's resource type."
+    )
+    location: Word | None = Field(default=None, description="Region of the ScaleSet.")
+
+
+class InstanceStatus(Model):
+    """An instance that is not simply healthy and current."""
+
+    id: Int = Field(ge=0, description="Instance id.")
+    version: Word | None = Field(default=None, description="Version of the image it runs.")
+    latest_model_applied: Bool | None = Field(default=None, description="Whether it runs the newest model.")
+    state: Word | None = Field(
+        default=None, description="Healthy, Unhealthy, Initializing, Unknown, Missing or Blocked."
+    )
+    since: Time | None = Field(default=None, description="Since when it is in this state.")
+    message: ShortMessage | None = Field(default=None, description="What Kubernetes says about it.")
+
+
+class ScaleSetStatus(Status):
+    """What a ScaleSet is."""
+
+    observed_generation: Int | None = Field(
+        default=None, ge=0, description="metadata.generation of the spec that this status was computed from."
+    )
+    replicas: Int | None = Field(default=None, ge=0, description="How many instances have a pod.")
+    healthy_replicas: Int | None = Field(default=None, ge=0, description="How many instances are healthy.")
+    updated_replicas: Int | None = Field(
+        default=None, ge=0, description="How many instances run what they are to run: newest model, right version."
+    )
+    selector: Annotated[str, Field(max_length=1024)] | None = Field(
+        default=None, description="Label selector of the pods, for the scale subresource."
+    )
+    current_version: Word | None = Field(
+        default=None,
+        description="Version that a completed rollout last proved; at first the one the set was created with.",
+    )
+    current_image: Word | None = Field(default=None, description="Container image reference of currentVersion.")
+    latest_version: Word | None = Field(default=None, description="What latest means now.")
+    proven_time: Time | None = Field(
+        default=None, description="When the set was first healthy on the version it was created with."
+    )
+    waiting_since: Time | None = Field(
+        default=None,
+        description="Since when a rollout waits for other ScaleSets of its policy (maxConcurrentScaleSets).",
+    )
+    last_handled_start: Word | None = Field(
+        default=None, description="Value of annotation scaleset.dev/start-upgrade-at that was handled last."
+    )
+    last_handled_cancel: Word | None = Field(
+        default=None, description="Value of annotation scaleset.dev/cancel-upgrade-at that was handled last."
+    )
+    last_handled_apply: Word | None = Field(
+        default=None, description="Value of annotation scaleset.dev/apply-model that was handled last."
+    )
+    builds: tuple[RecordedBuild, ...] = Field(
+        default=(), description="The build that each instance is to run; a lost one comes back with it."
+    )
+    previous_builds: tuple[RecordedBuild, ...] = Field(
+        default=(), description="What the instances being replaced now ran before: a restore goes back to it."
+    )
+    applying: Ranges = Field(default="", description="Instances being replaced at once, without batches, as ranges.")
+    failed_targets: tuple[FailedTarget, ...] = Field(
+        default=(), description="What the platform does not try again by itself."
+    )
+    retry: Retry | None = Field(default=None, description="What the platform tries again later.")
+    rolling_upgrade: RollingUpgradeStatus | None = Field(
+        default=None, description="The running rollout, or else the last one."
+    )
+    os_upgrade_history: Annotated[tuple[HistoryEntry, ...], _first(MAX_HISTORY)] = Field(
+        default=(),
+        max_length=MAX_HISTORY,
+        description="Image upgrades of the last two months, newest first, at most 5.",
+    )
+    instances: Annotated[tuple[InstanceStatus, ...], _first(MAX_INSTANCES)] = Field(
+        default=(),
+        max_length=MAX_INSTANCES,
+        description="Instances that are not simply healthy and current, at most 50.",
+    )
+    conditions: Conditions = Field(
+        default=(), description="Accepted, Ready, Available, Progressing, UpToDate, Reconciling and Stalled."
+    )
+
+
+def handled(annotation: str) -> str:
+    """What a status keeps of an annotation to know it again: the value, or a digest of a long one.
+
+    Two values are the same request if this is the same for both.
+    """
+    if len(annotation) <= MAX_HANDLED:
+        return annotation
+    return "sha256:" + hashlib.sha256(annotation.encode(errors="surrogatepass")).hexdigest()
+
+
+def parse_status(raw: Any) -> ScaleSetStatus:
+    """The status of a ScaleSet (the whole object) as far as it is understood; never raises."""
+    return ScaleSetStatus.parse(raw)

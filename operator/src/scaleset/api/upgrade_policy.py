@@ -1,0 +1,145 @@
+"""UpgradePolicy: how upgrades are carried out (semantics 1.2)."""
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from scaleset.api.conditions import Conditions
+from scaleset.api.duration import Between
+from scaleset.api.model import Bool, Int, Model, Spec, Status
+
+Pause = Annotated[timedelta, Between("PT0S", "P7D")]
+"""From nothing to a week."""
+HealthTimeout = Annotated[timedelta, Between("PT1S", "P1D")]
+"""From a second to a day."""
+MinReadyTime = Annotated[timedelta, Between("PT0S", "P1D")]
+"""From nothing to a day."""
+
+
+class RollingUpgradePolicy(Model):
+    """Size and limits of batches."""
+
+    max_batch_instance_percent: Int = Field(
+        default=20,
+        ge=5,
+        le=100,
+        description="Largest batch, in percent of all instances, 5 to 100; at least one instance. Default: 20.",
+    )
+    max_unhealthy_instance_percent: Int = Field(
+        default=20,
+        ge=5,
+        le=100,
+        description=(
+            "No batch starts while more than this percentage of all instances is unhealthy, 5 to 100. Default: 20."
+        ),
+    )
+    max_unhealthy_upgraded_instance_percent: Int = Field(
+        default=20,
+        ge=0,
+        le=100,
+        description=(
+            "The upgrade stops after a batch when more than this percentage of the upgraded instances is unhealthy, 0 "
+            "to 100. Default: 20."
+        ),
+    )
+    pause_time_between_batches: Pause = Field(
+        default=timedelta(0), description="Pause after each batch, ISO 8601 such as PT10M, at most P7D. Default: PT0S."
+    )
+    prioritize_unhealthy_instances: Bool = Field(
+        default=False,
+        description=(
+            "true: unhealthy instances that are not up to date go first, even while too many are unhealthy. Default: "
+            "false."
+        ),
+    )
+    enable_cross_zone_upgrade: Bool = Field(
+        default=False,
+        description="true: a batch may hold instances of several zones. Default: false, zone after zone.",
+    )
+    rollback_failed_instances_on_policy_breach: Bool = Field(
+        default=False,
+        description=(
+            "true: when a rollout of a changed model stops because too many instances failed, those get their previous "
+            "model back. Default: false."
+        ),
+    )
+    max_surge: Bool = Field(
+        default=False,
+        description=(
+            "true: new instances are created first and as many old ones deleted once they are healthy, instead of "
+            "replacing in place. Only for sets without volumeClaimTemplates; others are upgraded in place. Default: "
+            "false."
+        ),
+    )
+
+
+class AutomaticOSUpgradePolicy(Model):
+    """Upgrades that the platform starts by itself."""
+
+    enable_automatic_os_upgrade: Bool = Field(
+        default=False,
+        description="true: an upgrade starts by itself when a newer image version is published. Default: false.",
+    )
+    disable_automatic_rollback: Bool = Field(
+        default=False,
+        description=(
+            "true: an instance that does not become healthy keeps the new image. Default: false, it gets its previous "
+            "image back."
+        ),
+    )
+    use_rolling_upgrade_policy: Bool = Field(
+        default=True,
+        description=(
+            "false: image upgrades go by 20 %, 20 %, 20 % and no pause, whatever rollingUpgradePolicy says. Default: "
+            "true."
+        ),
+    )
+
+
+class UpgradePolicySpec(Spec):
+    """How upgrades are carried out. A running rollout keeps the policy it started with."""
+
+    mode: Literal["Automatic", "Manual", "Rolling"] = Field(
+        default="Manual",
+        description=(
+            "How changes of the model reach existing instances. Rolling: batch by batch. Automatic: all at once. "
+            "Manual: when annotation scaleset.dev/apply-model names them. Image upgrades ignore it. Default: Manual."
+        ),
+    )
+    rolling_upgrade_policy: RollingUpgradePolicy = Field(
+        default=RollingUpgradePolicy(), description="Size and limits of batches."
+    )
+    automatic_os_upgrade_policy: AutomaticOSUpgradePolicy = Field(
+        default=AutomaticOSUpgradePolicy(), description="Upgrades that the platform starts by itself."
+    )
+    health_timeout: HealthTimeout = Field(
+        default=timedelta(minutes=5),
+        description="How long an upgraded instance may take to become healthy, ISO 8601, PT1S to P1D. Default: PT5M.",
+    )
+    min_ready_time: MinReadyTime = Field(
+        default=timedelta(0),
+        description=(
+            "How long an upgraded instance has to stay ready before it counts as healthy, ISO 8601, at most P1D. "
+            "Default: PT0S."
+        ),
+    )
+    max_concurrent_scale_sets: Int | None = Field(
+        default=None,
+        ge=1,
+        le=10000,
+        description=(
+            "How many ScaleSets of this policy may roll at the same time; the one that has waited longest is next. "
+            "Default: any number."
+        ),
+    )
+
+
+class UpgradePolicyStatus(Status):
+    """What is known about an UpgradePolicy."""
+
+    scale_sets: Int | None = Field(default=None, ge=0, description="How many ScaleSets refer to this policy.")
+    observed_generation: Int | None = Field(
+        default=None, ge=0, description="metadata.generation of the spec that this status was computed from."
+    )
+    conditions: Conditions = Field(default=(), description="Ready.")

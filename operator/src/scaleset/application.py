@@ -1,0 +1,380 @@
+"""The operator as a process: what runs, in which order it starts, and how it ends.
+
+Every replica keeps its caches warm; only the holder of the lease reconciles. Losing the lease ends the process:
+nothing of it may write any more, and whoever starts it again starts from the status. On SIGTERM the workers finish
+what they are at, then the lease is given back.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from scaleset import endpoints, handlers
+from scaleset.api import names
+from scaleset.api.gallery_image_version import GalleryImageVersionSpec, GalleryImageVersionStatus
+from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.api.scale_set_status import ScaleSetStatus
+from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
+from scaleset.controllers import projections
+from scaleset.controllers.caches import Caches
+from scaleset.controllers.custom_objects import CustomObjects, Projection
+from scaleset.controllers.gallery_image_version import SWEEP, GalleryImageVersionController, group
+from scaleset.controllers.prepulls import Prepulls
+from scaleset.controllers.projections import Key
+from scaleset.controllers.replication_views import ReplicationViews
+from scaleset.controllers.scale_set import ScaleSetController
+from scaleset.controllers.status_writer import StatusWriter
+from scaleset.controllers.upgrade_policy import UpgradePolicyController
+from scaleset.controllers.wakes import Wakes
+from scaleset.kube.client import Client
+from scaleset.kube.errors import ApiError, NotFound
+from scaleset.kube.informer import Informer
+from scaleset.kube.lease import Lease
+from scaleset.kube.resources import CLAIMS, GALLERY_IMAGE_VERSIONS, PODS, REVISIONS, SCALE_SETS, UPGRADE_POLICIES
+from scaleset.observability.events import EventRecorder
+from scaleset.observability.metrics import Metrics
+from scaleset.planning.models import describe
+from scaleset.runtime.clock import ServerClock
+from scaleset.runtime.queue import WorkQueue
+from scaleset.runtime.workers import Workers
+
+log = logging.getLogger(__name__)
+
+STALE_SECONDS = 180.0
+"""Each view is confirmed once a minute, by a bookmark or a list; three missed ones are too many."""
+GRACE_SECONDS = 10.0
+"""What reconciles that run get to finish when we are told to end; with events and lease below Kubernetes' 30 s."""
+FLUSH_SECONDS = 2.0
+WORKERS = {"scaleset": 8, "galleryimageversion": 2, "upgradepolicy": 2}
+LEASE_NAME = "scaleset-operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says."""
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespaces: tuple[str, ...] = ()
+    leader_elect: bool = True
+    lease_namespace: str | None = None
+    metrics_bind_address: str = ":8080"
+    health_bind_address: str = ":8081"
+
+
+class CannotStartError(Exception):
+    """What we were given makes no sense; waiting would not help."""
+
+
+class LeaseLostError(Exception):
+    """Somebody else may write now, so this process has to end."""
+
+
+class Application:
+    """One operator process."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._clock = ServerClock()
+        self._metrics = Metrics()
+        self._identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid4().hex[:8]}"
+        self._queues: dict[str, WorkQueue[Key]] = {name: self._queue(name) for name in WORKERS}
+        self._lease: Lease | None = None
+        self._client: Client | None = None
+        self._caches: Caches | None = None
+        self._wakes = Wakes(
+            scale_sets=self._queues["scaleset"].add,
+            versions=self._queues["galleryimageversion"].add,
+            policies=self._queues["upgradepolicy"].add,
+        )
+        self._leading = asyncio.Event()
+        self._workers: tuple[Workers[Key], ...] = ()
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT. LeaseLostError when another process took over; CannotStartError and OSError
+        from the start.
+        """
+        told = _told_to_end()
+        async with AsyncExitStack() as stack:
+            await self._serve(stack)
+            client = self._client = await stack.enter_async_context(await self._open())
+            try:
+                if await _before(told, self._wait_for_crds(client)):
+                    caches = self._caches = self._watch(client)
+                    recorder = EventRecorder(client, instance=self._identity, now=self._clock.now)
+                    await self._run(client, caches, recorder, told)
+            finally:
+                told.cancel()
+
+    # What is there
+
+    async def _open(self) -> Client:
+        given = self._options.kubeconfig
+        try:
+            return await Client.open(
+                given, self._options.context, on_date=self._clock.observe, on_request=self._metrics.requested
+            )
+        except Exception as error:
+            # Whatever somebody's file makes a parser raise: it is the file that has to be changed.
+            what = f"kubeconfig {given}" if given else "the pod's own account, or a kubeconfig"
+            raise CannotStartError(f"cannot use {what}: {type(error).__name__}: {one_line(str(error))}") from error
+
+    def _queue(self, name: str) -> WorkQueue[Key]:
+        queue: WorkQueue[Key] = WorkQueue(
+            on_queue_duration=lambda seconds: self._metrics.waited(name, seconds),
+            on_work_duration=lambda seconds: self._metrics.worked(name, seconds),
+        )
+        self._metrics.watch_queue(name, queue)
+        return queue
+
+    def _watch(self, client: Client) -> Caches:
+        namespaces: Sequence[str | None] = self._options.namespaces or (None,)
+        wakes = self._wakes
+        caches = Caches(
+            scale_sets=CustomObjects(
+                client,
+                SCALE_SETS,
+                status=ScaleSetStatus,
+                projection=Projection(ScaleSetSpec.parse, describe),
+                on_change=wakes.scale_set,
+                namespaces=namespaces,
+            ),
+            policies=CustomObjects(
+                client,
+                UPGRADE_POLICIES,
+                status=UpgradePolicyStatus,
+                projection=Projection(UpgradePolicySpec.parse),
+                on_change=wakes.policy,
+                namespaces=namespaces,
+            ),
+            versions=CustomObjects(
+                client,
+                GALLERY_IMAGE_VERSIONS,
+                status=GalleryImageVersionStatus,
+                projection=Projection(GalleryImageVersionSpec.parse),
+                on_change=wakes.version,
+                namespaces=namespaces,
+                key=group,
+            ),
+            pods=self._informer(client, PODS, projections.pod, wakes.instance, namespaces),
+            claims=self._informer(client, CLAIMS, projections.claim, wakes.instance, namespaces),
+            revisions=self._informer(client, REVISIONS, projections.revision, wakes.instance, namespaces),
+        )
+        wakes.caches = caches
+        return caches
+
+    @staticmethod
+    def _informer(
+        client: Client,
+        resource: Any,
+        project: Callable[[projections.JSON], Any],
+        on_change: Callable[[Key], None],
+        namespaces: Sequence[str | None],
+    ) -> Informer[Any]:
+        return Informer(
+            client,
+            resource,
+            project=project,
+            key=projections.belongs_to,
+            on_change=on_change,
+            namespaces=namespaces,
+            label_selector=names.LABEL_NAME,
+        )
+
+    # How it runs
+
+    async def _run(self, client: Client, caches: Caches, recorder: EventRecorder, told: "asyncio.Task[str]") -> None:
+        lease = self._lease = self._new_lease(client)
+        client.writes_allowed = lease.held if lease is not None else lambda: True
+        kopf = handlers.run(
+            client,
+            {
+                names.SCALE_SET_PLURAL: caches.scale_sets.seen,
+                names.UPGRADE_POLICY_PLURAL: caches.policies.seen,
+                names.GALLERY_IMAGE_VERSION_PLURAL: caches.versions.seen,
+            },
+            namespaces=self._options.namespaces,
+        )
+        parts = [
+            asyncio.create_task(kopf, name="kopf"),
+            asyncio.create_task(self._follow(caches), name="informers"),
+            asyncio.create_task(recorder.run(), name="events"),
+            asyncio.create_task(self._work(client, caches, recorder), name="work"),
+        ]
+        if lease is not None:
+            parts.append(asyncio.create_task(self._hold(lease), name="lease"))
+        # None of the parts ever ends by itself: one that does brings its error, and the process must not go on
+        # without it.
+        done, _ = await asyncio.wait([told, *parts], return_when=asyncio.FIRST_COMPLETED)
+        log.info("stopping reason=%s", ",".join(sorted(task.get_name() for task in done)))
+        await self._end(recorder, parts)
+        for task in done:
+            task.result()
+
+    async def _end(self, recorder: EventRecorder, parts: "list[asyncio.Task[None]]") -> None:
+        """Workers first, then the events that they left, then the lease (its task gives it back when cancelled)."""
+        writing = self._lease is None or self._lease.held()
+        await asyncio.gather(*(workers.stop(GRACE_SECONDS if writing else 0.0) for workers in self._workers))
+        if writing:
+            await recorder.flush(FLUSH_SECONDS)
+        for task in parts:
+            task.cancel()
+        await asyncio.gather(*parts, return_exceptions=True)
+
+    @staticmethod
+    async def _follow(caches: Caches) -> None:
+        async with asyncio.TaskGroup() as group:
+            for cache in (
+                caches.scale_sets,
+                caches.policies,
+                caches.versions,
+                caches.pods,
+                caches.claims,
+                caches.revisions,
+            ):
+                group.create_task(cache.run())
+
+    def _new_lease(self, client: Client) -> Lease | None:
+        if not self._options.leader_elect:
+            self._metrics.leading(LEASE_NAME, leader=True)
+            return None
+        return Lease(
+            client,
+            self._own_namespace(),
+            LEASE_NAME,
+            self._identity,
+            on_started=self._started_leading,
+            now=self._clock.now,
+        )
+
+    def _own_namespace(self) -> str:
+        return self._options.lease_namespace or _own_namespace(self._options.namespaces)
+
+    def _started_leading(self) -> None:
+        self._metrics.leading(LEASE_NAME, leader=True)
+        self._leading.set()
+
+    async def _hold(self, lease: Lease) -> None:
+        await lease.run()
+        self._metrics.leading(LEASE_NAME, leader=False)
+        raise LeaseLostError(f"the lease {LEASE_NAME} was lost to {lease.holder or 'nobody'}; writing has stopped")
+
+    async def _work(self, client: Client, caches: Caches, recorder: EventRecorder) -> None:
+        """Reconcile as soon as everything was listed once and the lease is held."""
+        if self._lease is not None:
+            await self._leading.wait()
+        while not caches.synced:  # noqa: ASYNC110 - six views, and only until their first lists are through
+            await asyncio.sleep(0.02)
+        log.info("leading identity=%s scalesets=%d", self._identity, len(caches.scale_sets.all()))
+        writer = StatusWriter(client)
+        wakes, served = self._wakes, self._options.namespaces
+        views = ReplicationViews(client, self._own_namespace(), on_nodes=wakes.nodes, on_pod=wakes.prepull)
+        prepulls = Prepulls(client, views, serves=lambda name: not served or name in served, now=self._clock.now)
+        versions = GalleryImageVersionController(
+            caches.versions, writer, prepulls, on_replicated=wakes.replicated, now=self._clock.now
+        )
+        self._queues["galleryimageversion"].add(SWEEP)
+        reconciles: dict[str, Callable[[Key], Awaitable[float | None]]] = {
+            "scaleset": ScaleSetController(
+                client, caches, recorder=recorder, now=self._clock.now, wake=self._queues["scaleset"].add
+            ).reconcile,
+            "galleryimageversion": versions.reconcile,
+            "upgradepolicy": UpgradePolicyController(caches, writer).reconcile,
+        }
+        self._workers = tuple(
+            Workers(self._queues[name], reconcile, concurrency=WORKERS[name], on_result=self._on_result(name))
+            for name, reconcile in reconciles.items()
+        )
+        await asyncio.gather(views.run(), *(workers.run() for workers in self._workers))
+
+    def _on_result(self, name: str) -> Callable[[str, float], None]:
+        return lambda result, seconds: self._metrics.reconciled(name, result, seconds)
+
+    async def _wait_for_crds(self, client: Client) -> None:
+        """kopf serves only kinds that exist when it starts."""
+        namespace = self._options.namespaces[0] if self._options.namespaces else None
+        said = ""
+        while True:
+            try:
+                for resource in (SCALE_SETS, UPGRADE_POLICIES, GALLERY_IMAGE_VERSIONS):
+                    async with aclosing(client.pages(resource, namespace, limit=1)) as pages:
+                        await anext(pages)
+            except NotFound:
+                problem = "the CustomResourceDefinitions are not installed: kubectl apply -f crds/"
+            except ApiError as error:
+                problem = str(error)
+            else:
+                return
+            if problem != said:
+                log.warning('waiting for="API server" problem="%s"', problem)
+                said = problem
+            await asyncio.sleep(1.0)
+
+    # What others ask
+
+    async def _serve(self, stack: AsyncExitStack) -> None:
+        for address, routes in (
+            (
+                self._options.health_bind_address,
+                [endpoints.probe("/healthz", self._unhealthy), endpoints.probe("/readyz", self._unready)],
+            ),
+            (self._options.metrics_bind_address, [endpoints.metrics(self._metrics.registry)]),
+        ):
+            runner = await endpoints.serve(address, routes)
+            stack.push_async_callback(runner.cleanup)
+
+    def _unhealthy(self) -> str | None:
+        """That this is answered shows that the event loop runs; views that nobody confirms any more are what is left
+        to check.
+        """
+        caches = self._caches
+        if caches is None or not caches.synced or caches.age() < STALE_SECONDS:
+            return None
+        return f"nothing was heard from the API server for {caches.age():.0f} s"
+
+    def _unready(self) -> str | None:
+        if self._caches is None:
+            return "waiting for the API server and the CustomResourceDefinitions"
+        return None if self._caches.synced else "waiting for the first lists"
+
+
+def one_line(text: str) -> str:
+    """A sentence for a log that may have come with line breaks."""
+    return " ".join(text.split())[:400]
+
+
+def _told_to_end() -> "asyncio.Task[str]":
+    """A task that ends with the first SIGTERM or SIGINT. Further ones change nothing: the end is bounded anyway."""
+    signals: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.put_nowait, number.name)
+    return asyncio.create_task(signals.get(), name="signal")
+
+
+async def _before(told: "asyncio.Task[str]", work: Coroutine[Any, Any, None]) -> bool:
+    """Whether the work was done before we were told to end; if not, it is cancelled."""
+    task = asyncio.create_task(work)
+    await asyncio.wait({task, told}, return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task})
+        return False
+    task.result()
+    return not told.done()
+
+
+def _own_namespace(namespaces: Sequence[str]) -> str:
+    """Where our lease lives: the pod's namespace, else the first one that is served, else default."""
+    mounted = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+    if mounted.exists():
+        return mounted.read_text(encoding="utf-8").strip()
+    return namespaces[0] if namespaces else "default"

@@ -1,0 +1,38 @@
+"""Everything that is watched, in one place."""
+
+from dataclasses import dataclass
+
+from scaleset.api.gallery_image_version import GalleryImageVersionSpec
+from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.controllers.custom_objects import CustomObjects
+from scaleset.controllers.projections import Revision
+from scaleset.kube.informer import Informer
+from scaleset.planning.instances import Claim, Pod
+
+
+@dataclass(frozen=True)
+class Caches:
+    """The custom resources by kopf's events, pods, claims and revisions by informers of our own."""
+
+    scale_sets: CustomObjects[ScaleSetSpec]
+    policies: CustomObjects[UpgradePolicySpec]
+    versions: CustomObjects[GalleryImageVersionSpec]
+    pods: Informer[Pod]
+    claims: Informer[Claim]
+    revisions: Informer[Revision]
+
+    @property
+    def synced(self) -> bool:
+        """Whether everything was listed once; before that nothing may be decided."""
+        return all(
+            cache.synced
+            for cache in (self.scale_sets, self.policies, self.versions, self.pods, self.claims, self.revisions)
+        )
+
+    def age(self) -> float:
+        """Seconds since the API server last confirmed the oldest of these views."""
+        return max(
+            cache.age()
+            for cache in (self.scale_sets, self.policies, self.versions, self.pods, self.claims, self.revisions)
+        )

@@ -1,0 +1,191 @@
+"""The custom resources as they are: the store that kopf's events and our own lists fill.
+
+kopf tells what happens, but not what it missed: after a broken watch it lists again and says nothing about objects
+that went away meanwhile. So all three kinds are listed once at the start, and again every minute.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+from scaleset.api.gallery_image_version import GalleryImageVersionSpec
+from scaleset.api.model import InvalidSpec, Status
+from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.controllers.projections import JSON, Key, plain, seconds
+from scaleset.kube.client import Client
+from scaleset.kube.errors import ApiError
+from scaleset.kube.resources import Resource
+from scaleset.kube.store import Store
+from scaleset.planning.models import Model
+
+log = logging.getLogger(__name__)
+
+RESYNC_SECONDS = 60.0
+RETRY_SECONDS = 2.0
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class CustomObject(Generic[S]):
+    """One custom resource. `spec` is None when it cannot be understood; `problem` says why."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    generation: int
+    created: float
+    deleting: bool
+    annotations: Mapping[str, str]
+    spec: S | None
+    problem: str
+    status: Mapping[str, Any] = field(repr=False)
+    model: Model | None = field(default=None, repr=False)
+    """Of a ScaleSet: the model that its spec asks for."""
+
+
+ScaleSetObject = CustomObject[ScaleSetSpec]
+PolicyObject = CustomObject[UpgradePolicySpec]
+VersionObject = CustomObject[GalleryImageVersionSpec]
+
+
+class Projection(Generic[S]):
+    """Parses a kind's objects. The last parse of each is kept: a status or an annotation changes no spec."""
+
+    def __init__(self, parse: Callable[[object], S], model: Callable[[str, S], Model] | None = None) -> None:
+        self._parse = parse
+        self._model = model
+        self._parsed: dict[str, tuple[int, S | None, str, Model | None]] = {}
+
+    def __call__(self, raw: JSON) -> CustomObject[S]:
+        metadata = raw["metadata"]
+        uid, generation = metadata["uid"], int(metadata.get("generation") or 0)
+        known = self._parsed.get(uid)
+        if known is None or known[0] != generation:
+            known = (generation, *self._understand(metadata["name"], raw))
+            self._parsed[uid] = known
+        _, spec, problem, model = known
+        return CustomObject(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            uid=uid,
+            resource_version=metadata["resourceVersion"],
+            generation=generation,
+            created=seconds(metadata.get("creationTimestamp")) or 0.0,
+            deleting=bool(metadata.get("deletionTimestamp")),
+            annotations=metadata.get("annotations") or {},
+            spec=spec,
+            problem=problem,
+            status=raw.get("status") or {},
+            model=model,
+        )
+
+    def forget(self, uid: str) -> None:
+        self._parsed.pop(uid, None)
+
+    def _understand(self, name: str, raw: JSON) -> tuple[S | None, str, Model | None]:
+        try:
+            spec = self._parse(raw)
+        except InvalidSpec as error:
+            return None, plain(str(error)), None
+        return spec, "", self._model(name, spec) if self._model is not None else None
+
+
+class CustomObjects(Generic[S]):
+    """All objects of one kind in the namespaces that are served.
+
+    `key` groups them, each object for itself by default; `on_change` gets the key of every group that changed.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource,
+        *,
+        status: type[Status],
+        projection: Projection[S],
+        on_change: Callable[[Key], None],
+        namespaces: Sequence[str | None] = (None,),
+        key: Callable[[CustomObject[S]], Key | None] | None = None,
+    ) -> None:
+        self.resource = resource
+        self.status = status
+        self.synced = False
+        self._client = client
+        self._projection = projection
+        self._on_change = on_change
+        self._namespaces = tuple(namespaces)
+        self._store: Store[CustomObject[S]] = Store(projection, key or (lambda record: (record.namespace, record.name)))
+        self._contact = float("-inf")
+
+    def get(self, namespace: str, name: str) -> CustomObject[S] | None:
+        return self._store.get(namespace, name)
+
+    def of(self, key: Key) -> list[CustomObject[S]]:
+        """The objects of one group."""
+        return self._store.of(key)
+
+    def all(self) -> list[CustomObject[S]]:
+        return self._store.all()
+
+    def age(self) -> float:
+        """Seconds since the API server last listed or told us something."""
+        return monotonic() - self._contact
+
+    def seen(self, kind: str | None, raw: JSON) -> None:
+        """An event as kopf delivers it: DELETED, or anything else for an object that exists."""
+        self._contact = monotonic()
+        if kind == "DELETED":
+            self._projection.forget(raw["metadata"]["uid"])
+            self._changed(self._store.remove(raw))
+        else:
+            self._changed(self._store.upsert(raw))
+
+    def remember(self, raw: JSON) -> None:
+        """The answer to our own write."""
+        self._store.remember(raw)
+
+    def forget(self, gone: CustomObject[S]) -> None:
+        """The API server answered that this object does not exist any more."""
+        self._changed(self._store.forget(gone.namespace, gone.name, gone.uid))
+
+    async def reread(self, namespace: str, name: str) -> None:
+        """Read one object again, because a write said that ours is outdated."""
+        self._changed(self._store.upsert(await self._client.get(self.resource, namespace, name)))
+
+    async def list(self) -> None:
+        """List everything and drop what is not there any more."""
+        for namespace in self._namespaces:
+            with self._store.listing(self._store.seen_in(namespace)) as listing:
+                raws, version = await self._client.list(self.resource, namespace)
+                self._store.add(listing, raws, int(version))
+                self._changed(self._store.finish(listing, namespace=namespace))
+        self.synced = True
+        self._contact = monotonic()
+
+    async def run(self) -> None:
+        """List at once, then every minute."""
+        complaint = ""
+        while True:
+            try:
+                await self.list()
+                wait, complaint = RESYNC_SECONDS * (0.9 + 0.2 * random.random()), ""
+            except ApiError as error:
+                if str(error) != complaint:
+                    complaint = str(error)
+                    log.warning('list_failed resource=%s error="%s"', self.resource, complaint)
+                wait = RETRY_SECONDS
+            except Exception:
+                log.exception("list_failed resource=%s", self.resource)
+                wait = RESYNC_SECONDS
+            await asyncio.sleep(wait)
+
+    def _changed(self, keys: frozenset[Key]) -> None:
+        for key in keys:
+            self._on_change(key)

@@ -1,0 +1,226 @@
+"""The reconcile of GalleryImageVersions: what their status says, and the pulls that replicationMode Full asks for.
+
+The choice of `latest` does not wait for the status (planning.gallery), but for the regions where a Full version is
+Completed: whoever waits for those is told as soon as they are written down.
+
+All versions of one publisher and offer are looked at together, since two objects may claim the same version.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from math import inf
+from time import monotonic
+from typing import Any
+
+from scaleset.api.conditions import Condition, set_condition
+from scaleset.api.gallery_image_version import GalleryImageVersionStatus
+from scaleset.controllers.custom_objects import CustomObjects, VersionObject
+from scaleset.controllers.patches import JSON
+from scaleset.controllers.prepulls import Prepulls, full, reported
+from scaleset.controllers.projections import Key
+from scaleset.controllers.status_writer import StatusWriter
+from scaleset.planning.gallery import Definition, GalleryVersion, winners
+from scaleset.planning.history import timestamp
+from scaleset.planning.replication import Replication
+
+log = logging.getLogger(__name__)
+
+SWEEP: Key = ("", "prepulls")
+"""The key under which pods are looked for that no version asks for any more."""
+SWEEP_SECONDS = 60.0
+LISTING_SECONDS = 0.5
+"""How soon to look again while nodes are listed for the first time."""
+FLUSH_SECONDS = 5.0
+"""Percents and sentences that change while images are pulled are written this often at most."""
+
+
+def definition_key(namespace: str, publisher: str, offer: str) -> Key:
+    """What groups versions: the gallery and the image definition, whatever the sku."""
+    return namespace, f"{publisher}/{offer}"
+
+
+def group(seen: VersionObject) -> Key:
+    """The group of a version; one that cannot be understood is alone."""
+    spec = seen.spec
+    return (seen.namespace, seen.name) if spec is None else definition_key(seen.namespace, spec.publisher, spec.offer)
+
+
+def gallery_version(seen: VersionObject) -> GalleryVersion | None:
+    """As the planner sees it; None when its spec cannot be understood."""
+    spec = seen.spec
+    if spec is None:
+        return None
+    profile = spec.publishing_profile
+    return GalleryVersion(
+        name=seen.name,
+        definition=Definition(seen.namespace, spec.publisher, spec.offer, spec.sku),
+        version=spec.version,
+        image=spec.image,
+        created=seen.created,
+        excluded=profile.exclude_from_latest,
+        regions={r.name: r.exclude_from_latest for r in profile.target_regions} or None,
+        replicated=_replicated(seen),
+        end_of_life=profile.end_of_life_date.timestamp() if profile.end_of_life_date is not None else None,
+        os_type=spec.os_type,
+        scope=spec.sharing.scope,
+        shared_with=frozenset(spec.sharing.namespaces),
+    )
+
+
+def _replicated(seen: VersionObject) -> frozenset[str] | None:
+    """Where the image is on the nodes, by the status; None when that is not waited for."""
+    if not full(seen):
+        return None
+    return frozenset(region.name for region in reported(seen).values() if region.state == "Completed")
+
+
+class GalleryImageVersionController:
+    """Writes the status of the versions of one group and carries out their replication.
+
+    `on_replicated` is told of a group in which an image has arrived in a region.
+    """
+
+    def __init__(
+        self,
+        versions: CustomObjects[Any],
+        writer: StatusWriter,
+        prepulls: Prepulls,
+        *,
+        on_replicated: Callable[[Key], None],
+        now: Callable[[], float],
+    ) -> None:
+        self._versions = versions
+        self._writer = writer
+        self._prepulls = prepulls
+        self._on_replicated = on_replicated
+        self._now = now
+        self._flushed: dict[str, float] = {}
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Bring every version of the group up to date; seconds until it is to be looked at again."""
+        members: list[VersionObject] = [seen for seen in self._versions.of(key) if not seen.deleting]
+        candidates = [version for seen in members if (version := gallery_version(seen)) is not None]
+        chosen = {version.name: version for version in winners(candidates).values()}
+        rivals = {(v.definition, v.version): v.name for v in chosen.values()}
+        waits: list[float] = []
+        for seen in members:
+            version = gallery_version(seen)
+            if version is not None and seen.name in chosen and full(seen):
+                wait = await self._replicate(key, seen)
+                waits += [wait] if wait is not None else []
+                continue
+            older = None if version is None or seen.name in chosen else rivals[version.definition, version.version]
+            if not await self._writer.write(self._versions, seen, self._status(seen, older)):
+                waits.append(0.0)
+            await self._prepulls.release(seen)
+        alive = {seen.uid for seen in self._versions.all() if not seen.deleting}
+        await self._prepulls.sweep(alive)
+        for uid in self._flushed.keys() - alive:
+            del self._flushed[uid]
+        return SWEEP_SECONDS if key == SWEEP else min(waits, default=None)
+
+    async def _replicate(self, key: Key, seen: VersionObject) -> float | None:
+        """One Full version: its status first, then its pods. Seconds until it is to be looked at again."""
+        plan = self._prepulls.plan(seen)
+        if plan is None:
+            return LISTING_SECONDS
+        before = {region.name: region.state for region in reported(seen).values()}
+        states = {region.name: region.state for region in plan.summary}
+        urgent = states != before or seen.status.get("observedGeneration") != seen.generation
+        later = self._flushed.get(seen.uid, -inf) + FLUSH_SECONDS - monotonic()
+        times = [plan.wake_at - self._now()] if plan.wake_at is not None else []
+        if not urgent and later > 0:
+            times.append(later)
+        else:
+            if not await self._writer.write(self._versions, seen, self._status(seen, None, plan)):
+                return 0.0
+            stored = self._versions.get(seen.namespace, seen.name)
+            if stored is not None and stored.resource_version != seen.resource_version:
+                self._flushed[seen.uid] = monotonic()
+        if states != before:
+            told = " ".join(f"{name}={state}" for name, state in states.items())
+            log.info("replication version=%s/%s %s", seen.namespace, seen.name, told)
+            self._on_replicated(key)
+        undone = await self._prepulls.carry_out(seen, plan)
+        times += [undone] if undone is not None else []
+        return max(0.0, min(times)) if times else None
+
+    def _status(self, seen: VersionObject, older: str | None, plan: Replication | None = None) -> JSON:
+        spec = seen.spec
+        if spec is None:
+            ready = _condition(seen, "Ready", "InvalidSpec", seen.problem, holds=False)
+            return {"observedGeneration": seen.generation, "conditions": self._conditions(seen, ready)}
+        if "@" in spec.image:
+            pinned = _condition(seen, "Pinned", "Digest", "The image is named by its digest.", holds=True)
+        else:
+            text = "The image is named by a tag, which can be moved: publish it by digest to be sure what runs."
+            pinned = _condition(seen, "Pinned", "Tag", text, holds=False)
+        return {
+            "observedGeneration": seen.generation,
+            "publishedDate": timestamp(seen.created),
+            "replicationStatus": _replicated_at_once(seen) if plan is None else _replication_status(plan),
+            "conditions": self._conditions(seen, _ready(seen, spec.version, older, plan), pinned),
+        }
+
+    def _conditions(self, seen: VersionObject, *conditions: Condition) -> list[JSON]:
+        """Transition times are those of the object's status; the time of a first transition is when it was written
+        down.
+        """
+        existing = GalleryImageVersionStatus.parse({"status": seen.status}).conditions
+        for condition in conditions:
+            existing = set_condition(existing, condition, datetime.fromtimestamp(self._now(), UTC))
+        return [condition.to_raw() for condition in existing]
+
+
+def _ready(seen: VersionObject, version: str, older: str | None, plan: Replication | None) -> Condition:
+    if older is not None:
+        message = f"GalleryImageVersion {older} is older and publishes the same version. Give this one another version."
+        return _condition(seen, "Ready", "Duplicate", message, holds=False)
+    if plan is None:
+        return _condition(seen, "Ready", "Published", f"Version {version} is published.", holds=True)
+    if plan.problem and plan.aggregate != "Completed":
+        message = (
+            f"{plan.problem}. replicationMode Full needs the right to list and watch nodes, and to create, list, watch "
+            "and delete pods in the operator's namespace. Grant it, or set replicationMode to Shallow."
+        )
+        return _condition(seen, "Ready", "ReplicationUnavailable", message, holds=False)
+    message = f"Version {version} is published. It counts in a region once the nodes there have the image."
+    return _condition(seen, "Ready", "Published", message, holds=True)
+
+
+def _replicated_at_once(seen: VersionObject) -> JSON:
+    """replicationMode Shallow, or a version that is never chosen."""
+    profile = seen.spec.publishing_profile if seen.spec is not None else None
+    regions = [region.name for region in profile.target_regions] if profile is not None else []
+    return {
+        "aggregatedState": "Completed",
+        "mode": "Shallow",
+        "summary": [{"region": name, "state": "Completed", "progress": 100} for name in regions],
+    }
+
+
+def _replication_status(plan: Replication) -> JSON:
+    return {
+        "aggregatedState": plan.aggregate,
+        "mode": "Full",
+        "summary": [
+            {
+                "region": region.name,
+                "state": region.state,
+                "progress": region.progress,
+                **({"details": region.details} if region.details else {}),
+            }
+            for region in plan.summary
+        ],
+    }
+
+
+def _condition(seen: VersionObject, kind: str, reason: str, message: str, *, holds: bool) -> Condition:
+    return Condition(
+        type=kind,
+        status="True" if holds else "False",
+        reason=reason,
+        message=message,
+        observed_generation=seen.generation,
+    )

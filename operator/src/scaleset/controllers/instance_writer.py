@@ -1,0 +1,152 @@
+"""Creates and deletes what a plan names: models, claims, pods.
+
+Every call can be repeated. Names are deterministic, so a create that was carried out before is answered with
+AlreadyExists, and what is there is ours or a stranger's; a delete names the uid, so it reaches that pod or nothing.
+Claims are only ever created.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+
+from scaleset.api import names
+from scaleset.controllers import projections
+from scaleset.controllers.caches import Caches
+from scaleset.controllers.memory import Memory, delay
+from scaleset.controllers.observation import not_ours
+from scaleset.controllers.projections import plain
+from scaleset.kube.client import Client
+from scaleset.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
+from scaleset.kube.resources import CLAIMS, PODS, REVISIONS
+from scaleset.planning import pods
+from scaleset.planning.instances import Claim
+from scaleset.planning.models import Model
+from scaleset.planning.pods import Identity
+from scaleset.planning.snapshot import Creation, Deletion, Plan
+
+log = logging.getLogger(__name__)
+
+CONCURRENCY = 24
+"""Calls at a time, over all sets: the pool has room for the watches and the lease beside them."""
+
+
+class InstanceWriter:
+    """Carries out the part of a plan that concerns instances."""
+
+    def __init__(self, client: Client, caches: Caches, *, now: Callable[[], float]) -> None:
+        self._client = client
+        self._caches = caches
+        self._now = now
+        self._slots = asyncio.Semaphore(CONCURRENCY)
+
+    async def store(self, owner: Identity, models: Iterable[Model]) -> None:
+        """Keep models, or give those that are kept a new number."""
+        for model in models:
+            if model.uid:
+                body = {"metadata": {"uid": model.uid}, "revision": model.number}
+                raw = await self._client.patch(REVISIONS, owner.namespace, model.name, body)
+            else:
+                raw = await self._store_new(owner, model)
+            self._caches.revisions.remember(raw)
+
+    async def _store_new(self, owner: Identity, model: Model) -> projections.JSON:
+        try:
+            return await self._client.create(REVISIONS, owner.namespace, pods.revision(owner, model, model.number))
+        except AlreadyExists:
+            raw = await self._client.get(REVISIONS, owner.namespace, model.name)
+            if projections.revision(raw).owner == owner.uid:
+                return raw
+            if raw["metadata"].get("ownerReferences") or raw.get("data") != model.data:
+                raise  # That of a set of this name before us; the garbage collector is about to delete it.
+        return await self._adopt(owner, model, raw)
+
+    async def _adopt(self, owner: Identity, model: Model, orphan: projections.JSON) -> projections.JSON:
+        """Take over the same model, which a set of this name left behind when it was deleted with --cascade=orphan."""
+        metadata = {"uid": orphan["metadata"]["uid"], "ownerReferences": [owner.owner_reference()]}
+        body = {"metadata": metadata, "revision": model.number}
+        return await self._client.patch(REVISIONS, owner.namespace, model.name, body)
+
+    async def discard(self, owner: Identity, models: Iterable[Model]) -> None:
+        """Delete models that nothing needs any more."""
+        for model in models:
+            try:
+                await self._client.delete(REVISIONS, owner.namespace, model.name, uid=model.uid)
+            except (NotFound, Conflict):
+                log.debug("revision_gone revision=%s/%s", owner.namespace, model.name)
+            self._caches.revisions.forget(owner.namespace, model.name, model.uid)
+
+    async def carry_out(self, owner: Identity, plan: Plan, models: dict[str, Model], memory: Memory) -> None:
+        """Delete and create, several at a time. The first error whose outcome is unknown is raised when all are
+        through.
+        """
+        now = self._now()
+        refused = {n for n, refusal in memory.refusals.items() if now < refusal.retry_at}
+        calls: list[Awaitable[None]] = [self._bounded(self._delete(owner, deletion)) for deletion in plan.deletions]
+        calls += [
+            self._bounded(self._create(owner, creation, models[creation.build.model], memory))
+            for creation in plan.creations
+            if creation.instance not in refused
+        ]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _bounded(self, call: Awaitable[None]) -> None:
+        async with self._slots:
+            await call
+
+    async def _delete(self, owner: Identity, deletion: Deletion) -> None:
+        try:
+            self._caches.pods.remember(
+                await self._client.delete(PODS, owner.namespace, deletion.name, uid=deletion.uid)
+            )
+        except (NotFound, Conflict):
+            # Gone, or another pod under that name: either way this one does not exist any more.
+            self._caches.pods.forget(owner.namespace, deletion.name, deletion.uid)
+
+    async def _create(self, owner: Identity, creation: Creation, model: Model, memory: Memory) -> None:
+        number = creation.instance
+        try:
+            for name in creation.claims:
+                if not await self._create_claim(owner, model, name, number, memory):
+                    return
+            await self._create_pod(owner, creation, model, memory)
+        except (Forbidden, Invalid, NotFound) as error:
+            memory.refused(number, plain(error.message), now=self._now())
+            log.warning('instance_refused instance=%s/%s error="%s"', owner.namespace, owner.instance(number), error)
+
+    async def _create_pod(self, owner: Identity, creation: Creation, model: Model, memory: Memory) -> None:
+        number = creation.instance
+        body = pods.pod(
+            owner, model, creation.build, number, previous=creation.previous, created_at=creation.created_at
+        )
+        try:
+            raw = await self._client.create(PODS, owner.namespace, body)
+        except AlreadyExists:
+            raw = await self._client.get(PODS, owner.namespace, owner.instance(number))
+            if projections.pod(raw).owner != owner.uid:
+                memory.stranger(number, not_ours(owner.instance(number)), now=self._now())
+                return
+            if (raw["metadata"].get("labels") or {}).get(names.LABEL_NAME) != owner.name:
+                name = owner.instance(number)
+                text = f"Pod {name} has lost its label {names.LABEL_NAME}. Give it back, or delete the pod."
+                memory.stranger(number, text, now=self._now())
+                return
+        memory.created(number)
+        self._caches.pods.remember(raw)
+
+    async def _create_claim(self, owner: Identity, model: Model, name: str, number: int, memory: Memory) -> bool:
+        """Whether the claim is there now and ours."""
+        template = next(t for t in model.data["volumeClaimTemplates"] if t["metadata"]["name"] == name)
+        body = pods.claim(owner, template, number)
+        try:
+            raw = await self._client.create(CLAIMS, owner.namespace, body)
+        except AlreadyExists:
+            raw = await self._client.get(CLAIMS, owner.namespace, body["metadata"]["name"])
+        found: Claim = projections.claim(raw)
+        if found.set_name == owner.name:
+            self._caches.claims.remember(raw)
+            return True
+        memory.foreign_claims[found.name] = (found, self._now() + delay(4))
+        return False

@@ -1,0 +1,100 @@
+"""What the operator remembers of a set between two looks and may forget: a restart costs at most a repeated question.
+
+Everything that a decision depends on for safety is in the status instead.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from scaleset.planning.instances import Claim, Pod
+from scaleset.planning.snapshot import Verdict
+
+FIRST_RETRY = 2.0
+LAST_RETRY = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The API server would not create something: its words, and when to ask again (its own clock, seconds)."""
+
+    message: str
+    retry_at: float
+    attempts: int
+
+
+@dataclass(slots=True)
+class Memory:
+    """Of one ScaleSet."""
+
+    generation: int = 0
+    ages: dict[int, float] = field(default_factory=dict)
+    refusals: dict[int, Refusal] = field(default_factory=dict)
+    strangers: dict[int, Refusal] = field(default_factory=dict)
+    foreign_claims: dict[str, tuple[Claim, float]] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
+    flushed: float = 0.0
+    """When the status was written last, by our monotonic clock."""
+
+    def new_generation(self, generation: int) -> None:
+        """The user changed the spec: what was refused may be accepted now."""
+        if generation != self.generation:
+            self.generation = generation
+            self.refusals.clear()
+            self.verdicts.clear()
+            self.attempts.clear()
+
+    def saw(self, pods: Iterable[tuple[int, Pod]]) -> None:
+        """Remember when instances were first created: a pod that is gone cannot say it any more."""
+        for number, pod in pods:
+            self.ages[number] = pod.instance_created or pod.created
+
+    def forget_others(self, instances: Collection[int]) -> None:
+        """Whoever gets the id of an instance that is no more is a new one."""
+        self.ages = {number: at for number, at in self.ages.items() if number in instances}
+
+    def refused(self, number: int, message: str, *, now: float) -> None:
+        """A pod or claim of that instance was refused; later tries are further apart."""
+        self.refusals[number] = _again(self.refusals.get(number), message, now=now)
+
+    def stranger(self, number: int, message: str, *, now: float) -> None:
+        """The name of that instance is taken."""
+        self.strangers[number] = _again(self.strangers.get(number), message, now=now)
+
+    def forgive(self, now: float) -> None:
+        """Strangers and foreign claims are not watched, so look again after a while."""
+        self.strangers = {n: r for n, r in self.strangers.items() if now < r.retry_at}
+        self.foreign_claims = {name: (c, until) for name, (c, until) in self.foreign_claims.items() if now < until}
+
+    def only(self, wanted: Iterable[int]) -> None:
+        """Forget refusals of instances that nobody wants to create any more."""
+        kept = self.refusals.keys() & set(wanted)
+        self.refusals = {n: refusal for n, refusal in self.refusals.items() if n in kept}
+
+    def created(self, number: int) -> None:
+        self.refusals.pop(number, None)
+        self.strangers.pop(number, None)
+
+    def judged(self, model: str, verdict: Verdict, *, now: float) -> None:
+        """A dry run's answer; a refusal is asked about again after a growing while."""
+        if not verdict.accepted:
+            attempts = self.attempts.get(model, 0)
+            self.attempts[model] = attempts + 1
+            verdict = Verdict(accepted=False, message=verdict.message, retry_at=now + delay(attempts))
+        self.verdicts[model] = verdict
+
+    def next_retry(self) -> float | None:
+        """When something refused is to be asked for again."""
+        times = [refusal.retry_at for refusal in (*self.refusals.values(), *self.strangers.values())]
+        times += [until for _, until in self.foreign_claims.values()]
+        return min(times, default=None)
+
+
+def delay(attempts: int) -> float:
+    """Seconds until the next try after so many refusals before."""
+    return min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(attempts, 10))
+
+
+def _again(before: Refusal | None, message: str, *, now: float) -> Refusal:
+    attempts = before.attempts + 1 if before is not None else 0
+    return Refusal(message, now + delay(attempts), attempts)

@@ -1,0 +1,111 @@
+"""The snapshot of one ScaleSet, put together from what is watched and what is remembered."""
+
+from collections.abc import Iterable, Mapping
+
+from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.api.scale_set_status import ScaleSetStatus
+from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.controllers.caches import Caches
+from scaleset.controllers.custom_objects import ScaleSetObject
+from scaleset.controllers.gallery_image_version import definition_key, gallery_version
+from scaleset.controllers.memory import Memory
+from scaleset.planning import record
+from scaleset.planning.gallery import GalleryVersion
+from scaleset.planning.instances import Claim, Pod
+from scaleset.planning.models import Model
+from scaleset.planning.pods import Identity
+from scaleset.planning.snapshot import Snapshot, Turn, Verdict
+
+
+def observe(
+    caches: Caches,
+    seen: ScaleSetObject,
+    memory: Memory,
+    *,
+    now: float,
+    fresh: bool = False,
+    admissions: Mapping[int, Verdict] | None = None,
+    turn: Turn | None = None,
+) -> Snapshot:
+    """What is known of the set now. Its spec must have been understood."""
+    if seen.spec is None or seen.model is None:
+        raise ValueError(f"ScaleSet {seen.namespace}/{seen.name} has no valid spec: {seen.problem}")
+    mine, strangers = _pods(caches.pods.of((seen.namespace, seen.name)), seen)
+    memory.saw(mine.items())
+    return Snapshot(
+        owner=Identity(seen.namespace, seen.name, seen.uid),
+        generation=seen.generation,
+        spec=seen.spec,
+        state=record.read(ScaleSetStatus.parse({"status": seen.status})),
+        model=seen.model,
+        now=now,
+        policy=_policy(caches, seen.namespace, seen.spec),
+        annotations=seen.annotations,
+        pods=mine,
+        strangers={**{n: refusal.message for n, refusal in memory.strangers.items()}, **strangers},
+        claims=_claims(caches.claims.of((seen.namespace, seen.name)), memory),
+        models=_models(caches, seen),
+        catalogue=_catalogue(caches, seen.namespace, seen.spec),
+        refusals={n: refusal.message for n, refusal in memory.refusals.items()},
+        ages=memory.ages,
+        verdicts=memory.verdicts,
+        admissions=admissions or {},
+        turn=turn,
+        fresh=fresh,
+        reported=seen.status,
+    )
+
+
+def _pods(pods: Iterable[Pod], seen: ScaleSetObject) -> tuple[dict[int, Pod], dict[int, str]]:
+    """Our pods, and what sits on our names without being ours."""
+    mine: dict[int, Pod] = {}
+    strangers: dict[int, str] = {}
+    for pod in pods:
+        number = instance_number(seen.name, pod.name)
+        if number is None:
+            continue
+        if pod.owner == seen.uid:
+            mine[number] = pod
+        else:
+            strangers[number] = not_ours(pod.name)
+    return mine, strangers
+
+
+def not_ours(name: str) -> str:
+    """What is said of a pod that has one of our names and another owner."""
+    return f"Pod {name} exists but does not belong to this ScaleSet. Delete it."
+
+
+def instance_number(set_name: str, pod_name: str) -> int | None:
+    """The id in an instance's name; None for a name that is none."""
+    prefix, _, number = pod_name.rpartition("-")
+    if prefix != set_name or not number.isascii() or not number.isdecimal() or len(number) > 4:
+        return None
+    return int(number) if number == str(int(number)) else None
+
+
+def _claims(claims: Iterable[Claim], memory: Memory) -> dict[str, Claim]:
+    known = {name: claim for name, (claim, _) in memory.foreign_claims.items()}
+    known.update({claim.name: claim for claim in claims})
+    return known
+
+
+def _models(caches: Caches, seen: ScaleSetObject) -> tuple[Model, ...]:
+    revisions = caches.revisions.of((seen.namespace, seen.name))
+    return tuple(revision.model for revision in revisions if revision.owner == seen.uid)
+
+
+def _policy(caches: Caches, namespace: str, spec: ScaleSetSpec) -> UpgradePolicySpec | None:
+    """All defaults when the set names no policy; None when the one that it names is missing or cannot be understood."""
+    if spec.upgrade_policy_ref is None:
+        return UpgradePolicySpec()
+    found = caches.policies.get(namespace, spec.upgrade_policy_ref.name)
+    return found.spec if found is not None and not found.deleting else None
+
+
+def _catalogue(caches: Caches, namespace: str, spec: ScaleSetSpec) -> tuple[GalleryVersion, ...]:
+    """The published versions of the image, of every sku: instances may still run another one."""
+    image = spec.image_reference
+    key = definition_key(image.gallery_namespace or namespace, image.publisher, image.offer)
+    versions = (gallery_version(found) for found in caches.versions.of(key) if not found.deleting)
+    return tuple(version for version in versions if version is not None)

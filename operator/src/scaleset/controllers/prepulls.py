@@ -1,0 +1,179 @@
+"""Carries out the replication of versions: creates and deletes the pods that pull (planning.replication decides).
+
+A pod is deleted, by its uid, as soon as its node has the image or its pull is given up for now. Pods whose version is
+gone, or does not ask for them any more, are found by their label: at the start, every minute, and when one shows up.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+from scaleset.api.gallery_image_version import GalleryImageVersionStatus
+from scaleset.controllers.custom_objects import VersionObject
+from scaleset.controllers.projections import plain
+from scaleset.controllers.replication_views import ReplicationViews
+from scaleset.kube.client import Client
+from scaleset.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
+from scaleset.kube.resources import PODS
+from scaleset.planning import prepull
+from scaleset.planning.replication import (
+    OVERALL,
+    ROOM_SECONDS,
+    Ledger,
+    Node,
+    Prepull,
+    Region,
+    Replication,
+    View,
+    after,
+    decide_replication,
+    image_names,
+    without_nodes,
+)
+
+log = logging.getLogger(__name__)
+
+
+def full(seen: VersionObject) -> bool:
+    """Whether the version asks for its image to be pulled beforehand."""
+    return seen.spec is not None and seen.spec.publishing_profile.replication_mode == "Full"
+
+
+def reported(seen: VersionObject) -> dict[str, Region]:
+    """The regions as the status of a Full version has them; none where the status speaks of another mode."""
+    status = GalleryImageVersionStatus.parse({"status": seen.status}).replication_status
+    if status is None or status.mode != "Full":
+        return {}
+    return {r.region: Region(r.region, r.state, r.progress, r.details or "") for r in status.summary}
+
+
+class Prepulls:
+    """The pods that pull, of all versions. `serves` tells whether a namespace is ours; `now` is the API server's
+    clock.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        views: ReplicationViews,
+        *,
+        serves: Callable[[str], bool],
+        now: Callable[[], float],
+    ) -> None:
+        self._client = client
+        self._views = views
+        self._serves = serves
+        self._now = now
+        self._ledgers: dict[str, Ledger] = {}
+        self._creating = 0
+        self._leaving: set[str] = set()
+        """Uids of pods that we deleted: without a grace period the answer does not show it, and two of our workers may
+        meet the same pod.
+        """
+
+    def plan(self, seen: VersionObject) -> Replication | None:
+        """What is to be done for a Full version; None while nodes and pods are being listed for the first time."""
+        if seen.spec is None:
+            raise ValueError(f"GalleryImageVersion {seen.namespace}/{seen.name} has no valid spec: {seen.problem}")
+        views, spec = self._views, seen.spec
+        views.wanted |= image_names(spec.image)
+        views.nodes.want()
+        view = View(
+            image=spec.image,
+            os=spec.os_type.lower(),
+            regions=tuple(region.name for region in spec.publishing_profile.target_regions),
+            reported=reported(seen),
+            nodes=views.nodes.informer.all(),
+            pods=self._of(seen.uid),
+            now=self._now(),
+            room=self._room(),
+            ledger=self._ledgers.get(seen.uid, Ledger()),
+        )
+        if views.problem:
+            return without_nodes(view, f"The nodes are not known: {plain(views.problem)}", delete=True)
+        if not views.synced:
+            return None
+        return decide_replication(view)
+
+    async def carry_out(self, seen: VersionObject, plan: Replication) -> float | None:
+        """Delete and create what the plan names; seconds until it is to be decided again because some was not done."""
+        self._ledgers[seen.uid] = plan.ledger
+        await self._delete(plan.delete)
+        waits = await asyncio.gather(*(self._create(seen, node) for node in plan.create))
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    async def release(self, seen: VersionObject) -> None:
+        """The version needs no pods, or none any more."""
+        if self._ledgers.pop(seen.uid, None) is not None:
+            log.info("replication_ended version=%s/%s", seen.namespace, seen.name)
+        await self._delete(self._of(seen.uid))
+
+    async def sweep(self, alive: Collection[str]) -> None:
+        """Delete pods whose version is not among those uids any more. Other operators' versions are not ours to
+        judge.
+        """
+        for uid in self._ledgers.keys() - set(alive):
+            del self._ledgers[uid]
+        pods = self._views.pods.informer.all()
+        self._leaving &= {pod.uid for pod in pods}
+        await self._delete(
+            [pod for pod in pods if pod.version not in alive and self._serves(pod.version_namespace)], orphaned=True
+        )
+
+    def _of(self, version_uid: str) -> list[Prepull]:
+        """The pods of one version."""
+        pods = self._views.of(version_uid)
+        return [replace(pod, deleting=True) if pod.uid in self._leaving else pod for pod in pods]
+
+    def _room(self) -> int:
+        return max(0, OVERALL - len(self._views.pods.informer) - self._creating)
+
+    async def _delete(self, pods: Collection[Prepull], *, orphaned: bool = False) -> None:
+        staying = [pod for pod in pods if not pod.deleting and pod.uid not in self._leaving]
+        if orphaned and staying:
+            log.info("prepulls_orphaned pods=%d", len(staying))
+        self._leaving.update(pod.uid for pod in staying)
+        await asyncio.gather(*map(self._delete_one, staying))
+
+    async def _delete_one(self, pod: Prepull) -> None:
+        informer = self._views.pods.informer
+        try:
+            informer.remember(await self._client.delete(PODS, pod.namespace, pod.name, uid=pod.uid))
+        except (NotFound, Conflict):
+            informer.forget(pod.namespace, pod.name, pod.uid)
+        except BaseException:
+            self._leaving.discard(pod.uid)
+            raise
+
+    async def _create(self, seen: VersionObject, node: Node) -> float | None:
+        # Since the plan was made others may have taken the room.
+        if seen.spec is None or self._room() == 0:
+            return ROOM_SECONDS
+        self._creating += 1
+        name, namespace = prepull.pod_name(seen.name, seen.uid, node), self._views.namespace
+        version = (seen.namespace, seen.name, seen.uid)
+        try:
+            raw = await self._client.create(
+                PODS, namespace, prepull.pod(namespace, version=version, image=seen.spec.image, node=node)
+            )
+        except AlreadyExists:
+            # Unknown to us: it is from a write whose answer got lost, or somebody took its label away.
+            raw = await self._client.get(PODS, namespace, name)
+        except (Forbidden, Invalid, NotFound) as error:
+            log.warning('prepull_refused pod=%s/%s node=%s error="%s"', namespace, name, node.name, error)
+            self._refused(seen, plain(error.message))
+            return 0.0
+        finally:
+            self._creating -= 1
+        self._views.pods.informer.remember(raw)
+        ledger = self._ledgers.get(seen.uid)
+        if ledger is not None and ledger.refused is not None:
+            self._ledgers[seen.uid] = replace(ledger, refused=None)
+        return None
+
+    def _refused(self, seen: VersionObject, message: str) -> None:
+        """Pods that are refused together count once."""
+        ledger = self._ledgers.get(seen.uid)
+        if ledger is not None and (ledger.refused is None or ledger.refused.retry_at <= self._now()):
+            self._ledgers[seen.uid] = replace(ledger, refused=after(ledger.refused, message, now=self._now()))

@@ -1,0 +1,195 @@
+"""What is kept of each object that is watched: the few fields that decisions need, in slotted records.
+
+A set of 1000 instances as raw JSON is 10 MB; as records it is well below 1 MB.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from scaleset.api import names
+from scaleset.planning.instances import Build, Claim, Pod
+from scaleset.planning.models import Model
+from scaleset.planning.provisioning import CUSTOM_DATA_CONTAINER, EXTENSION_PREFIX
+
+JSON = dict[str, Any]
+Key = tuple[str, str]
+
+MAX_MESSAGE = 512
+_ENDED = ("Failed", "Succeeded")
+_LOST = ("NodeLost", "NodeStatusUnknown")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A ControllerRevision that holds a model."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    owner: str | None
+    set_name: str
+    model: Model
+
+
+def seconds(time: str | None) -> float | None:
+    """Seconds since the epoch of an RFC 3339 time; None for anything else."""
+    if not time:
+        return None
+    try:
+        moment = datetime.fromisoformat(time)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def plain(text: str) -> str:
+    """One line without control or direction characters: what others wrote goes into our status, events and logs."""
+    return _CONTROL.sub(" ", text).strip()[:MAX_MESSAGE]
+
+
+def pod(raw: JSON) -> Pod:
+    """Record of a pod."""
+    metadata, status = raw["metadata"], raw.get("status") or {}
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    owner = _controller(metadata)
+    conditions = {condition.get("type"): condition for condition in status.get("conditions") or []}
+    ready = conditions.get("Ready") or {}
+    containers = status.get("containerStatuses") or []
+    running_since = [seconds(((c.get("state") or {}).get("running") or {}).get("startedAt")) for c in containers]
+    known = [at for at in running_since if at is not None]
+    return Pod(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        owner=owner.get("uid"),
+        set_name=owner.get("name") or labels.get(names.LABEL_NAME, ""),
+        model=labels.get(names.LABEL_MODEL, ""),
+        version=labels.get(names.LABEL_VERSION, ""),
+        created=seconds(metadata.get("creationTimestamp")) or 0.0,
+        deleting=bool(metadata.get("deletionTimestamp")),
+        ended=status.get("phase") in _ENDED,
+        ready=_is_ready(ready, metadata),
+        ready_since=seconds(ready.get("lastTransitionTime")),
+        started=seconds(status.get("startTime")),
+        running=bool(containers) and len(known) == len(containers),
+        running_since=max(known, default=None),
+        reporting=status.get("phase") != "Unknown"
+        and status.get("reason") not in _LOST
+        and ready.get("status") != "Unknown",
+        message=plain(explain(status, conditions)),
+        previous=_previous(annotations.get(names.ANNOTATION_PREVIOUS)),
+        instance_created=seconds(annotations.get(names.ANNOTATION_CREATED_AT)),
+        note=plain(_note(status)),
+        images=tuple((c.get("name", ""), c.get("image", "")) for c in (raw.get("spec") or {}).get("containers") or []),
+    )
+
+
+def _is_ready(condition: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
+    """Ready, and said of the pod as it is now: an image changed in place makes an older verdict worthless."""
+    if condition.get("status") != "True":
+        return False
+    observed = condition.get("observedGeneration")
+    return observed is None or int(observed) >= int(metadata.get("generation") or 0)
+
+
+def explain(status: Mapping[str, Any], conditions: Mapping[Any, Mapping[str, Any]]) -> str:
+    """Why a pod is not ready, in Kubernetes' own words: the container that waits or ended, else the condition."""
+    if (conditions.get("Ready") or {}).get("status") == "True":
+        return ""
+    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+        if text := _container(container):
+            return f"container {container.get('name')}: {text}"
+    for kind in ("PodScheduled", "Initialized", "ContainersReady", "Ready"):
+        condition = conditions.get(kind) or {}
+        if condition.get("status") == "False" and (condition.get("reason") or condition.get("message")):
+            return _both(condition.get("reason"), condition.get("message"))
+    return _both(status.get("reason"), status.get("message"))
+
+
+def _container(container: Mapping[str, Any]) -> str:
+    state = container.get("state") or {}
+    last = (container.get("lastState") or {}).get("terminated") or {}
+    waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+    if waiting.get("reason") and waiting["reason"] not in ("PodInitializing", "ContainerCreating"):
+        text = _both(waiting["reason"], waiting.get("message"))
+        if "exitCode" not in last:
+            return text
+        words = str(last.get("message") or "").strip()
+        return f"{text} (last exit code {last['exitCode']}{f': {words}' if words else ''})"
+    if ended.get("exitCode"):
+        return _both(f"{ended.get('reason') or 'Error'}, exit code {ended['exitCode']}", ended.get("message"))
+    return ""
+
+
+def _note(status: Mapping[str, Any]) -> str:
+    """What custom data or an extension that may fail has left behind: it ended well and had something to say."""
+    for container in status.get("initContainerStatuses") or []:
+        name = str(container.get("name", ""))
+        ended = (container.get("state") or {}).get("terminated") or {}
+        ours = name == CUSTOM_DATA_CONTAINER or name.startswith(EXTENSION_PREFIX)
+        if ours and ended.get("exitCode") == 0 and str(ended.get("message", "")).startswith("exit code "):
+            return f"{name} failed: {ended['message']}"
+    return ""
+
+
+def _both(reason: str | None, message: str | None) -> str:
+    return ": ".join(part for part in (reason, message) if part)
+
+
+def _previous(text: str | None) -> Build | None:
+    try:
+        raw = json.loads(text or "")
+        return Build(str(raw["model"]), str(raw["version"]), str(raw["image"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def claim(raw: JSON) -> Claim:
+    """Record of a persistent volume claim."""
+    metadata = raw["metadata"]
+    return Claim(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        set_name=(metadata.get("labels") or {}).get(names.LABEL_NAME, ""),
+        deleting=bool(metadata.get("deletionTimestamp")),
+        lost=(raw.get("status") or {}).get("phase") == "Lost",
+    )
+
+
+def revision(raw: JSON) -> Revision:
+    """Record of a ControllerRevision."""
+    metadata = raw["metadata"]
+    owner = _controller(metadata)
+    return Revision(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        owner=owner.get("uid"),
+        set_name=owner.get("name") or (metadata.get("labels") or {}).get(names.LABEL_NAME, ""),
+        model=Model(metadata["name"], int(raw.get("revision") or 0), raw.get("data") or {}, metadata["uid"]),
+    )
+
+
+def _controller(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The ScaleSet that controls the object."""
+    for reference in metadata.get("ownerReferences") or []:
+        kind = str(reference.get("apiVersion", "")).partition("/")[0], reference.get("kind")
+        if reference.get("controller") and kind == (names.GROUP, names.SCALE_SET_KIND):
+            found: Mapping[str, Any] = reference
+            return found
+    return {}
+
+
+def belongs_to(record: Pod | Claim | Revision) -> Key | None:
+    """The ScaleSet that a record belongs to, by namespace and name."""
+    return (record.namespace, record.set_name) if record.set_name else None

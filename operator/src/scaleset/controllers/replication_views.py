@@ -1,0 +1,223 @@
+"""What pre-pulls need to see: nodes, and the pods that pull, in the operator's own namespace.
+
+Not every operator may list nodes: one that serves a few namespaces often has no right that reaches beyond them. So
+each view first asks whether it may, and until it may it says in a sentence what is missing. Nodes are followed from the
+moment a version asks for it. Of 5,000 nodes each reports every few minutes that nothing changed: that wakes nobody.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, Generic
+
+from scaleset.api import names
+from scaleset.controllers.projections import JSON, Key, explain, plain
+from scaleset.kube.client import Client
+from scaleset.kube.errors import ApiError, Forbidden
+from scaleset.kube.informer import Informer
+from scaleset.kube.resources import NODES, PODS, Resource
+from scaleset.kube.store import T
+from scaleset.planning.gallery import DEFAULT_REGION
+from scaleset.planning.pods import REGION_LABEL
+from scaleset.planning.prepull import CONTAINER
+from scaleset.planning.replication import Node, Prepull, Stage
+
+log = logging.getLogger(__name__)
+
+FORBIDDEN_SECONDS = 30.0
+RETRY_SECONDS = 2.0
+STALE_SECONDS = 180.0
+
+OS_LABEL = "kubernetes.io/os"
+_CONDITION_TAINT = "node.kubernetes.io/"
+"""Taints that say what a node's conditions say, too."""
+_STARTING = frozenset({"", "ContainerCreating", "PodInitializing"})
+_PULL_ERRORS = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "RegistryUnavailable",
+        "ImageInspectError",
+        "SignatureValidationFailed",
+    }
+)
+
+
+def node(raw: JSON, *, wanted: Iterable[str] = ()) -> Node:
+    """Record of a node; of the images that it lists only those that are wanted."""
+    metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
+    labels = metadata.get("labels") or {}
+    ready = next((c.get("status") for c in status.get("conditions") or [] if c.get("type") == "Ready"), "")
+    listed = {name for image in status.get("images") or [] for name in image.get("names") or []} if wanted else set()
+    return Node(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        region=labels.get(REGION_LABEL) or DEFAULT_REGION,
+        os=labels.get(OS_LABEL) or "linux",
+        ready=ready == "True" and not metadata.get("deletionTimestamp"),
+        schedulable=not spec.get("unschedulable") and not any(map(_repels, spec.get("taints") or [])),
+        images=frozenset(listed.intersection(wanted)),
+    )
+
+
+def _repels(taint: Mapping[str, Any]) -> bool:
+    """Whether it keeps the pods of a DaemonSet away."""
+    return taint.get("effect") != "PreferNoSchedule" and not str(taint.get("key", "")).startswith(_CONDITION_TAINT)
+
+
+def prepull(raw: JSON) -> Prepull:
+    """Record of a pod that pulls."""
+    metadata, status = raw["metadata"], raw.get("status") or {}
+    annotations = metadata.get("annotations") or {}
+    conditions = {condition.get("type"): condition for condition in status.get("conditions") or []}
+    return Prepull(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        version=(metadata.get("labels") or {}).get(names.LABEL_PREPULL, ""),
+        node=annotations.get(names.ANNOTATION_PREPULL_NODE, ""),
+        version_namespace=str(annotations.get(names.ANNOTATION_PREPULL_OF, "")).partition("/")[0],
+        deleting=bool(metadata.get("deletionTimestamp")),
+        stage=_stage(raw.get("spec") or {}, status),
+        message=plain(explain(status, conditions)),
+    )
+
+
+def _stage(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Stage:
+    """Any image will do: what counts is that the container got past the pull, not what became of it then."""
+    statuses: list[JSON] = status.get("containerStatuses") or []
+    container: JSON = next((each for each in statuses if each.get("name") == CONTAINER), {})
+    state = container.get("state") or {}
+    ended, reason = state.get("terminated"), str((state.get("waiting") or {}).get("reason") or "")
+    # A kubelet that lost track of a container says that it terminated, without knowing whether it ever began.
+    lost = ended is not None and ended.get("reason") == "ContainerStatusUnknown"
+    past = "running" in state or (ended is not None and not lost)
+    if container.get("imageID") or past or reason not in (_STARTING | _PULL_ERRORS):
+        return Stage.PULLED
+    if status.get("phase") in ("Failed", "Succeeded"):
+        return Stage.ENDED
+    if reason in _PULL_ERRORS:
+        return Stage.TROUBLED
+    return Stage.PULLING if spec.get("nodeName") else Stage.UNSCHEDULED
+
+
+class Permitted(Generic[T]):
+    """An informer that begins once it is wanted and permitted."""
+
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource,
+        namespace: str | None,
+        informer: Informer[T],
+        changed: Callable[[], None],
+    ) -> None:
+        self.informer = informer
+        self._client = client
+        self._resource = resource
+        self._namespace = namespace
+        self._changed = changed
+        self._wanted = asyncio.Event()
+        self._problem = ""
+
+    @property
+    def problem(self) -> str:
+        """Why nothing is known, if that is so and will stay so for a while."""
+        if self._problem or not self.informer.synced:
+            return self._problem
+        age = self.informer.age()
+        return f"nothing was heard of {self._resource} for {age:.0f} s" if age > STALE_SECONDS else ""
+
+    @property
+    def synced(self) -> bool:
+        return self.informer.synced
+
+    def want(self) -> None:
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Follow, as soon as somebody wants it and the API server lets us."""
+        await self._wanted.wait()
+        while True:
+            try:
+                await self._ask()
+            except ApiError as error:
+                self._say(error.message)
+                await asyncio.sleep(FORBIDDEN_SECONDS if isinstance(error, Forbidden) else RETRY_SECONDS)
+            else:
+                break
+        self._problem = ""
+        await self.informer.run()
+
+    async def _ask(self) -> None:
+        """One object is enough to know."""
+        async with aclosing(self._client.pages(self._resource, self._namespace, limit=1)) as pages:
+            async for _ in pages:
+                return
+
+    def _say(self, problem: str) -> None:
+        if problem != self._problem:
+            self._problem = problem
+            log.warning('view_unavailable resource=%s problem="%s"', self._resource, problem)
+            self._changed()
+
+
+class ReplicationViews:
+    """The nodes, and the pre-pull pods of `namespace`. The two callbacks are told what to look at again."""
+
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        *,
+        on_nodes: Callable[[], None],
+        on_pod: Callable[[str], None],
+    ) -> None:
+        self.namespace = namespace
+        self.wanted: frozenset[str] = frozenset()
+        """Names of images that nodes are looked through for when they are listed."""
+        nodes = Informer(
+            client,
+            NODES,
+            project=lambda raw: node(raw, wanted=self.wanted),
+            key=lambda record: ("", record.region),
+            on_change=lambda _: on_nodes(),
+            same=lambda a, b: replace(a, resource_version=b.resource_version) == b,
+        )
+        pods = Informer(
+            client,
+            PODS,
+            project=prepull,
+            key=lambda record: (record.namespace, record.version),
+            on_change=lambda key: on_pod(key[1]),
+            namespaces=(namespace,),
+            label_selector=names.LABEL_PREPULL,
+        )
+        self.nodes: Permitted[Node] = Permitted(client, NODES, None, nodes, on_nodes)
+        self.pods: Permitted[Prepull] = Permitted(client, PODS, namespace, pods, on_nodes)
+
+    @property
+    def synced(self) -> bool:
+        return self.nodes.synced and self.pods.synced
+
+    @property
+    def problem(self) -> str:
+        return self.nodes.problem or self.pods.problem
+
+    def of(self, version_uid: str) -> list[Prepull]:
+        """The pods of one version."""
+        key: Key = (self.namespace, version_uid)
+        return self.pods.informer.of(key)
+
+    async def run(self) -> None:
+        """Follow until cancelled; the pods at once, since an earlier operator may have left some."""
+        self.pods.want()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.nodes.run())
+            tasks.create_task(self.pods.run())

@@ -1,0 +1,180 @@
+"""The reconcile of a ScaleSet: observe, decide, act.
+
+Observation is cached; what a plan needs beyond that (a fresh LIST, a dry run) is fetched and the decision taken
+again. Acting goes in the order of the plan: the model, the status, then pods and claims, then events. Whatever fails
+in between is decided again from what is there then.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any, Protocol
+
+from scaleset.api import names
+from scaleset.api.conditions import Condition, set_condition
+from scaleset.api.scale_set_status import ScaleSetStatus
+from scaleset.controllers import dry_runs
+from scaleset.controllers.caches import Caches
+from scaleset.controllers.custom_objects import ScaleSetObject
+from scaleset.controllers.instance_writer import InstanceWriter
+from scaleset.controllers.memory import Memory
+from scaleset.controllers.observation import observe
+from scaleset.controllers.patches import merge_patch, urgent
+from scaleset.controllers.projections import Key
+from scaleset.controllers.status_writer import StatusWriter, compared
+from scaleset.controllers.turns import Turns
+from scaleset.kube.client import Client
+from scaleset.planning.decide import decide
+from scaleset.planning.pods import Identity
+from scaleset.planning.snapshot import Event, Needs, Plan, Snapshot, Verdict
+
+log = logging.getLogger(__name__)
+
+OBSERVATIONS = 6
+"""How often a plan may ask for more before the attempt is given up."""
+FLUSH_SECONDS = 5.0
+"""Counts and sentences that change while a batch runs are written together, this often at most."""
+
+
+class Recorder(Protocol):
+    """Where events go."""
+
+    def record(self, regarding: ScaleSetObject, event: Event) -> None:
+        """Tell it, some time soon."""
+
+
+class ScaleSetController:
+    """Reconciles ScaleSets by key (namespace, name). `now` is the API server's clock; `wake` is for other sets."""
+
+    def __init__(
+        self,
+        client: Client,
+        caches: Caches,
+        *,
+        recorder: Recorder,
+        now: Callable[[], float],
+        wake: Callable[[Key], None],
+    ) -> None:
+        self._client = client
+        self._caches = caches
+        self._recorder = recorder
+        self._now = now
+        self._memories: dict[Key, Memory] = {}
+        self._instances = InstanceWriter(client, caches, now=now)
+        self._status = StatusWriter(client)
+        self._turns = Turns(caches, wake=wake)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Look at one set and do what is to be done; seconds until it is to be looked at again."""
+        seen = self._caches.scale_sets.get(*key)
+        if seen is None or seen.deleting:
+            self._memories.pop(key, None)
+            return None
+        if seen.spec is None:
+            return await self._refuse(seen)
+        memory = self._memories.setdefault(key, Memory())
+        memory.new_generation(seen.generation)
+        memory.forgive(self._now())
+        snapshot, plan = await self._decide(seen, memory)
+        with self._turns.taken(seen, plan.state):
+            return await self._act(seen, snapshot, plan, memory)
+
+    # Observe and decide
+
+    async def _decide(self, seen: ScaleSetObject, memory: Memory) -> tuple[Snapshot, Plan]:
+        fresh = False
+        admissions: dict[int, Verdict] = {}
+        for _ in range(OBSERVATIONS):
+            turn = self._turns.turn(seen)
+            snapshot = observe(
+                self._caches, seen, memory, now=self._now(), fresh=fresh, admissions=admissions, turn=turn
+            )
+            plan = decide(snapshot)
+            if not plan.needs:
+                return snapshot, plan
+            fresh = fresh or plan.needs.fresh
+            await self._observe_more(snapshot.owner, plan.needs, memory, admissions)
+        raise RuntimeError(f"ScaleSet {seen.namespace}/{seen.name}: the plan never has what it needs")
+
+    async def _observe_more(
+        self, owner: Identity, needs: Needs, memory: Memory, admissions: dict[int, Verdict]
+    ) -> None:
+        """Fetch what the plan asks for."""
+        if needs.verdict is not None:
+            verdict = await dry_runs.ask(self._client, owner, needs.verdict, now=self._now())
+            memory.judged(needs.verdict.model.name, verdict, now=self._now())
+        if needs.fresh:
+            await asyncio.gather(
+                self._caches.pods.refresh(
+                    (owner.namespace, owner.name), label_selector=f"{names.LABEL_NAME}={owner.name}"
+                ),
+                self._caches.versions.list(),
+                self._caches.policies.list(),
+            )
+        if needs.admission is not None:
+            asked = needs.admission
+            admissions[asked.instance] = await dry_runs.ask(self._client, owner, asked, now=self._now())
+
+    # Act
+
+    async def _act(self, seen: ScaleSetObject, snapshot: Snapshot, plan: Plan, memory: Memory) -> float | None:
+        """Carry the plan out; seconds until the next look."""
+        owner = snapshot.owner
+        await self._instances.store(owner, plan.store)
+        before, after = compared(ScaleSetStatus, seen.status, plan.status)
+        changed = bool(merge_patch(before, after))
+        later = _postpone(plan, memory) if changed and not urgent(before, after) else None
+        if changed and later is None:
+            if not await self._status.write(self._caches.scale_sets, seen, plan.status):
+                return 0.0
+            memory.flushed = monotonic()
+        for event in plan.events:
+            log.info(
+                'decision scaleset=%s/%s reason=%s message="%s"', seen.namespace, seen.name, event.reason, event.message
+            )
+            self._recorder.record(seen, event)
+        models = {model.name: model for model in (*snapshot.models, *plan.store, snapshot.model)}
+        memory.only(creation.instance for creation in plan.creations)
+        memory.forget_others(plan.state.builds)
+        await self._instances.carry_out(owner, plan, models, memory)
+        await self._instances.discard(owner, plan.discard)
+        times = [at - self._now() for at in (plan.wake_at, memory.next_retry()) if at is not None]
+        times += [later] if later is not None else []
+        return max(0.0, min(times)) if times else None
+
+    async def _refuse(self, seen: ScaleSetObject) -> float | None:
+        """A set that cannot be understood gets a condition; its instances stay as they are."""
+        existing = ScaleSetStatus.parse({"status": seen.status}).conditions
+        before = next((c.message for c in existing if c.type == "Accepted"), "")
+        for kind, status in (("Accepted", "False"), ("Ready", "False"), ("Stalled", "True")):
+            condition = Condition.model_validate(
+                {
+                    "type": kind,
+                    "status": status,
+                    "reason": "InvalidSpec",
+                    "message": seen.problem,
+                    "observedGeneration": seen.generation,
+                }
+            )
+            existing = set_condition(existing, condition, datetime.fromtimestamp(self._now(), UTC))
+        wanted: dict[str, Any] = {
+            "observedGeneration": seen.generation,
+            "conditions": [condition.to_raw() for condition in existing],
+        }
+        written = await self._status.write(self._caches.scale_sets, seen, wanted)
+        if written and before != seen.problem:
+            self._recorder.record(seen, Event("InvalidSpec", seen.problem, warning=True))
+        return None if written else 0.0
+
+
+def _postpone(plan: Plan, memory: Memory) -> float | None:
+    """Seconds that counts and sentences may wait; None when there is something to tell with them.
+
+    Deletes and creates need not wait for them either: what authorises those is in the part that is urgent.
+    """
+    if plan.store or plan.events:
+        return None
+    left = memory.flushed + FLUSH_SECONDS - monotonic()
+    return left if left > 0 else None

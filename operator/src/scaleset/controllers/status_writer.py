@@ -1,0 +1,51 @@
+"""Writes the status of a custom resource: what changed, on condition that nobody changed the object meanwhile."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from scaleset.api.model import Status
+from scaleset.controllers.custom_objects import CustomObject, CustomObjects
+from scaleset.controllers.patches import JSON, merge_patch
+from scaleset.kube.client import Client
+from scaleset.kube.errors import Conflict, NotFound
+
+
+class StatusWriter:
+    """Merge patches of the status subresource."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def write(self, objects: CustomObjects[Any], seen: CustomObject[Any], wanted: Mapping[str, Any]) -> bool:
+        """Write what differs, if anything; whether the object's status is as wanted now.
+
+        False when the object changed or went away meanwhile: it has been read again, and the decision is to be taken
+        again.
+        """
+        patch = merge_patch(*compared(objects.status, seen.status, wanted))
+        if not patch:
+            return True
+        body = {"metadata": {"resourceVersion": seen.resource_version}, "status": patch}
+        try:
+            objects.remember(await self._client.patch_status(objects.resource, seen.namespace, seen.name, body))
+        except Conflict:
+            await objects.reread(seen.namespace, seen.name)
+            return False
+        except NotFound:
+            objects.forget(seen)
+            return False
+        return True
+
+
+def compared(kind: type[Status], status: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[JSON, JSON]:
+    """What stands and what is wanted, in the same form, so that what differs is what has to be written.
+
+    The form is the model's: the API server fills in defaults and the model cuts what is too long, so that one
+    status can be written in several ways. Keys that are not wanted, or that we do not know, are not ours to change.
+    """
+    after = _understood(kind, {key: value for key, value in wanted.items() if value is not None})
+    return _understood(kind, status), {key: after.get(key) for key in wanted}
+
+
+def _understood(kind: type[Status], status: Mapping[str, Any]) -> JSON:
+    return kind.parse({"status": status}).to_raw()

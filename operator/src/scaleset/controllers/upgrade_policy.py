@@ -1,0 +1,44 @@
+"""The reconcile of UpgradePolicies: whether they are valid and how many sets refer to them."""
+
+from datetime import UTC, datetime
+
+from scaleset.api.conditions import Condition, set_condition
+from scaleset.api.upgrade_policy import UpgradePolicyStatus
+from scaleset.controllers.caches import Caches
+from scaleset.controllers.projections import Key
+from scaleset.controllers.status_writer import StatusWriter
+
+
+class UpgradePolicyController:
+    """Writes the status of policies."""
+
+    def __init__(self, caches: Caches, writer: StatusWriter) -> None:
+        self._caches = caches
+        self._writer = writer
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Bring the status of one policy up to date."""
+        seen = self._caches.policies.get(*key)
+        if seen is None or seen.deleting:
+            return None
+        namespace, name = key
+        users = sum(
+            found.namespace == namespace
+            and found.spec is not None
+            and found.spec.upgrade_policy_ref is not None
+            and found.spec.upgrade_policy_ref.name == name
+            for found in self._caches.scale_sets.all()
+        )
+        valid = seen.spec is not None
+        ready = Condition(
+            type="Ready",
+            status="True" if valid else "False",
+            reason="Valid" if valid else "InvalidSpec",
+            message="The policy can be used." if valid else seen.problem,
+            observed_generation=seen.generation,
+        )
+        existing = UpgradePolicyStatus.parse({"status": seen.status}).conditions
+        conditions = [condition.to_raw() for condition in set_condition(existing, ready, datetime.now(UTC))]
+        wanted = {"observedGeneration": seen.generation, "scaleSets": users, "conditions": conditions}
+        await self._writer.write(self._caches.policies, seen, wanted)
+        return None

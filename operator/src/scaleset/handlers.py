@@ -1,0 +1,126 @@
+"""kopf delivers the events of our three kinds. Handlers only note what they are told and wake keys; nothing is
+decided here.
+
+kopf's other services stay off, and each for a reason: its high-level handlers write annotations and finalizers into
+users' objects, its posting turns log lines into events, its peering is no lease, its scanning asks for cluster-wide
+rights.
+"""
+
+import asyncio
+import itertools
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import kopf
+
+from scaleset.api import names
+from scaleset.kube.client import Client
+from scaleset.kube.credentials import Credentials
+from scaleset.runtime.apart import run_apart
+
+log = logging.getLogger(__name__)
+
+Seen = Callable[[str | None, dict[str, Any]], None]
+"""What is told of each event: its type and the object."""
+
+LOGIN_SECONDS = 60.0
+"""How long kopf keeps credentials before it asks for them again: bound tokens are rotated long before they expire."""
+
+
+async def run(client: Client, seen: dict[str, Seen], *, namespaces: Sequence[str]) -> None:
+    """Deliver events, by plural name, until cancelled. No namespaces means all of them.
+
+    A refused watch (our role was taken away for a while, a CRD deleted) ends kopf. It is started again: until then the
+    lists that are taken every minute go on. It has a loop of its own, since it ends by cancelling all that runs there.
+    """
+    ours = asyncio.get_running_loop()
+    registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry)(_login(client, ours))
+    for plural, tell in seen.items():
+        kopf.on.event(names.GROUP, names.VERSION, plural, registry=registry)(_handler(tell, ours))
+
+    async def serve(stop: asyncio.Event) -> None:
+        # Not kopf.operator: that waits for tasks of its own for ever, if one of them waits for new credentials.
+        tasks = await kopf.spawn_tasks(
+            registry=registry,
+            settings=settings(),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=tuple(namespaces),
+            stop_flag=stop,
+        )
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
+
+    for wait in Backoffs():
+        problem = "it returned"
+        try:
+            await run_apart("kopf", serve)
+        except Exception as error:  # noqa: BLE001 - kopf ends with whatever its watches end with
+            problem = f"{type(error).__name__}: {_sentence(error)}"
+        log.error('kopf_ended error="%s" retry_in=%.1fs', problem, wait)
+        await asyncio.sleep(wait)
+
+
+def _sentence(error: Exception) -> str:
+    """What went wrong without the whole response."""
+    return str(error.args[0] if error.args else error)[:300]
+
+
+def settings() -> kopf.OperatorSettings:
+    """How kopf behaves."""
+    chosen = kopf.OperatorSettings()
+    chosen.posting.enabled = False
+    chosen.scanning.disabled = True
+    chosen.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=names.GROUP)
+    chosen.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=names.GROUP)
+    chosen.persistence.finalizer = f"{names.GROUP}/unused"
+    chosen.watching.chunk_size = 250
+    chosen.watching.server_timeout = random.randint(270, 330)
+    chosen.watching.inactivity_timeout = 70
+    chosen.watching.connect_timeout = 5
+    chosen.networking.request_timeout = 30
+    chosen.networking.error_backoffs = Backoffs()
+    # By default it kills the process ten minutes after it ended, whether or not it was started again.
+    chosen.process.ultimate_exiting_timeout = None
+    return chosen
+
+
+class Backoffs:
+    """Waits between attempts of kopf's requests, without an end: by default it gives up, and with it the process,
+    after 54 s.
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        return (min(30.0, 0.5 * 2.0 ** min(n, 6)) * (0.5 + random.random()) for n in itertools.count())
+
+
+def _handler(tell: Seen, ours: asyncio.AbstractEventLoop) -> Callable[..., Any]:
+    async def on_event(event: Any, **_: Any) -> None:
+        ours.call_soon_threadsafe(tell, event["type"], event["object"])
+
+    return on_event
+
+
+def _login(client: Client, ours: asyncio.AbstractEventLoop) -> Callable[..., Any]:
+    async def credentials() -> Credentials:
+        return client.credentials()
+
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        found = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(credentials(), ours))
+        return kopf.ConnectionInfo(
+            server=found.host,
+            ca_path=found.ca_file,
+            insecure=found.insecure,
+            scheme="Bearer" if found.token else None,
+            token=found.token,
+            certificate_path=found.certificate_file,
+            private_key_path=found.key_file,
+            expiration=datetime.now(UTC) + timedelta(seconds=LOGIN_SECONDS),
+        )
+
+    return login

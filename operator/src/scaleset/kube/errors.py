@@ -1,0 +1,125 @@
+"""What can go wrong with a call to the API server, named by what the caller can do about it.
+
+One distinction matters more than the status code: whether the outcome is known. After a 4xx nothing happened. After
+`Unavailable` a write may have happened or not, or may yet happen: whoever gets it reads again before deciding anything.
+"""
+
+# ruff: noqa: N818 - named by what to do, as Kubernetes names them; `except Conflict` says enough
+
+import json
+from typing import Any
+
+
+class ApiError(Exception):
+    """The API server refused a call, and nothing happened.
+
+    `status` is the HTTP status (0 = there was no response), `reason` the server's one-word reason, `message` its
+    sentence. `retry_after` is how many seconds the server asked us to stay away, None if it did not say.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(status, reason, message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"
+
+
+class NotFound(ApiError):
+    """The object does not exist (any more)."""
+
+
+class Conflict(ApiError):
+    """A precondition failed, uid or resourceVersion: what we decided on is outdated. Read again, decide again."""
+
+
+class AlreadyExists(ApiError):
+    """An object of that name exists. Read it: it is ours from an earlier try, or somebody else's."""
+
+
+class Gone(ApiError):
+    """That resourceVersion or continue token is too old. List again from scratch."""
+
+
+class Forbidden(ApiError):
+    """Our role, a quota or an admission plugin says no. Somebody else has to change something first."""
+
+
+class Invalid(ApiError):
+    """The server does not accept the object as it is. Sending it again is of no use."""
+
+
+class TooManyRequests(ApiError):
+    """The server is protecting itself; `retry_after` seconds is when to come back."""
+
+
+class Unavailable(ApiError):
+    """No usable answer: timeout, connection refused or cut, 5xx, or credentials not accepted even when read anew.
+
+    The outcome of a write is unknown.
+    """
+
+
+class NotLeader(Exception):
+    """We do not hold the lease, so the write was not sent."""
+
+
+_BY_STATUS: dict[int, type[ApiError]] = {
+    400: Invalid,
+    401: Unavailable,
+    403: Forbidden,
+    404: NotFound,
+    408: Unavailable,
+    409: Conflict,
+    410: Gone,
+    413: Invalid,
+    422: Invalid,
+    429: TooManyRequests,
+}
+
+
+def from_status(status: dict[str, Any], *, code: int, retry_after: float | None = None) -> ApiError:
+    """The error for a `Status` object; `code` counts where the object has none."""
+    code = int(status.get("code") or code)
+    reason = str(status.get("reason") or f"HTTP{code}")
+    message = str(status.get("message") or "the server gave no message")
+    if retry_after is None:
+        seconds = (status.get("details") or {}).get("retryAfterSeconds")
+        retry_after = float(seconds) if seconds else None
+    if reason == "AlreadyExists":
+        return AlreadyExists(code, reason, message, retry_after=retry_after)
+    if reason in {"Expired", "Gone"}:
+        return Gone(code, reason, message)
+    kind = _BY_STATUS.get(code, Unavailable if code >= 500 else ApiError)
+    if kind is TooManyRequests and retry_after is None:
+        retry_after = 1.0
+    return kind(code, reason, message, retry_after=retry_after)
+
+
+def from_response(code: int, body: bytes, retry_after: str | None) -> ApiError:
+    """The error for an HTTP response of status 400 or above. A proxy's error page becomes a message of its first 200
+    characters.
+    """
+    try:
+        status = json.loads(body)
+    except ValueError:
+        status = None
+    if not isinstance(status, dict) or status.get("kind") != "Status":
+        status = {"message": body[:200].decode("utf-8", "replace").strip()}
+    return from_status(status, code=code, retry_after=_seconds(retry_after))
+
+
+def from_transport(error: BaseException, what: str) -> Unavailable:
+    """The error for a call, described by `what`, whose response did not arrive or made no sense."""
+    return Unavailable(0, type(error).__name__, f"{what}: {error}" if str(error) else what)
+
+
+def _seconds(header: str | None) -> float | None:
+    """Retry-After in seconds; its other form, a date, is nothing that an API server sends."""
+    try:
+        return max(0.0, float(header)) if header else None
+    except ValueError:
+        return None

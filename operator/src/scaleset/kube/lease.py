@@ -1,0 +1,237 @@
+"""One writer at a time: a lease in the API server, held by whoever renews it.
+
+The rules, which are client-go's, so that it can share a lease with anything that obeys them:
+
+- Somebody else's lease has expired when its record did not change for as long as it says, by our own monotonic clock
+since we first saw it like that. Times written in it are for people; clocks of different machines are never compared. A
+lease that was deleted counts as unchanged. - We hold ours for `renew_deadline` seconds after we *sent* the last renewal
+that succeeded, whatever has happened since. `held()` computes that when it is asked, so it turns false on time even if
+nothing else in this process runs. As renew_deadline < duration, it does so before anybody else may take over. - Lost is
+lost: no second term in one process. Whoever loses it stops writing and ends.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import inf
+from typing import Any
+
+from scaleset.kube.client import Client
+from scaleset.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
+from scaleset.kube.resources import LEASES
+
+log = logging.getLogger(__name__)
+
+JSON = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Somebody's lease, as it has been since the monotonic time `since`."""
+
+    spec: JSON
+    since: float
+
+    @property
+    def expires(self) -> float:
+        """Monotonic time from which on it may be taken, if it does not change."""
+        return self.since + float(self.spec.get("leaseDurationSeconds") or 0)
+
+
+def _nothing() -> None:
+    pass
+
+
+class Lease:
+    """The right to write. `identity` must be unique to this process; durations are seconds.
+
+    `on_started` is called when we get it, `on_lost` when we do not have it any more, also after a release. `now` is
+    what people read in it.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        name: str,
+        identity: str,
+        *,
+        duration: float = 15,
+        renew_deadline: float = 10,
+        retry_period: float = 2,
+        on_started: Callable[[], None] = _nothing,
+        on_lost: Callable[[], None] = _nothing,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        if not retry_period < renew_deadline < duration:
+            raise ValueError("expected retry_period < renew_deadline < duration")
+        self.identity = identity
+        self.on_started = on_started
+        self.on_lost = on_lost
+        self._client = client
+        self._namespace = namespace
+        self._name = name
+        self._duration = duration
+        self._renew_deadline = renew_deadline
+        self._retry_period = retry_period
+        self._now = now
+        self._monotonic = monotonic
+        self._jitter = jitter
+        self._held_until = -inf
+        self._object: JSON | None = None
+        self._other: Seen | None = None
+        self._complaint = ""
+
+    def held(self) -> bool:
+        """Whether we may write at this very moment."""
+        return self._monotonic() < self._held_until
+
+    @property
+    def holder(self) -> str:
+        """Who was seen holding it last; empty if nobody."""
+        if self.held():
+            return self.identity
+        return str(self._other.spec.get("holderIdentity") or "") if self._other else ""
+
+    async def run(self) -> None:
+        """Wait for the lease, hold it, and return when it is lost. Cancelling gives it back first."""
+        while True:
+            if await self._try():
+                break
+            await asyncio.sleep(self._retry_period * (1 + 0.2 * self._jitter()))
+        log.info("lease_acquired lease=%s/%s identity=%s", self._namespace, self._name, self.identity)
+        self.on_started()
+        try:
+            while (left := self._held_until - self._monotonic()) > 0:
+                await asyncio.sleep(min(left, self._retry_period))
+                # Not renewed once it has run out: after a pause of this process somebody else may be the holder.
+                if self.held():
+                    await self._try()
+            log.error("lease_lost lease=%s/%s holder=%s", self._namespace, self._name, self.holder)
+            self.on_lost()
+        except asyncio.CancelledError:
+            await self.release()
+            raise
+
+    async def release(self) -> None:
+        """Give it back, so that the next one need not wait until it expires. Stop all writes before: `held()` is false
+        from here on.
+        """
+        if not self.held() or self._object is None:
+            self._held_until = -inf
+            return
+        self._held_until = -inf
+        self.on_lost()
+        released = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": self._time()}
+        try:
+            try:
+                await self._put({**self._object["spec"], **released})
+            except Conflict:
+                # A renewal that was cancelled before its reply came.
+                self._object = await self._client.get(
+                    LEASES, self._namespace, self._name, timeout=self._request_timeout
+                )
+                if self._object["spec"].get("holderIdentity") == self.identity:
+                    await self._put({**self._object["spec"], **released})
+            log.info("lease_released lease=%s/%s", self._namespace, self._name)
+        except ApiError as error:
+            log.warning('lease_release_failed lease=%s/%s error="%s"', self._namespace, self._name, error)
+
+    async def _try(self) -> bool:
+        """One attempt to get or to renew it; True if that succeeded. No answer changes nothing: `held()` runs out by
+        itself.
+        """
+        sent = self._monotonic()
+        try:
+            succeeded = await self._renew_or_acquire(renewing=self.held())
+        except ApiError as error:
+            self._complain(error)
+            return False
+        if succeeded:
+            self._complaint = ""
+            self._other = None
+            self._held_until = sent + self._renew_deadline
+        else:
+            self._held_until = -inf
+        return succeeded
+
+    async def _renew_or_acquire(self, *, renewing: bool) -> bool:
+        if renewing and self._object is not None:
+            try:
+                await self._put({**self._object["spec"], "renewTime": self._time()})
+            except (Conflict, NotFound):
+                # Changed, deleted, or our own reply got lost: look.
+                pass
+            else:
+                return True
+        try:
+            found = await self._client.get(LEASES, self._namespace, self._name, timeout=self._request_timeout)
+        except NotFound:
+            return await self._create()
+        return await self._take(found)
+
+    async def _create(self) -> bool:
+        # Its holder may not have noticed yet that it was deleted.
+        if self._other is not None and self._monotonic() < self._other.expires:
+            return False
+        metadata = {"namespace": self._namespace, "name": self._name}
+        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": self._term(0)}
+        try:
+            self._object = await self._client.create(LEASES, self._namespace, body, timeout=self._request_timeout)
+        except AlreadyExists:
+            return False
+        return True
+
+    async def _take(self, found: JSON) -> bool:
+        spec: JSON = found.get("spec") or {}
+        holder = spec.get("holderIdentity") or ""
+        if holder not in {"", self.identity}:
+            if self._other is None or self._other.spec != spec:
+                self._other = Seen(spec, self._monotonic())
+            if self._monotonic() < self._other.expires:
+                return False
+        self._object = found
+        if holder == self.identity:
+            # A conflict here is somebody's annotation, or a deletion: no reason to give it up, the next try sees.
+            await self._put({**spec, "leaseDurationSeconds": round(self._duration), "renewTime": self._time()})
+            return True
+        try:
+            await self._put(self._term(int(spec.get("leaseTransitions") or 0) + 1))
+        except (Conflict, NotFound):
+            return False
+        return True
+
+    def _term(self, transitions: int) -> JSON:
+        return {
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": round(self._duration),
+            "acquireTime": self._time(),
+            "renewTime": self._time(),
+            "leaseTransitions": transitions,
+        }
+
+    async def _put(self, spec: JSON) -> None:
+        # With its uid and resourceVersion, or a PUT would create it again after a deletion.
+        body = {**(self._object or {}), "spec": spec}
+        timeout = self._request_timeout
+        self._object = await self._client.replace(LEASES, self._namespace, self._name, body, timeout=timeout)
+
+    @property
+    def _request_timeout(self) -> float:
+        """Short enough for a second try before the deadline, and never past it."""
+        third = self._renew_deadline / 3
+        return min(third, max(0.1, self._held_until - self._monotonic())) if self.held() else third
+
+    def _time(self) -> str:
+        return datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def _complain(self, error: ApiError) -> None:
+        if str(error) != self._complaint:
+            self._complaint = str(error)
+            log.warning('lease_unavailable lease=%s/%s error="%s"', self._namespace, self._name, error)

@@ -1,0 +1,57 @@
+"""Where a kind of object lives: its URL paths.
+
+Names become parts of a URL here and nowhere else, and an empty one turns an object's URL into its collection's: a
+DELETE of everything. So every part is checked, whatever the caller believes it has.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from scaleset.api import names
+
+_SEGMENT = re.compile(r"[a-z0-9A-Z]([-a-z0-9A-Z._:]{0,251}[a-z0-9A-Z])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind of object as the API server's URLs name it; the core group is the empty string."""
+
+    group: str
+    version: str
+    plural: str
+    namespaced: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def collection(self, namespace: str | None) -> str:
+        """Path of the objects of one namespace, or of all of them for None."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        if namespace is None or not self.namespaced:
+            return f"{root}/{self.plural}"
+        return f"{root}/namespaces/{_segment(namespace)}/{self.plural}"
+
+    def item(self, namespace: str | None, name: str) -> str:
+        """Path of one object. ValueError if its name or namespace cannot be one."""
+        if self.namespaced and namespace is None:
+            raise ValueError(f"{self} {name!r} needs a namespace")
+        return f"{self.collection(namespace)}/{_segment(name)}"
+
+
+def _segment(value: str) -> str:
+    if not _SEGMENT.fullmatch(value):
+        raise ValueError(f"expected the name of an object, found {value[:80]!r}")
+    return value
+
+
+PODS: Final = Resource("", "v1", "pods")
+CLAIMS: Final = Resource("", "v1", "persistentvolumeclaims")
+REVISIONS: Final = Resource("apps", "v1", "controllerrevisions")
+NODES: Final = Resource("", "v1", "nodes", namespaced=False)
+EVENTS: Final = Resource("events.k8s.io", "v1", "events")
+LEASES: Final = Resource("coordination.k8s.io", "v1", "leases")
+CRDS: Final = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
+SCALE_SETS: Final = Resource(names.GROUP, names.VERSION, names.SCALE_SET_PLURAL)
+UPGRADE_POLICIES: Final = Resource(names.GROUP, names.VERSION, names.UPGRADE_POLICY_PLURAL)
+GALLERY_IMAGE_VERSIONS: Final = Resource(names.GROUP, names.VERSION, names.GALLERY_IMAGE_VERSION_PLURAL)

@@ -1,0 +1,233 @@
+"""What an informer knows: one record per object, whoever told us about it, and in whatever order.
+
+Three sources speak about the same objects: the watch, lists, and the answers to our own writes. The rules that make
+them one view:
+
+- The higher resourceVersion wins; an equal or lower one changes nothing. So duplicates and late messages are harmless.
+- A list removes what it does not contain, unless we know that object by a version newer than the list. - What was
+deleted stays deleted: its uid leaves a tombstone, which only a version newer than the deletion gets past (an object
+whose labels stop matching the selector is "deleted" too, and may come back). - A list older than what we had seen
+before we asked for it means that etcd was restored from a backup. Then the list is the truth and all else is dropped,
+but for our own writes since it began.
+
+Each method returns the keys whose records changed.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import inf
+from time import monotonic
+from typing import Any, Generic, Protocol, TypeVar
+
+log = logging.getLogger(__name__)
+
+JSON = dict[str, Any]
+Key = tuple[str, str]
+"""Namespace and name: of an object, or of what it belongs to."""
+
+TOMBSTONE_SECONDS = 600.0
+"""No watch lags behind for longer: one that is silent is given up after 70 s, and a list passes every tombstone."""
+
+_NOTHING: frozenset[Key] = frozenset()
+
+
+class Record(Protocol):
+    """What a projection keeps of an object, at least."""
+
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def uid(self) -> str: ...
+    @property
+    def resource_version(self) -> str | int: ...
+
+
+T = TypeVar("T", bound=Record)
+
+
+class Listing:
+    """A list that is being merged page by page. Made by `Store.listing`."""
+
+    def __init__(self, *, seen_before: int) -> None:
+        self.seen_before = seen_before
+        self.version = 0
+        self.found: set[Key] = set()
+        self.written: set[Key] = set()
+        self.changed: set[Key] = set()
+
+    @property
+    def restored(self) -> bool:
+        """Whether the list is older than what was seen before it was asked for."""
+        return self.version < self.seen_before
+
+
+def differ(_: object, __: object) -> bool:
+    """Every newer record is news."""
+    return False
+
+
+class Store(Generic[T]):
+    """Records by object and by what they belong to. Not thread-safe; it lives in one event loop.
+
+    `same` tells of two records of one object that nobody needs to hear of the newer one.
+    """
+
+    def __init__(
+        self,
+        project: Callable[[JSON], T],
+        key: Callable[[T], Key | None],
+        *,
+        same: Callable[[T, T], bool] = differ,
+    ) -> None:
+        self._project = project
+        self._key = key
+        self._same = same
+        self._records: dict[Key, T] = {}
+        self._by_key: dict[Key, dict[Key, T]] = {}
+        self._tombstones: dict[str, tuple[float, float]] = {}
+        self._listings: list[Listing] = []
+        self.seen = 0
+        """The highest resourceVersion that the server has told us."""
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def get(self, namespace: str, name: str) -> T | None:
+        return self._records.get((namespace, name))
+
+    def of(self, key: Key) -> list[T]:
+        return list(self._by_key.get(key, {}).values())
+
+    def all(self) -> list[T]:
+        return list(self._records.values())
+
+    def saw(self, version: int) -> None:
+        self.seen = max(self.seen, version)
+
+    def upsert(self, raw: JSON) -> frozenset[Key]:
+        """An object as it was at its resourceVersion."""
+        metadata = raw["metadata"]
+        version = int(metadata["resourceVersion"])
+        self.saw(version)
+        place = (metadata.get("namespace", ""), metadata["name"])
+        known = self._records.get(place)
+        if known is not None and int(known.resource_version) >= version:
+            return _NOTHING
+        buried = self._tombstones.get(metadata["uid"])
+        if buried is not None and buried[0] >= version:
+            return _NOTHING
+        return self._put(place, raw)
+
+    def remove(self, raw: JSON) -> frozenset[Key]:
+        """An object that the watch calls deleted, as it was last."""
+        metadata = raw["metadata"]
+        version = int(metadata["resourceVersion"])
+        self.saw(version)
+        self._bury(metadata["uid"], version)
+        place = (metadata.get("namespace", ""), metadata["name"])
+        known = self._records.get(place)
+        # Another uid under the same name: an older one is gone as well, a newer one was created after this deletion.
+        if known is None or (known.uid != metadata["uid"] and int(known.resource_version) > version):
+            return _NOTHING
+        return self._drop(place)
+
+    def remember(self, raw: JSON) -> frozenset[Key]:
+        """The answer to one of our own writes."""
+        metadata = raw["metadata"]
+        for listing in self._listings:
+            listing.written.add((metadata.get("namespace", ""), metadata["name"]))
+        return self.upsert(raw)
+
+    def forget(self, namespace: str, name: str, uid: str) -> frozenset[Key]:
+        """An object that the server says does not exist any more."""
+        self._bury(uid, inf)
+        known = self._records.get((namespace, name))
+        return self._drop((namespace, name)) if known is not None and known.uid == uid else _NOTHING
+
+    def seen_in(self, namespace: str | None) -> int:
+        """The highest resourceVersion seen, counting that namespace's records: they outlive a restore that other
+        namespaces noticed first.
+        """
+        versions = (int(r.resource_version) for p, r in self._records.items() if namespace in {None, p[0]})
+        return max(self.seen, *versions, 0)
+
+    @contextmanager
+    def listing(self, seen_before: int) -> Iterator[Listing]:
+        """Begin before the list is asked for, with what has been seen until now; then `add` its pages and `finish`."""
+        listing = Listing(seen_before=seen_before)
+        self._listings.append(listing)
+        try:
+            yield listing
+        finally:
+            self._listings.remove(listing)
+
+    def add(self, listing: Listing, raws: list[JSON], version: int) -> None:
+        """One page of a list; `version` is that of the whole list."""
+        if not listing.version:
+            listing.version = version
+            if listing.restored:
+                self._tombstones.clear()
+                self.seen = version
+        for raw in raws:
+            metadata = raw["metadata"]
+            place = (metadata.get("namespace", ""), metadata["name"])
+            listing.found.add(place)
+            if listing.restored and place not in listing.written:
+                listing.changed |= self._put(place, raw)
+            else:
+                listing.changed |= self.upsert(raw)
+
+    def finish(self, listing: Listing, *, namespace: str | None = None, key: Key | None = None) -> frozenset[Key]:
+        """Remove what the list of that namespace, or of that key's objects, does not contain."""
+        self.saw(listing.version)
+        candidates = self._by_key.get(key, {}) if key is not None else self._records
+        missing = [
+            (place, record)
+            for place, record in candidates.items()
+            if place not in listing.found and namespace in {None, place[0]}
+        ]
+        for place, record in missing:
+            restored = listing.restored and place not in listing.written
+            if restored or int(record.resource_version) <= listing.version:
+                if not listing.restored:
+                    self._bury(record.uid, listing.version)
+                listing.changed |= self._drop(place)
+        return frozenset(listing.changed)
+
+    def _put(self, place: Key, raw: JSON) -> frozenset[Key]:
+        try:
+            record = self._project(raw)
+        except Exception:
+            # One object that nobody expected must not blind us for all the others.
+            log.exception("projection_failed object=%s/%s", *place)
+            return _NOTHING
+        known = self._records.get(place)
+        unheard = known is not None and known.uid == record.uid and self._same(known, record)
+        changed = self._drop(place) if known is not None else _NOTHING
+        self._records[place] = record
+        key = self._key(record)
+        if key is None:
+            return changed
+        self._by_key.setdefault(key, {})[place] = record
+        return _NOTHING if unheard else changed | {key}
+
+    def _drop(self, place: Key) -> frozenset[Key]:
+        key = self._key(self._records.pop(place))
+        if key is None:
+            return _NOTHING
+        members = self._by_key[key]
+        del members[place]
+        if not members:
+            del self._by_key[key]
+        return frozenset((key,))
+
+    def _bury(self, uid: str, version: float) -> None:
+        now = monotonic()
+        known = self._tombstones.pop(uid, (0.0, 0.0))
+        self._tombstones[uid] = (max(version, known[0]), now)
+        # In order of burial, so the old ones come first.
+        while (oldest := next(iter(self._tombstones))) and self._tombstones[oldest][1] < now - TOMBSTONE_SECONDS:
+            del self._tombstones[oldest]

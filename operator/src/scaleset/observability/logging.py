@@ -1,0 +1,62 @@
+"""Logs: one line a decision, as text for people or as JSON for machines."""
+
+import json
+import logging
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Literal
+
+Format = Literal["text", "json"]
+
+_QUIET = ("aiohttp", "asyncio", "kubernetes", "kopf", "kopf.objects")
+"""Libraries whose INFO lines repeat while nothing happens, such as kopf's line for each event."""
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=True)
+
+
+def configure(*, form: Format, level: str) -> None:
+    """Send everything to standard error in that format."""
+    handler = logging.StreamHandler(sys.stderr)
+    if form == "json":
+        handler.setFormatter(JsonFormatter())
+    else:
+        text = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+        text.converter = time.gmtime
+        handler.setFormatter(text)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+    handler.addFilter(_one_line)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # It warns that it does not get the signals, which is why it runs in a thread.
+    logging.getLogger("kopf._core.reactor.running").setLevel(max(logging.ERROR, root.level))
+
+
+def _one_line(record: logging.LogRecord) -> bool:
+    """kopf logs a stack for each of its layers that an error passes, and so does the loop of its thread; the sentence
+    says it all. A warning of Python's comes with its source.
+    """
+    of_kopf = record.name.startswith("kopf") or record.threadName == "kopf"
+    # What the garbage collector finds of a loop that was closed is told in whatever thread it happens to run.
+    of_kopf = of_kopf or (record.name == "asyncio" and "kopf" in record.getMessage())
+    if of_kopf:
+        record.exc_info = None
+    if of_kopf or record.name == "py.warnings":
+        record.msg, record.args = " ".join(record.getMessage().split()), ()
+    return True

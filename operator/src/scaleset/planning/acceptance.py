@@ -1,0 +1,234 @@
+"""Can the spec be carried out, and what does it mean now? (semantics 1.3)
+
+What the schema cannot see is judged here: a missing policy, no such image, a health signal that automatic upgrades
+need, a template that the API server refuses. A refusal leaves the instances as they are, on the newest model that was
+accepted; it is never a crash or a silent default.
+"""
+
+from dataclasses import replace
+
+from scaleset.api.conditions import find_condition
+from scaleset.api.placement import ServiceFabric
+from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.planning import gallery, health, provisioning
+from scaleset.planning.draft import Acceptance, Draft, Wanted
+from scaleset.planning.instances import Build
+from scaleset.planning.models import Model
+from scaleset.planning.pods import REGION_LABEL, ZONE_LABEL
+from scaleset.planning.snapshot import DryRun, Needs
+
+NO_HEALTH_SOURCE = (
+    "Automatic OS Upgrade is not supported for this ScaleSet because a health probe or health extension was not "
+    "specified. "
+    "Give a container a readinessProbe, the pod a readiness gate, or set spec.health.probe or "
+    "spec.health.source: InstanceState."
+)
+TWO_HEALTH_SOURCES = (
+    "Automatic OS Upgrade is not supported for this ScaleSet because both a health probe and a health extension "
+    "were provided. "
+    "Remove spec.health.probe or the readinessProbe of the instance container."
+)
+
+MIN_SERVICE_FABRIC = 5
+"""Instances that durability Silver and Gold need."""
+
+
+def accept(draft: Draft) -> None:
+    """Settle `acceptance`, `wanted` and `latest`, and which models to store."""
+    asked = _stored(draft, draft.snapshot.model)
+    fallback = max(
+        (model for model in draft.snapshot.models if model.number), key=lambda model: model.number, default=None
+    )
+    refused = _refusal(draft, asked)
+    latest = _resolve(draft, asked)
+    if refused is None:
+        if latest is None:
+            refused = _no_image(draft, asked)
+        else:
+            refused = _windows(draft, latest)
+            if refused is None and not asked.number:
+                refused = _verdict(draft, asked, latest)
+    if refused is None:
+        draft.acceptance = Acceptance("Accepted", "The spec is valid and can be carried out.", accepted=True)
+        _keep(draft, asked)
+        effective: Model | None = asked
+    else:
+        draft.acceptance = refused
+        effective = asked if asked.number else fallback
+        _ask_again(draft, refused)
+    draft.latest = _latest(draft, effective or asked)
+    if effective is not None:
+        draft.models[effective.name] = effective
+        found = _resolve(draft, effective)
+        draft.wanted = Wanted(effective, found.version if found else None, found.image if found else None)
+
+
+def _ask_again(draft: Draft, refused: Acceptance) -> None:
+    """What is applied together is not seen together: it is looked for before anybody is told that it is missing."""
+    told = find_condition(draft.reported.conditions, "Accepted")
+    if refused.reason in ("PolicyNotFound", "ImageNotFound") and (told is None or told.reason != refused.reason):
+        draft.need_fresh()
+
+
+def _stored(draft: Draft, asked: Model) -> Model:
+    return draft.models.get(asked.name, asked)
+
+
+def _keep(draft: Draft, asked: Model) -> None:
+    """Store a new model; one that was used before becomes the newest again."""
+    newest = max((model.number for model in draft.models.values()), default=0)
+    if not asked.number or asked.number < newest:
+        numbered = replace(asked, number=newest + 1)
+        draft.models[asked.name] = numbered
+        draft.store.append(numbered)
+
+
+def _refusal(draft: Draft, asked: Model) -> Acceptance | None:
+    snapshot, spec = draft.snapshot, draft.snapshot.spec
+    if snapshot.policy is None:
+        name = spec.upgrade_policy_ref.name if spec.upgrade_policy_ref is not None else ""
+        return Acceptance(
+            "PolicyNotFound",
+            f"UpgradePolicy {snapshot.owner.namespace}/{name} does not exist. Create it, or change "
+            f"spec.upgradePolicyRef.name.",
+        )
+    containers = (asked.template.get("spec") or {}).get("containers") or []
+    container = next((item for item in containers if item.get("name") == asked.instance_container), None)
+    if container is None:
+        return _invalid(
+            f"spec.instanceContainer is {asked.instance_container!r}, but the template has no container of that name. "
+            "Name one of its containers, or leave the field out to mean the first."
+        )
+    if spec.health.probe is not None and container.get("readinessProbe"):
+        return _invalid(TWO_HEALTH_SOURCES)
+    if (problem := _misplaced(asked, spec)) is not None:
+        return _invalid(problem)
+    try:
+        provisioning.order(asked.data.get("extensions") or ())
+        provisioning.text(spec.custom_data or "")
+    except ValueError as error:
+        return _invalid(f"{error}.".replace("..", "."))
+    if snapshot.policy.automatic_os_upgrade_policy.enable_automatic_os_upgrade:
+        problem = _not_automatic(draft, snapshot.policy)
+        if problem is not None:
+            return _invalid(problem)
+    return None
+
+
+def _misplaced(asked: Model, spec: ScaleSetSpec) -> str | None:
+    """Whether the template places the pods elsewhere than the set does."""
+    selector = (asked.template.get("spec") or {}).get("nodeSelector") or {}
+    region, zone = selector.get(REGION_LABEL), selector.get(ZONE_LABEL)
+    if region is not None and region != (spec.location or region):
+        return (
+            f"spec.location is {spec.location!r}, but the template's nodeSelector asks for region {region!r}. "
+            "Remove one of them."
+        )
+    if zone is not None and spec.zones:
+        return f"The template's nodeSelector asks for zone {zone!r}. Remove it, or remove spec.zones."
+    return None
+
+
+def _not_automatic(draft: Draft, policy: UpgradePolicySpec) -> str | None:
+    """Why image upgrades cannot be automatic for this set (Azure's requirements)."""
+    spec = draft.snapshot.spec
+    if spec.service_fabric is not None:
+        return _service_fabric(spec, spec.service_fabric, policy)
+    if spec.health.source is None and not health.has_application_signal(spec):
+        return NO_HEALTH_SOURCE
+    return None
+
+
+def _service_fabric(spec: ScaleSetSpec, fabric: ServiceFabric, policy: UpgradePolicySpec) -> str | None:
+    level, node_type = fabric.durability_level, fabric.node_type_durability_level
+    if level == "Bronze":
+        return (
+            "Automatic OS Upgrade is not supported for this ScaleSet because its Service Fabric durability level is "
+            "Bronze. Set spec.serviceFabric.durabilityLevel to Silver or Gold."
+        )
+    if level != node_type:
+        return (
+            f"Durability Mismatch Detected. ScaleSet durability {level} does not match the current node type "
+            f"durability level {node_type}. Make the two the same."
+        )
+    if tuple(map(int, fabric.type_handler_version.split("."))) < (1, 1):
+        return (
+            f"spec.serviceFabric.typeHandlerVersion is {fabric.type_handler_version}. "
+            "Automatic OS Upgrade needs 1.1 or higher."
+        )
+    if spec.replicas < MIN_SERVICE_FABRIC:
+        return f"Durability {level} needs at least {MIN_SERVICE_FABRIC} instances; spec.replicas is {spec.replicas}."
+    if policy.mode != "Automatic":
+        return f"Service Fabric sets support upgrade mode Automatic only; the policy's mode is {policy.mode}."
+    return None
+
+
+def _windows(draft: Draft, found: gallery.GalleryVersion) -> Acceptance | None:
+    """A Windows image that updates itself must not be upgraded by us as well."""
+    policy, profile = draft.snapshot.policy, draft.snapshot.spec.os_profile
+    windows = profile.windows_configuration if profile is not None else None
+    automatic = policy is not None and policy.automatic_os_upgrade_policy.enable_automatic_os_upgrade
+    if not automatic or found.os_type != "Windows" or windows is None or not windows.enable_automatic_updates:
+        return None
+    return _invalid(
+        "Automatic OS Upgrade of a Windows image needs "
+        "spec.osProfile.windowsConfiguration.enableAutomaticUpdates to be false."
+    )
+
+
+def _invalid(message: str) -> Acceptance:
+    return Acceptance("InvalidSpec", message)
+
+
+def _resolve(draft: Draft, model: Model) -> gallery.GalleryVersion | None:
+    reference, definition = model.reference, draft.definition(model)
+    catalogue = draft.snapshot.catalogue
+    if not reference.moving:
+        return gallery.exact(catalogue, definition, reference.version, draft.asker)
+    return next(iter(gallery.eligible(catalogue, definition, draft.asker, now=draft.now)), None)
+
+
+def _latest(draft: Draft, model: Model) -> str | None:
+    catalogue, now = draft.snapshot.catalogue, draft.now
+    draft.wake(gallery.next_expiry(catalogue, now=now))
+    return next((v.version for v in gallery.eligible(catalogue, draft.definition(model), draft.asker, now=now)), None)
+
+
+def _no_image(draft: Draft, model: Model) -> Acceptance:
+    definition, reference = draft.definition(model), model.reference
+    name = f"{definition.publisher}/{definition.offer}/{definition.sku}"
+    known = [v for v in gallery.winners(draft.snapshot.catalogue).values() if v.definition == definition]
+    if not reference.moving:
+        known = [v for v in known if v.version == reference.version]
+    if not known:
+        what = "version" if reference.moving else f"version {reference.version}"
+        message = f"No GalleryImageVersion in namespace {definition.gallery} offers a {what} of {name}. Publish one."
+        if definition.gallery == draft.snapshot.owner.namespace:
+            message += " For a gallery in another namespace set spec.imageReference.galleryNamespace."
+        return Acceptance("ImageNotFound", message)
+    highest = max(known, key=lambda v: gallery.number(v.version))
+    why = gallery.why_not(highest, draft.asker, now=draft.now) or "it cannot be used"
+    return Acceptance(
+        "ImageNotFound", f"No version of {name} can be used: {highest.version} is the highest, but {why}."
+    )
+
+
+def _verdict(draft: Draft, asked: Model, found: gallery.GalleryVersion) -> Acceptance | None:
+    """A model is checked by a dry run before it is accepted; a refusal is asked about again later, since a quota may
+    be lifted.
+    """
+    verdict = draft.snapshot.verdicts.get(asked.name)
+    stale = verdict is not None and verdict.retry_at is not None and draft.now >= verdict.retry_at
+    if verdict is None or stale:
+        dry_run = DryRun(asked, Build(asked.name, found.version, found.image), 0)
+        draft.needs = Needs(fresh=draft.needs.fresh, verdict=dry_run, admission=draft.needs.admission)
+        return Acceptance("Pending", "The model is being checked.")
+    if verdict.accepted:
+        return None
+    draft.wake(verdict.retry_at)
+    return Acceptance(
+        "ModelRefused",
+        f"The API server refuses pods of this model: {verdict.message.rstrip('.')}. "
+        "Instances stay on the model before.",
+    )

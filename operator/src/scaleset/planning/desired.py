@@ -1,0 +1,144 @@
+"""What the state says, compared with the pods: what to create and what to delete.
+
+A pod is replaced only where the state authorises it (its instance is in the running batch or in `applying`); a lost
+one is created again with the build that is recorded for it. A pod that ended for good (evicted, node shut down) is
+deleted so that it can be created again. An instance is Blocked, and left alone, when its name is taken by something
+that is not ours or its data would be lost.
+"""
+
+from scaleset.planning.batches import batch_limit
+from scaleset.planning.draft import Draft
+from scaleset.planning.instances import Build, Instance, Pod
+from scaleset.planning.pods import Identity
+from scaleset.planning.scaling import new_build
+from scaleset.planning.snapshot import Creation, Deletion
+from scaleset.planning.state import NOBODY
+
+
+def block(draft: Draft) -> None:
+    """Find the instances that must not be touched, before anything is decided about them."""
+    fresh_build = new_build(draft)
+    dying = any(claim.deleting for claim in draft.snapshot.claims.values())
+    for number, instance in draft.instances.items():
+        if number in draft.snapshot.strangers:
+            reason: str | None = draft.snapshot.strangers[number]
+        elif instance.pod is None:
+            reason = _obstacle(draft, number, instance.build or fresh_build)
+        else:
+            reason = _dying_claim(draft, number, instance.pod.model) if dying else None
+        if reason is not None:
+            draft.blocked[number] = reason
+    draft.look(draft.blocked)
+
+
+def compare(draft: Draft) -> None:
+    """Creations and deletions that lead from the pods to the state."""
+    fresh_build = new_build(draft)
+    replaceable = draft.state.applying | _batch(draft)
+    for number, instance in draft.instances.items():
+        if instance.pod is not None:
+            if _to_be_deleted(draft, instance, instance.pod, replaceable):
+                draft.deletions.append(_deletion(number, instance.pod))
+        elif number not in draft.blocked:
+            build = draft.state.builds.get(number) or fresh_build
+            if build is not None and _obstacle(draft, number, build) is None:
+                draft.creations.append(_creation(draft, number, build))
+    for number, pod in draft.snapshot.pods.items():
+        if number not in draft.instances and not pod.deleting:
+            draft.deletions.append(_deletion(number, pod))
+
+
+def _batch(draft: Draft) -> frozenset[int]:
+    """Instances of the running batch that may be taken down now. All of them, unless the set shrank since the batch
+    was admitted: then as many at a time as its size allows now.
+    """
+    rollout = draft.rollout
+    if rollout is None:
+        return NOBODY
+    limit = batch_limit(draft.replicas, rollout.policy.rolling.max_batch_instance_percent)
+    if len(rollout.in_progress) <= limit:
+        return rollout.in_progress
+    instances = [draft.instances[number] for number in sorted(rollout.in_progress)]
+    waiting = [i.id for i in instances if _untouched(i)]
+    taken = sum(not i.healthy for i in instances if not _untouched(i))
+    return frozenset(waiting[: max(0, limit - taken)])
+
+
+def _untouched(instance: Instance) -> bool:
+    """Still on the build before."""
+    pod, build = instance.pod, instance.build
+    return pod is not None and not pod.deleting and build is not None and not build.same_as(pod)
+
+
+def _to_be_deleted(draft: Draft, instance: Instance, pod: Pod, replaceable: frozenset[int]) -> bool:
+    if pod.deleting:
+        return False
+    build = draft.state.builds.get(instance.id)
+    replaced = instance.id in replaceable and build is not None and not build.same_as(pod)
+    return (replaced or pod.ended) and instance.id not in draft.blocked
+
+
+def _deletion(number: int, pod: Pod) -> Deletion:
+    return Deletion(number, pod.name, pod.uid)
+
+
+def _creation(draft: Draft, number: int, build: Build) -> Creation:
+    owner = draft.snapshot.owner
+    missing = tuple(
+        name for name in draft.models[build.model].claim_names if owner.claim(name, number) not in draft.snapshot.claims
+    )
+    return Creation(
+        number, build, draft.state.previous.get(number), draft.snapshot.ages.get(number, draft.now), missing
+    )
+
+
+def _obstacle(draft: Draft, number: int, build: Build | None) -> str | None:
+    """Why the pod of this instance cannot be created without harm."""
+    if build is None:
+        return "There is no image version to create this instance from."
+    model = draft.models.get(build.model)
+    if model is None:
+        return (
+            f"ControllerRevision {build.model}, the model of this instance, is gone. "
+            f'Bring the instance to the newest model with the annotation scaleset.dev/apply-model: "{number}".'
+        )
+    owner = draft.snapshot.owner
+    for name in model.claim_names:
+        claim = draft.snapshot.claims.get(owner.claim(name, number))
+        if claim is not None and claim.set_name != owner.name:
+            return (
+                f"PersistentVolumeClaim {claim.name} exists but is not ours. "
+                f"Label it scaleset.dev/name={owner.name} to hand it over, or delete it."
+            )
+        if claim is not None and claim.deleting:
+            return f"PersistentVolumeClaim {claim.name} is being deleted: a pod would bind a claim that goes."
+        if claim is None and _had_claim(draft, number, name):
+            missing = owner.claim(name, number)
+            return (
+                f"PersistentVolumeClaim {missing} of this instance is gone; an empty one in its place would hide "
+                f"the loss. "
+                f"Create it (restored or empty) with the label scaleset.dev/name={owner.name}."
+            )
+    return None
+
+
+def _had_claim(draft: Draft, number: int, name: str) -> bool:
+    """Whether the instance ran with that claim before. An instance is recorded only once its pod was seen, so after
+    its claims existed.
+    """
+    ran = draft.state.previous.get(number) or draft.state.builds.get(number)
+    model = draft.models.get(ran.model) if ran is not None else None
+    return model is not None and name in model.claim_names
+
+
+def _dying_claim(draft: Draft, number: int, model_name: str) -> str | None:
+    """A claim that waits only for this pod to go, to be deleted with its data."""
+    model = draft.models.get(model_name)
+    owner: Identity = draft.snapshot.owner
+    for name in model.claim_names if model is not None else ():
+        claim = draft.snapshot.claims.get(owner.claim(name, number))
+        if claim is not None and claim.deleting:
+            return (
+                f"PersistentVolumeClaim {claim.name} is marked for deletion: replacing the pod would delete its data."
+            )
+    return None

@@ -1,0 +1,224 @@
+"""The decision while it is being taken.
+
+`decide` runs a few steps over one Draft. A step reads the snapshot and what earlier steps settled, and replaces
+`state` by a new one. Nothing outside this package sees a Draft.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from scaleset.api.scale_set_status import ScaleSetStatus
+from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.planning import health
+from scaleset.planning.batches import Rules
+from scaleset.planning.gallery import Asker, Definition
+from scaleset.planning.gates import Gate, before_batch
+from scaleset.planning.instances import Build, HealthState, Instance, Pod
+from scaleset.planning.models import Model
+from scaleset.planning.placement import place
+from scaleset.planning.snapshot import Creation, Deletion, DryRun, Event, Needs, Snapshot, Verdict
+from scaleset.planning.state import Kind, Rollout, State, Target, Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Whether the spec can be carried out: the condition Accepted."""
+
+    reason: str
+    message: str
+    accepted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a new instance would run: the newest accepted model, and the version that its image reference means now."""
+
+    model: Model
+    version: str | None
+    image: str | None
+
+    @property
+    def target(self) -> Target:
+        """As the target of an image upgrade or of a changed image reference."""
+        reference = self.model.reference
+        return Target(
+            self.model.name,
+            reference.publisher,
+            reference.offer,
+            reference.sku,
+            reference.version,
+            self.version,
+            self.image,
+        )
+
+
+@dataclass(slots=True)
+class Draft:
+    """Working state of one decision."""
+
+    snapshot: Snapshot
+    state: State
+    models: dict[str, Model]
+    policy: UpgradePolicySpec
+    acceptance: Acceptance
+    reported: ScaleSetStatus
+    """What users were told so far."""
+    wanted: Wanted | None = None
+    latest: str | None = None
+    instances: dict[int, Instance] = field(default_factory=dict)
+    waiting: Waiting | None = None
+    """Why no rollout starts."""
+    needs: Needs = field(default_factory=Needs)
+    events: list[Event] = field(default_factory=list)
+    creations: list[Creation] = field(default_factory=list)
+    deletions: list[Deletion] = field(default_factory=list)
+    blocked: dict[int, str] = field(default_factory=dict)
+    store: list[Model] = field(default_factory=list)
+    wakes: list[float] = field(default_factory=list)
+
+    @property
+    def now(self) -> float:
+        return self.snapshot.now
+
+    @property
+    def replicas(self) -> int:
+        return self.snapshot.spec.replicas
+
+    @property
+    def rollout(self) -> Rollout | None:
+        """The running rollout."""
+        rollout = self.state.rollout
+        return rollout if rollout is not None and rollout.running else None
+
+    @property
+    def running(self) -> Rollout:
+        """The running rollout, for steps that are taken only while there is one."""
+        rollout = self.rollout
+        if rollout is None:
+            raise LookupError("no rollout is running")
+        return rollout
+
+    @property
+    def goal(self) -> Wanted:
+        """What is wanted, for steps that are taken only once the spec, or one before it, was accepted."""
+        if self.wanted is None:
+            raise LookupError("no model was accepted yet")
+        return self.wanted
+
+    @property
+    def asker(self) -> Asker:
+        spec = self.snapshot.spec
+        return Asker(self.snapshot.owner.namespace, spec.location or "default")
+
+    @property
+    def health_source(self) -> str:
+        return health.source(self.snapshot.spec)
+
+    @property
+    def health_timeout(self) -> float:
+        return self.policy.health_timeout.total_seconds()
+
+    def definition(self, model: Model) -> Definition:
+        """The image definition that a model refers to."""
+        reference = model.reference
+        gallery = reference.gallery or self.snapshot.owner.namespace
+        return Definition(gallery, reference.publisher, reference.offer, reference.sku)
+
+    def batch_rules(self, rollout: Rollout) -> Rules:
+        """How batches are put together. A new model is how one recovers, so its rollout goes to the broken first."""
+        policy = rollout.policy.rolling
+        return Rules(
+            replicas=self.replicas,
+            policy=policy,
+            unhealthy_first=policy.prioritize_unhealthy_instances or rollout.kind is Kind.MODEL,
+            by_update_domain=self.snapshot.spec.service_fabric is not None,
+        )
+
+    def wake(self, at: float | None) -> None:
+        """Ask to decide again at that time."""
+        if at is not None:
+            self.wakes.append(at)
+
+    def tell(self, reason: str, message: str, *, warning: bool = False) -> None:
+        self.events.append(Event(reason, message, warning))
+
+    def update(self, rollout: Rollout) -> None:
+        self.state = replace(self.state, rollout=rollout)
+
+    def need_fresh(self) -> bool:
+        """True when the pods are fresh; otherwise asks for them."""
+        if not self.snapshot.fresh:
+            self.needs = replace(self.needs, fresh=True)
+        return self.snapshot.fresh
+
+    def need_admission(self, dry_run: DryRun) -> Verdict | None:
+        """What the API server says to this batch; None when it has to be asked first."""
+        verdict = self.snapshot.admissions.get(dry_run.instance)
+        if verdict is None:
+            self.needs = replace(self.needs, admission=dry_run)
+        return verdict
+
+    def protected(self) -> frozenset[int]:
+        """Instances that set actions pass over."""
+        return frozenset(
+            item.id for item in self.snapshot.spec.protected_instances if item.protect_from_scale_set_actions
+        )
+
+    def gate(self, *, percent: int, healthy_for: float = 0.0, apart_from: frozenset[int] = frozenset()) -> Gate:
+        """The gate before a batch, over all instances but those of the batch itself."""
+        since = {
+            number: at
+            for number, instance in self.instances.items()
+            if instance.pod is not None
+            and (at := health.healthy_since(instance.pod, by=self.health_source)) is not None
+        }
+        others = (instance for number, instance in self.instances.items() if number not in apart_from)
+        return before_batch(
+            others, replicas=self.replicas, percent=percent, healthy_since=since, now=self.now, healthy_for=healthy_for
+        )
+
+    def look(self, ids: Iterable[int]) -> None:
+        """Judge the health of those instances."""
+        by, timeout, now = self.health_source, self.health_timeout, self.now
+        spec = self.snapshot.spec
+        zones = len(spec.zones)
+        for number in ids:
+            build = self.state.builds.get(number)
+            pod = self.snapshot.pods.get(number)
+            state, message, since = self._judge(number, pod, by=by, timeout=timeout, now=now)
+            where = place(number, zones=zones, update_domains=spec.update_domains)
+            self.instances[number] = Instance(number, build, pod, state, message, since, where)
+
+    def _judge(
+        self, number: int, pod: Pod | None, *, by: str, timeout: float, now: float
+    ) -> tuple[HealthState, str, float | None]:
+        if pod is None:
+            refusal = self.blocked.get(number) or self.snapshot.refusals.get(number)
+            return HealthState.UNHEALTHY, refusal or "The pod does not exist.", None
+        state = health.state(pod, by=by, now=now, timeout=timeout)
+        if state is HealthState.HEALTHY:
+            return state, "", pod.ready_since
+        if state is HealthState.INITIALIZING:
+            self.wake(pod.created + timeout)
+        message = "The pod is terminating." if pod.deleting else pod.message
+        return state, message or "Instance found to be unhealthy or unreachable.", pod.ready_since or pod.created
+
+
+def known_image(draft: Draft, version: str) -> str | None:
+    """Image of a version that an instance runs or ran, whatever became of its GalleryImageVersion."""
+    state = draft.state
+    if state.current_version == version and state.current_image:
+        return state.current_image
+    for builds in (state.builds, state.previous):
+        for build in builds.values():
+            if build.version == version:
+                return build.image
+    return None
+
+
+def target_build(draft: Draft) -> Build | None:
+    """Newest model and wanted version; None when there is nothing to create instances from."""
+    wanted = draft.wanted
+    if wanted is None or wanted.version is None or wanted.image is None:
+        return None
+    return Build(wanted.model.name, wanted.version, wanted.image)

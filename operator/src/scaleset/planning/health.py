@@ -1,0 +1,66 @@
+"""Is an instance healthy? (semantics 3.4)
+
+Readiness is application health: an instance is Healthy while its pod is Ready. Without any application signal the
+rule is Azure's default, "power state and extension provisioning": all containers run.
+
+A pod that was never Ready is Initializing until the health timeout after its creation, then Unhealthy. One that was
+Ready and is not any more is Unhealthy whatever its age. That it was Ready shows in the Ready condition itself: it
+changed after the pod had started. The kubelet writes the first `Ready=False` together with the start time; both have
+whole seconds.
+"""
+
+from typing import Any
+
+from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.planning.instances import HealthState, Pod
+
+READINESS = "ReadinessProbe"
+INSTANCE_STATE = "InstanceState"
+
+# The two times come from two lines of the kubelet and are cut to seconds.
+_SAME_MOMENT = 2.0
+
+
+def has_application_signal(spec: ScaleSetSpec) -> bool:
+    """Whether something reports application health: a probe or a readiness gate."""
+    if spec.health.probe is not None:
+        return True
+    pod: dict[str, Any] = spec.template.get("spec") or {}
+    return bool(pod.get("readinessGates")) or any(
+        isinstance(container, dict) and container.get("readinessProbe") for container in pod.get("containers") or []
+    )
+
+
+def source(spec: ScaleSetSpec) -> str:
+    """The health source in force: as asked for, else readiness when there is any signal, else the state of the
+    containers.
+    """
+    if spec.health.source is not None:
+        return spec.health.source
+    return READINESS if has_application_signal(spec) else INSTANCE_STATE
+
+
+def healthy_since(pod: Pod, *, by: str) -> float | None:
+    """Since when the pod has been healthy without a break; None when it is not."""
+    if pod.deleting or pod.ended or not pod.reporting:
+        return None
+    if by == INSTANCE_STATE:
+        return pod.running_since if pod.running else None
+    return pod.ready_since if pod.ready else None
+
+
+def state(pod: Pod, *, by: str, now: float, timeout: float) -> HealthState:
+    """Health of a pod of ours."""
+    if not pod.reporting:
+        return HealthState.UNKNOWN
+    if healthy_since(pod, by=by) is not None:
+        return HealthState.HEALTHY
+    if pod.deleting or pod.ended or _was_ready(pod) or now >= pod.created + timeout:
+        return HealthState.UNHEALTHY
+    return HealthState.INITIALIZING
+
+
+def _was_ready(pod: Pod) -> bool:
+    if pod.ready or pod.ready_since is None or pod.started is None:
+        return False
+    return pod.ready_since > pod.started + _SAME_MOMENT

@@ -1,0 +1,101 @@
+"""What the planner knows of one instance: the build it is to run, the pod that runs it, and how that pod is.
+
+A *build* is the pair that an upgrade moves: a model (a ControllerRevision) and an image version. It carries the image
+reference too, so that an instance can be created again after its GalleryImageVersion was deleted.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from scaleset.planning.placement import NOWHERE, Place
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """Model and image version of an instance."""
+
+    model: str
+    version: str
+    image: str
+
+    def same_as(self, pod: "Pod") -> bool:
+        """Whether the pod was created from this build."""
+        return self.model == pod.model and self.version == pod.version
+
+
+class HealthState(StrEnum):
+    """Azure's four states of application health (semantics 3.4)."""
+
+    HEALTHY = "Healthy"
+    UNHEALTHY = "Unhealthy"
+    INITIALIZING = "Initializing"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """The part of a pod that decisions need; times are seconds since the epoch by the API server's clock."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    owner: str | None
+    set_name: str
+    model: str
+    version: str
+    created: float
+    deleting: bool = False
+    ended: bool = False
+    ready: bool = False
+    ready_since: float | None = None
+    started: float | None = None
+    running: bool = False
+    running_since: float | None = None
+    reporting: bool = True
+    message: str = ""
+    previous: Build | None = None
+    instance_created: float | None = None
+    note: str = ""
+    """What its custom data or a suppressed extension left behind though it failed."""
+    images: tuple[tuple[str, str], ...] = ()
+
+    def image(self, container: str | None) -> str:
+        """Image of the named container, of the first one when the name is unknown."""
+        images = dict(self.images)
+        return images.get(container or "", self.images[0][1] if self.images else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A persistent volume claim that bears the name of one of ours."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    set_name: str
+    deleting: bool = False
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One instance as it is now."""
+
+    id: int
+    build: Build | None
+    pod: Pod | None
+    health: HealthState
+    message: str
+    since: float | None
+    place: Place = NOWHERE
+
+    @property
+    def healthy(self) -> bool:
+        return self.health is HealthState.HEALTHY
+
+    @property
+    def bad(self) -> bool:
+        """Counts as unhealthy in every gate; an instance that is still starting does not, it is waited for."""
+        return self.health in (HealthState.UNHEALTHY, HealthState.UNKNOWN)

@@ -1,0 +1,129 @@
+"""The model of a ScaleSet: the part of its spec that instances are made from (semantics 2).
+
+A model is kept as an apps/v1 ControllerRevision. Its name carries a hash of its content, so that going back to an
+earlier model finds the earlier revision, and a restart of the operator, or a newer operator with more fields, makes
+no new one: what is absent or null does not count.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.planning.gallery import LATEST
+
+KEPT = 10
+UPDATE_DOMAINS = 5
+"""Update domains of a set that does not say; such a model does not say either."""
+_NAME_PART = 52
+_HASH_LENGTH = 10
+
+
+class Reference(NamedTuple):
+    """Image reference of a model: `version` is `latest` or the version that the user pinned."""
+
+    publisher: str
+    offer: str
+    sku: str
+    version: str
+    gallery: str | None = None
+    """Namespace of the gallery; None is the set's own."""
+
+    @property
+    def moving(self) -> bool:
+        return self.version == LATEST
+
+    @property
+    def definition(self) -> tuple[str | None, str, str, str]:
+        """What versions are of: those of another definition do not compare."""
+        return self.gallery, self.publisher, self.offer, self.sku
+
+
+@dataclass(frozen=True)
+class Model:
+    """One revision of the model. `number` is the ControllerRevision's `revision`, 0 when it is not stored yet."""
+
+    name: str
+    number: int
+    data: Mapping[str, Any]
+    uid: str = ""
+
+    @cached_property
+    def reference(self) -> Reference:
+        image = self.data.get("imageReference") or {}
+        return Reference(
+            publisher=str(image.get("publisher", "")),
+            offer=str(image.get("offer", "")),
+            sku=str(image.get("sku", "")),
+            version=str(image.get("version", LATEST)),
+            gallery=image.get("galleryNamespace"),
+        )
+
+    @cached_property
+    def template(self) -> Mapping[str, Any]:
+        return self.data.get("template") or {}
+
+    @cached_property
+    def instance_container(self) -> str | None:
+        """Name of the container whose image is the OS image: the one asked for, else the first."""
+        chosen = self.data.get("instanceContainer")
+        if chosen:
+            return str(chosen)
+        containers = (self.template.get("spec") or {}).get("containers") or []
+        return str(containers[0].get("name")) if containers else None
+
+    @cached_property
+    def claim_names(self) -> tuple[str, ...]:
+        return tuple(str(claim["metadata"]["name"]) for claim in self.data.get("volumeClaimTemplates") or ())
+
+
+def describe(set_name: str, spec: ScaleSetSpec) -> Model:
+    """The model that the spec asks for."""
+    image = spec.image_reference
+    reference = {"publisher": image.publisher, "offer": image.offer, "sku": image.sku, "version": image.version}
+    if image.gallery_namespace:
+        reference["galleryNamespace"] = image.gallery_namespace
+    data = {
+        "template": spec.template,
+        "instanceContainer": spec.instance_container,
+        "imageReference": reference,
+        "volumeClaimTemplates": [
+            claim.model_dump(by_alias=True, exclude_defaults=True, mode="json") for claim in spec.volume_claim_templates
+        ]
+        or None,
+        "health": spec.health.model_dump(by_alias=True, exclude_defaults=True, mode="json") or None,
+        "customData": spec.custom_data,
+        "runCustomData": spec.run_custom_data or None,
+        "extensions": [
+            extension.model_dump(by_alias=True, exclude_defaults=True, mode="json") for extension in spec.extensions
+        ]
+        or None,
+        "zones": list(spec.zones) or None,
+        "updateDomains": spec.update_domains if spec.update_domains != UPDATE_DOMAINS else None,
+        "serviceName": spec.service_name,
+        "location": spec.location,
+    }
+    content = without_nulls(data)
+    canonical = json.dumps([set_name, content], sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()[:_HASH_LENGTH]
+    return Model(name=f"{set_name[:_NAME_PART]}-{digest}", number=0, data=content)
+
+
+def without_nulls(value: Any) -> Any:
+    """The same JSON without null members: clients write `creationTimestamp: null` into templates and mean nothing by
+    it.
+    """
+    if isinstance(value, Mapping):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [without_nulls(item) for item in value]
+    return value
+
+
+def expendable(models: tuple[Model, ...], used: frozenset[str]) -> tuple[Model, ...]:
+    """Stored revisions that may go: beyond the newest ten, and no instance needs them."""
+    oldest_first = sorted((model for model in models if model.number), key=lambda model: model.number)
+    return tuple(model for model in oldest_first[: max(0, len(oldest_first) - KEPT)] if model.name not in used)

@@ -1,0 +1,305 @@
+"""The durable state as it stands in a ScaleSet's status, in both directions.
+
+Reading forgives: a user can write a status, and one that makes no sense must not stop the operator. What does not fit
+together is left out, and decided again from the pods.
+"""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from scaleset.api import scale_set_status as api
+from scaleset.api.duration import format_duration
+from scaleset.api.upgrade_policy import RollingUpgradePolicy
+from scaleset.planning import history, ranges
+from scaleset.planning.history import timestamp
+from scaleset.planning.instances import Build
+from scaleset.planning.state import (
+    NOBODY,
+    Batch,
+    Code,
+    Detail,
+    Ending,
+    FailedTarget,
+    Kind,
+    Policy,
+    Retry,
+    Rollout,
+    StartedBy,
+    State,
+    Target,
+    UpgradeError,
+    Waiting,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
+_VERSION = re.compile(r"(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,9})")
+
+# --- status -> state
+
+
+def read(status: api.ScaleSetStatus) -> State:
+    """The state that a status records."""
+    builds = _read_builds(status.builds)
+    previous = {n: b for n, b in _read_builds(status.previous_builds).items() if n in builds}
+    rollout = _read_rollout(status.rolling_upgrade) if status.rolling_upgrade is not None else None
+    if rollout is not None and rollout.running:
+        batch = rollout.batch.instances if rollout.batch is not None else NOBODY
+        rollout = replace(rollout, in_progress=rollout.in_progress & batch & builds.keys())
+    known = status.current_image and status.current_version and _VERSION.fullmatch(status.current_version)
+    return State(
+        current_version=status.current_version if known else None,
+        current_image=status.current_image if known else None,
+        proven=seconds(status.proven_time),
+        waiting_since=seconds(status.waiting_since),
+        handled_start=status.last_handled_start,
+        handled_cancel=status.last_handled_cancel,
+        handled_apply=status.last_handled_apply,
+        builds=builds,
+        previous=previous,
+        applying=ranges.parse(status.applying) & builds.keys(),
+        failed_targets=tuple(
+            FailedTarget(f.model, f.version, f.policy or "", f.reason or "", seconds(f.time) or 0.0)
+            for f in status.failed_targets
+            if f.model
+        ),
+        retry=_read_retry(status.retry),
+        rollout=rollout,
+        history=tuple(
+            entry.to_raw()
+            for entry in status.os_upgrade_history
+            if entry.properties.running_status.code != "RollingForward"
+        ),
+    )
+
+
+def _read_builds(recorded: tuple[api.RecordedBuild, ...]) -> dict[int, Build]:
+    builds: dict[int, Build] = {}
+    for entry in recorded:
+        if entry.version and entry.image and _VERSION.fullmatch(entry.version):
+            build = Build(entry.model, entry.version, entry.image)
+            builds.update(dict.fromkeys(ranges.parse(entry.instances), build))
+    return dict(sorted(builds.items()))
+
+
+def _read_retry(retry: api.Retry | None) -> Retry | None:
+    if retry is None or not retry.model:
+        return None
+    return Retry(retry.model, retry.version, max(1, retry.attempts), seconds(retry.time) or 0.0)
+
+
+def _read_rollout(seen: api.RollingUpgradeStatus) -> Rollout | None:
+    image, status = seen.target_image_reference, seen.running_status
+    if not seen.target_model or (image.exact_version and not (_VERSION.fullmatch(image.exact_version) and image.image)):
+        return None
+    return Rollout(
+        id=seen.id,
+        kind=Kind(seen.kind),
+        started_by=StartedBy(seen.started_by),
+        target=Target(
+            seen.target_model,
+            image.publisher or "",
+            image.offer or "",
+            image.sku or "",
+            image.version or "",
+            image.exact_version,
+            image.image if image.exact_version else None,
+        ),
+        policy=_read_policy(seen.policy),
+        started=seconds(status.start_time) or 0.0,
+        code=Code(status.code),
+        completed=seconds(status.completed_time),
+        last_action=status.last_action or "Start",
+        last_action_time=seconds(status.last_action_time) or 0.0,
+        batch=_read_batch(seen.batch),
+        batches_done=seen.batches_done,
+        next_batch=seconds(seen.next_batch_time),
+        successful=ranges.parse(seen.successful),
+        failed=ranges.parse(seen.failed),
+        restored=ranges.parse(seen.restored),
+        restore_failed=ranges.parse(seen.restore_failed),
+        in_progress=ranges.parse(seen.in_progress) | ranges.parse(seen.restoring),
+        pending=ranges.parse(seen.pending),
+        messages={entry.id: entry.message for entry in seen.messages},
+        waiting=Waiting(seen.waiting_for.reason, seen.waiting_for.message) if seen.waiting_for else None,
+        ending=Ending(seen.ending.reason, seen.ending.message) if seen.ending else None,
+        error=_read_error(seen.error),
+    )
+
+
+def _read_policy(seen: api.PolicySnapshot) -> Policy:
+    return Policy(
+        rolling=RollingUpgradePolicy.model_construct(
+            max_batch_instance_percent=seen.max_batch_instance_percent,
+            max_unhealthy_instance_percent=seen.max_unhealthy_instance_percent,
+            max_unhealthy_upgraded_instance_percent=seen.max_unhealthy_upgraded_instance_percent,
+            pause_time_between_batches=seen.pause_time_between_batches or timedelta(),
+            prioritize_unhealthy_instances=seen.prioritize_unhealthy_instances,
+            enable_cross_zone_upgrade=seen.enable_cross_zone_upgrade,
+            rollback_failed_instances_on_policy_breach=seen.rollback_failed_instances_on_policy_breach,
+            max_surge=seen.max_surge,
+        ),
+        health_timeout=300.0 if seen.health_timeout is None else seen.health_timeout.total_seconds(),
+        min_ready_time=0.0 if seen.min_ready_time is None else seen.min_ready_time.total_seconds(),
+        disable_automatic_rollback=seen.disable_automatic_rollback,
+    )
+
+
+def _read_batch(seen: api.BatchStatus | None) -> Batch | None:
+    if seen is None:
+        return None
+    return Batch(
+        seen.number,
+        seen.of or seen.number,
+        ranges.parse(seen.instances),
+        seconds(seen.start_time) or 0.0,
+        restore_started=seconds(seen.restore_start_time),
+        surge=ranges.parse(seen.surge),
+        replaces=ranges.parse(seen.replaces),
+    )
+
+
+def _read_error(seen: api.UpgradeError | None) -> UpgradeError | None:
+    if seen is None:
+        return None
+    details = tuple(Detail(d.code, d.target or "", d.message) for d in seen.details)
+    return UpgradeError(seen.code, seen.message, seen.target or "", details)
+
+
+def seconds(time: datetime | None) -> float | None:
+    """Seconds since the epoch. A time without a zone is in UTC, and what cannot be written again is no time."""
+    if time is None:
+        return None
+    seconds = ((time if time.tzinfo is not None else time.replace(tzinfo=UTC)) - _EPOCH).total_seconds()
+    return seconds if 0 <= seconds <= _LATEST else None
+
+
+# --- state -> status
+
+
+def write(state: State, *, location: str) -> dict[str, Any]:
+    """The part of the status that `read` understands; absent values are None, so that a merge patch removes them."""
+    rollout = state.rollout
+    entries = state.history
+    if rollout is not None and rollout.running and rollout.kind is Kind.IMAGE:
+        entries = (history.attempt(rollout, location=location), *entries)[: history.KEPT]
+    return {
+        "currentVersion": state.current_version,
+        "currentImage": state.current_image,
+        "provenTime": _time(state.proven),
+        "waitingSince": _time(state.waiting_since),
+        "lastHandledStart": state.handled_start,
+        "lastHandledCancel": state.handled_cancel,
+        "lastHandledApply": state.handled_apply,
+        "builds": _write_builds(state.builds),
+        "previousBuilds": _write_builds(state.previous) or None,
+        "applying": ranges.render(state.applying) or None,
+        "failedTargets": [
+            _present(version=f.version, model=f.model, policy=f.policy, reason=f.reason, time=timestamp(f.time))
+            for f in state.failed_targets
+        ]
+        or None,
+        "retry": _write_retry(state.retry),
+        "rollingUpgrade": None if rollout is None else _write_rollout(rollout),
+        "osUpgradeHistory": [dict(entry) for entry in entries],
+    }
+
+
+def _write_builds(builds: Mapping[int, Build]) -> list[dict[str, str]]:
+    groups: defaultdict[Build, list[int]] = defaultdict(list)
+    for number, build in builds.items():
+        groups[build].append(number)
+    rows = [
+        {"model": b.model, "version": b.version, "image": b.image, "instances": ranges.render(ids)}
+        for b, ids in groups.items()
+    ]
+    return sorted(rows, key=lambda row: (row["model"], row["version"], row["image"]))
+
+
+def _write_retry(retry: Retry | None) -> dict[str, Any] | None:
+    if retry is None:
+        return None
+    return _present(model=retry.model, version=retry.version, attempts=retry.attempts, time=timestamp(retry.time))
+
+
+def _write_rollout(rollout: Rollout) -> dict[str, Any]:
+    target, policy = rollout.target, rollout.policy
+    return _present(
+        id=rollout.id,
+        kind=str(rollout.kind),
+        startedBy=str(rollout.started_by),
+        policy={
+            "maxBatchInstancePercent": policy.rolling.max_batch_instance_percent,
+            "maxUnhealthyInstancePercent": policy.rolling.max_unhealthy_instance_percent,
+            "maxUnhealthyUpgradedInstancePercent": policy.rolling.max_unhealthy_upgraded_instance_percent,
+            "pauseTimeBetweenBatches": format_duration(policy.rolling.pause_time_between_batches),
+            "prioritizeUnhealthyInstances": policy.rolling.prioritize_unhealthy_instances,
+            "enableCrossZoneUpgrade": policy.rolling.enable_cross_zone_upgrade,
+            "rollbackFailedInstancesOnPolicyBreach": policy.rolling.rollback_failed_instances_on_policy_breach,
+            "maxSurge": policy.rolling.max_surge,
+            "healthTimeout": format_duration(timedelta(seconds=policy.health_timeout)),
+            "minReadyTime": format_duration(timedelta(seconds=policy.min_ready_time)),
+            "disableAutomaticRollback": policy.disable_automatic_rollback,
+        },
+        targetImageReference=_present(
+            publisher=target.publisher,
+            offer=target.offer,
+            sku=target.sku,
+            version=target.reference,
+            exactVersion=target.version,
+            image=target.image,
+        ),
+        targetModel=target.model,
+        runningStatus=_present(
+            code=str(rollout.code),
+            startTime=timestamp(rollout.started),
+            completedTime=_time(rollout.completed),
+            lastAction=rollout.last_action,
+            lastActionTime=timestamp(rollout.last_action_time),
+        ),
+        progress=history.progress(rollout),
+        batch=None if rollout.batch is None else _write_batch(rollout.batch),
+        batchesDone=rollout.batches_done,
+        nextBatchTime=None if rollout.next_batch is None else timestamp(math.ceil(rollout.next_batch)),
+        successful=ranges.render(rollout.successful),
+        failed=ranges.render(rollout.failed),
+        restored=ranges.render(rollout.restored),
+        restoreFailed=ranges.render(rollout.restore_failed),
+        inProgress=ranges.render(rollout.verifying),
+        restoring=ranges.render(rollout.restoring) or None,
+        pending=ranges.render(rollout.pending),
+        messages=[{"id": n, "message": text} for n, text in sorted(rollout.messages.items())[:50]] or None,
+        waitingFor=None
+        if rollout.waiting is None
+        else {"reason": rollout.waiting.reason, "message": rollout.waiting.message},
+        ending=None
+        if rollout.ending is None
+        else {"code": "Cancelled", "reason": rollout.ending.reason, "message": rollout.ending.message},
+        rollbackInfo=history.rollback(rollout),
+        error=None if rollout.error is None else history.error(rollout.error),
+    )
+
+
+def _write_batch(batch: Batch) -> dict[str, Any]:
+    return _present(
+        number=batch.number,
+        of=batch.of,
+        instances=ranges.render(batch.instances),
+        startTime=timestamp(batch.started),
+        restoreStartTime=_time(batch.restore_started),
+        surge=ranges.render(batch.surge) or None,
+        replaces=ranges.render(batch.replaces) or None,
+    )
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else timestamp(seconds)
+
+
+def _present(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

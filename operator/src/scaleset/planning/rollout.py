@@ -1,0 +1,419 @@
+"""One rolling upgrade, from its start to its end. One engine for image and model (semantics 4).
+
+A rollout moves by small steps, each written to the status before anything is done about it:
+
+start -> [gate -> batch admitted -> every instance settled -> gate after the batch -> pause]* -> end
+
+An instance of the batch is settled when it is healthy, or when it is not at its deadline. A failed one goes back to
+its previous build within its own batch where the rollout restores, and stays failed. Nothing here deletes or creates:
+`desired` compares what the state says with the pods.
+
+Ordering rules, each of which a test must not let go:
+- a batch is admitted, and an instance judged at its deadline, only on fresh pods;
+- no batch while one is in progress, after a breach, after a decision to end, or while an instance outside still
+  starts;
+- the state changes before the pods do.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from scaleset.planning import batches, endings, gallery, gates, outdated, surge
+from scaleset.planning.draft import Draft
+from scaleset.planning.health import healthy_since
+from scaleset.planning.instances import Build, HealthState, Instance
+from scaleset.planning.ranges import render
+from scaleset.planning.snapshot import DryRun, Verdict
+from scaleset.planning.state import NOBODY, Batch, Ending, Kind, Rollout, StartedBy, State, UpgradeError, Waiting
+
+
+def advance(draft: Draft) -> None:
+    """Carry the running rollout on as far as it can go now."""
+    if draft.rollout is None:
+        return
+    _join(draft)
+    _consider_ending(draft)
+    _settle(draft)
+    rollout = draft.running
+    if rollout.in_progress or draft.needs:
+        return
+    if rollout.batch is not None:
+        if surge.leave(draft):
+            return
+        _finish_batch(draft, rollout, rollout.batch)
+    _next(draft)
+
+
+def _join(draft: Draft) -> None:
+    """Pending are the outdated instances that the run has not touched: those added or unprotected meanwhile join it."""
+    rollout = draft.running
+    going = rollout.batch.replaces if rollout.batch is not None else NOBODY
+    left = (
+        outdated.outdated(draft, rollout.kind, rollout.target).keys()
+        - rollout.upgraded
+        - rollout.in_progress
+        - going
+        - draft.state.applying
+    )
+    if left != rollout.pending:
+        draft.update(replace(rollout, pending=frozenset(left)))
+
+
+def _consider_ending(draft: Draft) -> None:
+    rollout = draft.running
+    if rollout.ending is not None:
+        return
+    newest = draft.wanted.model.name if draft.wanted is not None else None
+    if draft.acceptance.accepted and newest != rollout.target.model:
+        ending = Ending("Superseded", f"Superseded by model {newest}.")
+    elif rollout.target.model not in draft.models:
+        ending = Ending("Withdrawn", f"ControllerRevision {rollout.target.model}, the target model, is gone.")
+    elif (why := _withdrawn(draft, rollout)) is not None:
+        ending = Ending("Withdrawn", f"Version {rollout.target.version} was withdrawn: {why}.")
+    else:
+        return
+    draft.update(replace(rollout, ending=ending))
+
+
+def _withdrawn(draft: Draft, rollout: Rollout) -> str | None:
+    """Why the target may not be rolled out any more."""
+    target = rollout.target
+    if target.version is None:
+        return None
+    definition = draft.definition(draft.models[target.model])
+    found = gallery.winners(draft.snapshot.catalogue).get((definition, target.version))
+    if found is None:
+        return "its GalleryImageVersion was deleted"
+    if target.reference != gallery.LATEST:
+        return None
+    return gallery.why_not(found, draft.asker, now=draft.now)
+
+
+# --- the running batch
+
+
+def _settle(draft: Draft) -> None:
+    """Take out of `in_progress` what is decided: healthy, failed, restored or beyond restoring."""
+    surge.fall_back(draft)
+    rollout = draft.running
+    batch = rollout.batch
+    if not rollout.in_progress or batch is None:
+        return
+    verdicts = {number: _verdict(draft, rollout, batch, number) for number in sorted(rollout.in_progress)}
+    healthy = {number for number, (healthy, _) in verdicts.items() if healthy}
+    overdue = {number for number, (_, due) in verdicts.items() if due is not None and draft.now >= due}
+    if healthy == rollout.in_progress:
+        decided = set(healthy)
+    else:
+        decided = overdue
+        for number, (_, due) in verdicts.items():
+            if number not in overdue:
+                draft.wake(due)
+    if decided and draft.need_fresh():
+        _record(draft, rollout, batch, healthy=decided & healthy, unhealthy=decided - healthy)
+    _explain_batch(draft, batch, healthy=healthy - decided)
+
+
+def _verdict(draft: Draft, rollout: Rollout, batch: Batch, number: int) -> tuple[bool, float | None]:
+    """Whether the instance is healthy on the build that it is to run, and when it must be."""
+    timeout = rollout.policy.health_timeout
+    instance = draft.instances[number]
+    pod, build = instance.pod, instance.build
+    if pod is None or pod.deleting or build is None or not build.same_as(pod):
+        if number not in draft.snapshot.refusals and number not in draft.blocked:
+            return False, None
+        restoring = number in rollout.failed and batch.restore_started is not None
+        return False, ((batch.restore_started if restoring else None) or batch.started) + timeout
+    deadline = pod.created + timeout
+    healthy = healthy_since(pod, by=draft.health_source)
+    if healthy is None:
+        return False, deadline
+    stable = healthy + rollout.policy.min_ready_time
+    draft.wake(stable if draft.now < stable else None)
+    return draft.now >= stable, max(deadline, stable)
+
+
+def _record(draft: Draft, rollout: Rollout, batch: Batch, *, healthy: set[int], unhealthy: set[int]) -> None:
+    restored = healthy & rollout.failed
+    failed = unhealthy - rollout.failed
+    restoring = failed & draft.state.previous.keys() if rollout.restores else set()
+    messages = {**rollout.messages, **{number: draft.instances[number].message[:512] for number in failed}}
+    updated = replace(
+        rollout,
+        successful=rollout.successful | (healthy - restored),
+        failed=rollout.failed | failed,
+        restored=rollout.restored | restored,
+        restore_failed=rollout.restore_failed | (unhealthy & rollout.failed),
+        in_progress=(rollout.in_progress - healthy - unhealthy) | restoring,
+        messages=messages,
+        batch=replace(batch, restore_started=draft.now) if restoring else batch,
+        waiting=None,
+    )
+    draft.state = _restore(replace(draft.state, rollout=updated), restoring)
+    draft.look(sorted(restoring))
+    if restoring:
+        draft.wake(draft.now)  # One that was never replaced has its previous build already: nothing will happen to it.
+
+
+def _restore(state: State, restoring: set[int]) -> State:
+    """Give those instances their previous build back."""
+    if not restoring:
+        return state
+    back = {number: state.previous[number] for number in restoring}
+    previous = {number: build for number, build in state.previous.items() if number not in restoring}
+    return replace(state, builds={**state.builds, **back}, previous=previous)
+
+
+def _explain_batch(draft: Draft, batch: Batch, *, healthy: Collection[int] = ()) -> None:
+    rollout = draft.running
+    open_ids = rollout.in_progress.difference(healthy)
+    if not open_ids:
+        return
+    late = batch.started + rollout.policy.health_timeout
+    going = [n for n in sorted(open_ids) if (pod := draft.instances[n].pod) is not None and pod.deleting]
+    if going:
+        draft.wake(late if draft.now < late else None)
+    if going and draft.now >= late:
+        waiting = Waiting(
+            "PodsTerminating",
+            f"Waiting for the pods of instances {render(going)} to end. A pod on a lost node stays Terminating until "
+            "the node is back, or is deleted or tainted out-of-service.",
+        )
+    elif rollout.restoring:
+        waiting = Waiting(
+            "Restoring", f"Waiting for instances {render(open_ids)} to be restored to their previous build."
+        )
+    else:
+        what = f"instances {render(open_ids)} of batch {batch.number} to become healthy"
+        waiting = Waiting("BatchInProgress", f"Waiting for {what}, at most {rollout.policy.health_timeout:g} s each.")
+    draft.update(replace(rollout, waiting=waiting))
+
+
+def _finish_batch(draft: Draft, rollout: Rollout, batch: Batch) -> None:
+    mine = batch.instances & rollout.upgraded
+    good, bad = mine & rollout.successful, mine & rollout.failed
+    text = f"Batch {batch.number} of {batch.of}: {len(good)} of {len(mine)} instances upgraded"
+    if bad:
+        text += f", {len(bad)} failed ({render(bad)})"
+    if rollout.error is None:
+        draft.tell("BatchCompleted", f"{text}.", warning=bool(bad))
+    if restored := mine & rollout.restored:
+        draft.tell("InstanceRestored", f"Restored instances {render(restored)} to their previous build.", warning=True)
+    if lost := mine & rollout.restore_failed:
+        draft.tell(
+            "InstanceRestoreFailed",
+            f"Instances {render(lost)} are not healthy on their previous build either.",
+            warning=True,
+        )
+    pause = rollout.policy.pause
+    draft.update(
+        replace(
+            rollout,
+            batch=None,
+            batches_done=rollout.batches_done + 1,
+            next_batch=draft.now + pause if pause else None,
+            waiting=None,
+        )
+    )
+    kept = rollout.may_go_back
+    draft.state = replace(
+        draft.state,
+        previous={n: b for n, b in draft.state.previous.items() if n in kept or _needs_previous(draft, n)},
+    )
+    surge.finish(draft, batch)
+
+
+def _needs_previous(draft: Draft, number: int) -> bool:
+    """Until its pod exists, what an instance ran before tells which claims it had: a new one may not exist yet."""
+    return number in draft.state.applying or draft.instances[number].pod is None
+
+
+# --- between batches
+
+
+def _next(draft: Draft) -> None:
+    """After a batch: end, wait, or admit the next."""
+    rollout = draft.running
+    if rollout.error is not None:
+        _roll_back(draft, rollout, rollout.error)
+        return
+    bad = _unhealthy_upgraded(draft, rollout)
+    if bad:
+        error = endings.upgraded_unhealthy(draft, rollout, bad)
+        _roll_back(draft, rollout, error)
+    elif rollout.ending is not None:
+        endings.cancel(draft, rollout, rollout.ending)
+    elif not rollout.pending and not draft.state.applying:
+        if draft.need_fresh():
+            endings.complete(draft, rollout)
+    else:
+        waiting = _hold(draft, rollout)
+        if waiting is None:
+            _admit(draft, rollout)
+        else:
+            draft.update(replace(rollout, waiting=waiting))
+
+
+def _unhealthy_upgraded(draft: Draft, rollout: Rollout) -> frozenset[int]:
+    """The unhealthy ones among the upgraded instances if they are too many. Judged at the end of a batch and before the
+    next, on fresh pods.
+
+    A run that comes back for instances which failed on a version that is proven by now counts those that already run
+    it beside its own: one bad node must not condemn the version. Nor do they condemn it: what a run did not touch is
+    the business of the gate before a batch.
+    """
+    if not draft.snapshot.fresh:
+        return NOBODY
+    upgraded, target = rollout.upgraded, rollout.target
+    bad = frozenset(n for n in upgraded if n in rollout.failed or (n in draft.instances and draft.instances[n].bad))
+    proven = rollout.kind is Kind.IMAGE and target.version == draft.state.current_version
+    already = (i.id for i in draft.instances.values() if proven and i.build is not None)
+    counted = upgraded.union(n for n in already if draft.state.builds[n].version == target.version)
+    percent = rollout.policy.rolling.max_unhealthy_upgraded_instance_percent
+    return bad if gates.after_batch(upgraded=counted, bad=bad, percent=percent) else NOBODY
+
+
+def _roll_back(draft: Draft, rollout: Rollout, error: UpgradeError) -> None:
+    """After a breach: where the policy says so, failed instances get their previous model back. Then the run ends."""
+    back = sorted(rollout.failed & draft.state.previous.keys()) if rollout.rolls_back_on_breach else []
+    if not back:
+        endings.fault(draft, rollout, error)
+        return
+    ids = frozenset(back[: draft.batch_rules(rollout).limit])
+    batch = Batch(rollout.batches_done + 1, rollout.batches_done + 1, ids, draft.now, restore_started=draft.now)
+    returning = replace(rollout, batch=batch, in_progress=ids, error=error, next_batch=None)
+    draft.state = _restore(replace(draft.state, rollout=returning), set(ids))
+    draft.look(ids)
+    _explain_batch(draft, batch)
+    draft.tell("RollingBack", f"Returning failed instances {render(ids)} to their previous model.", warning=True)
+
+
+def _hold(draft: Draft, rollout: Rollout) -> Waiting | None:
+    """Why no batch is admitted now, apart from the gate."""
+    if draft.snapshot.spec.suspend:
+        return Waiting("Suspended", "The set is suspended: no batch starts until spec.suspend is lifted.")
+    if rollout.next_batch is not None and draft.now < rollout.next_batch:
+        draft.wake(rollout.next_batch)
+        return Waiting("Pause", f"Pausing {rollout.policy.pause:g} s between batches.")
+    if not draft.acceptance.accepted and draft.acceptance.reason != "PolicyNotFound":
+        return Waiting(draft.acceptance.reason, draft.acceptance.message)
+    return replacing(draft) or starting(draft) or (None if rollout.started_rolling else not_our_turn(draft))
+
+
+CONCURRENCY = "ConcurrencyLimit"
+
+
+def not_our_turn(draft: Draft) -> Waiting | None:
+    """The policy lets only so many sets roll at once; the one that has waited longest is next."""
+    limit, turn = draft.policy.max_concurrent_scale_sets, draft.snapshot.turn
+    if limit is None or turn is None or turn.rolling + turn.ahead < limit:
+        return None
+    if draft.state.waiting_since is None:
+        draft.state = replace(draft.state, waiting_since=draft.now)
+    others = f"{turn.rolling} other ScaleSets of this policy are rolling and {turn.ahead} have waited longer"
+    return Waiting(CONCURRENCY, f"{others}; {limit} may roll at a time.")
+
+
+def leave_queue(draft: Draft) -> None:
+    """Only who could start but for its turn waits for it: whoever waits for something else, or for nothing any more,
+    would hold the place of those behind.
+    """
+    waiting = draft.rollout.waiting if draft.rollout is not None else draft.waiting
+    if draft.state.waiting_since is not None and (waiting is None or waiting.reason != CONCURRENCY):
+        draft.state = replace(draft.state, waiting_since=None)
+
+
+def replacing(draft: Draft) -> Waiting | None:
+    """Instances that are replaced at once are waited for: they are in no batch, and join the rollout after it."""
+    ids = draft.state.applying
+    return Waiting("ApplyingModel", f"Instances {render(ids)} are being replaced at once.") if ids else None
+
+
+def starting(draft: Draft) -> Waiting | None:
+    """Instances that are still starting are waited for: nobody knows yet whether they are healthy."""
+    initializing = [
+        i.id for i in draft.instances.values() if i.health is HealthState.INITIALIZING or _to_be_created(draft, i)
+    ]
+    if not initializing:
+        return None
+    return Waiting(
+        "InstancesInitializing", f"Waiting for instances {render(initializing)} to become healthy or unhealthy."
+    )
+
+
+def _to_be_created(draft: Draft, instance: Instance) -> bool:
+    return instance.pod is None and instance.id not in draft.snapshot.refusals and instance.id not in draft.blocked
+
+
+def _admit(draft: Draft, rollout: Rollout) -> None:
+    """Choose the next batch and give its instances the target build, if the gate is open on fresh pods."""
+    if not draft.need_fresh():
+        return
+    rules = draft.batch_rules(rollout)
+    gate = draft.gate(percent=rules.policy.max_unhealthy_instance_percent)
+    candidates = [draft.instances[number] for number in sorted(rollout.pending)]
+    if gate.open:
+        chosen = batches.next_batch(candidates, unhealthy=gate.unhealthy, rules=rules)
+    else:
+        chosen = batches.only_broken(candidates, rules=rules) if rules.unhealthy_first else ()
+    if not chosen:
+        endings.gate_closed(draft, rollout, gate)
+        return
+    moves = outdated.outdated(draft, rollout.kind, rollout.target)
+    extra = surge.ids(draft, rollout, chosen)
+    verdict = _ask(draft, rollout, moves[chosen[0]], extra[0] if extra else chosen[0])
+    if verdict is not None and extra and verdict.quota:
+        draft.tell("SurgeRefused", f"No room for more instances, upgrading in place: {verdict.message}", warning=True)
+        extra, verdict = (), _ask(draft, rollout, moves[chosen[0]], chosen[0])
+    if verdict is None:
+        return
+    if verdict.accepted:
+        _start_batch(draft, rollout, {number: moves[number] for number in chosen}, extra)
+    else:
+        endings.refused(draft, rollout, verdict.message)
+
+
+def _ask(draft: Draft, rollout: Rollout, build: Build, number: int) -> Verdict | None:
+    """Would the API server take a pod of the target under that instance's name? None while it is being asked."""
+    return draft.need_admission(DryRun(draft.models[rollout.target.model], build, number))
+
+
+def _start_batch(draft: Draft, rollout: Rollout, moves: Mapping[int, Build], extra: tuple[int, ...]) -> None:
+    ids = frozenset(moves)
+    left = [draft.instances[number] for number in rollout.pending - ids]
+    number = rollout.batches_done + 1
+    of = number + batches.batches_left(left, rules=draft.batch_rules(rollout))
+    batch = Batch(number, of, frozenset(extra) or ids, draft.now)
+    if extra:
+        batch = replace(batch, surge=frozenset(extra), replaces=ids)
+    state = draft.state
+    target = dict(zip(sorted(batch.instances), (moves[old] for old in sorted(moves)), strict=True))
+    previous = {} if extra else {n: state.builds[n] for n in moves}
+    started = replace(
+        rollout, batch=batch, in_progress=batch.instances, pending=rollout.pending - ids, next_batch=None, waiting=None
+    )
+    draft.state = replace(
+        state,
+        rollout=started,
+        builds={**state.builds, **target},
+        previous={**state.previous, **previous},
+        applying=state.applying - ids,
+        waiting_since=None,
+    )
+    draft.look(batch.instances)
+    _explain_batch(draft, batch)
+    what = (
+        f"creating instances {render(batch.surge)} in place of {render(ids)}"
+        if extra
+        else f"replacing instances {render(ids)}"
+    )
+    draft.tell("BatchStarted", f"Batch {batch.number} of {batch.of}: {what}.")
+
+
+def begin(draft: Draft, rollout: Rollout) -> None:
+    """Put a new rollout into the state and go as far as it can."""
+    draft.update(replace(rollout, pending=frozenset(outdated.outdated(draft, rollout.kind, rollout.target))))
+    what = f"version {rollout.target.version}" if rollout.target.version else f"model {rollout.target.model}"
+    who = "the platform" if rollout.started_by is StartedBy.PLATFORM else "the user"
+    draft.tell("RolloutStarted", f"Rolling upgrade to {what} started by {who}.")
+    advance(draft)

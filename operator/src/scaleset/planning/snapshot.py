@@ -1,0 +1,144 @@
+"""What goes into a decision and what comes out of it. Both are plain frozen data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.planning.gallery import GalleryVersion
+from scaleset.planning.instances import Build, Claim, Pod
+from scaleset.planning.models import Model
+from scaleset.planning.pods import Identity
+from scaleset.planning.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Where a set stands among those of its policy (`maxConcurrentScaleSets`)."""
+
+    rolling: int
+    """Other sets that roll."""
+    ahead: int
+    """Other sets that have waited longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the API server said to a dry run of one pod of a model. A refusal is asked about again at `retry_at`."""
+
+    accepted: bool
+    message: str = ""
+    quota: bool = False
+    """Whether it is a quota that refuses: what does not fit beside the others may still fit in place of one."""
+    retry_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything observed about one ScaleSet at one moment. Times are seconds since the epoch by the API server's
+    clock.
+    """
+
+    owner: Identity
+    generation: int
+    spec: ScaleSetSpec
+    state: State
+    model: Model
+    """The model that the spec asks for."""
+    now: float
+    policy: UpgradePolicySpec | None = field(default_factory=UpgradePolicySpec)
+    """None when the policy that the set refers to does not exist."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    pods: Mapping[int, Pod] = field(default_factory=dict)
+    """Pods that the set owns, by instance id."""
+    strangers: Mapping[int, str] = field(default_factory=dict)
+    """Instance ids whose pod name is taken by something that is not ours, with a sentence."""
+    claims: Mapping[str, Claim] = field(default_factory=dict)
+    models: tuple[Model, ...] = ()
+    """Stored models (ControllerRevisions of the set)."""
+    catalogue: tuple[GalleryVersion, ...] = ()
+    refusals: Mapping[int, str] = field(default_factory=dict)
+    """Instances whose pod or claim the API server would not create when last asked, with its words."""
+    ages: Mapping[int, float] = field(default_factory=dict)
+    """When each instance was first created, as far as it is remembered."""
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    """By name of the model."""
+    admissions: Mapping[int, Verdict] = field(default_factory=dict)
+    """The dry runs that were made for this pass because a plan asked for them, by instance id."""
+    turn: Turn | None = None
+    """None when the policy lets any number of sets roll."""
+    fresh: bool = False
+    """Whether `pods`, `policy` and `catalogue` are from LISTs that began after our last write."""
+    reported: Mapping[str, Any] = field(default_factory=dict)
+    """The status as it stands, for what must be said only once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """Create the pod of an instance, after those of its claims that are missing."""
+
+    instance: int
+    build: Build
+    previous: Build | None
+    created_at: float
+    claims: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """Delete a pod: this very one."""
+
+    instance: int
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One decision, told to the user."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """Ask the API server whether it would take this pod. `replaces` is the pod whose resources it takes over."""
+
+    model: Model
+    build: Build
+    instance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What must be observed before this decision can be taken. While there are needs nothing else of the plan is
+    carried out.
+    """
+
+    fresh: bool = False
+    verdict: DryRun | None = None
+    """A new model is to be checked."""
+    admission: DryRun | None = None
+    """A batch is to be admitted."""
+
+    def __bool__(self) -> bool:
+        return self.fresh or self.verdict is not None or self.admission is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do: store the model, write the status, then delete and create, then tell."""
+
+    state: State
+    status: Mapping[str, Any] = field(default_factory=dict)
+    store: tuple[Model, ...] = ()
+    """Models to create or to renumber, each with its revision number."""
+    discard: tuple[Model, ...] = ()
+    deletions: tuple[Deletion, ...] = ()
+    creations: tuple[Creation, ...] = ()
+    events: tuple[Event, ...] = ()
+    wake_at: float | None = None
+    needs: Needs = field(default_factory=Needs)

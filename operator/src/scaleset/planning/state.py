@@ -1,0 +1,282 @@
+"""What survives a crash: the part of a ScaleSet's status that decisions depend on.
+
+Everything here is written before the first thing is done about it (write-ahead), so that an operator that is killed
+at any point and started again goes on where it was. `builds` says what each instance is to run; pods that differ from
+it are replaced only while their instance is in the running batch or in `applying`, and a lost pod comes back from it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from scaleset.api.upgrade_policy import RollingUpgradePolicy, UpgradePolicySpec
+from scaleset.planning.instances import Build
+
+NOBODY: frozenset[int] = frozenset()
+
+
+class Kind(StrEnum):
+    """What a rollout moves."""
+
+    IMAGE = "Image"
+    MODEL = "Model"
+
+
+class Code(StrEnum):
+    """Azure's states of a rolling upgrade."""
+
+    ROLLING_FORWARD = "RollingForward"
+    CANCELLED = "Cancelled"
+    COMPLETED = "Completed"
+    FAULTED = "Faulted"
+
+
+class StartedBy(StrEnum):
+    """Who authorised a rollout."""
+
+    PLATFORM = "Platform"
+    USER = "User"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The policy that a rollout started with; durations in seconds."""
+
+    rolling: RollingUpgradePolicy = field(default_factory=RollingUpgradePolicy)
+    health_timeout: float = 300.0
+    min_ready_time: float = 0.0
+    disable_automatic_rollback: bool = False
+
+    @property
+    def pause(self) -> float:
+        return self.rolling.pause_time_between_batches.total_seconds()
+
+    @classmethod
+    def snapshot(cls, spec: UpgradePolicySpec, kind: Kind) -> "Policy":
+        """What of an UpgradePolicy applies to a rollout of that kind."""
+        automatic = spec.automatic_os_upgrade_policy
+        own = kind is Kind.MODEL or automatic.use_rolling_upgrade_policy
+        return cls(
+            rolling=spec.rolling_upgrade_policy if own else RollingUpgradePolicy(),
+            health_timeout=_seconds(spec.health_timeout),
+            min_ready_time=_seconds(spec.min_ready_time),
+            disable_automatic_rollback=automatic.disable_automatic_rollback,
+        )
+
+
+def _seconds(duration: timedelta) -> float:
+    return duration.total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a rollout leads. Without a version each instance keeps its own."""
+
+    model: str
+    publisher: str
+    offer: str
+    sku: str
+    reference: str
+    """`latest` or the exact version, as the model says."""
+    version: str | None = None
+    image: str | None = None
+
+    def build_for(self, current: Build) -> Build:
+        """The build that an instance on `current` is taken to."""
+        return Build(self.model, self.version or current.version, self.image or current.image)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Instances that are replaced together."""
+
+    number: int
+    of: int
+    instances: frozenset[int]
+    started: float
+    restore_started: float | None = None
+    surge: frozenset[int] = NOBODY
+    """Those of `instances` that were created beside the ones that they are to replace."""
+    replaces: frozenset[int] = NOBODY
+    """The instances that go when those of `surge` are healthy: in order of their ids, one for one."""
+
+    @property
+    def pairs(self) -> Mapping[int, int]:
+        """Which old instance each new one replaces."""
+        return dict(zip(sorted(self.surge), sorted(self.replaces), strict=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a rollout waits for: a reason code and a sentence."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """One entry of `error.details`."""
+
+    code: str
+    target: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeError:
+    """Azure's ApiError."""
+
+    code: str
+    message: str
+    target: str = ""
+    details: tuple[Detail, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A decision to end the rollout once its batch is through."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One rolling upgrade.
+
+    `in_progress` are the instances of the running batch that are not settled; those of them that are also `failed`
+    are being restored.
+    """
+
+    id: str
+    kind: Kind
+    started_by: StartedBy
+    target: Target
+    policy: Policy
+    started: float
+    code: Code = Code.ROLLING_FORWARD
+    completed: float | None = None
+    last_action: str = "Start"
+    last_action_time: float = 0.0
+    batch: Batch | None = None
+    batches_done: int = 0
+    next_batch: float | None = None
+    successful: frozenset[int] = NOBODY
+    failed: frozenset[int] = NOBODY
+    restored: frozenset[int] = NOBODY
+    restore_failed: frozenset[int] = NOBODY
+    in_progress: frozenset[int] = NOBODY
+    pending: frozenset[int] = NOBODY
+    messages: Mapping[int, str] = field(default_factory=dict)
+    """What Kubernetes said of each failed instance."""
+    waiting: Waiting | None = None
+    ending: Ending | None = None
+    error: UpgradeError | None = None
+    """Why it ended; while it runs, why it will end once the failed instances have their previous model back."""
+
+    @property
+    def running(self) -> bool:
+        return self.code is Code.ROLLING_FORWARD
+
+    @property
+    def upgraded(self) -> frozenset[int]:
+        """Instances that this run has finished with, one way or the other."""
+        return self.successful | self.failed
+
+    @property
+    def verifying(self) -> frozenset[int]:
+        return self.in_progress - self.failed
+
+    @property
+    def restoring(self) -> frozenset[int]:
+        return self.in_progress & self.failed
+
+    @property
+    def leaving(self) -> frozenset[int]:
+        """Instances that go at the end of a surging batch: old ones whose new one is healthy, and new ones that failed.
+
+        The batch is not over before they are on their way, so that whoever takes over knows of them.
+        """
+        if self.batch is None or self.in_progress or not self.running:
+            return NOBODY
+        pairs = self.batch.pairs.items()
+        return frozenset(old for new, old in pairs if new in self.successful).union(
+            new for new, _ in pairs if new in self.failed
+        )
+
+    @property
+    def started_rolling(self) -> bool:
+        """Whether it has admitted a batch: from then on it counts for `maxConcurrentScaleSets`."""
+        return self.batch is not None or self.batches_done > 0
+
+    @property
+    def rolls_back_on_breach(self) -> bool:
+        """Whether a breach takes failed instances back to their previous model."""
+        return self.kind is Kind.MODEL and self.policy.rolling.rollback_failed_instances_on_policy_breach
+
+    @property
+    def may_go_back(self) -> frozenset[int]:
+        """Instances whose build before is still needed, though a pod of the new one may be there."""
+        return self.in_progress | (self.failed if self.rolls_back_on_breach else NOBODY)
+
+    @property
+    def restores(self) -> bool:
+        """Whether a failed instance gets its previous build back (semantics 4.4): only in an image upgrade that the
+        platform started.
+        """
+        by_platform = self.kind is Kind.IMAGE and self.started_by is StartedBy.PLATFORM
+        return by_platform and not self.policy.disable_automatic_rollback
+
+
+@dataclass(frozen=True, slots=True)
+class FailedTarget:
+    """What the platform does not try again by itself (semantics 4.7), as long as model and policy stay what they
+    were.
+    """
+
+    model: str
+    version: str | None
+    policy: str
+    reason: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Back-off of a target that could not be finished but is not held to be bad."""
+
+    model: str
+    version: str | None
+    attempts: int
+    time: float
+
+    @property
+    def delay(self) -> float:
+        """Seconds: one minute after the first attempt, doubling up to one hour."""
+        return float(min(3600, 60 * 2 ** min(self.attempts - 1, 10)))
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The durable state of a ScaleSet."""
+
+    current_version: str | None = None
+    current_image: str | None = None
+    proven: float | None = None
+    """When the gate was first open: from then on there is something to protect."""
+    waiting_since: float | None = None
+    """Since when a rollout could start but for `maxConcurrentScaleSets`."""
+    handled_start: str | None = None
+    handled_cancel: str | None = None
+    handled_apply: str | None = None
+    builds: Mapping[int, Build] = field(default_factory=dict)
+    previous: Mapping[int, Build] = field(default_factory=dict)
+    applying: frozenset[int] = NOBODY
+    failed_targets: tuple[FailedTarget, ...] = ()
+    retry: Retry | None = None
+    rollout: Rollout | None = None
+    history: tuple[Mapping[str, Any], ...] = ()
+    """Ended image upgrades, newest first, in the shape of `status.osUpgradeHistory`."""

@@ -1,0 +1,108 @@
+"""Max surge: a batch's new instances are created beside the old ones, which go when those are healthy (semantics
+4.6).
+
+The engine is the same: the new instances are the batch. What differs is here: which ids they get, that a failed one
+is simply removed (the one that it was to replace still runs), and that the batch falls back to replacing in place
+when a quota has no room for more pods. Any other refusal would meet the pod in place as well, so it fails the new
+instance and leaves the old one alone. The number of healthy instances never drops below what it was. Only for sets
+without claims: a data disk belongs to its instance.
+"""
+
+from dataclasses import replace
+from itertools import count
+
+from scaleset.planning.draft import Draft
+from scaleset.planning.placement import place
+from scaleset.planning.ranges import render
+from scaleset.planning.scaling import without
+from scaleset.planning.state import NOBODY, Batch, Rollout
+
+QUOTA = "exceeded quota"
+"""Kubernetes' words for a pod that there is no room for."""
+_LONGEST_NAME = 63
+
+
+def ids(draft: Draft, rollout: Rollout, chosen: tuple[int, ...]) -> tuple[int, ...]:
+    """Ids of the new instances; empty when not surging.
+
+    For each of `chosen` it is a free one of its zone, the lowest above those before: in order of their ids the new ones
+    then belong to the old ones, one for one. No surge where such an id would make a name too long for a host.
+    """
+    model = draft.models[rollout.target.model]
+    if not rollout.policy.rolling.max_surge or model.claim_names:
+        return ()
+    taken = set(draft.state.builds) | set(draft.snapshot.pods) | set(draft.snapshot.strangers)
+    zones = len(draft.snapshot.spec.zones)
+    new: list[int] = []
+    for old in sorted(chosen):
+        zone = place(old, zones=zones, update_domains=1).zone
+        above = count(new[-1] + 1 if new else 0)
+        new.append(next(n for n in above if n not in taken and place(n, zones=zones, update_domains=1).zone == zone))
+    if len(draft.snapshot.owner.instance(new[-1])) > _LONGEST_NAME:
+        return ()
+    return tuple(new)
+
+
+def fall_back(draft: Draft) -> None:
+    """Replace in place what a quota has no room for beside the others."""
+    rollout = draft.running
+    batch = rollout.batch
+    if batch is None:
+        return
+    refused = {
+        new: old
+        for new, old in batch.pairs.items()
+        if new in rollout.in_progress
+        and draft.instances[new].pod is None
+        and QUOTA in draft.snapshot.refusals.get(new, "")
+    }
+    if not refused:
+        return
+    olds = frozenset(refused.values()) & draft.state.builds.keys()
+    builds = draft.state.builds
+    moved = {old: builds[new] for new, old in refused.items() if old in olds}
+    previous = {old: builds[old] for old in olds}
+    state = without(draft.state, frozenset(refused))
+    in_place = replace(
+        batch,
+        instances=(batch.instances - refused.keys()) | olds,
+        surge=batch.surge - refused.keys(),
+        replaces=batch.replaces - frozenset(refused.values()),
+    )
+    changed = replace(rollout, batch=in_place, in_progress=(rollout.in_progress - refused.keys()) | olds)
+    draft.state = replace(
+        state, rollout=changed, builds={**state.builds, **moved}, previous={**state.previous, **previous}
+    )
+    for number in refused:
+        del draft.instances[number]
+    draft.look(olds)
+    words = draft.snapshot.refusals[min(refused)]
+    draft.tell("SurgeRefused", f"No room for more instances, replacing {render(olds)} in place: {words}", warning=True)
+
+
+def leave(draft: Draft) -> bool:
+    """Let go of the instances that are not needed any more; whether some of their pods are still to be deleted."""
+    leaving = draft.running.leaving
+    builds = {number: build for number, build in draft.state.builds.items() if number not in leaving}
+    draft.state = replace(draft.state, builds=builds)
+    for number in leaving:
+        draft.instances.pop(number, None)
+    return any(n in draft.snapshot.pods and not draft.snapshot.pods[n].deleting for n in leaving)
+
+
+def finish(draft: Draft, batch: Batch) -> None:
+    """A new instance that failed is gone, and counts as the failure of the one that it was to replace."""
+    rollout = draft.running
+    replaced = batch.pairs
+    failed = {new: old for new, old in replaced.items() if new in rollout.failed}
+    olds = frozenset(failed.values())
+    back = olds if rollout.restores else NOBODY
+    healthy = frozenset(old for old in back if old in draft.instances and draft.instances[old].healthy)
+    counted = replace(
+        rollout,
+        failed=(rollout.failed - failed.keys()) | olds,
+        restored=rollout.restored | healthy,
+        restore_failed=rollout.restore_failed | (back - healthy),
+        messages={failed.get(number, number): text for number, text in rollout.messages.items()},
+    )
+    draft.state = without(replace(draft.state, rollout=counted), frozenset(failed))

@@ -1,0 +1,132 @@
+"""The workers: they take keys from the queue and reconcile them, several at a time, and survive whatever a reconcile
+does.
+
+A reconcile returns the seconds until it wants to be called again, or None for "when something changes". One that fails
+is called again after a back-off of its own key, or when the server said. What fails is logged once, not once a try, and
+again when it is over.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Generic
+
+from scaleset.kube.errors import ApiError, NotLeader
+from scaleset.runtime.queue import K, QueueClosed, WorkQueue
+
+log = logging.getLogger(__name__)
+
+
+class ReconcileCancelledError(Exception):
+    """Something inside a reconcile was cancelled, and not by us."""
+
+
+def _ignore(_result: str, _seconds: float) -> None:
+    pass
+
+
+class Workers(Generic[K]):
+    """`concurrency` tasks that call `reconcile` for the keys of `queue`, never twice at a time for the same one.
+
+    For metrics: `active` is controller_runtime_active_workers; `on_result` is called with `success`, `requeue_after` or
+    `error` and the seconds it took.
+    """
+
+    def __init__(
+        self,
+        queue: WorkQueue[K],
+        reconcile: Callable[[K], Awaitable[float | None]],
+        *,
+        concurrency: int = 8,
+        on_result: Callable[[str, float], None] = _ignore,
+    ) -> None:
+        self.concurrency = concurrency
+        self.on_result = on_result
+        self._queue = queue
+        self._reconcile = reconcile
+        self._errors: dict[K, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def active(self) -> int:
+        """Reconciles that run now."""
+        return self._queue.processing
+
+    async def run(self) -> None:
+        """Work until `stop`, or until cancelled. A worker that dies takes all of them along: fewer and fewer of them
+        would be a process that looks alive.
+        """
+        self._tasks = {asyncio.create_task(self._work(), name=f"worker {n}") for n in range(self.concurrency)}
+        try:
+            done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                if not task.cancelled():
+                    task.result()
+        finally:
+            await self._end(self._tasks)
+
+    async def stop(self, grace: float) -> None:
+        """Start nothing more, give what runs `grace` seconds, cancel the rest and wait for its end. Nothing of ours
+        writes afterwards.
+        """
+        self._queue.close()
+        if self._tasks:
+            _, running = await asyncio.wait(self._tasks, timeout=grace)
+            if running:
+                log.warning("workers_cancelled running=%d grace=%gs", len(running), grace)
+            await self._end(running)
+
+    async def _end(self, tasks: set[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                key = await self._queue.get()
+            except QueueClosed:
+                return
+            try:
+                await self._once(key)
+            finally:
+                self._queue.done(key)
+
+    async def _once(self, key: K) -> None:
+        began = monotonic()
+        try:
+            again = await self._call(key)
+        except Exception as error:  # noqa: BLE001 - whatever it is, this key is tried again and the others are not held up
+            self.on_result("error", monotonic() - began)
+            wait = self._queue.add_rate_limited(key, at_least=getattr(error, "retry_after", None) or 0.0)
+            self._failed(key, error, wait=wait)
+            return
+        self._queue.forget(key)
+        if again is not None:
+            self._queue.add_after(key, again)
+        self.on_result("success" if again is None else "requeue_after", monotonic() - began)
+        if self._errors.pop(key, None) is not None:
+            log.info("reconcile_recovered key=%s", _text(key))
+
+    async def _call(self, key: K) -> float | None:
+        try:
+            return await self._reconcile(key)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise ReconcileCancelledError("a part of the reconcile was cancelled") from None
+
+    def _failed(self, key: K, error: Exception, *, wait: float) -> None:
+        text = f"{type(error).__name__}: {error}"
+        if self._errors.get(key) == text:
+            return
+        self._errors[key] = text
+        # A refusal by the API server explains itself; anything else is a mistake of ours, and its place is wanted.
+        known = isinstance(error, (ApiError, NotLeader))
+        log.error('reconcile_failed key=%s error="%s" retry_in=%.2fs', _text(key), text, wait, exc_info=not known)
+
+
+def _text(key: object) -> str:
+    return "/".join(map(str, key)) if isinstance(key, tuple) else str(key)

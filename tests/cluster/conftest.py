@@ -1,0 +1,157 @@
+"""Fixtures of the cluster tests. A test that asks for `recorder`, `operator` or `scene` ends with a check of all
+invariants.
+
+Tests that ask for `scene` are scenarios: those of one module are played at the same time, see harness/company.py.
+"""
+
+import itertools
+import os
+import re
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.harness.api import NAMESPACES, Api
+from tests.cluster.harness.cluster import Cluster
+from tests.cluster.harness.company import Company
+from tests.cluster.harness.operator import Operator
+from tests.cluster.harness.recorder import Recorder
+from tests.cluster.harness.trace import AuditLog
+
+_numbers = itertools.count(1)
+_operators = pytest.StashKey[list[Operator]]()
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Cluster]:
+    """One real control plane for the whole session; a container takes one second to become ready."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():  # a first start builds binaries for minutes: show it
+        cluster = Cluster(f"test-{os.getpid()}", tmp_path_factory.mktemp("cluster")).__enter__()
+    try:
+        yield cluster
+    finally:
+        cluster.__exit__(None, None, None)
+
+
+@pytest.fixture
+def api(cluster: Cluster) -> Api:
+    return cluster.api
+
+
+@pytest.fixture
+def make_namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
+    """Fresh namespaces, named after the test; deleted in the background afterwards."""
+    made: list[str] = []
+
+    def make() -> str:
+        slug = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40].strip("-")
+        made.append(cluster.make_namespace(f"{slug}-{next(_numbers)}"))
+        return made[-1]
+
+    yield make
+    for name in made:
+        cluster.api.delete(NAMESPACES, None, name)
+
+
+@pytest.fixture
+def namespace(make_namespace: Callable[[], str]) -> str:
+    return make_namespace()
+
+
+@pytest.fixture
+def recorder(cluster: Cluster, namespace: str) -> Iterator[Recorder]:
+    """Everything that happens in the namespace; at the end of the test every invariant is checked on it."""
+    with Recorder(cluster.api, namespace, AuditLog(cluster.audit_log)) as recorder:
+        yield recorder
+    violations = recorder.violations()
+    if violations:
+        pytest.fail("Invariants that did not hold:\n" + "\n".join(violations), pytrace=False)
+
+
+@pytest.fixture
+def operator(
+    cluster: Cluster, namespace: str, recorder: Recorder, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Operator]]:
+    """`operator()` starts the operator for the test's namespace and waits until it is ready.
+
+    Positional arguments go to its command line; `namespaces` replaces the test's own one; `wait=False` returns at once.
+    """
+    started: list[Operator] = []
+    request.node.stash[_operators] = started
+
+    def start(
+        *arguments: str, namespaces: list[str] | None = None, leader_elect: bool = False, wait: bool = True
+    ) -> Operator:
+        process = Operator(
+            kubeconfig=cluster.kubeconfig,
+            namespaces=[namespace] if namespaces is None else namespaces,
+            log=tmp_path / f"operator-{len(started)}.log",
+            arguments=["--leader-elect" if leader_elect else "--no-leader-elect", *arguments],
+        )
+        started.append(process)
+        process.start()
+        if wait:
+            process.wait_ready()
+        return process
+
+    yield start
+    for process in started:
+        process.stop()
+
+
+@pytest.fixture(scope="module")
+def company(
+    cluster: Cluster, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Company]:
+    """The scenarios of this module, at play, with one operator for the whole cluster."""
+    items = [item for item in request.session.items if item.path == request.path and isinstance(item, pytest.Function)]
+    operator = Operator(
+        kubeconfig=cluster.kubeconfig,
+        namespaces=[],
+        log=tmp_path_factory.mktemp("company") / "operator.log",
+        arguments=["--no-leader-elect"],
+    )
+    operator.start()
+    try:
+        operator.wait_ready()
+        scenarios = [(item.name, item.obj, _parameters(item)) for item in items if "scene" in item.fixturenames]
+        with Company(cluster, operator, scenarios) as company:
+            yield company
+    finally:
+        operator.stop()
+
+
+@pytest.fixture
+def scene(company: Company) -> Company:
+    """Makes a test a scenario. What it is played with is a Scene; here its end is waited for."""
+    return company
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    company = pyfuncitem.funcargs.get("scene")
+    if not isinstance(company, Company):
+        return None
+    company.end_of(pyfuncitem.name)
+    return True
+
+
+def _parameters(item: pytest.Function) -> dict[str, object]:
+    return dict(item.callspec.params) if hasattr(item, "callspec") else {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what its operators said."""
+    report = yield
+    if report.failed:
+        company = item.funcargs.get("scene") if isinstance(item, pytest.Function) else None
+        if isinstance(company, Company):
+            report.sections.append(("what the operator said of it (its end)", company.log(item.name)[-8000:]))
+        for process in item.stash.get(_operators, []):
+            report.sections.append((f"{process.log_path.name} (its end)", process.log()[-8000:]))
+    return report

@@ -1,0 +1,71 @@
+"""All scenarios of a module at once, in front of one operator that serves the whole cluster.
+
+A scenario mostly waits: for health timeouts, pauses, and for proof that something does not happen. Played one after
+the other they would take many minutes. Each has a namespace and a recorder of its own, so they do not meet. The test
+of a scenario is where its end is waited for.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
+from types import TracebackType
+from typing import Any, Self
+
+from .api import NAMESPACES
+from .cluster import Cluster
+from .operator import Operator
+from .recorder import Recorder
+from .scene import Scene
+from .trace import AuditLog
+
+AT_ONCE = 12
+_numbers = count(1)
+
+Scenario = tuple[str, Callable[..., object], dict[str, Any]]
+
+
+class Company:
+    """`with Company(cluster, operator, scenarios) as company:` begins at once; `company.end_of(name)` waits for one."""
+
+    def __init__(self, cluster: Cluster, operator: Operator, scenarios: Iterable[Scenario]) -> None:
+        self.operator = operator
+        self._cluster = cluster
+        self._scenarios = list(scenarios)
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scenario")
+        self._played: dict[str, Future[None]] = {}
+        self._namespaces: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        for name, play, parameters in self._scenarios:
+            slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
+            self._namespaces[name] = f"{slug}-s{next(_numbers)}"
+            self._played[name] = self._pool.submit(self._play, self._namespaces[name], play, parameters)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def end_of(self, name: str) -> None:
+        """Waits for the end of a scenario and raises what it raised."""
+        self._played[name].result()
+
+    def log(self, name: str) -> str:
+        """What the operator said about a scenario, or about nothing in particular."""
+        mine, others = self._namespaces[name], set(self._namespaces.values()) - {self._namespaces[name]}
+        lines = self.operator.log().splitlines()
+        return "\n".join(line for line in lines if mine in line or not any(other in line for other in others))
+
+    def _play(self, namespace: str, play: Callable[..., object], parameters: dict[str, Any]) -> None:
+        self._cluster.make_namespace(namespace)
+        audit = AuditLog(self._cluster.audit_log)
+        try:
+            with Recorder(self._cluster.api, namespace, audit, shared=True) as recorder:
+                play(scene=Scene(self._cluster, namespace, recorder), **parameters)
+            if violations := recorder.violations():
+                raise AssertionError("Invariants that did not hold:\n" + "\n".join(violations))
+        finally:
+            if self._cluster.api.find(NAMESPACES, None, namespace) is not None:
+                self._cluster.api.delete(NAMESPACES, None, namespace)

@@ -1,0 +1,274 @@
+"""The invariants S1, S3 to S6 and S8, on the pods and claims that a recorder saw: a sentence for each violation.
+
+They look at pods and claims, not at what the operator says about itself; `status_invariants` checks that.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from .api import Json
+from .trace import INSTANCE_LABEL, VERSION_LABEL, Seen, Trace, parse_duration, parse_ranges, parse_version
+
+# The API server keeps whole seconds of a creation, so a health timeout may end up to one second early by our clock.
+TIMEOUT_SLACK = 1.5
+
+
+@dataclass(slots=True)
+class _Replacement:
+    """An instance that the operator took away and that has not proven itself yet."""
+
+    deleted_uid: str
+    replicas: int
+    created_at: float | None = None
+
+
+@dataclass(slots=True)
+class _Fleet:
+    """One set, as replayed so far."""
+
+    replicas: int = 0
+    policy: str = ""
+    by_state: bool = False
+    present: dict[str, str] = field(default_factory=dict)
+    terminating: set[str] = field(default_factory=set)
+    replacing: dict[str, _Replacement] = field(default_factory=dict)
+    leaving: set[str] = field(default_factory=set)
+
+    def limit(self, percent: int) -> int:
+        replicas = max([self.replicas, *(each.replicas for each in self.replacing.values())])
+        return max(1, replicas * percent // 100)
+
+
+class _Policies:
+    """Every value that a policy had during the test: a rollout goes by the one that it started with."""
+
+    def __init__(self) -> None:
+        self.percents: defaultdict[str, set[int]] = defaultdict(set)
+        self.timeouts: defaultdict[str, set[float]] = defaultdict(set)
+
+    def learn(self, seen: Seen) -> None:
+        spec = seen.object["spec"]
+        rolling = spec.get("rollingUpgradePolicy") or {}
+        self.percents[seen.name].add(rolling.get("maxBatchInstancePercent", 20))
+        if (spec.get("automaticOSUpgradePolicy") or {}).get("useRollingUpgradePolicy") is False:
+            self.percents[seen.name].add(20)
+        self.timeouts[seen.name].add(parse_duration(spec.get("healthTimeout", "PT5M")))
+
+    def percent(self, policy: str) -> int:
+        return max(self.percents[policy], default=20)
+
+    def health_timeout(self, policy: str) -> float:
+        return min(self.timeouts[policy], default=300.0)
+
+
+def s1_batch_limit(trace: Trace) -> Iterator[str]:
+    """At most max(1, N·batch/100) instances of a set are being replaced, verified or restored at any time.
+
+    An instance counts from the moment at which a pod that the operator deleted is terminating until its replacement is
+    healthy or has used up its health timeout. Taking an instance away for good (scaling in) does not count.
+    """
+    fleets: defaultdict[str, _Fleet] = defaultdict(_Fleet)
+    policies = _Policies()
+    deleted = trace.deleted_by_operator()
+    for seen in trace.of("pods", "scalesets", "upgradepolicies"):
+        if seen.kind == "upgradepolicies":
+            policies.learn(seen)
+        elif seen.kind == "scalesets":
+            fleets[seen.name].replicas = seen.object["spec"].get("replicas", 1)
+            fleets[seen.name].policy = (seen.object["spec"].get("upgradePolicyRef") or {}).get("name", "")
+            fleets[seen.name].by_state = (seen.object["spec"].get("health") or {}).get("source") == "InstanceState"
+        elif seen.scale_set:
+            fleet = fleets[seen.scale_set]
+            timeout = policies.health_timeout(fleet.policy) - TIMEOUT_SLACK
+            _expire(fleet, seen.at, timeout)
+            _follow(fleet, seen, deleted)
+            limit = fleet.limit(policies.percent(fleet.policy))
+            if len(fleet.replacing) > limit:
+                yield f"{seen.scale_set}: {sorted(fleet.replacing)} are being replaced at once, the limit is {limit}"
+                return
+
+
+def s1_surge(trace: Trace) -> Iterator[str]:
+    """A set with maxSurge never has fewer ready instances by our doing than it had when the rollout began.
+
+    Whatever stops being ready by itself lowers the bar; so does an instance that is taken away in place, which a
+    batch says of itself, and scaling in.
+    """
+    sets: dict[str, Json] = {}
+    ready: defaultdict[str, set[str]] = defaultdict(set)
+    bars: dict[str, tuple[str, int]] = {}
+    deleted = trace.deleted_by_operator()
+    for seen in trace.of("pods", "scalesets"):
+        if seen.kind == "scalesets":
+            sets[seen.name] = seen.object
+            rollout = _rollout(seen.object)
+            if not rollout or rollout["runningStatus"]["code"] != "RollingForward" or not _surges(rollout):
+                bars.pop(seen.name, None)
+            elif bars.get(seen.name, ("", 0))[0] != rollout["id"]:
+                bars[seen.name] = rollout["id"], len(ready[seen.name])
+            continue
+        fleet = ready[seen.scale_set]
+        was_ready = seen.uid in fleet
+        if seen.ready and not seen.terminating and seen.type != "DELETED":
+            fleet.add(seen.uid)
+            continue
+        fleet.discard(seen.uid)
+        if seen.scale_set not in bars or not was_ready:
+            continue
+        run, bar = bars[seen.scale_set]
+        if seen.uid not in deleted or _in_place(sets[seen.scale_set], seen):
+            bars[seen.scale_set] = run, min(bar, len(fleet))
+        elif len(fleet) < min(bar, sets[seen.scale_set]["spec"].get("replicas", 1)):
+            yield f"{seen.name} was deleted, which left {len(fleet)} ready instances of {seen.scale_set}, before {bar}"
+
+
+def _surges(rollout: Json) -> bool:
+    return bool((rollout.get("policy") or {}).get("maxSurge"))
+
+
+def _in_place(scale_set: Json, seen: Seen) -> bool:
+    batch = (_rollout(scale_set) or {}).get("batch") or {}
+    return int(seen.label(INSTANCE_LABEL)) in parse_ranges(batch.get("instances")) - parse_ranges(batch.get("surge"))
+
+
+def _expire(fleet: _Fleet, now: float, timeout: float) -> None:
+    for name, replacement in list(fleet.replacing.items()):
+        if replacement.created_at is not None and now - replacement.created_at > timeout:
+            del fleet.replacing[name]
+
+
+def _follow(fleet: _Fleet, seen: Seen, deleted: frozenset[str]) -> None:
+    if (seen.terminating or seen.type == "DELETED") and seen.uid not in fleet.terminating:
+        fleet.terminating.add(seen.uid)
+        if seen.uid in deleted:
+            instances = (fleet.present.keys() | fleet.replacing.keys()) - fleet.leaving
+            if len(instances) > fleet.replicas:
+                fleet.leaving.add(seen.name)
+                fleet.replacing.pop(seen.name, None)
+            else:
+                fleet.replacing[seen.name] = _Replacement(seen.uid, fleet.replicas)
+    if seen.type == "DELETED":
+        fleet.present.pop(seen.name, None)
+        return
+    fleet.present[seen.name] = seen.uid
+    if not seen.terminating:
+        fleet.leaving.discard(seen.name)
+        replacement = fleet.replacing.get(seen.name)
+        if replacement is not None and seen.uid != replacement.deleted_uid:
+            replacement.created_at = seen.at if replacement.created_at is None else replacement.created_at
+            if seen.running if fleet.by_state else seen.ready:
+                del fleet.replacing[seen.name]
+
+
+def s3_nothing_more_after_breach(trace: Trace) -> Iterator[str]:
+    """After a rollout ended as Faulted its target reaches no further instance, until another rollout begins."""
+    faulted: dict[str, tuple[str, str]] = {}
+    versions: dict[str, str] = {}
+    for seen in trace.of("pods", "scalesets"):
+        if seen.kind == "scalesets":
+            rollout = _rollout(seen.object)
+            if rollout and rollout["runningStatus"]["code"] == "Faulted" and rollout.get("kind") == "Image":
+                faulted[seen.name] = (rollout["id"], _target(rollout).get("exactVersion", ""))
+            else:
+                faulted.pop(seen.name, None)
+        elif seen.scale_set:
+            version, before = seen.label(VERSION_LABEL), versions.get(seen.name)
+            run, target = faulted.get(seen.scale_set, ("", ""))
+            if seen.type == "ADDED" and run and version == target and before not in (None, target):
+                yield f"{seen.name} got {target} after rollout {run} had ended as Faulted"
+            versions[seen.name] = version
+
+
+def s4_previous_or_target(trace: Trace) -> Iterator[str]:
+    """During a rollout every instance runs its previous image or the target's, no third one."""
+    images: dict[str, str] = {}
+    before: dict[str, dict[str, str]] = {}
+    rollouts: dict[str, Json] = {}
+    for seen in trace.of("pods", "scalesets"):
+        if seen.kind == "scalesets":
+            rollout = _rollout(seen.object)
+            if not rollout or rollout["runningStatus"]["code"] != "RollingForward":
+                rollouts.pop(seen.name, None)
+            elif rollouts.get(seen.name, {}).get("id") != rollout["id"]:
+                rollouts[seen.name], before[seen.name] = rollout, dict(images)
+        elif seen.scale_set and seen.type == "ADDED":
+            image = _image(seen.object)
+            if seen.scale_set in rollouts and seen.name not in trace.disturbed:
+                target = _target(rollouts[seen.scale_set]).get("image")
+                previous = before[seen.scale_set].setdefault(seen.name, image)
+                if image not in (previous, target):
+                    yield f"{seen.name} runs {image} in a rollout to {target}; it had {previous}"
+            images[seen.name] = image
+
+
+def s5_one_pod_per_instance(trace: Trace) -> Iterator[str]:
+    """Never two pods of one instance: the first one is gone from the API server before the second one is made."""
+    alive: dict[tuple[str, str], str] = {}
+    for seen in trace.of("pods"):
+        if not seen.scale_set:
+            continue
+        instance = (seen.scale_set, seen.label(INSTANCE_LABEL))
+        if seen.type == "DELETED":
+            if alive.get(instance) == seen.uid:
+                del alive[instance]
+        elif alive.setdefault(instance, seen.uid) != seen.uid:
+            yield f"{seen.name}: pod {seen.uid} is there while {alive[instance]} of the same instance still is"
+            alive[instance] = seen.uid
+
+
+def s6_claims_stay(trace: Trace) -> Iterator[str]:
+    """No claim is deleted, and a name keeps its uid."""
+    uids: dict[str, str] = {}
+    for seen in trace.of("persistentvolumeclaims"):
+        if seen.name in trace.disturbed:
+            continue
+        if seen.type == "DELETED" or seen.terminating:
+            yield f"claim {seen.name} was deleted"
+        if uids.setdefault(seen.name, seen.uid) != seen.uid:
+            yield f"claim {seen.name} is another one than before"
+
+
+def s8_versions_go_up(trace: Trace) -> Iterator[str]:
+    """An instance's version only goes up, or back to the one that it had right before (a restore)."""
+    history: defaultdict[str, list[tuple[int, ...]]] = defaultdict(list)
+    for seen in trace.of("pods"):
+        version = parse_version(seen.label(VERSION_LABEL))
+        if seen.type != "ADDED" or not seen.scale_set or not version or seen.name in trace.disturbed:
+            continue
+        versions = history[seen.name]
+        if not versions or version > versions[-1]:
+            versions.append(version)
+        elif version < versions[-1]:
+            if len(versions) < 2 or versions[-2] != version:
+                yield f"{seen.name} went from {_dotted(versions[-1])} to {_dotted(version)}, which it had not before"
+            versions.pop()
+
+
+RULES: dict[str, Callable[[Trace], Iterator[str]]] = {
+    "S1": s1_batch_limit,
+    "S1 surge": s1_surge,
+    "S3": s3_nothing_more_after_breach,
+    "S4": s4_previous_or_target,
+    "S5": s5_one_pod_per_instance,
+    "S6": s6_claims_stay,
+    "S8": s8_versions_go_up,
+}
+
+
+def _rollout(scale_set: Json) -> Json | None:
+    rollout: Json | None = (scale_set.get("status") or {}).get("rollingUpgrade")
+    return rollout if rollout and rollout.get("runningStatus") else None
+
+
+def _target(rollout: Json) -> Json:
+    return rollout.get("targetImageReference") or {}
+
+
+def _image(pod: Json) -> str:
+    """The image of the instance container: the first one, in every template of the tests."""
+    return str(pod["spec"]["containers"][0]["image"])
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))

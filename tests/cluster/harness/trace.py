@@ -1,0 +1,170 @@
+"""What happened during a test: every event of its namespace, and every write of the operator, as data.
+
+The invariants are functions of this and of nothing else, so that a made-up trace can show what each of them catches.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .api import Json, condition
+
+SET_LABEL = "scaleset.dev/name"
+INSTANCE_LABEL = "scaleset.dev/instance-id"
+VERSION_LABEL = "scaleset.dev/image-version"
+MODEL_LABEL = "scaleset.dev/model"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One event of a watch."""
+
+    at: float  # monotonic seconds of the recorder
+    type: str  # ADDED, MODIFIED or DELETED; ADDED also for what was there at the start
+    kind: str  # plural
+    object: Json
+
+    @property
+    def name(self) -> str:
+        return str(self.object["metadata"]["name"])
+
+    @property
+    def uid(self) -> str:
+        return str(self.object["metadata"]["uid"])
+
+    @property
+    def order(self) -> int:
+        """Watches of several kinds have no common order, but all of etcd has one revision."""
+        return int(self.object["metadata"]["resourceVersion"])
+
+    @property
+    def scale_set(self) -> str:
+        """Of a pod: the set that it belongs to, or an empty string."""
+        return self.label(SET_LABEL)
+
+    @property
+    def ready(self) -> bool:
+        return condition(self.object, "Ready") == "True"
+
+    @property
+    def running(self) -> bool:
+        """Whether all containers run: health of a set without an application signal."""
+        containers = (self.object.get("status") or {}).get("containerStatuses") or []
+        return bool(containers) and all("running" in each["state"] for each in containers)
+
+    @property
+    def terminating(self) -> bool:
+        return "deletionTimestamp" in self.object["metadata"]
+
+    def label(self, key: str) -> str:
+        return str((self.object["metadata"].get("labels") or {}).get(key, ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One write request, from the API server's audit log."""
+
+    verb: str
+    resource: str
+    group: str
+    subresource: str
+    namespace: str
+    name: str
+    code: int
+    user_agent: str
+    dry_run: bool
+    body: Json
+    time: str = ""
+    user: str = ""
+
+    @property
+    def took_effect(self) -> bool:
+        return self.code < 300 and not self.dry_run
+
+    def __str__(self) -> str:
+        what = "/".join(filter(None, (self.resource, self.subresource)))
+        return f"{self.verb} {what} {self.namespace}/{self.name} ({self.code}{', dry run' if self.dry_run else ''})"
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A recorded test. `disturbed`: names of pods and claims that the test itself deleted or changed."""
+
+    seen: tuple[Seen, ...] = ()
+    writes: tuple[Write, ...] = ()
+    disturbed: frozenset[str] = frozenset()
+    status_writes_per_batch: int = 12
+    namespaces: frozenset[str] = field(default_factory=frozenset)
+    operator_namespaces: frozenset[str] = field(default_factory=frozenset)
+
+    def of(self, *kinds: str) -> list[Seen]:
+        return sorted((each for each in self.seen if each.kind in kinds), key=lambda each: each.order)
+
+    def deleted_by_operator(self) -> frozenset[str]:
+        """The uids of pods that a delete of the operator reached."""
+        deletes = (write for write in self.writes if write.resource == "pods" and write.verb == "delete")
+        uids = (precondition_uid(write) for write in deletes if write.took_effect)
+        return frozenset(filter(None, uids))
+
+
+def precondition_uid(write: Write) -> str:
+    return str((write.body.get("preconditions") or {}).get("uid") or "")
+
+
+class AuditLog:
+    """Reads the API server's audit log from where it stood when this object was made."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = path.stat().st_size if path.exists() else 0
+
+    def writes(self, agent: str, namespace: str = "") -> list[Write]:
+        """All writes until now by clients whose User-Agent begins so, of one namespace if one is named."""
+        place = f'"namespace":"{namespace}"' if namespace else ""
+        with self._path.open("rb") as log:
+            log.seek(self._offset)
+            lines = log.read().split(b"\n")[:-1]  # the last line may not be complete yet
+        entries = (json.loads(line) for line in lines if agent.encode() in line and place.encode() in line)
+        writes = [_write(entry) for entry in entries if str(entry.get("userAgent", "")).startswith(agent)]
+        return [write for write in writes if not namespace or write.namespace == namespace]
+
+
+def _write(entry: Json) -> Write:
+    ref = entry.get("objectRef") or {}
+    body = entry.get("requestObject") or {}
+    return Write(
+        verb=entry["verb"],
+        resource=ref.get("resource", ""),
+        group=ref.get("apiGroup", ""),
+        subresource=ref.get("subresource", ""),
+        namespace=ref.get("namespace", ""),
+        name=ref.get("name") or (body.get("metadata") or {}).get("name", ""),
+        code=(entry.get("responseStatus") or {}).get("code", 0),
+        user_agent=entry["userAgent"],
+        dry_run="dryRun=All" in entry["requestURI"] or "All" in (body.get("dryRun") or []),
+        body=body,
+        time=entry["requestReceivedTimestamp"],
+        user=(entry.get("user") or {}).get("username", ""),
+    )
+
+
+def parse_ranges(text: str | None) -> frozenset[int]:
+    """`"0-3,7"` as a set of ids."""
+    ids: set[int] = set()
+    for part in filter(None, (text or "").split(",")):
+        first, _, last = part.partition("-")
+        ids.update(range(int(first), int(last or first) + 1))
+    return frozenset(ids)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of an ISO 8601 duration of weeks, days, hours, minutes and seconds."""
+    match = re.fullmatch(r"P(?:([\d.]+)W)?(?:([\d.]+)D)?(?:T(?:([\d.]+)H)?(?:([\d.]+)M)?(?:([\d.]+)S)?)?", text)
+    assert match, f"{text!r} is not an ISO 8601 duration"
+    units = (604800, 86400, 3600, 60, 1)
+    return sum(float(value or 0) * unit for value, unit in zip(match.groups(), units, strict=True))
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")) if re.fullmatch(r"\d+\.\d+\.\d+", text) else ()

@@ -1,0 +1,582 @@
+"""Bad input that no schema can see becomes a condition with a sentence, and recovers by itself once it is corrected.
+
+One operator serves all rows of the tables here, so each row also proves that the rows before have not stopped it.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.cluster.harness.api import CRDS, EVENTS, IMAGES, POLICIES, QUOTAS, SCALE_SETS, Api, Json, condition
+from tests.cluster.harness.cluster import Cluster
+from tests.cluster.harness.fleet import deploy, uids, wait_ready
+from tests.cluster.harness.manifests import image_version, scale_set, upgrade_policy
+from tests.cluster.harness.operator import Operator
+from tests.cluster.harness.recorder import Recorder, World
+from tests.cluster.harness.trace import AuditLog
+
+pytestmark = pytest.mark.timeout(180)
+
+FOREIGN = "conditions-foreign"
+CANARY = "canary-5up3r-s3cr3t"
+
+
+@dataclass
+class Desk:
+    """One namespace, one operator."""
+
+    api: Api
+    namespace: str
+    recorder: Recorder
+    operator: Operator
+
+    def create(self, body: Json) -> None:
+        self.api.create(SCALE_SETS, self.namespace, body)
+
+    def change(self, name: str, spec: Json) -> None:
+        self.api.patch(SCALE_SETS, self.namespace, name, {"spec": spec})
+
+    def wait_accepted(self, name: str, status: str, reason: str, *, timeout: float = 15) -> str:
+        """Waits for that condition; its message."""
+
+        def found(world: World) -> Json:
+            accepted = accepted_condition(world, name)
+            right = (accepted.get("status"), accepted.get("reason")) == (status, reason)
+            return accepted if right else {}
+
+        what = f"{name} gets Accepted={status}, reason {reason}"
+        return str(self.recorder.wait_for(found, timeout=timeout, message=what)["message"])
+
+
+def accepted_condition(world: World, name: str) -> Json:
+    conditions = world.status(name).get("conditions") or []
+    return next((each for each in conditions if each["type"] == "Accepted"), {})
+
+
+@pytest.fixture(scope="module")
+def desk(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    api = cluster.api
+    namespace = cluster.make_namespace("conditions")
+    cluster.make_namespace(FOREIGN)
+    directory = tmp_path_factory.mktemp("conditions")
+    with Recorder(api, namespace, AuditLog(cluster.audit_log)) as recorder:
+        recorder.also(FOREIGN)
+        operator = Operator(
+            kubeconfig=cluster.kubeconfig,
+            namespaces=[namespace, FOREIGN],
+            log=directory / "operator.log",
+            arguments=["--no-leader-elect"],
+        )
+        operator.start()
+        operator.wait_ready()
+        api.create(POLICIES, namespace, upgrade_policy())
+        api.create(IMAGES, namespace, image_version("1.0.0", behaviour="fast"))
+        yield Desk(api, namespace, recorder, operator)
+        operator.stop()
+        log = operator.log()
+    assert not recorder.violations()
+    assert "Traceback" not in log, log[-5000:]
+
+
+def gallery(desk: Desk, sku: str, version: str = "1.0.0", *, namespace: str = "", **spec: Any) -> None:
+    desk.api.create(IMAGES, namespace or desk.namespace, image_version(version, behaviour="fast", sku=sku, **spec))
+
+
+def wanting(name: str, *, replicas: int = 1, **reference: Any) -> Json:
+    """A set of its own sku."""
+    body = scale_set(name, replicas=replicas)
+    body["spec"]["imageReference"].update({"sku": name, **reference})
+    return body
+
+
+def republish(desk: Desk, name: str, spec: Json) -> None:
+    desk.api.patch(IMAGES, desk.namespace, f"{name}-1.0.0", {"spec": spec})
+
+
+@dataclass
+class Refusal:
+    """How to get refused, what is said, and how to be accepted after all."""
+
+    name: str
+    reason: str
+    says: str
+    act: Callable[[Desk, str], None]
+    fix: Callable[[Desk, str], None]
+    extra: Json = field(default_factory=dict)
+
+
+def only(create: Callable[[str], Json]) -> Callable[[Desk, str], None]:
+    return lambda desk, name: desk.create(create(name))
+
+
+def templated(name: str, change: Callable[[Json], None], **spec: Any) -> Json:
+    body = scale_set(name, replicas=1, **spec)
+    change(body["spec"]["template"]["spec"])
+    return body
+
+
+def without_probe(pod: Json) -> None:
+    del pod["containers"][0]["readinessProbe"]
+
+
+def in_region(region: str) -> Callable[[Json], None]:
+    return lambda pod: pod.update(nodeSelector={"topology.kubernetes.io/region": region})
+
+
+def with_field(key: str, value: Any) -> Callable[[Json], None]:
+    return lambda pod: pod.update({key: value})
+
+
+def in_container(key: str, value: Any) -> Callable[[Json], None]:
+    return lambda pod: pod["containers"][0].update({key: value})
+
+
+def retemplate(change: Callable[[Json], None]) -> Callable[[Desk, str], None]:
+    """A merge patch: what is not named stays, None removes."""
+    return lambda desk, name: desk.change(name, {"template": templated(name, change)["spec"]["template"]})
+
+
+def without(key: str) -> Callable[[Json], None]:
+    return with_field(key, None)
+
+
+def nothing(_: Json) -> None:
+    pass
+
+
+def do(*steps: Callable[[Desk, str], Any]) -> Callable[[Desk, str], None]:
+    """One after the other."""
+
+    def act(desk: Desk, name: str) -> None:
+        for step in steps:
+            step(desk, name)
+
+    return act
+
+
+def change(spec: Json) -> Callable[[Desk, str], None]:
+    return lambda desk, name: desk.change(name, spec)
+
+
+def publish_then_want(**spec: Any) -> Callable[[Desk, str], None]:
+    def act(desk: Desk, name: str) -> None:
+        gallery(desk, name, **spec)
+        desk.create(wanting(name))
+
+    return act
+
+
+def foreign_then_want(**spec: Any) -> Callable[[Desk, str], None]:
+    def act(desk: Desk, name: str) -> None:
+        gallery(desk, name, namespace=FOREIGN, **spec)
+        desk.create(wanting(name, galleryNamespace=FOREIGN))
+
+    return act
+
+
+def share(desk: Desk, name: str) -> None:
+    sharing = {"scope": "Namespaces", "namespaces": [desk.namespace]}
+    desk.api.patch(IMAGES, FOREIGN, f"{name}-1.0.0", {"spec": {"sharing": sharing}})
+
+
+def with_quota(desk: Desk, name: str) -> None:
+    hard = {"hard": {"requests.memory": "1Ki"}}
+    desk.api.create(QUOTAS, desk.namespace, {"metadata": {"name": name}, "spec": hard})
+    desk.api.wait(
+        QUOTAS, desk.namespace, name, lambda found: bool(found and found.get("status")), timeout=10, message="quota"
+    )
+    desk.create(templated(name, in_container("resources", {"requests": {"memory": "1Mi"}})))
+
+
+def without_quota(desk: Desk, name: str) -> None:
+    desk.api.delete(QUOTAS, desk.namespace, name)
+
+
+AZURE = re.escape(
+    "Automatic OS Upgrade is not supported for this ScaleSet because a health probe or health extension was not "
+    "specified."
+)
+REFUSALS = [
+    Refusal(
+        "policy-missing",
+        "PolicyNotFound",
+        r"UpgradePolicy conditions/absent does not exist\. Create it, or change spec\.upgradePolicyRef\.name",
+        only(lambda name: scale_set(name, replicas=1, policy="absent")),
+        do(lambda desk, _: desk.api.create(POLICIES, desk.namespace, upgrade_policy("absent"))),
+    ),
+    Refusal(
+        "policy-elsewhere",
+        "PolicyNotFound",
+        r"UpgradePolicy conditions/elsewhere does not exist",
+        do(
+            lambda desk, _: desk.api.create(POLICIES, FOREIGN, upgrade_policy("elsewhere")),
+            only(lambda name: scale_set(name, replicas=1, policy="elsewhere")),
+        ),
+        change({"upgradePolicyRef": {"name": "policy"}}),
+    ),
+    Refusal(
+        "image-missing",
+        "ImageNotFound",
+        r"No GalleryImageVersion in namespace conditions offers a version of example/os/image-missing\. Publish one",
+        only(wanting),
+        gallery,
+    ),
+    Refusal(
+        "image-not-this-version",
+        "ImageNotFound",
+        r"offers a version 2\.0\.0 of example/os/image-not-this-version",
+        do(gallery, only(lambda name: wanting(name, version="2.0.0"))),
+        lambda desk, name: gallery(desk, name, "2.0.0"),
+    ),
+    Refusal(
+        "image-excluded",
+        "ImageNotFound",
+        r"1\.0\.0 is the highest, but it is excluded from latest\.",
+        publish_then_want(publishingProfile={"excludeFromLatest": True}),
+        lambda desk, name: republish(desk, name, {"publishingProfile": {"excludeFromLatest": False}}),
+    ),
+    Refusal(
+        "image-excluded-here",
+        "ImageNotFound",
+        r"excluded from latest in region default",
+        publish_then_want(publishingProfile={"targetRegions": [{"name": "default", "excludeFromLatest": True}]}),
+        lambda desk, name: republish(desk, name, {"publishingProfile": {"targetRegions": [{"name": "default"}]}}),
+    ),
+    Refusal(
+        "image-in-another-region",
+        "ImageNotFound",
+        r"1\.0\.0 is the highest, but it is not replicated to region default",
+        publish_then_want(publishingProfile={"targetRegions": [{"name": "westeurope"}]}),
+        lambda desk, name: republish(desk, name, {"publishingProfile": {"targetRegions": [{"name": "default"}]}}),
+    ),
+    Refusal(
+        "image-past-its-end",
+        "ImageNotFound",
+        r"1\.0\.0 is the highest, but its end of life has passed",
+        publish_then_want(publishingProfile={"endOfLifeDate": "2020-01-01T00:00:00Z"}),
+        lambda desk, name: republish(desk, name, {"publishingProfile": {"endOfLifeDate": None}}),
+    ),
+    Refusal(
+        "image-not-shared",
+        "ImageNotFound",
+        r"1\.0\.0 is the highest, but it is not shared with namespace conditions",
+        foreign_then_want(),
+        share,
+    ),
+    Refusal(
+        "image-shared-with-others",
+        "ImageNotFound",
+        r"it is not shared with namespace conditions",
+        foreign_then_want(sharing={"scope": "Namespaces", "namespaces": ["others"]}),
+        share,
+    ),
+    Refusal(
+        "gallery-missing",
+        "ImageNotFound",
+        r"No GalleryImageVersion in namespace not-served offers a version of example/os/gallery-missing",
+        only(lambda name: wanting(name, galleryNamespace="not-served")),
+        do(gallery, change({"imageReference": {"galleryNamespace": None}})),
+    ),
+    Refusal(
+        "no-health-signal",
+        "InvalidSpec",
+        AZURE + r" Give a container a readinessProbe",
+        only(lambda name: templated(name, without_probe)),
+        change({"health": {"source": "InstanceState"}}),
+    ),
+    Refusal(
+        "no-health-signal-any-more",
+        "InvalidSpec",
+        AZURE,
+        do(
+            only(lambda name: templated(name, without_probe, policy=None)),
+            lambda desk, name: desk.wait_accepted(name, "True", "Accepted"),
+            change({"upgradePolicyRef": {"name": "policy"}}),
+        ),
+        change({"health": {"probe": {"protocol": "tcp", "port": 80}}}),
+    ),
+    Refusal(
+        "regions-differ",
+        "InvalidSpec",
+        r"spec\.location is 'westeurope', but the template's nodeSelector asks for region 'eastus'\. Remove one",
+        only(lambda name: templated(name, in_region("eastus"), location="westeurope")),
+        do(retemplate(without("nodeSelector")), change({"location": None})),
+    ),
+    Refusal(
+        "no-such-volume",
+        "ModelRefused",
+        r"volumeMounts\[0\]\.name: Not found: \"absent\"",
+        only(lambda name: templated(name, in_container("volumeMounts", [{"name": "absent", "mountPath": "/x"}]))),
+        retemplate(nothing),
+    ),
+    Refusal(
+        "limit-below-request",
+        "ModelRefused",
+        r"must be less than or equal to",
+        only(
+            lambda name: templated(name, in_container("resources", {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}))
+        ),
+        retemplate(nothing),
+    ),
+    Refusal(
+        "no-such-service-account",
+        "ModelRefused",
+        r'service account conditions/absent was not found|serviceaccount "absent" not found',
+        only(lambda name: templated(name, with_field("serviceAccountName", "absent"))),
+        retemplate(without("serviceAccountName")),
+    ),
+    Refusal(
+        "no-such-priority",
+        "ModelRefused",
+        r"no PriorityClass with name absent was found",
+        only(lambda name: templated(name, with_field("priorityClassName", "absent"))),
+        retemplate(without("priorityClassName")),
+    ),
+    Refusal(
+        "bad-port",
+        "ModelRefused",
+        r"containerPort: Invalid value: 99999",
+        only(lambda name: templated(name, in_container("ports", [{"containerPort": 99999}]))),
+        retemplate(nothing),
+    ),
+    Refusal(
+        "bad-quantity",
+        "ModelRefused",
+        r"quantities must match|unable to parse quantity",
+        only(lambda name: templated(name, in_container("resources", {"requests": {"cpu": "a lot"}}))),
+        retemplate(nothing),
+    ),
+    Refusal(
+        "wrong-type",
+        "ModelRefused",
+        r"cannot unmarshal",
+        only(lambda name: templated(name, with_field("hostNetwork", "yes"))),
+        retemplate(without("hostNetwork")),
+    ),
+    Refusal("quota", "ModelRefused", r"exceeded quota: quota", with_quota, without_quota),
+]
+
+
+@pytest.mark.parametrize("row", REFUSALS, ids=lambda row: row.name)
+def test_refused_with_a_sentence_and_accepted_once_corrected(desk: Desk, row: Refusal) -> None:
+    name = row.name
+    row.act(desk, name)
+    message = desk.wait_accepted(name, "False", row.reason)
+    assert re.search(row.says, message), message
+    found = desk.recorder.world.scale_sets[name]
+    assert condition(found, "Ready") == "False"
+    assert condition(found, "Stalled") == "True"
+    row.fix(desk, name)
+    desk.wait_accepted(name, "True", "Accepted")
+    wait_ready(desk.recorder, name, version=found_version(desk, name), timeout=20)
+    assert condition(desk.recorder.world.scale_sets[name], "Stalled") == "False"
+    desk.api.delete(SCALE_SETS, desk.namespace, name)
+
+
+def found_version(desk: Desk, name: str) -> str:
+    found = desk.recorder.wait_for(
+        lambda world: world.status(name).get("currentVersion"), timeout=10, message=f"{name} has a version"
+    )
+    return str(found)
+
+
+def test_an_event_tells_of_each_refusal_once(desk: Desk) -> None:
+    name = "told-once"
+    desk.create(scale_set(name, replicas=1, policy="nobody"))
+    desk.wait_accepted(name, "False", "PolicyNotFound")
+    desk.api.patch(SCALE_SETS, desk.namespace, name, {"metadata": {"annotations": {"example.com/a": "b"}}})
+    desk.recorder.never(lambda _: False, seconds=2, message="")
+    told = [each for each in desk.api.list(EVENTS, desk.namespace) if each.get("regarding", {}).get("name") == name]
+    assert [each["reason"] for each in told] == ["PolicyNotFound"]
+    desk.api.delete(SCALE_SETS, desk.namespace, name)
+
+
+def test_a_refused_model_leaves_the_instances_on_the_one_before(desk: Desk) -> None:
+    name = "kept"
+    desk.create(scale_set(name, replicas=2))
+    wait_ready(desk.recorder, name)
+    before = uids(desk.recorder.world, name)
+    retemplate(with_field("serviceAccountName", "absent"))(desk, name)
+    message = desk.wait_accepted(name, "False", "ModelRefused")
+    assert "Instances stay on the model before." in message
+    desk.change(name, {"replicas": 3})
+    desk.recorder.wait_for(lambda world: len(world.pods_of(name)) == 3, timeout=10, message="it still scales out")
+    assert before.items() <= uids(desk.recorder.world, name).items()
+    desk.api.delete(SCALE_SETS, desk.namespace, name)
+
+
+HOSTILE = [
+    ("apply-model", "0-999999999", "InvalidSpec"),
+    ("apply-model", "9" * 1000, "InvalidSpec"),
+    ("apply-model", "-1", "InvalidSpec"),
+    ("apply-model", "0,,;DROP TABLE", "InvalidSpec"),
+    ("apply-model", "\u202e\x1b[31m\r\n\u0000".replace("\u0000", ""), "InvalidSpec"),
+    ("apply-model", "²", "InvalidSpec"),
+    ("apply-model", "1" + ",1" * 100_000, None),
+    ("start-upgrade-at", "x" * 200_000, None),
+    ("start-upgrade-at", "\u202e\x1b[31mred\r\nnext line", None),
+    ("cancel-upgrade-at", "y" * 200_000, None),
+    ("cancel-upgrade-at", "", None),
+]
+
+
+@pytest.mark.parametrize(("annotation", "value", "event"), HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_annotations_are_handled_once(desk: Desk, annotation: str, value: str, event: str | None) -> None:
+    """No crash, no loop, no pod touched; what is wrong is told in one line."""
+    name = f"hostile-{HOSTILE.index((annotation, value, event))}"
+    desk.create(scale_set(name, replicas=2))
+    wait_ready(desk.recorder, name)
+    before = uids(desk.recorder.world, name)
+    patch = {"metadata": {"annotations": {f"scaleset.dev/{annotation}": value}}}
+    desk.api.patch(SCALE_SETS, desk.namespace, name, patch)
+    key = {"apply-model": "Apply", "start-upgrade-at": "Start", "cancel-upgrade-at": "Cancel"}[annotation]
+    desk.recorder.wait_for(
+        lambda world: f"lastHandled{key}" in world.status(name), timeout=10, message=f"{annotation} is handled"
+    )
+    desk.recorder.never(lambda world: uids(world, name) != before, seconds=1, message="an annotation made pods go")
+    told = [each for each in desk.api.list(EVENTS, desk.namespace) if each["regarding"]["name"] == name]
+    if event is not None:
+        assert [each for each in told if each["reason"] == event]
+    assert all(ord(char) >= 32 and char not in "\x7f\u202e" for each in told for char in each["note"])
+    assert all(ord(char) >= 32 and char != "\u202e" for char in desk.operator.log().replace("\n", ""))
+    size = len(str(desk.recorder.world.status(name)))
+    assert size < 10_000
+    desk.api.delete(SCALE_SETS, desk.namespace, name)
+
+
+def test_no_secret_shows_anywhere(desk: Desk) -> None:
+    """What the template carries in env, args and annotations stays in pods and models (S15)."""
+    name = "discreet"
+
+    def secret(pod: Json) -> None:
+        pod["containers"][0].update(
+            env=[{"name": "PASSWORD", "value": CANARY}], args=["--password", CANARY], serviceAccountName=None
+        )
+        pod["containers"][0].pop("serviceAccountName")
+
+    desk.create(templated(name, secret))
+    wait_ready(desk.recorder, name)
+    # A refusal that quotes: the API server is given the secret in a field of the wrong type.
+    retemplate(with_field("hostNetwork", CANARY))(desk, name)
+    desk.wait_accepted(name, "False", "ModelRefused")
+    retemplate(without("hostNetwork"))(desk, name)
+    desk.wait_accepted(name, "True", "Accepted")
+    desk.recorder.never(lambda _: False, seconds=1, message="")
+    status = str(desk.recorder.world.status(name))
+    events = str(desk.api.list(EVENTS, desk.namespace))
+    assert CANARY not in desk.operator.log()
+    assert CANARY not in status
+    assert CANARY not in events
+    assert CANARY not in desk.operator.metrics()
+    desk.api.delete(SCALE_SETS, desk.namespace, name)
+
+
+@pytest.fixture
+def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster whose CRDs check nothing, as if the objects had been stored under an older, laxer schema."""
+    with Cluster(f"lax-{os.getpid()}", tmp_path_factory.mktemp("lax"), nodes=3) as cluster:
+        for crd in cluster.api.list(CRDS):
+            name = crd["metadata"]["name"]
+            if not name.endswith(".scaleset.dev"):
+                continue
+            for version in crd["spec"]["versions"]:
+                preserve = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+                version["schema"] = {
+                    "openAPIV3Schema": {"type": "object", "properties": {"spec": preserve, "status": preserve}}
+                }
+            spec = {"versions": crd["spec"]["versions"]}
+            cluster.api.patch(CRDS, None, name, {"spec": spec})
+        yield cluster
+
+
+def nested(depth: int) -> Json:
+    value: Json = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+@pytest.fixture
+def deep_json() -> Iterator[None]:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(25_000)
+    yield
+    sys.setrecursionlimit(before)
+
+
+@pytest.mark.usefixtures("deep_json")
+def test_objects_that_a_laxer_schema_let_in_are_a_condition(
+    own_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Nothing that etcd may hold makes the operator crash or stops it for the others."""
+    api = own_cluster.api
+    namespace = own_cluster.make_namespace("lax")
+    specs: dict[str, Any] = {
+        "nested": {**scale_set()["spec"], "template": {"spec": {"containers": [{"name": "os"}], "x": nested(3000)}}},
+        "empty": {},
+        "no-template": {"replicas": 1},
+        "too-many": {**scale_set()["spec"], "replicas": 10**9},
+        "template-is-a-list": {**scale_set()["spec"], "template": []},
+        "containers-are-text": {**scale_set()["spec"], "template": {"spec": {"containers": "os"}}},
+        "no-containers": {**scale_set()["spec"], "template": {"spec": {"containers": []}}},
+        "nameless-container": {**scale_set()["spec"], "template": {"spec": {"containers": [{"image": "x"}]}}},
+        "two-health-signals": scale_set(policy=None, health={"probe": {"protocol": "tcp", "port": 80}})["spec"],
+        "container-missing": scale_set(instanceContainer="absent")["spec"],
+        "null-image": {**scale_set()["spec"], "imageReference": None},
+        "version-1.0": {
+            **scale_set()["spec"],
+            "imageReference": {"publisher": "example", "offer": "os", "sku": "server", "version": "1.0"},
+        },
+    }
+    with Recorder(api, namespace, AuditLog(own_cluster.audit_log)) as recorder:
+        operator = Operator(
+            kubeconfig=own_cluster.kubeconfig,
+            namespaces=[namespace],
+            log=tmp_path_factory.mktemp("lax-operator") / "operator.log",
+            arguments=["--no-leader-elect"],
+        )
+        operator.start()
+        operator.wait_ready()
+        try:
+            for name, spec in specs.items():
+                body = {"apiVersion": "scaleset.dev/v1beta1", "kind": "ScaleSet", "metadata": {"name": name}}
+                api.create(SCALE_SETS, namespace, {**body, "spec": spec})
+            bad = {"publisher": "example", "offer": "os", "sku": "server"}
+            for index, version in enumerate(["latest", "1.0.0-rc1", "01.2.3", "99999999999.0.0", "", None, 7]):
+                body = {"apiVersion": "scaleset.dev/v1beta1", "kind": "GalleryImageVersion"}
+                metadata = {"metadata": {"name": f"bad-{index}"}}
+                api.create(IMAGES, namespace, {**body, **metadata, "spec": {**bad, "version": version, "image": "x:1"}})
+            wrong = upgrade_policy("wrong")
+            wrong["spec"]["rollingUpgradePolicy"] = {"maxBatchInstancePercent": "a lot"}
+            api.create(POLICIES, namespace, wrong)
+
+            def all_refused(world: World) -> bool:
+                return all(
+                    accepted_condition(world, name).get("reason") == "InvalidSpec"
+                    and len(accepted_condition(world, name).get("message", "")) > 20
+                    for name in specs
+                )
+
+            recorder.wait_for(all_refused, timeout=20, message="each has a condition")
+            recorder.wait_for(
+                lambda world: all(
+                    condition(each, "Ready") == "False"
+                    for each in (*world.all(IMAGES).values(), *world.all(POLICIES).values())
+                ),
+                timeout=10,
+                message="versions and the policy have one, too",
+            )
+            deploy(api, namespace, name="good", replicas=2)
+            wait_ready(recorder, "good")
+            recorder.quiet(seconds=3)
+            operator.restart()
+            recorder.quiet(seconds=3)
+            assert "Traceback" not in operator.log()
+            assert "reconcile_failed" not in operator.log()
+        finally:
+            operator.stop()

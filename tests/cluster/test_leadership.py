@@ -1,0 +1,219 @@
+"""Two replicas, one lease: at every moment at most one of them writes (S13).
+
+Each replica has an account of its own, so that the API server's audit log tells who wrote what.
+"""
+
+import base64
+import signal
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cluster.harness.api import LEASES, SERVICE_ACCOUNTS, Api, Json, Kind
+from tests.cluster.harness.cluster import Cluster
+from tests.cluster.harness.fleet import code, deploy, ids, publish, until, versions, wait_ready
+from tests.cluster.harness.manifests import upgrade_policy
+from tests.cluster.harness.operator import Operator
+from tests.cluster.harness.recorder import Recorder, World
+from tests.cluster.harness.trace import Write
+
+pytestmark = pytest.mark.timeout(180)
+
+BINDINGS = Kind("clusterrolebindings", "rbac.authorization.k8s.io", namespaced=False)
+LEASE = "scaleset-operator"
+LEASE_SECONDS = 15
+RENEW_DEADLINE_SECONDS = 10
+Replica = Callable[[str], Operator]
+
+
+def account(cluster: Cluster, namespace: str, name: str, directory: Path) -> Path:
+    """A kubeconfig of a service account that may do everything."""
+    api = cluster.api
+    api.create(SERVICE_ACCOUNTS, namespace, {"metadata": {"name": name}})
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
+    api.create(BINDINGS, None, {"metadata": {"name": f"{namespace}-{name}"}, "subjects": [subject], "roleRef": role})
+    token = api.create_token(namespace, name)
+    config = yaml.safe_load(cluster.kubeconfig.read_text())
+    ca = config["clusters"][0]["cluster"].get("certificate-authority")
+    if ca:
+        data = base64.b64encode(Path(ca).read_bytes()).decode()
+        config["clusters"][0]["cluster"] = {
+            "server": config["clusters"][0]["cluster"]["server"],
+            "certificate-authority-data": data,
+        }
+    config["users"][0]["user"] = {"token": token}
+    path = directory / f"{name}.kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.fixture
+def replica(cluster: Cluster, namespace: str, recorder: Recorder, tmp_path: Path) -> Iterator[Replica]:
+    """`replica("a")` starts an operator with leader election and the account `a`."""
+    started: list[Operator] = []
+
+    def start(name: str) -> Operator:
+        process = Operator(
+            kubeconfig=account(cluster, namespace, name, tmp_path),
+            namespaces=[namespace],
+            log=tmp_path / f"{name}.log",
+            arguments=["--leader-elect"],
+        )
+        started.append(process)
+        process.start()
+        process.wait_ready()
+        return process
+
+    yield start
+    for process in started:
+        process.stop()
+
+
+def leads(process: Operator) -> bool:
+    return f'leader_election_master_status{{name="{LEASE}"}} 1.0' in process.metrics()
+
+
+def wait_leading(process: Operator) -> None:
+    until(lambda: leads(process), timeout=LEASE_SECONDS + 5, message="it leads")
+
+
+def at(write: Write) -> float:
+    return datetime.fromisoformat(write.time).timestamp()
+
+
+def assert_one_writer_at_a_time(recorder: Recorder) -> None:
+    """Every write falls into a term of its sender: its own renewal is the last one before, and not too long ago."""
+    term: Write | None = None
+    for write in sorted(recorder.writes(), key=at):
+        if write.resource == "leases":
+            if write.took_effect:
+                term = write if (write.body.get("spec") or {}).get("holderIdentity") else None
+            continue
+        assert term is not None, f"{write} by {write.user} while nobody holds the lease"
+        assert term.user == write.user, f"{write} by {write.user} in the term of {term.user}"
+        assert at(write) - at(term) <= RENEW_DEADLINE_SECONDS + 1, f"{write} long after the last renewal"
+
+
+def writers(recorder: Recorder) -> set[str]:
+    """The accounts that wrote anything but leases."""
+    return {write.user.rpartition(":")[2] for write in recorder.writes_except_lease()}
+
+
+def completed(world: World) -> bool:
+    return code(world) == "Completed"
+
+
+def under_way(world: World) -> bool:
+    return ids(world, "inProgress") == {0, 1}
+
+
+def test_only_the_holder_writes(api: Api, namespace: str, recorder: Recorder, replica: Replica) -> None:
+    """Both are ready to take over, one of them works."""
+    first, second = replica("a"), replica("b")
+    wait_leading(first)
+    deploy(api, namespace)
+    wait_ready(recorder)
+    publish(api, namespace, "2.0.0", "fast")
+    wait_ready(recorder, version="2.0.0")
+    assert (first.health("/readyz"), second.health("/readyz")) == (200, 200)
+    assert (first.health(), second.health()) == (200, 200)
+    assert (leads(first), leads(second)) == (True, False)
+    assert writers(recorder) == {"a"}
+    assert_one_writer_at_a_time(recorder)
+
+
+def test_another_replica_takes_over_when_the_leader_dies(
+    api: Api, namespace: str, recorder: Recorder, replica: Replica
+) -> None:
+    """Within the duration of the lease and five seconds, in the middle of a batch."""
+    first = replica("a")
+    wait_leading(first)
+    replica("b")
+    deploy(api, namespace, replicas=10, policy=upgrade_policy(healthTimeout="PT30S"))
+    wait_ready(recorder)
+    publish(api, namespace, "2.0.0")
+    recorder.wait_for(under_way, timeout=10, message="a batch is under way")
+    first.kill()
+    recorder.wait_for(
+        lambda world: len(ids(world, "successful")) == 2, timeout=LEASE_SECONDS + 5, message="the other one took over"
+    )
+    recorder.wait_for(completed, timeout=60, message="the rollout completes")
+    assert set(versions(recorder.world).values()) == {"2.0.0"}
+    assert writers(recorder) == {"a", "b"}
+    assert_one_writer_at_a_time(recorder)
+
+
+def test_a_leader_that_is_told_to_end_hands_over_at_once(
+    api: Api, namespace: str, recorder: Recorder, replica: Replica
+) -> None:
+    """The lease is given back, so nobody waits until it expires."""
+    first = replica("a")
+    wait_leading(first)
+    replica("b")
+    deploy(api, namespace, replicas=10)
+    wait_ready(recorder)
+    publish(api, namespace, "2.0.0")
+    recorder.wait_for(under_way, timeout=10, message="a batch is under way")
+    assert first.terminate() == 0
+    recorder.wait_for(lambda world: len(ids(world, "successful")) >= 2, timeout=6, message="the other one took over")
+    recorder.wait_for(completed, timeout=60, message="the rollout completes")
+    assert writers(recorder) == {"a", "b"}
+    assert_one_writer_at_a_time(recorder)
+
+
+def test_a_deleted_lease_makes_no_second_leader(api: Api, namespace: str, recorder: Recorder, replica: Replica) -> None:
+    """The holder notices and goes on, or somebody else does; never both."""
+    first = replica("a")
+    wait_leading(first)
+    replica("b")
+    deploy(api, namespace, replicas=10, policy=upgrade_policy(healthTimeout="PT30S"))
+    wait_ready(recorder)
+    publish(api, namespace, "2.0.0")
+    recorder.wait_for(under_way, timeout=10, message="a batch is under way")
+    api.delete(LEASES, namespace, LEASE)
+    recorder.wait_for(completed, timeout=60, message="the rollout completes")
+    assert api.find(LEASES, namespace, LEASE) is not None
+    assert_one_writer_at_a_time(recorder)
+
+
+def test_a_leader_that_slept_through_its_term_writes_nothing_and_ends(
+    api: Api, namespace: str, recorder: Recorder, replica: Replica
+) -> None:
+    """Frozen in the middle of a batch, overtaken, thawed: it must not act on what it believed before."""
+    first = replica("a")
+    wait_leading(first)
+    replica("b")
+    deploy(api, namespace, replicas=10, policy=upgrade_policy(healthTimeout="PT30S"))
+    wait_ready(recorder)
+    publish(api, namespace, "2.0.0")
+    recorder.wait_for(under_way, timeout=10, message="a batch is under way")
+    first.signal(signal.SIGSTOP)
+    recorder.wait_for(
+        lambda world: len(ids(world, "successful")) >= 4, timeout=LEASE_SECONDS + 10, message="the other one took over"
+    )
+    before = [write for write in recorder.writes() if write.user.endswith(":a")]
+    first.signal(signal.SIGCONT)
+    assert first.wait_exit(20) == 1
+    assert [write for write in recorder.writes() if write.user.endswith(":a")] == before
+    assert "was lost to" in first.log()
+    assert "Traceback" not in first.log()
+    recorder.wait_for(completed, timeout=60, message="the rollout completes")
+    assert_one_writer_at_a_time(recorder)
+
+
+def test_a_stranger_on_the_lease_is_waited_for(api: Api, namespace: str, recorder: Recorder, replica: Replica) -> None:
+    """A lease that somebody else renews is respected; once it is not renewed any more, it is taken."""
+    spec: Json = {"holderIdentity": "somebody", "leaseDurationSeconds": 5, "leaseTransitions": 3}
+    api.create(LEASES, namespace, {"metadata": {"name": LEASE}, "spec": spec})
+    process = replica("a")
+    assert process.health("/readyz") == 200
+    deploy(api, namespace)
+    recorder.never(lambda world: world.pods, seconds=3, message="pods were made without the lease")
+    wait_ready(recorder)
+    lease = api.get(LEASES, namespace, LEASE)["spec"]
+    assert lease["leaseTransitions"] == 4
+    assert_one_writer_at_a_time(recorder)

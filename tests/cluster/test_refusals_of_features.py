@@ -1,0 +1,219 @@
+"""What `kubectl apply` refuses of custom data, extensions, placement, Service Fabric and the policy's later fields.
+
+Rows as in test_refusals: a valid object with one thing changed, sent to a real API server as a dry run.
+"""
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.harness.api import NAMESPACES, SCALE_SETS, Api, ApiError, Json
+from tests.cluster.harness.cluster import Cluster
+from tests.cluster.test_refusals import BASES, CONTAINERS, SCALE_SET, changed, containers, dry_run, shown
+
+KIB_64 = 64 * 1024
+NO_SUCH = "name only extensions of this list in provisionAfterExtensions"
+SHELL = "set command: with suppressFailures the extension is started by a shell of its image"
+PLAIN = {"name": "agent", "image": "example.com/agent:1"}
+FABRIC = {"durabilityLevel": "Silver", "nodeTypeDurabilityLevel": "Silver", "typeHandlerVersion": "1.1"}
+
+
+def extensions(*found: Json) -> dict[str, Any]:
+    return {"spec.extensions": [{**PLAIN, **each} for each in found]}
+
+
+def fabric(**fields: Any) -> dict[str, Any]:
+    return {"spec.serviceFabric": {**FABRIC, **fields}}
+
+
+def encoded(size: int) -> str:
+    return base64.b64encode(b"#" * size).decode()
+
+
+SET_REFUSED: list[tuple[dict[str, Any], str]] = [
+    # custom data
+    ({"spec.customData": "#" * (KIB_64 - 3) + " ü\n!"}, "make customData at most 64 KiB"),
+    ({"spec.customData": "# " * KIB_64}, "may not be more than"),
+    ({"spec.customData": ""}, "spec.customData"),
+    ({"spec.customData": 5}, "must be of type string"),
+    ({"spec.runCustomData": True}, "set customData, or remove runCustomData"),
+    ({"spec.runCustomData": "true", "spec.customData": "x"}, "must be of type boolean"),
+    # extensions
+    (extensions({"name": "Agent"}), "use lower-case letters, digits and '-' only, at most 50 of them"),
+    (extensions({"name": "a" * 51}), "may not be more than 50"),
+    (extensions({"image": "example.com/agent: 1"}), "write the image as"),
+    ({"spec.extensions": [{"name": "agent"}]}, "spec.extensions[0].image: Required value"),
+    (extensions({}, {}), "Duplicate value"),
+    (extensions(*({"name": f"e{number}"} for number in range(17))), "must have at most 16 items"),
+    (extensions({"provisionAfterExtensions": ["log"]}), NO_SUCH),
+    (extensions({"provisionAfterExtensions": ["agent", "agent"]}), "Duplicate value"),
+    (extensions({"suppressFailures": True}), SHELL),
+    (extensions({"suppressFailures": True, "command": []}), SHELL),
+    (extensions({"suppressFailures": True, "args": ["--now"]}), SHELL),
+    (extensions({"settings": ["a"]}), "must be of type object"),
+    (extensions({"settings": "a"}), "must be of type object"),
+    (extensions({"protectedSettingsSecretRef": {"name": "other/agent"}}), "give the name of a Secret"),
+    (extensions({"protectedSettingsSecretRef": {"name": "agent", "key": "a/b"}}), "give a key of the Secret"),
+    (extensions({"protectedSettingsSecretRef": {}}), "protectedSettingsSecretRef.name: Required value"),
+    (extensions({"protectedSettings": {"token": "x"}}), 'unknown field "spec.extensions[0].protectedSettings"'),
+    (extensions({"command": ["x" * (32 * 1024 + 1)]}), "may not be more than 32768"),
+    (extensions({"forceUpdateTag": "x" * 257}), "may not be more than 256"),
+    # zones and update domains
+    ({"spec.zones": ["a", "b", "a"]}, "name each zone once"),
+    ({"spec.zones": ["zone one"]}, "use the value of the nodes' topology.kubernetes.io/zone label"),
+    ({"spec.zones": [""]}, "spec.zones[0]"),
+    ({"spec.zones": [f"z{number}" for number in range(17)]}, "must have at most 16 items"),
+    ({"spec.updateDomains": 0}, "should be greater than or equal to 1"),
+    ({"spec.updateDomains": 21}, "should be less than or equal to 20"),
+    ({"spec.updateDomains": "5"}, "must be of type integer"),
+    # scale-in
+    ({"spec.scaleInPolicy": {"rules": ["Oldest"]}}, 'supported values: "Default", "OldestVM", "NewestVM"'),
+    ({"spec.scaleInPolicy": {"rules": ["OldestVM", "NewestVM"]}}, "must have at most 1 item"),
+    ({"spec.scaleInPolicy": {"forceDeletion": True}}, "unknown field"),
+    # Windows and Service Fabric
+    (
+        {"spec.osProfile": {"windowsConfiguration": {"enableAutomaticUpdates": "false"}}},
+        "must be of type boolean",
+    ),
+    ({"spec.serviceFabric": {}}, "spec.serviceFabric.durabilityLevel: Required value"),
+    (fabric(durabilityLevel="Platinum"), 'supported values: "Bronze", "Silver", "Gold"'),
+    (fabric(typeHandlerVersion="1"), "write the version as MAJOR.MINOR, such as 1.1"),
+    (fabric(typeHandlerVersion="1.1.0"), "write the version as MAJOR.MINOR, such as 1.1"),
+    (
+        {**fabric(), "spec.health": {"probe": {"protocol": "tcp", "port": 80}}},
+        "remove health.probe: a Service Fabric set reports its health by Service Fabric",
+    ),
+]
+
+POLICY_REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"spec.maxConcurrentScaleSets": 0}, "should be greater than or equal to 1"),
+    ({"spec.maxConcurrentScaleSets": -1}, "should be greater than or equal to 1"),
+    ({"spec.maxConcurrentScaleSets": 10001}, "should be less than or equal to 10000"),
+    ({"spec.maxConcurrentScaleSets": "1"}, "must be of type integer"),
+    *(
+        ({f"spec.rollingUpgradePolicy.{field}": "true"}, "must be of type boolean")
+        for field in ("maxSurge", "enableCrossZoneUpgrade", "rollbackFailedInstancesOnPolicyBreach")
+    ),
+]
+
+SET_ACCEPTED: list[dict[str, Any]] = [
+    {"spec.customData": "#!/bin/sh\n", "spec.runCustomData": True},
+    {"spec.customData": "# " * (KIB_64 // 2)},
+    {"spec.customData": encoded(KIB_64)},
+    {"spec.customData": base64.encodebytes(b"# hello\n" * 100).decode()},
+    {"spec.runCustomData": False},
+    {"spec.extensions": []},
+    extensions(*({"name": f"e{number}"} for number in range(16))),
+    extensions({"name": "a" * 50, "settings": {"any": [{"thing": None}]}, "forceUpdateTag": ""}),
+    extensions({"suppressFailures": True, "command": ["/install"]}),
+    extensions({"suppressFailures": False}),
+    extensions({"protectedSettingsSecretRef": {"name": "agent.v1", "key": "token_1"}}),
+    extensions({"provisionAfterExtensions": ["log"]}, {"name": "log"}),
+    {"spec.zones": ["westeurope-1", "2", "Z.3_x"], "spec.updateDomains": 20},
+    {"spec.zones": [], "spec.updateDomains": 1},
+    *({"spec.scaleInPolicy": {"rules": rules}} for rules in ([], ["Default"], ["OldestVM"], ["NewestVM"])),
+    {"spec.osProfile": {"windowsConfiguration": {"enableAutomaticUpdates": True}}},
+    fabric(),
+    {**fabric(), CONTAINERS: containers({"name": "web", "readinessProbe": {"tcpSocket": {"port": 80}}})},
+]
+
+POLICY_ACCEPTED: list[dict[str, Any]] = [
+    {"spec.maxConcurrentScaleSets": 1},
+    {"spec.maxConcurrentScaleSets": 10000},
+    {"spec.maxConcurrentScaleSets": None},
+    {"spec.rollingUpgradePolicy": {"maxSurge": True, "enableCrossZoneUpgrade": True}},
+]
+
+REFUSED = [
+    *(("ScaleSet", changes, fragment) for changes, fragment in SET_REFUSED),
+    *(("UpgradePolicy", changes, fragment) for changes, fragment in POLICY_REFUSED),
+]
+ACCEPTED = [
+    *(("ScaleSet", changes) for changes in SET_ACCEPTED),
+    *(("UpgradePolicy", changes) for changes in POLICY_ACCEPTED),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "fragment"), REFUSED, ids=shown)
+def test_bad_input_is_refused_with_a_sentence(cluster, name, changes, fragment):
+    kind, base = BASES[name]
+    with pytest.raises(ApiError) as refusal:
+        dry_run(cluster, kind, changed(base, changes))
+    assert refusal.value.status in {400, 422}
+    assert fragment in refusal.value.message
+
+
+@pytest.mark.parametrize(("name", "changes"), ACCEPTED, ids=shown)
+def test_no_bound_is_too_strict(cluster, name, changes):
+    kind, base = BASES[name]
+    dry_run(cluster, kind, changed(base, changes))
+
+
+# What cannot be changed
+
+
+@pytest.fixture(scope="module")
+def place(cluster: Cluster) -> Iterator[str]:
+    yield cluster.make_namespace("feature-refusals")
+    cluster.api.delete(NAMESPACES, None, "feature-refusals")
+
+
+FOR_EVER = "leave zones as they are: an instance stays in its zone for ever; create another ScaleSet"
+NEVER_BRONZE = "leave durabilityLevel at Silver or Gold: it cannot become Bronze"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fragment"),
+    [
+        ({"zones": ["a", "b"]}, {"zones": ["a"]}, FOR_EVER),
+        ({"zones": ["a", "b"]}, {"zones": ["b", "a"]}, FOR_EVER),
+        ({"zones": ["a", "b"]}, {"zones": None}, FOR_EVER),
+        ({}, {"zones": ["a"]}, FOR_EVER),
+        ({"serviceFabric": FABRIC}, {"serviceFabric": {"durabilityLevel": "Bronze"}}, NEVER_BRONZE),
+        (
+            {"serviceFabric": {**FABRIC, "durabilityLevel": "Gold"}},
+            {"serviceFabric": {"durabilityLevel": "Bronze"}},
+            NEVER_BRONZE,
+        ),
+        (
+            {"serviceFabric": FABRIC},
+            {"serviceFabric": None},
+            "leave serviceFabric in place: its durability of Silver or Gold cannot be taken back",
+        ),
+        ({"customData": "x", "runCustomData": True}, {"customData": None}, "set customData, or remove runCustomData"),
+        (
+            {"extensions": [PLAIN, {**PLAIN, "name": "log", "provisionAfterExtensions": ["agent"]}]},
+            {"extensions": [{**PLAIN, "name": "log", "provisionAfterExtensions": ["agent"]}]},
+            NO_SUCH,
+        ),
+    ],
+)
+def test_what_cannot_be_changed(api: Api, place, before, after, fragment):
+    name = api.create(SCALE_SETS, place, fresh(before))["metadata"]["name"]
+    with pytest.raises(ApiError) as refusal:
+        api.patch(SCALE_SETS, place, name, {"spec": after})
+    assert fragment in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"zones": ["a", "b"]}, {"zones": ["a", "b"], "updateDomains": 2}),
+        ({}, {"zones": []}),
+        ({"serviceFabric": FABRIC}, {"serviceFabric": {"durabilityLevel": "Gold", "typeHandlerVersion": "1.2"}}),
+        ({"serviceFabric": {**FABRIC, "durabilityLevel": "Bronze"}}, {"serviceFabric": {"durabilityLevel": "Silver"}}),
+        ({"serviceFabric": {**FABRIC, "durabilityLevel": "Bronze"}}, {"serviceFabric": None}),
+        ({"customData": "x"}, {"customData": None}),
+    ],
+)
+def test_what_can_be_changed(api: Api, place, before, after):
+    name = api.create(SCALE_SETS, place, fresh(before))["metadata"]["name"]
+    api.patch(SCALE_SETS, place, name, {"spec": after})
+
+
+def fresh(spec: Json) -> Json:
+    """A set of its own with those fields."""
+    body = changed(SCALE_SET, {f"spec.{field}": value for field, value in spec.items()})
+    return {**body, "metadata": {"generateName": "web-"}}

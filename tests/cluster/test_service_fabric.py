@@ -1,0 +1,61 @@
+"""Service Fabric node types: update domain by update domain, and Azure's conditions."""
+
+from tests.cluster.harness.api import Json
+from tests.cluster.harness.rollouts import touched
+from tests.cluster.harness.scene import Scene, progress
+
+ALL = {"maxBatchInstancePercent": 100, "maxUnhealthyInstancePercent": 100}
+
+
+def fabric(level: str = "Silver", node_type: str = "Silver", handler: str = "1.1") -> Json:
+    return {"durabilityLevel": level, "nodeTypeDurabilityLevel": node_type, "typeHandlerVersion": handler}
+
+
+def test_an_upgrade_walks_update_domain_by_update_domain(scene: Scene) -> None:
+    scene.policy(mode="Automatic", rolling=ALL)
+    scene.create(replicas=6, serviceFabric=fabric(), updateDomains=3)
+    assert [pod["metadata"]["labels"]["scaleset.dev/update-domain"] for _, pod in sorted(scene.world.pods.items())] == [
+        "0",
+        "1",
+        "2",
+        "0",
+        "1",
+        "2",
+    ]
+    scene.publish("1.1.0", "fast")
+    assert scene.rollout("Completed", "1.1.0")["progress"] == progress(6, 0, 0, 0)
+    assert touched(scene.recorder) == [[0, 3], [1, 4], [2, 5]]
+    scene.healthy(6, version="1.1.0")
+
+
+def test_a_bad_version_stops_in_its_update_domain(scene: Scene) -> None:
+    scene.policy(mode="Automatic", rolling=ALL)
+    scene.create(replicas=6, serviceFabric=fabric("Gold", "Gold"), updateDomains=3)
+    before = scene.uids()
+    scene.publish("1.1.0", "bad")
+    assert scene.rollout("Faulted", "1.1.0")["restored"] == "0,3"
+    scene.healthy(6, version="1.0.0")
+    after = scene.uids()
+    assert {name for name in after if after[name] != before[name]} == {"web-0", "web-3"}
+
+
+def test_what_azure_asks_for_is_asked_for(scene: Scene) -> None:
+    """The set stays as it is until its node type, its handler and its size are right; then it is upgraded."""
+    scene.policy(mode="Automatic", automatic=False)
+    scene.create(replicas=5, serviceFabric=fabric(node_type="Bronze", handler="1.0"))
+    scene.policy(mode="Automatic")
+    said = scene.condition("Accepted", "InvalidSpec")["message"]
+    assert said == (
+        "Durability Mismatch Detected. ScaleSet durability Silver does not match the current node type durability "
+        "level Bronze. Make the two the same."
+    )
+    scene.publish("1.1.0", "fast")
+    scene.never(lambda world: world.status("web").get("rollingUpgrade"), "it rolls", seconds=1)
+    scene.change(serviceFabric=fabric(handler="1.0"))
+    scene.event("InvalidSpec", "typeHandlerVersion is 1.0. Automatic OS Upgrade needs 1.1 or higher.")
+    scene.change(serviceFabric=fabric())
+    scene.rollout("Completed", "1.1.0")
+    scene.healthy(5, version="1.1.0")
+    scene.policy(mode="Manual")
+    said = scene.condition("Accepted", "InvalidSpec")["message"]
+    assert said == "Service Fabric sets support upgrade mode Automatic only; the policy's mode is Manual."

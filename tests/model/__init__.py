@@ -1,0 +1,1 @@
+"""The real `decide()`, explored exhaustively for small sets."""

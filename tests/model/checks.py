@@ -1,0 +1,293 @@
+"""The invariants of testing.md, asked of every decision that the explorer takes.
+
+They are worked out here from the real pods and the durable state before and after, with arithmetic of their own:
+nothing of the planner's is used but its data.
+"""
+
+from itertools import count, islice
+
+from scaleset.planning.gallery import LATEST
+from scaleset.planning.instances import Pod
+from scaleset.planning.state import Code, Kind, Rollout, StartedBy, State
+from tests.model import states
+from tests.model.moves import Decision
+from tests.model.states import BROKEN, READY, STARTING, TERMINATING, Place, Seen
+
+
+class ViolatedError(AssertionError):
+    """An invariant does not hold."""
+
+
+def require(holds: object, what: str) -> None:
+    if not holds:
+        raise ViolatedError(what)
+
+
+def healthy(pod: Seen | None) -> bool:
+    return pod is not None and pod.phase == READY
+
+
+def unhealthy(pod: Seen | None) -> bool:
+    """Counts in the gates: missing, broken, going, or not ready in its time."""
+    return pod is None or pod.phase in (BROKEN, TERMINATING) or (pod.phase == STARTING and pod.old)
+
+
+def everybody(place: Place, state: State) -> list[int]:
+    """Ids of the set's instances; those that do not exist yet have the lowest free ones."""
+    free = (number for number in count() if number not in state.builds)
+    return [*state.builds, *islice(free, max(0, place.replicas - len(state.builds)))]
+
+
+def check(place: Place, decision: Decision) -> None:
+    """Everything that a single decision must keep to."""
+    before, after = decision.before, decision.plan.state
+    _batch(place, decision, before, after)
+    _settled(place, decision, before, after)
+    _builds(before, after)
+    _deletions(place, decision, after)
+    _start(place, before, after)
+    _counts(place, after)
+    _order(place, decision)
+    if decision.plan.wake_at is not None and decision.plan.wake_at <= states.NOW:
+        require(decision.steps, "L1: it wakes up at once and has nothing to do")
+
+
+def _batch(place: Place, decision: Decision, before: State, after: State) -> None:
+    """S1, S2, S3: when a batch may be admitted, and how large it may be."""
+    rollout = after.rollout
+    if rollout is None or not rollout.running:
+        return
+    earlier = before.rollout.in_progress if before.rollout is not None and before.rollout.running else frozenset()
+    admitted = rollout.in_progress - earlier
+    if not admitted:
+        return
+    batch = rollout.batch
+    require(batch is not None and batch.instances >= rollout.in_progress, "S1: in progress outside the batch")
+    require(not earlier & rollout.in_progress, "S1: a batch while another is in progress")
+    policy = rollout.policy.rolling
+    n = place.replicas
+    require(len(admitted) <= max(1, n * policy.max_batch_instance_percent // 100), "S1: the batch is too large")
+    require(decision.snapshot.fresh, "S2: admitted on old pods")
+    pods = dict(place.pods)
+    ids = everybody(place, after)
+    bad = {number for number in ids if unhealthy(pods.get(number))}
+    only_broken = admitted <= bad and (policy.prioritize_unhealthy_instances or rollout.kind is Kind.MODEL)
+    closed = len(bad) * 100 > policy.max_unhealthy_instance_percent * n
+    require(not closed or only_broken, "S2: admitted with the gate closed")
+    starting = {number for number in ids if (p := pods.get(number)) and p.phase == STARTING and not p.old}
+    require(not starting, "S2: admitted while an instance starts")
+    require(not place.suspend, "S2: admitted while suspended")
+    require(rollout.ending is None, "S3: admitted after a decision to end")
+    upgraded = rollout.successful | rollout.failed
+    spoilt = rollout.failed | {number for number in upgraded if unhealthy(pods.get(number))}
+    breach = len(spoilt) * 100 > policy.max_unhealthy_upgraded_instance_percent * len(upgraded)
+    require(not breach, "S3: admitted after a breach of the upgraded-unhealthy limit")
+    target = rollout.target
+    if target.version is not None and target.reference == LATEST:
+        require(not states.offers_of(place)[target.version].excluded, "S8: admitted an excluded version")
+    require(bool(decision.snapshot.admissions), "a batch without a dry run")
+
+
+def _settled(place: Place, decision: Decision, before: State, after: State) -> None:
+    """S10: who leaves the batch is healthy, or late on fresh pods; a restore is never premature."""
+    was, now = before.rollout, after.rollout
+    if was is None or not was.running or was.batch is None or now is None:
+        return
+    pods = dict(place.pods)
+    same = now.started == was.started and now.target == was.target
+    still = now.in_progress - now.failed if same and now.running else frozenset()
+    for number in (was.in_progress - was.failed) - still:
+        if number not in after.builds:
+            continue
+        require(decision.snapshot.fresh, "S10: judged on old pods")
+        pod = pods.get(number)
+        build = before.builds[number]
+        works = pod is not None and healthy(pod) and states.build_of(pod) == (build.model, build.version)
+        late = pod.old if pod is not None and pod.phase != TERMINATING else was.batch.started == states.OLD
+        if number in now.successful:
+            require(works, f"S14: instance {number} counts as upgraded and is not")
+        else:
+            require(late and not works, f"S10: instance {number} failed too early")
+    for number in was.in_progress & was.failed & after.builds.keys() - (now.in_progress if same else frozenset()):
+        require(decision.snapshot.fresh, "S10: a restored instance judged on old pods")
+        pod = pods.get(number)
+        if number in now.restored:
+            require(healthy(pod), f"S14: instance {number} counts as restored and is not healthy")
+
+
+def _builds(before: State, after: State) -> None:
+    """S4, S8: a build changes to the target, or back to the previous one; never down by itself."""
+    rollout = after.rollout
+    busy = after.applying | (rollout.in_progress if rollout is not None else frozenset())
+    for number in before.builds.keys() & after.builds.keys():
+        old, new = before.builds[number], after.builds[number]
+        if old == new:
+            continue
+        require(number in busy, f"S1: instance {number} moves outside batch and request")
+        if number in after.applying:
+            require(number in after.previous, f"the way back of instance {number} is not written down")
+            continue
+        if new == before.previous.get(number):
+            require(rollout is not None and number in rollout.failed, f"S10: {number} goes back and did not fail")
+            continue
+        require(number_of(new.version) >= number_of(old.version), f"S8: instance {number} goes down")
+        require(number in after.previous, f"the way back of instance {number} is not written down")
+
+
+def number_of(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))
+
+
+def _deletions(place: Place, decision: Decision, after: State) -> None:
+    """S1, S7: only pods of instances that the written state hands over, and this very pod."""
+    rollout = after.rollout
+    busy = after.applying | (rollout.in_progress if rollout is not None and rollout.running else frozenset())
+    for deletion in decision.plan.deletions:
+        number = deletion.instance
+        pod: Pod = decision.snapshot.pods[number]
+        require(deletion.uid == pod.uid and deletion.uid, "S7: a deletion without the pod's uid")
+        build = after.builds.get(number)
+        if build is None:
+            require(len(after.builds) >= place.replicas, f"S1: instance {number} is deleted and not surplus")
+            continue
+        require(number in busy, f"S1: instance {number} is deleted outside batch and request")
+        require((pod.model, pod.version) != (build.model, build.version), f"S9: {number} is deleted for nothing")
+    for creation in decision.plan.creations:
+        number = creation.instance
+        require(number not in decision.snapshot.pods, f"S5: a second pod for {number}")
+        require(after.builds.get(number, creation.build) == creation.build, f"S4: {number} comes back as another")
+
+
+def _order(place: Place, decision: Decision) -> None:
+    """Write-ahead: whenever the operator dies, what it deleted so far was handed over by the status as it stands."""
+    state = states.read(place.status)
+    for step in decision.steps:
+        if step.verb == "status":
+            state = states.read(step.text)
+        elif step.verb == "delete":
+            rollout = state.rollout
+            busy = rollout.in_progress if rollout is not None and rollout.running else frozenset()
+            given = step.number in busy | state.applying or step.number not in state.builds
+            require(given, f"S1: instance {step.number} is deleted before the status says so")
+
+
+def _start(place: Place, before: State, after: State) -> None:
+    """S8: what the platform starts is neither remembered as failed nor withdrawn, and not a downgrade."""
+    was, now = before.rollout, after.rollout
+    if now is None or (was is not None and was.running):
+        return
+    if was is not None and not now.running and was.target == now.target and was.code == now.code:
+        return
+    if now.started_by is StartedBy.USER:
+        return
+    key = (now.target.model, now.target.version)
+    require(key not in {(f.model, f.version) for f in before.failed_targets}, "S8: a failed target is tried again")
+    require(not place.suspend, "a rollout starts while suspended")
+    if now.target.version is not None:
+        require(not states.offers_of(place)[now.target.version].excluded, "S8: an excluded version is started")
+
+
+def _counts(place: Place, after: State) -> None:
+    """S14: every instance is in one count, and Completed means all on the target."""
+    rollout = after.rollout
+    if rollout is None or (not rollout.running and rollout.completed != states.NOW):
+        return
+    parts = [rollout.successful, rollout.failed, rollout.verifying, rollout.pending]
+    require(sum(map(len, parts)) == len(frozenset().union(*parts)), "S14: an instance is counted twice")
+    require(rollout.restored | rollout.restore_failed <= rollout.failed, "S14: restored but not failed")
+    if rollout.running:
+        require(rollout.waiting is not None, "S14: it waits and does not say why")
+    elif rollout.code is Code.COMPLETED:
+        _complete(after, rollout)
+    else:
+        require(rollout.error is not None and rollout.error.message, "S14: it ended without a reason")
+        require(not rollout.in_progress, "it ended in the middle of a batch")
+        _breach(place, after, rollout)
+
+
+def _breach(place: Place, after: State, rollout: Rollout) -> None:
+    """4.2 and 4.5: a limit is broken by more than its percentage; exactly at it nothing ends."""
+    pods, policy = dict(place.pods), rollout.policy.rolling
+    code = rollout.error.code if rollout.error is not None else ""
+    if code.startswith("MaxUnhealthyUpgraded"):
+        upgraded = rollout.successful | rollout.failed
+        spoilt = rollout.failed | {number for number in upgraded if unhealthy(pods.get(number))}
+        broken = len(spoilt) * 100 > policy.max_unhealthy_upgraded_instance_percent * len(upgraded)
+        require(broken, "4.5: it ended with the upgraded instances within their limit")
+    elif code.startswith("MaxUnhealthyInstance"):
+        bad = sum(unhealthy(pods.get(number)) for number in everybody(place, after))
+        broken = bad * 100 > policy.max_unhealthy_instance_percent * place.replicas
+        require(broken, "4.2: it ended with the gate open")
+
+
+def _complete(after: State, rollout: Rollout) -> None:
+    target = rollout.target
+    for number, build in after.builds.items():
+        if number in rollout.failed:
+            continue
+        if target.version is not None:
+            require(number_of(build.version) >= number_of(target.version), f"S14: Completed without instance {number}")
+        if rollout.kind is Kind.MODEL:
+            require(build.model == target.model, f"S14: Completed without instance {number}")
+
+
+def check_state(place: Place) -> None:
+    """S4: every pod runs what is written down for it, or what it ran before or is on its way to."""
+    state = states.read(place.status)
+    rollout = state.rollout
+    busy = state.applying | (rollout.in_progress if rollout is not None and rollout.running else frozenset())
+    if rollout is not None and rollout.running:
+        limit = max(1, place.replicas * rollout.policy.rolling.max_batch_instance_percent // 100)
+        require(
+            len(rollout.in_progress) <= limit or (rollout.batch and rollout.batch.instances >= rollout.in_progress),
+            "S1: too many in progress",
+        )
+    for number, pod in place.pods:
+        build = state.builds.get(number)
+        if build is None or pod.phase == TERMINATING or number in state.applying:
+            continue
+        runs = states.build_of(pod)
+        known = {(build.model, build.version)}
+        if number in busy:
+            if number in state.previous:
+                known.add((state.previous[number].model, state.previous[number].version))
+            if rollout is not None and rollout.running and number in rollout.failed:
+                heading = rollout.target.build_for(build)
+                known.add((heading.model, heading.version))
+        require(runs in known, f"S4: instance {number} runs {runs}, known are {sorted(known)}")
+
+
+def check_end(place: Place, decision: Decision) -> None:
+    """L1: all on the target, or halted with a reason and the failed ones on their previous build."""
+    state = decision.plan.state
+    rollout = state.rollout
+    require(not state.applying, "L1: instances are being replaced for ever")
+    if rollout is not None and rollout.running:
+        require(not rollout.in_progress, "L1: a batch never ends")
+        reason = rollout.waiting.reason if rollout.waiting is not None else ""
+        require(reason in ("Suspended", "ImageNotFound"), f"L1: it runs for ever, waiting for {reason!r}")
+    require(len(place.pods) == place.replicas, "L1: not as many pods as wanted")
+    offers = states.offers_of(place)
+    for number, pod in place.pods:
+        if not place.tainted and offers[pod.version].bad:
+            raise ViolatedError(f"L1: instance {number} stays on the bad version {pod.version}")
+        require(
+            (state.builds[number].model, state.builds[number].version) == states.build_of(pod),
+            f"L1: instance {number} does not run what is written down",
+        )
+    conditions = {c["type"]: c for c in decision.plan.status["conditions"]}
+    outdated = conditions["UpToDate"]["status"] != "True"
+    progressing = conditions["Progressing"]
+    why = {"TargetFailed", "HealthGateWaiting", "Suspended", "RollingForward", "StartRefused", "Cancelled"}
+    if outdated and _automatic(decision) and _older(place, decision):
+        require(progressing["reason"] in why, f"L1: outdated without a reason: {progressing}")
+
+
+def _automatic(decision: Decision) -> bool:
+    policy = decision.snapshot.policy
+    return policy is not None and policy.automatic_os_upgrade_policy.enable_automatic_os_upgrade
+
+
+def _older(place: Place, decision: Decision) -> bool:
+    latest = decision.plan.status["latestVersion"]
+    return latest is not None and any(number_of(pod.version) < number_of(latest) for _, pod in place.pods)

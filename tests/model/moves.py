@@ -1,0 +1,212 @@
+"""What can happen next in a state of the explored world.
+
+`reconcile` decides with the real planner and carries the plan out; an operator that dies stops after any of its
+writes. The surroundings move freely: pods end, become ready, time passes once nothing else happens. Faults and user
+actions (`disturbances`) are what a path has a budget for.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from scaleset.api import names
+from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.planning.decide import decide
+from scaleset.planning.instances import Pod
+from scaleset.planning.snapshot import Plan, Snapshot, Verdict
+from scaleset.planning.state import State
+from tests.model import states
+from tests.model.states import BROKEN, READY, STARTING, TERMINATING, Offer, Place, Pods, Seen
+from tests.simulation.world import OWNER
+
+ACCEPTED = Verdict(accepted=True)
+QUOTA = "exceeded quota: pods"
+
+
+class Step(NamedTuple):
+    """One write of a plan."""
+
+    verb: str
+    number: int = 0
+    text: str = ""
+    model: int = 0
+    uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A plan, what it was made from, and its writes."""
+
+    before: State
+    snapshot: Snapshot
+    plan: Plan
+    steps: tuple[Step, ...]
+
+
+def decide_in(place: Place, policy: UpgradePolicySpec) -> Decision:
+    """Decide, and observe what the plan asks for until it asks for nothing."""
+    before = states.read(place.status)
+    real = states.pods_by_id(place.pods)
+    seen = real if place.view is None else states.pods_by_id(place.view)
+    annotations = {}
+    if place.start:
+        annotations[names.ANNOTATION_START] = "now"
+    if place.cancel:
+        annotations[names.ANNOTATION_CANCEL] = "now"
+    snapshot = Snapshot(
+        owner=OWNER,
+        generation=1,
+        spec=states.spec_of(place.replicas, place.model, suspend=place.suspend),
+        state=before,
+        model=states.model_of(place.model),
+        now=states.NOW,
+        policy=policy,
+        annotations=annotations,
+        pods=seen,
+        models=tuple(states.model_of(index, number) for index, number in place.revisions),
+        catalogue=tuple(states.offer(entry) for entry in place.offers),
+        refusals=_refused(place, before, seen),
+    )
+    for _ in range(6):
+        plan = decide(snapshot)
+        needs = plan.needs
+        if not needs:
+            return Decision(before, snapshot, plan, _steps(place, plan))
+        if needs.fresh:
+            snapshot = replace(snapshot, pods=real, fresh=True, refusals=_refused(place, before, real))
+        if needs.verdict is not None:
+            snapshot = replace(snapshot, verdicts={needs.verdict.model.name: ACCEPTED})
+        if needs.admission is not None:
+            snapshot = replace(snapshot, admissions={**snapshot.admissions, needs.admission.instance: ACCEPTED})
+    raise AssertionError(f"the plan never has what it needs: {place}")
+
+
+def _refused(place: Place, state: State, pods: dict[int, Pod]) -> dict[int, str]:
+    return {number: QUOTA for number in state.builds if number not in pods} if place.quota else {}
+
+
+def _steps(place: Place, plan: Plan) -> tuple[Step, ...]:
+    steps = [Step("store", states.index_of(m.name), model=m.number) for m in plan.store]
+    steps += [Step("discard", states.index_of(m.name)) for m in plan.discard]
+    handled = (place.start and plan.state.handled_start == "now") or (
+        place.cancel and plan.state.handled_cancel == "now"
+    )
+    status = states.write(plan.state)
+    if status != place.status or handled:
+        steps.append(Step("status", text=status))
+    steps += [Step("delete", d.instance, uid=d.uid) for d in plan.deletions]
+    steps += [Step("create", c.instance, c.build.version, states.index_of(c.build.model), "") for c in plan.creations]
+    return tuple(steps)
+
+
+def carry_out(place: Place, decision: Decision, *, writes: int | None = None) -> Place:
+    """The state after those writes, or the first few of them. What a fresh LIST showed is in the cache from then on."""
+    if decision.snapshot.fresh:
+        place = place._replace(view=None)
+    for step in decision.steps[:writes]:
+        place = _carry_out(place, step)
+    return states.tidy(place)
+
+
+def _carry_out(place: Place, step: Step) -> Place:
+    pods = dict(place.pods)
+    match step.verb:
+        case "store":
+            return place._replace(revisions=tuple(sorted({**dict(place.revisions), step.number: step.model}.items())))
+        case "discard":
+            return place._replace(revisions=tuple(r for r in place.revisions if r[0] != step.number))
+        case "status":
+            return place._replace(status=step.text, start=False, cancel=False)
+        case "delete":
+            pod = pods.get(step.number)
+            if pod is None or pod.phase == TERMINATING or f"{step.number}/{pod.uid}" != step.uid:
+                return place
+            return place._replace(pods=states.change(place.pods, step.number, phase=TERMINATING, settled=False))
+        case _:
+            if step.number in pods or place.quota:
+                return place
+            born = Seen(step.model, step.text, STARTING, old=False, uid=2)
+            return place._replace(pods=(*place.pods, (step.number, born)))
+
+
+# --- the surroundings
+
+
+def natural(place: Place) -> Iterator[tuple[str, Place]]:
+    """What pods do by themselves, and faults that end."""
+    offers = states.offers_of(place)
+    for number, pod in place.pods:
+        if pod.phase == TERMINATING:
+            yield f"pod {number} is gone", _with(place, _without(place.pods, number))
+        elif pod.phase == STARTING and not offers[pod.version].bad:
+            yield f"pod {number} is ready", _with(place, states.change(place.pods, number, phase=READY))
+        elif pod.phase == BROKEN:
+            yield f"pod {number} heals", _with(place, states.change(place.pods, number, phase=READY, settled=False))
+    if place.view is not None:
+        yield "the cache catches up", states.tidy(place._replace(view=None))
+    if place.quota:
+        yield "the quota is lifted", place._replace(quota=False)
+
+
+def later(place: Place) -> Place:
+    """After every deadline."""
+    view = None if place.view is None else states.age(place.view)
+    return states.tidy(place._replace(status=states.aged(place.status), pods=states.age(place.pods), view=view))
+
+
+def disturbances(place: Place, decision: Decision, kinds: frozenset[str]) -> Iterator[tuple[str, Place]]:
+    """Faults and user actions, each taking one of the budget."""
+    if place.left <= 0:
+        return
+    place = place._replace(left=place.left - 1)
+    if "crash" in kinds:
+        for count in range(1, len(decision.steps)):
+            what = f"killed after {count} of {len(decision.steps)} writes"
+            yield what, carry_out(place, decision, writes=count)
+    if "stale" in kinds and place.view is None:
+        yield "the cache lags", states.tidy(place._replace(view=place.pods))
+    if "slow" in kinds:
+        yield "time passes", later(place)
+    if "quota" in kinds and not place.quota:
+        yield "the quota is used up", place._replace(quota=True)
+    yield from _pods(place, kinds)
+    if "user" in kinds:
+        yield from _user(place)
+
+
+def _pods(place: Place, kinds: frozenset[str]) -> Iterator[tuple[str, Place]]:
+    for number, pod in place.pods:
+        if "flap" in kinds and pod.phase == READY:
+            yield f"pod {number} breaks", _with(place, states.change(place.pods, number, phase=BROKEN, settled=False))
+        if "lose" in kinds and pod.phase != TERMINATING:
+            lost = states.change(place.pods, number, phase=TERMINATING, settled=False)
+            yield f"pod {number} is deleted by hand", _with(place, lost)
+
+
+def _user(place: Place) -> Iterator[tuple[str, Place]]:
+    highest = place.offers[-1]
+    following = f"{int(highest.version[0]) + 1}.0.0"
+    if len(place.offers) < 4:
+        for bad in (False, True):
+            what = f"{following} is published, {'bad' if bad else 'good'}"
+            yield what, place._replace(offers=(*place.offers, Offer(following, bad=bad)))
+    toggled = highest._replace(excluded=not highest.excluded)
+    if len(place.offers) > 1:
+        yield f"{highest.version} is excluded or included", place._replace(offers=(*place.offers[:-1], toggled))
+    if not place.cancel:
+        yield "cancel", place._replace(cancel=True)
+    if not place.start:
+        yield "start by hand", place._replace(start=True, tainted=True)
+    yield "scale out", place._replace(replicas=place.replicas + 1, tainted=True)
+    if place.replicas:
+        yield "scale in", place._replace(replicas=place.replicas - 1)
+    yield "suspend or resume", place._replace(suspend=not place.suspend)
+    yield "the model changes", place._replace(model=1 - place.model)
+
+
+def _with(place: Place, pods: Pods) -> Place:
+    return states.tidy(place._replace(pods=pods))
+
+
+def _without(pods: Pods, number: int) -> Pods:
+    return tuple(entry for entry in pods if entry[0] != number)

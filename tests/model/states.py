@@ -1,0 +1,250 @@
+"""The states of the explored world, small enough to visit all of them.
+
+Only what a decision can depend on is kept. Time has two values: `NOW`, and `OLD`, before every deadline that counts
+from now. What is old stays old, so that letting time pass is one move and the number of states is finite. Everything
+that only a reader of the status sees (messages, times of the past, history, conditions) is left out; what is kept of
+the planner's state goes through the JSON of the status at every step.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any, NamedTuple
+
+from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.api.scale_set_status import ScaleSetStatus
+from scaleset.planning import models as model_rules
+from scaleset.planning import record
+from scaleset.planning.gallery import GalleryVersion
+from scaleset.planning.instances import Build, Pod
+from scaleset.planning.models import Model
+from scaleset.planning.state import NOBODY, Rollout, State
+from tests.simulation.world import EPOCH, OWNER, spec, version
+
+OLD = EPOCH
+NOW = EPOCH + 1_000_000.0
+
+STARTING, READY, BROKEN, TERMINATING = "starting", "ready", "broken", "terminating"
+
+
+class Seen(NamedTuple):
+    """A pod. `uid` tells it from an earlier one of the same name that a stale view may still show."""
+
+    model: int
+    version: str
+    phase: str
+    old: bool
+    """Created before every deadline that counts from now."""
+    settled: bool = False
+    """Ready for longer than any delay."""
+    uid: int = 0
+
+
+Pods = tuple[tuple[int, Seen], ...]
+
+
+class Offer(NamedTuple):
+    """A published version; a bad one never becomes ready."""
+
+    version: str
+    bad: bool
+    excluded: bool = False
+
+
+class Place(NamedTuple):
+    """One state of the world."""
+
+    status: str
+    pods: Pods
+    replicas: int
+    offers: tuple[Offer, ...]
+    model: int = 0
+    revisions: tuple[tuple[int, int], ...] = ()
+    """Stored models: index and revision number."""
+    suspend: bool = False
+    start: bool = False
+    """The user asked for a start and nobody has looked yet."""
+    cancel: bool = False
+    quota: bool = False
+    """The API server refuses every new pod."""
+    view: Pods | None = None
+    """What the cache shows while it lags behind."""
+    tainted: bool = False
+    """A user started by hand or scaled out: an instance may stay on a bad image."""
+    left: int = 0
+    """Faults and user actions that may still happen."""
+
+
+@cache
+def spec_of(replicas: int, model: int, *, suspend: bool) -> ScaleSetSpec:
+    container = {"name": "app", "readinessProbe": {"httpGet": {"path": "/", "port": 80}}}
+    template = {"metadata": {"labels": {"revision": str(model)}}, "spec": {"containers": [container]}}
+    return spec(replicas=replicas, suspend=suspend, template=template)
+
+
+@cache
+def model_of(index: int, number: int = 0) -> Model:
+    return replace(model_rules.describe(OWNER.name, spec_of(1, index, suspend=False)), number=number)
+
+
+@cache
+def index_of(name: str) -> int:
+    return next(index for index in range(8) if model_of(index).name == name)
+
+
+@cache
+def offer(entry: Offer) -> GalleryVersion:
+    return version(entry.version, suffix="-bad" if entry.bad else "", excluded=entry.excluded)
+
+
+@cache
+def pod_of(number: int, seen: Seen) -> Pod:
+    """The pod as the planner sees it."""
+    created = OLD if seen.old else NOW
+    since = {READY: OLD if seen.settled else NOW, BROKEN: created + 10}.get(seen.phase)
+    return Pod(
+        namespace=OWNER.namespace,
+        name=OWNER.instance(number),
+        uid=f"{number}/{seen.uid}",
+        resource_version="1",
+        owner=OWNER.uid,
+        set_name=OWNER.name,
+        model=model_of(seen.model).name,
+        version=seen.version,
+        created=created,
+        started=created,
+        deleting=seen.phase == TERMINATING,
+        ready=seen.phase == READY,
+        ready_since=since,
+        images=(("app", f"example.com/web:{seen.version}"),),
+    )
+
+
+def build_of(seen: Seen) -> tuple[str, str]:
+    return model_of(seen.model).name, seen.version
+
+
+@cache
+def read(status: str) -> State:
+    return record.read(ScaleSetStatus.parse({"status": json.loads(status)}))
+
+
+def write(state: State) -> str:
+    """The state as a status, without what no decision depends on."""
+    retry = state.retry
+    forgetful = replace(
+        state,
+        proven=None if state.proven is None else OLD,
+        handled_start=None,
+        handled_cancel=None,
+        failed_targets=tuple(replace(f, time=OLD) for f in sorted(state.failed_targets, key=str)),
+        retry=None if retry is None else replace(retry, attempts=min(2, retry.attempts), time=_moment(retry.time)),
+        rollout=None if state.rollout is None else _rollout(state.rollout),
+        history=(),
+    )
+    raw = {key: value for key, value in record.write(forgetful, location="default").items() if value}
+    raw.pop("osUpgradeHistory", None)
+    if "rollingUpgrade" in raw:
+        for name in ("progress", "rollbackInfo"):
+            del raw["rollingUpgrade"][name]
+    return json.dumps(raw, sort_keys=True)
+
+
+def _rollout(rollout: Rollout) -> Rollout:
+    same = replace(
+        rollout,
+        id="1",
+        started=OLD,
+        completed=None if rollout.completed is None else OLD,
+        last_action="Start",
+        last_action_time=OLD,
+        messages={},
+        waiting=None,
+        error=None,
+    )
+    if not same.running:
+        return replace(
+            same,
+            batch=None,
+            batches_done=0,
+            successful=NOBODY,
+            failed=NOBODY,
+            restored=NOBODY,
+            restore_failed=NOBODY,
+            pending=NOBODY,
+        )
+    batch, pause = same.batch, same.next_batch
+    if batch is not None:
+        restore = None if batch.restore_started is None else _moment(batch.restore_started)
+        batch = replace(batch, number=1, of=1, started=_moment(batch.started), restore_started=restore)
+    return replace(
+        same,
+        batch=batch,
+        batches_done=min(1, same.batches_done),
+        next_batch=None if pause is None else NOW + same.policy.pause if pause > NOW else OLD,
+    )
+
+
+def _moment(time: float) -> float:
+    return NOW if time > OLD else OLD
+
+
+@cache
+def aged(status: str) -> str:
+    """The status after every deadline."""
+    state = read(status)
+    rollout, retry = state.rollout, state.retry
+    if retry is not None:
+        retry = replace(retry, time=OLD)
+    if rollout is not None:
+        batch = rollout.batch
+        if batch is not None:
+            restore = None if batch.restore_started is None else OLD
+            batch = replace(batch, started=OLD, restore_started=restore)
+        rollout = replace(rollout, batch=batch, next_batch=None if rollout.next_batch is None else OLD)
+    return write(replace(state, retry=retry, rollout=rollout))
+
+
+def age(pods: Pods) -> Pods:
+    return tuple((n, p._replace(old=True, settled=p.phase == READY)) for n, p in pods)
+
+
+def pods_by_id(pods: Pods) -> dict[int, Pod]:
+    return {number: pod_of(number, seen) for number, seen in pods}
+
+
+def tidy(place: Place) -> Place:
+    """The same state under its one name: uids count from nothing."""
+    pods = tuple(sorted((n, p if p.uid == 0 else p._replace(uid=0)) for n, p in place.pods))
+    if place.view is None:
+        return place._replace(pods=pods)
+    real = {n: p.uid for n, p in place.pods}
+    view = tuple(sorted((n, p._replace(uid=0 if real.get(n) == p.uid else 1)) for n, p in place.view))
+    return place._replace(pods=pods, view=view)
+
+
+def steady(replicas: int) -> Place:
+    """A healthy set on 1.0.0."""
+    build = Build(model_of(0).name, "1.0.0", "example.com/web:1.0.0")
+    state = State(
+        current_version=build.version,
+        current_image=build.image,
+        proven=OLD,
+        builds=dict.fromkeys(range(replicas), build),
+    )
+    pods = tuple((n, Seen(0, "1.0.0", READY, old=True, settled=True)) for n in range(replicas))
+    return Place(write(state), pods, replicas, (Offer("1.0.0", bad=False),), revisions=((0, 1),))
+
+
+def newborn(replicas: int, *, bad: bool) -> Place:
+    """A set that was just created."""
+    return Place("{}", (), replicas, (Offer("1.0.0", bad=bad),))
+
+
+def change(pods: Pods, number: int, **fields: Any) -> Pods:
+    return tuple((n, p._replace(**fields) if n == number else p) for n, p in pods)
+
+
+def offers_of(place: Place) -> Mapping[str, Offer]:
+    return {entry.version: entry for entry in place.offers}

@@ -1,0 +1,282 @@
+"""The explorer finds bugs: each of these is put into the planner, and each has to be caught.
+
+A checker that never fails proves nothing. Every mutant is a mistake that somebody could make in one line.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.planning import batches, desired, endings, gates, outdated, rollout, starts
+from scaleset.planning.batches import batch_limit
+from scaleset.planning.decide import decide
+from scaleset.planning.draft import Draft
+from scaleset.planning.instances import Instance, Pod
+from scaleset.planning.snapshot import Deletion, Plan, Snapshot
+from scaleset.planning.state import NOBODY, State
+from tests.model import moves
+from tests.model.explorer import EVERYTHING, Explorer, FoundError
+from tests.model.states import Place
+from tests.model.test_model import HALF, edited, image
+from tests.simulation.world import policy
+
+Patch = pytest.MonkeyPatch
+# The gate leaves more room than the size of a batch.
+ROOMY = policy(rolling={"maxUnhealthyInstancePercent": 50})
+
+
+def rounds_batches_up(patch: Patch) -> None:
+    patch.setattr(batches, "batch_limit", lambda replicas, percent: max(1, -(-replicas * percent // 100)))
+
+
+def closes_the_gate_at_exactly_the_limit(patch: Patch) -> None:
+    patch.setattr(gates, "exceeds", lambda part, whole, percent: part > 0 and part * 100 >= percent * whole)
+
+
+def opens_the_gate_always(patch: Patch) -> None:
+    patch.setattr(gates.Gate, "open", property(lambda _: True))
+
+
+def decides_on_old_pods(patch: Patch) -> None:
+    patch.setattr(Draft, "need_fresh", lambda _: True)
+
+
+def judges_deadlines_on_old_pods(patch: Patch) -> None:
+    settle = rollout._settle
+
+    def mutant(draft: Draft) -> None:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(Draft, "need_fresh", lambda _: True)
+            settle(draft)
+
+    patch.setattr(rollout, "_settle", mutant)
+
+
+def restores_what_broke_after_its_batch(patch: Patch) -> None:
+    advance = rollout.advance
+
+    def mutant(draft: Draft) -> None:
+        advance(draft)
+        running = draft.rollout
+        for number in running.successful if running is not None else ():
+            if draft.instances[number].bad:
+                back = replace(draft.state.builds[number], version="1.0.0")
+                draft.state = replace(draft.state, builds={**draft.state.builds, number: back})
+
+    patch.setattr(rollout, "advance", mutant)
+
+
+def restores_the_healthy_ones_of_the_batch_too(patch: Patch) -> None:
+    restore = rollout._restore
+
+    def mutant(state: State, restoring: set[int]) -> State:
+        return restore(state, set(state.previous) if restoring else restoring)
+
+    patch.setattr(rollout, "_restore", mutant)
+
+
+def tries_failed_versions_again(patch: Patch) -> None:
+    patch.setattr(outdated, "remembered", lambda _draft, _target: None)
+
+
+def forgets_what_failed(patch: Patch) -> None:
+    patch.setattr(outdated, "remember", lambda _draft, _rollout, _reason: None)
+
+
+def ignores_the_gate_after_a_batch(patch: Patch) -> None:
+    patch.setattr(rollout, "_unhealthy_upgraded", lambda _draft, _rollout: NOBODY)
+
+
+def deletes_before_it_writes(patch: Patch) -> None:
+    def mutant(snapshot: Snapshot) -> Plan:
+        plan = decide(snapshot)
+        running = plan.state.rollout
+        if not plan.deletions or running is None:
+            return plan
+        return replace(plan, state=replace(plan.state, rollout=replace(running, in_progress=NOBODY)))
+
+    patch.setattr(moves, "decide", mutant)
+
+
+def writes_the_status_last(patch: Patch) -> None:
+    steps = moves._steps
+
+    def mutant(place: Place, plan: Plan) -> tuple[moves.Step, ...]:
+        return tuple(sorted(steps(place, plan), key=lambda step: step.verb == "status"))
+
+    patch.setattr(moves, "_steps", mutant)
+
+
+def restarts_what_is_broken(patch: Patch) -> None:
+    rule = desired._to_be_deleted
+
+    def mutant(draft: Draft, instance: Instance, pod: Pod, replaceable: frozenset[int]) -> bool:
+        return rule(draft, instance, pod, replaceable) or (instance.bad and not pod.deleting)
+
+    patch.setattr(desired, "_to_be_deleted", mutant)
+
+
+def deletes_by_name(patch: Patch) -> None:
+    patch.setattr(desired, "_deletion", lambda number, pod: Deletion(number, pod.name, ""))
+
+
+def forgets_the_way_back(patch: Patch) -> None:
+    start = rollout._start_batch
+
+    def mutant(draft: Draft, running: Any, moves: Any, extra: Any) -> None:
+        start(draft, running, moves, extra)
+        draft.state = replace(draft.state, previous={})
+
+    patch.setattr(rollout, "_start_batch", mutant)
+
+
+def rolls_to_withdrawn_versions(patch: Patch) -> None:
+    patch.setattr(rollout, "_withdrawn", lambda _draft, _rollout: None)
+
+
+def completes_without_the_newcomers(patch: Patch) -> None:
+    patch.setattr(rollout, "_join", lambda _draft: None)
+
+
+def completes_without_those_replaced_at_once(patch: Patch) -> None:
+    following = rollout._next
+
+    def mutant(draft: Draft) -> None:
+        applying = draft.state.applying
+        draft.state = replace(draft.state, applying=NOBODY)
+        following(draft)
+        draft.state = replace(draft.state, applying=applying)
+
+    patch.setattr(rollout, "_next", mutant)
+
+
+def rolls_while_suspended(patch: Patch) -> None:
+    patch.setattr(rollout, "_hold", lambda draft, _rollout: rollout.starting(draft))
+
+
+def does_not_wait_for_starting_instances(patch: Patch) -> None:
+    patch.setattr(rollout, "starting", lambda _draft: None)
+    patch.setattr(starts, "starting", lambda _draft: None)
+
+
+def has_no_deadline(patch: Patch) -> None:
+    verdict = rollout._verdict
+    patch.setattr(rollout, "_verdict", lambda *known: (verdict(*known)[0], None))
+
+
+def has_a_deadline_at_once(patch: Patch) -> None:
+    verdict = rollout._verdict
+
+    def mutant(draft: Draft, *known: Any) -> tuple[bool, float | None]:
+        healthy, due = verdict(draft, *known)
+        return healthy, None if due is None else draft.now
+
+    patch.setattr(rollout, "_verdict", mutant)
+
+
+def starts_the_next_batch_before_the_end_of_this(patch: Patch) -> None:
+    advance = rollout.advance
+
+    def mutant(draft: Draft) -> None:
+        advance(draft)
+        running = draft.rollout
+        if running is not None and running.in_progress and running.pending and draft.snapshot.fresh:
+            rollout._admit(draft, running)
+
+    patch.setattr(rollout, "advance", mutant)
+
+
+def counts_more_instances_than_there_are(patch: Patch) -> None:
+    patch.setattr(batches, "batch_limit", lambda replicas, percent: batch_limit(replicas + 5, percent))
+
+
+def wakes_up_for_nothing(patch: Patch) -> None:
+    scale = starts.requests
+
+    def mutant(draft: Draft) -> None:
+        draft.wake(draft.now)
+        scale(draft)
+
+    patch.setattr(starts, "requests", mutant)
+
+
+def cancels_in_the_middle_of_a_batch(patch: Patch) -> None:
+    settle = rollout._settle
+
+    def mutant(draft: Draft) -> None:
+        running = draft.running
+        if running.ending is not None:
+            draft.update(replace(running, in_progress=NOBODY))
+        settle(draft)
+
+    patch.setattr(rollout, "_settle", mutant)
+
+
+def ends_without_a_reason(patch: Patch) -> None:
+    end = endings._end
+    patch.setattr(endings, "_end", lambda draft, running, code, _error: end(draft, running, code, None))
+
+
+CASES: list[tuple[Callable[[Patch], None], str, dict[str, Any]]] = [
+    (rounds_batches_up, "S1", {"replicas": 6, "by": ROOMY}),
+    (closes_the_gate_at_exactly_the_limit, "4.2", {"replicas": 5, "budget": 1, "kinds": {"flap"}}),
+    (opens_the_gate_always, "S2", {"replicas": 3, "budget": 1, "kinds": {"flap"}}),
+    (decides_on_old_pods, "S2", {"replicas": 2, "budget": 1}),
+    (judges_deadlines_on_old_pods, "S10", {"replicas": 2, "budget": 1}),
+    (restores_what_broke_after_its_batch, "S1", {"replicas": 3, "budget": 1, "kinds": {"flap"}}),
+    (restores_the_healthy_ones_of_the_batch_too, "S10", {"replicas": 4, "budget": 1, "by": policy(rolling=HALF)}),
+    (tries_failed_versions_again, "S8", {"replicas": 2}),
+    (forgets_what_failed, "goes round in circles", {"replicas": 2}),
+    (ignores_the_gate_after_a_batch, "S3", {"replicas": 2}),
+    (deletes_before_it_writes, "S1", {"replicas": 2}),
+    (writes_the_status_last, "S1", {"replicas": 2}),
+    (restarts_what_is_broken, "S1", {"replicas": 2, "budget": 1, "kinds": {"flap"}}),
+    (deletes_by_name, "S7", {"replicas": 1}),
+    (forgets_the_way_back, "the way back", {"replicas": 1}),
+    (rolls_to_withdrawn_versions, "S8", {"replicas": 2, "budget": 1, "kinds": {"user"}}),
+    (completes_without_the_newcomers, "S14", {"replicas": 2, "budget": 1, "kinds": {"user"}}),
+    (
+        completes_without_those_replaced_at_once,
+        "S14",
+        {
+            "replicas": 1,
+            "budget": 1,
+            "kinds": {"user"},
+            "by": policy(mode="Automatic", automatic=False),
+            "roots": edited,
+        },
+    ),
+    (rolls_while_suspended, "S2", {"replicas": 2, "budget": 1, "kinds": {"user"}}),
+    (does_not_wait_for_starting_instances, "S2", {"replicas": 3, "budget": 1, "kinds": {"lose"}}),
+    (has_no_deadline, "L1", {"replicas": 1}),
+    (has_a_deadline_at_once, "S10", {"replicas": 1}),
+    (starts_the_next_batch_before_the_end_of_this, "S1", {"replicas": 3}),
+    (counts_more_instances_than_there_are, "S1", {"replicas": 5, "by": ROOMY}),
+    (wakes_up_for_nothing, "L1", {"replicas": 1}),
+    (cancels_in_the_middle_of_a_batch, "S", {"replicas": 2, "budget": 1, "kinds": {"user"}}),
+    (ends_without_a_reason, "S14", {"replicas": 1}),
+]
+
+
+@pytest.mark.parametrize(("mutant", "caught_by", "how"), CASES, ids=[case[0].__name__ for case in CASES])
+def test_a_planner_with_this_mistake_is_caught(mutant, caught_by, how, monkeypatch):
+    """Not by an exception somewhere, but by the invariant that it breaks."""
+    mutant(monkeypatch)
+    with pytest.raises(FoundError) as found:
+        explore_mutant(**how)
+    assert caught_by in str(found.value).splitlines()[0]
+
+
+def explore_mutant(
+    replicas: int,
+    *,
+    budget: int = 0,
+    kinds: frozenset[str] = EVERYTHING,
+    by: UpgradePolicySpec | None = None,
+    roots: Callable[[int], list[Place]] = image,
+) -> None:
+    explorer = Explorer(by or policy(), kinds=frozenset(kinds), most=20_000)
+    explorer.explore([place._replace(left=budget) for place in roots(replicas)])

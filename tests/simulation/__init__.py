@@ -1,0 +1,1 @@
+"""A ScaleSet without a cluster: pods that start, fail and vanish, and the real `decide()` between them."""

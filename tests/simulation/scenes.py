@@ -1,0 +1,109 @@
+"""Beginnings that many tests share."""
+
+from typing import Any
+
+from scaleset.api import names
+from scaleset.api.upgrade_policy import UpgradePolicySpec
+from tests.simulation.world import World, policy, spec
+
+BAD = "-bad"
+"""Image suffix of a version that never becomes ready."""
+
+
+def running(replicas: int = 10, *, by: UpgradePolicySpec | None = None, **changes: Any) -> World:
+    """A healthy set on 1.0.0; `changes` are of its spec, in JSON names."""
+    single = replicas <= 100
+    world = World(
+        spec=spec(replicas=replicas, singlePlacementGroup=single, **changes), policy=by if by is not None else policy()
+    )
+    world.publish("1.0.0")
+    world.run(60)
+    assert set(world.versions.values()) <= {"1.0.0"}
+    assert len(world.pods) == replicas
+    world.events.clear()
+    world.writes.clear()
+    world.plans.clear()
+    return world
+
+
+def under_way(replicas: int = 10, *, suffix: str = "", **changes: Any) -> World:
+    """A set in its first batch to 2.0.0."""
+    world = running(replicas, **changes)
+    world.start = 30.0
+    world.publish("2.0.0", suffix=suffix)
+    world.run(10)
+    assert code(world) == "RollingForward"
+    return world
+
+
+def born_broken(replicas: int = 5, *, by: UpgradePolicySpec | None = None, **changes: Any) -> World:
+    """A set that was created when the only version was a bad one."""
+    world = World(spec=spec(replicas=replicas, **changes), policy=by if by is not None else policy())
+    world.publish("1.0.0", suffix=BAD)
+    world.run(10)
+    return world
+
+
+def ask(world: World, annotation: str, value: str = "now") -> None:
+    """The user writes an annotation."""
+    world.annotations[annotation] = value
+
+
+def start(world: World, value: str = "now") -> None:
+    ask(world, names.ANNOTATION_START, value)
+
+
+def cancel(world: World, value: str = "now") -> None:
+    ask(world, names.ANNOTATION_CANCEL, value)
+
+
+def apply_model(world: World, value: str) -> None:
+    ask(world, names.ANNOTATION_APPLY, value)
+
+
+def new_model(world: World, revision: str = "2", **container: Any) -> None:
+    """The user edits the template."""
+    template = world.spec.template
+    containers = [{**template["spec"]["containers"][0], **container}]
+    world.change(
+        template={
+            "metadata": {"labels": {"revision": revision}},
+            "spec": {**template["spec"], "containers": containers},
+        }
+    )
+
+
+def rollout(world: World) -> dict[str, Any]:
+    """`status.rollingUpgrade`."""
+    found: dict[str, Any] = world.status["rollingUpgrade"]
+    return found
+
+
+def code(world: World) -> str:
+    """How the last rollout stands; "" when there was none."""
+    running_status = world.status.get("rollingUpgrade", {}).get("runningStatus", {})
+    return str(running_status.get("code", ""))
+
+
+def counts(world: World) -> tuple[int, int, int, int]:
+    """Azure's four: successful, failed, in progress, pending."""
+    progress = rollout(world)["progress"]
+    names_of_counts = ("successful", "failed", "inProgress", "pending")
+    successful, failed, in_progress, pending = (progress[f"{name}InstanceCount"] for name in names_of_counts)
+    return successful, failed, in_progress, pending
+
+
+def condition(world: World, kind: str) -> dict[str, Any]:
+    """The condition of that type."""
+    found: dict[str, Any] = next(c for c in world.status["conditions"] if c["type"] == kind)
+    return found
+
+
+def reasons(world: World) -> list[str]:
+    """Reasons of the events so far."""
+    return [event.reason for event in world.events]
+
+
+def deleted(world: World) -> list[int]:
+    """Instances whose pod was deleted, in order."""
+    return [int(name.split()[1]) for name in world.writes if name.startswith("delete ")]

@@ -1,0 +1,254 @@
+"""The store of custom resources: what kopf tells, what it does not, and who has to look again."""
+
+from typing import Any
+
+import pytest
+
+from scaleset.api.gallery_image_version import GalleryImageVersionSpec, GalleryImageVersionStatus
+from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.api.scale_set_status import ScaleSetStatus
+from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
+from scaleset.controllers.caches import Caches
+from scaleset.controllers.custom_objects import CustomObjects, Projection
+from scaleset.controllers.gallery_image_version import group
+from scaleset.controllers.status_writer import StatusWriter
+from scaleset.controllers.wakes import Wakes
+from scaleset.kube import errors
+from scaleset.kube.client import Client
+from scaleset.kube.resources import GALLERY_IMAGE_VERSIONS, SCALE_SETS, UPGRADE_POLICIES
+from scaleset.planning.models import describe
+from tests.cluster.harness.manifests import image_version, scale_set, upgrade_policy
+from tests.unit.fake_api_server import FakeApi
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+async def api():
+    async with FakeApi().serve() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(api, tmp_path):
+    async with await Client.open(api.kubeconfig(tmp_path)) as opened:
+        yield opened
+
+
+def put(api: FakeApi, name: str = "web", *, generation: int = 1, **changes: Any) -> Json:
+    """Create or change a ScaleSet; the fake keeps metadata that it does not know."""
+    body = api.put("a", name, spec=changes.pop("spec", scale_set(name)["spec"]), **changes)
+    stored = api.objects[f"a/{name}"]["metadata"]
+    stored["generation"] = body["metadata"]["generation"] = generation
+    return body
+
+
+def scale_sets(client: Client, changed: list[Any]) -> CustomObjects[ScaleSetSpec]:
+    return CustomObjects(
+        client,
+        SCALE_SETS,
+        status=ScaleSetStatus,
+        projection=Projection(ScaleSetSpec.parse, describe),
+        on_change=changed.append,
+        namespaces=["a"],
+    )
+
+
+async def test_a_list_brings_objects_and_takes_away_what_nobody_told_of(api, client):
+    changed: list[Any] = []
+    objects = scale_sets(client, changed)
+    assert objects.get("a", "one") is None
+    put(api, "one")
+    put(api, "two")
+    await objects.list()
+    assert objects.synced
+    assert sorted(changed) == [("a", "one"), ("a", "two")]
+    api.drop("a", "one")
+    changed.clear()
+    await objects.list()
+    assert changed == [("a", "one")]
+    assert [each.name for each in objects.all()] == ["two"]
+    await objects.list()
+    assert changed == [("a", "one")]
+
+
+async def test_events_add_change_and_delete(api, client):
+    changed: list[Any] = []
+    objects = scale_sets(client, changed)
+    first = put(api)
+    objects.seen(None, first)
+    objects.seen("ADDED", first)
+    assert changed == [("a", "web")]
+    second = put(api, generation=2)
+    objects.seen("MODIFIED", second)
+    objects.seen("MODIFIED", first)
+    found = objects.get("a", "web")
+    assert found is not None
+    assert found.generation == 2
+    objects.seen("DELETED", api.drop("a", "web"))
+    assert objects.get("a", "web") is None
+    objects.seen("MODIFIED", second)
+    assert objects.get("a", "web") is None
+
+
+async def test_a_spec_is_parsed_once_for_a_generation(api, client):
+    parsed = 0
+
+    def parse(raw: object) -> ScaleSetSpec:
+        nonlocal parsed
+        parsed += 1
+        return ScaleSetSpec.parse(raw)
+
+    projection = Projection(parse, describe)
+    for generation, status in ((1, {}), (1, {"replicas": 1}), (2, {}), (2, {"replicas": 3})):
+        projection(put(api, generation=generation, status=status))
+    assert parsed == 2
+    api.drop("a", "web")
+    again = put(api, generation=1)
+    projection(again)
+    assert parsed == 3
+
+
+async def test_what_cannot_be_understood_is_kept_with_the_reason(api, client):
+    objects = scale_sets(client, [])
+    put(api, spec={"replicas": -1, "\u202e": 3})
+    await objects.list()
+    found = objects.get("a", "web")
+    assert found is not None
+    assert found.spec is None
+    assert found.model is None
+    assert "imageReference" in found.problem
+
+
+async def test_a_status_is_written_once_and_read_again_when_it_was_outdated(api, client):
+    changed: list[Any] = []
+    objects = scale_sets(client, changed)
+    put(api)
+    await objects.list()
+    seen = objects.get("a", "web")
+    assert seen is not None
+    writer = StatusWriter(client)
+    assert await writer.write(objects, seen, {"replicas": 3}) is True
+    written = objects.get("a", "web")
+    assert written is not None
+    assert written.status == {"replicas": 3}
+    sent = len(api.requests)
+    assert await writer.write(objects, written, {"replicas": 3}) is True
+    assert len(api.requests) == sent
+    # `seen` is outdated now: nothing is overwritten, the decision is to be taken again.
+    changed.clear()
+    api.put("a", "web", status={"replicas": 9})
+    assert await writer.write(objects, written, {"replicas": 4}) is False
+    newest = objects.get("a", "web")
+    assert newest is not None
+    assert newest.status == {"replicas": 9}
+    assert changed == [("a", "web")]
+    api.drop("a", "web")
+    assert await writer.write(objects, newest, {"replicas": 4}) is False
+    assert objects.get("a", "web") is None
+
+
+async def test_a_write_without_an_answer_changes_nothing_here(api, client):
+    objects = scale_sets(client, [])
+    put(api)
+    await objects.list()
+    seen = objects.get("a", "web")
+    assert seen is not None
+    api.refuse("PATCH", 500)
+    with pytest.raises(errors.Unavailable):
+        await StatusWriter(client).write(objects, seen, {"replicas": 3})
+    assert objects.get("a", "web") == seen
+
+
+# --- who has to look again
+
+
+class World:
+    """Caches that events fill, and what they woke."""
+
+    def __init__(self, client: Client) -> None:
+        self.woken: list[tuple[str, Any]] = []
+        wakes = Wakes(
+            scale_sets=lambda key: self.woken.append(("set", key)),
+            versions=lambda key: self.woken.append(("version", key)),
+            policies=lambda key: self.woken.append(("policy", key)),
+        )
+        nothing: Any = None
+        self.caches = wakes.caches = Caches(
+            scale_sets=CustomObjects(
+                client,
+                SCALE_SETS,
+                status=ScaleSetStatus,
+                projection=Projection(ScaleSetSpec.parse, describe),
+                on_change=wakes.scale_set,
+            ),
+            policies=CustomObjects(
+                client,
+                UPGRADE_POLICIES,
+                status=UpgradePolicyStatus,
+                projection=Projection(UpgradePolicySpec.parse),
+                on_change=wakes.policy,
+            ),
+            versions=CustomObjects(
+                client,
+                GALLERY_IMAGE_VERSIONS,
+                status=GalleryImageVersionStatus,
+                projection=Projection(GalleryImageVersionSpec.parse),
+                on_change=wakes.version,
+                key=group,
+            ),
+            pods=nothing,
+            claims=nothing,
+            revisions=nothing,
+        )
+        self._version = 0
+
+    def tell(self, objects: CustomObjects[Any], body: Json, *, namespace: str = "a", kind: str = "ADDED") -> set[Any]:
+        """Whom an event wakes."""
+        self._version += 1
+        self.woken.clear()
+        uid = f"{namespace}/{body['metadata']['name']}"
+        metadata = {
+            "namespace": namespace,
+            "uid": uid,
+            "resourceVersion": str(self._version),
+            "generation": self._version,
+        }
+        objects.seen(kind, {**body, "metadata": {**body["metadata"], **metadata}})
+        return set(self.woken)
+
+
+async def test_a_set_wakes_itself_and_the_policy_that_counts_it(client):
+    world = World(client)
+    assert world.tell(world.caches.scale_sets, scale_set()) == {("set", ("a", "web")), ("policy", ("a", "policy"))}
+    assert world.tell(world.caches.scale_sets, scale_set("lone", policy=None)) == {("set", ("a", "lone"))}
+
+
+async def test_a_set_that_is_gone_wakes_the_policies_of_its_namespace(client):
+    world = World(client)
+    world.tell(world.caches.policies, upgrade_policy())
+    world.tell(world.caches.policies, upgrade_policy(), namespace="b")
+    world.tell(world.caches.scale_sets, scale_set())
+    woken = world.tell(world.caches.scale_sets, scale_set(), kind="DELETED")
+    assert woken == {("set", ("a", "web")), ("policy", ("a", "policy"))}
+
+
+async def test_a_policy_wakes_the_sets_that_refer_to_it(client):
+    world = World(client)
+    for name, policy, namespace in (("one", "policy", "a"), ("two", "other", "a"), ("three", "policy", "b")):
+        world.tell(world.caches.scale_sets, scale_set(name, policy=policy), namespace=namespace)
+    woken = world.tell(world.caches.policies, upgrade_policy())
+    assert woken == {("policy", ("a", "policy")), ("set", ("a", "one"))}
+
+
+async def test_a_version_wakes_the_sets_that_take_their_image_from_there(client):
+    world = World(client)
+    here, foreign, other = scale_set("here"), scale_set("foreign"), scale_set("other")
+    foreign["spec"]["imageReference"]["galleryNamespace"] = "a"
+    other["spec"]["imageReference"]["offer"] = "another"
+    world.tell(world.caches.scale_sets, here)
+    world.tell(world.caches.scale_sets, foreign, namespace="b")
+    world.tell(world.caches.scale_sets, other)
+    world.tell(world.caches.scale_sets, scale_set("same-name-elsewhere"), namespace="c")
+    woken = world.tell(world.caches.versions, image_version("1.0.0"))
+    assert woken == {("version", ("a", "example/os")), ("set", ("a", "here")), ("set", ("b", "foreign"))}

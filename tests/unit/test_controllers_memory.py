@@ -1,0 +1,71 @@
+"""What may be forgotten: refusals and when to ask again."""
+
+import pytest
+
+from scaleset.controllers.memory import LAST_RETRY, Memory, delay
+from scaleset.planning.snapshot import Verdict
+
+
+@pytest.mark.parametrize(
+    ("attempts", "wait"), [(0, 2), (1, 4), (2, 8), (3, 16), (4, 32), (5, 60), (6, 60), (10**9, 60)]
+)
+def test_delays_double_up_to_a_minute(attempts, wait):
+    assert delay(attempts) == wait
+
+
+def test_a_refused_instance_is_asked_for_again_later_and_later():
+    memory = Memory()
+    waits = []
+    now = 100.0
+    for _ in range(7):
+        memory.refused(3, "quota", now=now)
+        waits.append(memory.refusals[3].retry_at - now)
+        assert memory.next_retry() == memory.refusals[3].retry_at
+        now = memory.refusals[3].retry_at
+    assert waits == [2, 4, 8, 16, 32, 60, 60]
+    memory.created(3)
+    assert memory.next_retry() is None
+    memory.refused(3, "quota", now=now)
+    assert memory.refusals[3].retry_at - now == 2
+
+
+def test_a_new_generation_forgets_what_was_refused():
+    memory = Memory()
+    memory.new_generation(1)
+    memory.refused(0, "no", now=0)
+    memory.judged("m", Verdict(accepted=False, message="no"), now=0)
+    memory.new_generation(1)
+    assert memory.refusals
+    assert memory.verdicts
+    memory.new_generation(2)
+    assert not memory.refusals
+    assert not memory.verdicts
+    memory.judged("m", Verdict(accepted=False, message="no"), now=0)
+    assert memory.verdicts["m"].retry_at == 2
+
+
+def test_an_accepted_model_stays_so():
+    memory = Memory()
+    memory.judged("m", Verdict(accepted=True), now=0)
+    assert memory.verdicts["m"] == Verdict(accepted=True)
+
+
+def test_a_refused_model_is_asked_about_later_and_later():
+    memory = Memory()
+    waits = []
+    for _ in range(7):
+        memory.judged("m", Verdict(accepted=False, message="no"), now=50)
+        retry = memory.verdicts["m"].retry_at
+        assert retry is not None
+        waits.append(retry - 50)
+    assert waits[-1] == LAST_RETRY
+    assert waits == sorted(waits)
+
+
+def test_strangers_are_looked_at_again():
+    memory = Memory()
+    memory.stranger(2, "not ours", now=10)
+    memory.forgive(11)
+    assert 2 in memory.strangers
+    memory.forgive(12)
+    assert not memory.strangers

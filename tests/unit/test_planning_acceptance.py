@@ -1,0 +1,183 @@
+"""Can the spec be carried out? (semantics 1.3, 3.4)"""
+
+import pytest
+
+from scaleset.planning.acceptance import TWO_HEALTH_SOURCES
+from scaleset.planning.decide import decide
+from scaleset.planning.models import Model
+from scaleset.planning.snapshot import Verdict
+from tests.simulation.scenes import condition, deleted, new_model, reasons, running
+from tests.simulation.world import World, policy, spec, version
+
+PLAIN = {"spec": {"containers": [{"name": "app"}]}}
+PROBED = {"spec": {"containers": [{"name": "app", "readinessProbe": {"httpGet": {"path": "/", "port": 80}}}]}}
+PROBE = {"probe": {"protocol": "http", "requestPath": "/healthz"}}
+
+
+def accepted(world: World) -> tuple[str, str]:
+    world.settle()
+    found = condition(world, "Accepted")
+    return found["reason"], found["message"]
+
+
+def created(**changes: object) -> World:
+    world = World(spec=spec(**changes))
+    world.publish("1.0.0")
+    return world
+
+
+@pytest.mark.parametrize(
+    ("template", "health", "automatic", "reason"),
+    [
+        (PLAIN, {}, True, "InvalidSpec"),
+        (PLAIN, {}, False, "Accepted"),
+        (PLAIN, {"source": "InstanceState"}, True, "Accepted"),
+        (PLAIN, PROBE, True, "Accepted"),
+        (PROBED, {}, True, "Accepted"),
+        ({"spec": {**PLAIN["spec"], "readinessGates": [{"conditionType": "x/y"}]}}, {}, True, "Accepted"),
+        (PROBED, PROBE, True, "InvalidSpec"),
+        (PROBED, PROBE, False, "InvalidSpec"),
+    ],
+    ids=[
+        "no signal",
+        "no signal, not automatic",
+        "state of the instance, asked for",
+        "a health probe",
+        "a readiness probe",
+        "a readiness gate",
+        "two sources",
+        "two sources, not automatic",
+    ],
+)
+def test_automatic_upgrades_need_exactly_one_source_of_health(template, health, automatic, reason):
+    world = created(template=template, health=health)
+    world.policy = policy(automatic=automatic)
+    assert accepted(world)[0] == reason
+
+
+def test_the_sentence_for_no_health_source_is_azures():
+    world = created(template=PLAIN)
+    assert accepted(world)[1].startswith(
+        "Automatic OS Upgrade is not supported for this ScaleSet because a health probe or health extension was not "
+        "specified."
+    )
+
+
+def test_the_sentence_for_two_health_sources_says_what_to_remove():
+    assert "Remove spec.health.probe or the readinessProbe" in TWO_HEALTH_SOURCES
+
+
+def test_a_missing_policy_is_a_condition_and_no_silent_default():
+    """The instances are kept and healed; nothing is created from a guess about the policy's limits."""
+    world = running(3)
+    world.policy = None
+    assert accepted(world) == (
+        "PolicyNotFound",
+        "UpgradePolicy shop/careful does not exist. Create it, or change spec.upgradePolicyRef.name.",
+    )
+    world.loses(1)
+    world.run(10)
+    assert world.pods[1].ready
+    assert condition(world, "Stalled")["status"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("published", "sentence"),
+    [
+        ([], "No GalleryImageVersion in namespace shop offers a version of contoso/web/stable. Publish one."),
+        ([{"excluded": True}], "1.0.0 is the highest, but it is excluded from latest."),
+        ([{"regions": {"west": False}}], "1.0.0 is the highest, but it is not replicated to region default."),
+        ([{"end_of_life": 0.0}], "1.0.0 is the highest, but its end of life has passed."),
+    ],
+)
+def test_no_image_is_told_with_the_reason(published, sentence):
+    world = World()
+    world.catalogue = [version("1.0.0", **changes) for changes in published]
+    reason, message = accepted(world)
+    assert reason == "ImageNotFound"
+    assert sentence in message
+    assert world.pods == {}
+
+
+def test_a_pinned_version_that_does_not_exist_is_told():
+    world = running(3)
+    world.change(image_reference=world.spec.image_reference.model_copy(update={"version": "9.9.9"}))
+    reason, message = accepted(world)
+    assert reason == "ImageNotFound"
+    assert "offers a version 9.9.9 of contoso/web/stable" in message
+    world.run(60)
+    assert deleted(world) == []
+
+
+def test_a_model_that_the_api_server_refuses_changes_nothing_and_is_asked_about_again():
+    """The dry run's sentence is in the condition; a quota may be lifted, so it is asked again with back-off."""
+    world = running(3, by=policy(mode="Automatic"))
+
+    def judge(model: Model) -> Verdict:
+        if world.now < 1_800_000_200:
+            return Verdict(accepted=False, message="spec.containers[0].image: Required value.", retry_at=world.now + 30)
+        return Verdict(accepted=True)
+
+    world.verdict = judge
+    new_model(world)
+    reason, message = accepted(world)
+    assert reason == "ModelRefused"
+    assert "Required value" in message
+    world.loses(0)
+    world.run(20)
+    assert deleted(world) == []
+    assert world.pods[0].model != world.model.name
+    assert world.wake_at is not None
+    world.run(300)
+    assert {pod.model for pod in world.pods.values()} == {world.model.name}
+
+
+def test_a_refusal_is_told_once():
+    world = running(3)
+    world.policy = None
+    world.run(600)
+    world.change(replicas=4)
+    world.run(600)
+    assert reasons(world).count("PolicyNotFound") == 1
+
+
+def test_a_region_in_the_template_that_contradicts_the_location_is_refused():
+    template = {"spec": {**PROBED["spec"], "nodeSelector": {"topology.kubernetes.io/region": "east"}}}
+    world = created(template=template, location="west")
+    assert accepted(world)[0] == "InvalidSpec"
+
+
+def test_an_instance_container_that_does_not_exist_is_refused():
+    world = created()
+    world.spec = world.spec.model_copy(update={"instance_container": "nobody"})
+    reason, message = accepted(world)
+    assert reason == "InvalidSpec"
+    assert "'nobody'" in message
+
+
+def test_an_invalid_spec_during_a_rollout_holds_the_next_batch():
+    """The running batch is finished; nothing new is begun until the spec makes sense, and the run says why."""
+    world = running(5)
+    world.start = 10.0
+    world.publish("2.0.0")
+    world.run(2)
+    world.spec = world.spec.model_copy(update={"instance_container": "nobody"})
+    world.run(600)
+    assert deleted(world) == [0]
+    assert world.status["rollingUpgrade"]["waitingFor"]["reason"] == "InvalidSpec"
+    world.spec = world.spec.model_copy(update={"instance_container": None})
+    world.run(600)
+    assert set(world.versions.values()) == {"2.0.0"}
+
+
+@pytest.mark.parametrize("missing", ["policy", "image"])
+def test_what_is_missing_is_looked_for_before_anybody_is_told(missing):
+    """Applied together is not seen together: a cache that lags behind must not announce a missing policy or image."""
+    world = created()
+    if missing == "policy":
+        world.policy = None
+    else:
+        world.catalogue.clear()
+    assert decide(world.snapshot()).needs.fresh
+    assert accepted(world)[0] == ("PolicyNotFound" if missing == "policy" else "ImageNotFound")
+    assert not decide(world.snapshot()).needs.fresh

@@ -1,0 +1,57 @@
+"""The image reference of a model: its gallery is part of it, and no new instance is older than all the others."""
+
+from scaleset.planning.gallery import Definition
+from tests.simulation.scenes import code, condition, running
+from tests.simulation.world import World, policy, spec, version
+
+OTHER = Definition("gallery", "contoso", "web", "stable")
+
+
+def test_another_gallery_is_another_image():
+    """The same version number of another gallery does not count as the one that runs."""
+    world = World(spec=spec(replicas=3), policy=policy(mode="Rolling"))
+    world.publish("1.0.0")
+    world.catalogue.append(
+        version("1.0.0", name="other", definition=OTHER, image="other.com/web:1.0.0", scope="Community")
+    )
+    world.run(10)
+    world.change(image_reference=world.spec.image_reference.model_copy(update={"gallery_namespace": "gallery"}))
+    world.run(60)
+    assert code(world) == "Completed"
+    assert {pod.images[0][1] for pod in world.pods.values()} == {"other.com/web:1.0.0"}
+    assert condition(world, "UpToDate")["status"] == "True"
+
+
+def test_a_gallery_that_has_nothing_withdraws_no_running_rollout():
+    """A typo is Accepted=False. The rollout that runs goes by the gallery that it started with, and waits."""
+    world = running(5)
+    world.publish("2.0.0")
+    world.settle()
+    world.change(image_reference=world.spec.image_reference.model_copy(update={"gallery_namespace": "typo"}))
+    world.run(10)
+    assert condition(world, "Accepted")["reason"] == "ImageNotFound"
+    assert world.state.rollout is not None
+    assert world.state.rollout.ending is None
+    world.change(image_reference=world.spec.image_reference.model_copy(update={"gallery_namespace": None}))
+    world.run(60)
+    assert code(world) == "Completed"
+
+
+def test_a_new_instance_is_not_older_than_what_the_others_were_pinned_to():
+    """A pin that apply-model brought everywhere proves nothing, but a new instance does not go below it."""
+    world = World(spec=spec(replicas=3), policy=policy())
+    world.publish("1.0.0")
+    world.run(10)
+    world.publish("2.0.0", excluded=True)
+    latest = world.spec.image_reference
+    world.change(image_reference=latest.model_copy(update={"version": "2.0.0"}))
+    world.annotations["scaleset.dev/apply-model"] = "*"
+    world.run(20)
+    assert world.state.current_version == "1.0.0"
+    world.change(image_reference=latest)
+    world.publish("2.1.0", suffix="-bad")
+    world.run(400)
+    assert code(world) == "Faulted"
+    world.change(replicas=4)
+    world.run(20)
+    assert world.versions[3] == "2.0.0"

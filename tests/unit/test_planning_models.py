@@ -1,0 +1,127 @@
+"""The model of a ScaleSet and its revisions (semantics 2)."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from scaleset.planning.models import Model, describe, expendable, without_nulls
+from tests.simulation.scenes import apply_model, new_model, running
+from tests.simulation.world import policy, spec
+
+TEMPLATE: dict[str, Any] = {"spec": {"containers": [{"name": "app"}, {"name": "side", "image": "x"}]}}
+
+
+def name_of(**changes: Any) -> str:
+    return describe("web", spec(**changes)).name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"template": {"spec": {"containers": [{"name": "app", "env": []}]}}},
+        {"template": TEMPLATE},
+        {"template": TEMPLATE, "instanceContainer": "side"},
+        {"imageReference": {"publisher": "contoso", "offer": "web", "sku": "preview", "version": "latest"}},
+        {"imageReference": {"publisher": "contoso", "offer": "web", "sku": "stable", "version": "1.0.0"}},
+        {"health": {"source": "InstanceState"}},
+        {"volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}]},
+        {"serviceName": "web"},
+        {"location": "west"},
+    ],
+)
+def test_what_instances_are_made_from_is_part_of_the_model(changes):
+    assert name_of(**changes) != name_of()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"replicas": 3},
+        {"suspend": True},
+        {"upgradePolicyRef": {"name": "other"}},
+        {"protectedInstances": [{"id": 1}]},
+        {"singlePlacementGroup": False},
+    ],
+)
+def test_what_is_not_about_instances_is_no_model_change(changes):
+    assert name_of(**changes) == name_of()
+
+
+def test_nulls_and_defaults_change_nothing():
+    """Clients write `creationTimestamp: null`; what the API server fills in never counts as a change of the model."""
+    base = spec().template
+    template = {**base, "metadata": {"creationTimestamp": None}}
+    assert without_nulls(template)["metadata"] == {}
+    with_null = {"spec": {**base["spec"], "volumes": None}}
+    assert name_of(template=with_null) == name_of()
+
+
+def test_the_order_of_keys_changes_nothing():
+    backwards = dict(reversed(list(spec().template["spec"]["containers"][0].items())))
+    assert name_of(template={"spec": {"containers": [backwards]}}) == name_of()
+
+
+def test_a_name_fits_a_label_value():
+    """The model's name is a label of every pod: at most 63 characters, however long the set's name is."""
+    assert len(describe("a" * 59, spec()).name) <= 63
+    assert describe("a" * 59, spec()).name != describe("a" * 58, spec()).name
+
+
+@pytest.mark.parametrize(("chosen", "container"), [(None, "app"), ("side", "side")])
+def test_the_instance_container_is_the_one_asked_for_else_the_first(chosen, container):
+    assert describe("web", spec(template=TEMPLATE, instanceContainer=chosen)).instance_container == container
+
+
+def test_ten_revisions_and_whatever_an_instance_uses_are_kept():
+    models = tuple(Model(f"m{n}", n, {}) for n in range(1, 16))
+    gone = expendable((*models, Model("new", 0, {})), frozenset({"m2", "m4", "m15"}))
+    assert [model.name for model in gone] == ["m1", "m3", "m5"]
+
+
+def test_going_back_to_an_earlier_model_finds_its_revision():
+    """The same content has the same name; it becomes the newest again."""
+    world = running(2)
+    first = world.model.name
+    new_model(world, "2")
+    world.settle()
+    assert len(world.models) == 2
+    world.change(template=spec().template)
+    world.settle()
+    assert world.model.name == first
+    assert len(world.models) == 2
+    assert max(world.models.values(), key=lambda m: m.number).name == first
+
+
+def test_revisions_that_nobody_needs_are_discarded():
+    world = running(2, by=policy(automatic=False))
+    for number in range(14):
+        new_model(world, f"r{number}")
+        world.settle()
+    in_use = {pod.model for pod in world.pods.values()}
+    assert in_use <= world.models.keys()
+    assert len(world.models) == 11
+    apply_model(world, "*")
+    world.run(30)
+    new_model(world, "last")
+    world.settle()
+    assert not in_use & world.models.keys()
+    assert len(world.models) == 10
+
+
+def test_a_revision_is_stored_before_a_status_names_it():
+    """The order of writes: a pod or a status never refers to a model that is nowhere."""
+    world = running(2, by=policy(mode="Automatic"))
+    new_model(world)
+    world.settle()
+    store = next(n for n, name in enumerate(world.writes) if name.startswith("store"))
+    assert store < world.writes.index("status") < world.writes.index("delete 0")
+
+
+def test_a_model_without_parts_has_empty_ones():
+    """A revision that somebody else wrote must not stop us."""
+    model = Model("m", 1, {})
+    assert model.instance_container is None
+    assert model.claim_names == ()
+    assert model.reference.moving
+    assert replace(model, data={"imageReference": None}).reference.definition == (None, "", "", "")
