@@ -56,9 +56,9 @@ async def until(done: Callable[[], object]) -> None:
 
 
 async def running(api: FakeApi, folder: Path) -> "asyncio.Task[None]":
-    """An application that follows pods, claims and revisions."""
+    """An application that follows pods, claims and revisions, and soon the pods that pre-pull."""
     task = asyncio.create_task(application(api.kubeconfig(folder)).run())
-    await until(lambda: api.watching == 3 or task.done())
+    await until(lambda: api.watching >= 3 or task.done())
     assert not task.done(), task.result()
     return task
 
