@@ -189,7 +189,7 @@ async def test_nobody_listening_and_silence_are_unavailable(api, client):
         await asyncio.sleep(10)
 
     counted = []
-    client.on_request = lambda *seen: counted.append(seen[:2])
+    client.transport.on_request = lambda *seen: counted.append(seen[:2])
     api.before = hang
     with pytest.raises(errors.Unavailable, match="TimeoutError: GET /api/v1/namespaces/a/pods/web-0"):
         await client.get(PODS, "a", "web-0", timeout=0.05)
@@ -232,8 +232,8 @@ async def test_writes_need_the_lease_but_not_those_of_the_lease(api, client):
 
 async def test_every_response_feeds_the_clock_and_the_counter(api, client):
     dates, counted = [], []
-    client.on_date = lambda *seen: dates.append(seen)
-    client.on_request = lambda *seen: counted.append(seen[:2])
+    client.transport.on_date = lambda *seen: dates.append(seen)
+    client.transport.on_request = lambda *seen: counted.append(seen[:2])
     await client.list(PODS, "a")
     with pytest.raises(errors.NotFound):
         await client.get(PODS, "a", "web-0")
@@ -279,7 +279,7 @@ async def test_a_watch_that_is_cut_is_unavailable(api, client):
 
 
 async def test_a_silent_watch_is_given_up(api, client, monkeypatch):
-    monkeypatch.setattr("scaleset.kube.client.SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr("scaleset.kube.transport.SILENCE_SECONDS", 0.1)
     api.frozen = True
     api.put("a", "web-0")
     async with aclosing(client.watch(PODS, "a", resource_version="100")) as events:

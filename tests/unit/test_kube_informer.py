@@ -151,7 +151,7 @@ async def test_a_cut_stream_goes_on_where_it_was_without_a_list(api, following):
 
 
 async def test_a_frozen_stream_is_noticed_and_replaced(api, following, monkeypatch):
-    monkeypatch.setattr("scaleset.kube.client.SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr("scaleset.kube.transport.SILENCE_SECONDS", 0.1)
     async with following.run() as informer:
         await until(lambda: api.watching)
         api.frozen = True
