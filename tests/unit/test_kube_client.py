@@ -16,18 +16,6 @@ from scaleset.kube.resources import LEASES, PODS, SCALE_SETS, Resource
 from tests.unit.fake_api_server import FakeApi
 
 
-@pytest.fixture
-async def api():
-    async with FakeApi().serve() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(api, tmp_path):
-    async with await Client.open(api.kubeconfig(tmp_path)) as opened:
-        yield opened
-
-
 def pod(name: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}}
 

@@ -13,22 +13,9 @@ from scaleset.kube.client import Client
 from scaleset.kube.errors import Unavailable
 from scaleset.kube.informer import Informer
 from scaleset.kube.resources import PODS
-from tests.unit.fake_api_server import FakeApi
 from tests.unit.test_kube_store import Pod
 
 KEY = ("a", "web")
-
-
-@pytest.fixture
-async def api():
-    async with FakeApi().serve() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(api, tmp_path):
-    async with await Client.open(api.kubeconfig(tmp_path)) as opened:
-        yield opened
 
 
 def project(obj: dict[str, Any]) -> Pod:
