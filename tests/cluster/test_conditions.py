@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster.harness.api import EVENTS, IMAGES, POLICIES, QUOTAS, SCALE_SETS, Json, condition
 from tests.cluster.harness.desk import Desk, retemplate, templated, with_field, without
-from tests.cluster.harness.fleet import uids, wait_ready
+from tests.cluster.harness.fleet import limit, uids, wait_ready
 from tests.cluster.harness.manifests import image_version, scale_set, upgrade_policy
 
 pytestmark = pytest.mark.timeout(180)
@@ -102,11 +102,7 @@ def share(desk: Desk, name: str) -> None:
 
 
 def with_quota(desk: Desk, name: str) -> None:
-    hard = {"hard": {"requests.memory": "1Ki"}}
-    desk.api.create(QUOTAS, desk.namespace, {"metadata": {"name": name}, "spec": hard})
-    desk.api.wait(
-        QUOTAS, desk.namespace, name, lambda found: bool(found and found.get("status")), timeout=10, message="quota"
-    )
+    limit(desk.api, desk.namespace, name, {"requests.memory": "1Ki"})
     desk.create(templated(name, in_container("resources", {"requests": {"memory": "1Mi"}})))
 
 
