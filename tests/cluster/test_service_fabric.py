@@ -59,3 +59,23 @@ def test_what_azure_asks_for_is_asked_for(scene: Scene) -> None:
     scene.policy(mode="Manual")
     said = scene.condition("Accepted", "InvalidSpec")["message"]
     assert said == "Service Fabric sets support upgrade mode Automatic only; the policy's mode is Manual."
+
+
+def test_shrinking_below_five_is_refused_and_not_done(scene: Scene) -> None:
+    """The size that was accepted last stays, and upgrades wait, until the size is right."""
+    scene.policy(mode="Automatic")
+    scene.create(replicas=6, serviceFabric=fabric())
+    before = scene.uids()
+    scene.scale(4)
+    said = scene.condition("Accepted", "InvalidSpec")["message"]
+    assert said == (
+        "Durability Silver needs at least 5 instances; spec.replicas is 4. Until then the set keeps its size of 6."
+    )
+    scene.publish("1.1.0", "fast")
+    scene.never(lambda world: world.status("web").get("rollingUpgrade") or len(world.pods_of("web")) < 6, "it acts")
+    assert scene.uids() == before
+    scene.delete_pod("web-5")
+    scene.wait(lambda world: scene.uids().keys() == before.keys() and scene.uids() != before, "web-5 is made again")
+    scene.scale(5)
+    scene.rollout("Completed", "1.1.0")
+    scene.healthy(5, version="1.1.0")
