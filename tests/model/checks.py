@@ -80,7 +80,9 @@ def _batch(place: Place, decision: Decision, before: State, after: State) -> Non
     pods = dict(place.pods)
     ids = [number for number in everybody(place, after) if number not in batch.surge]
     bad = {number for number in ids if unhealthy(pods.get(number))}
-    only_broken = (batch.replaces or admitted) <= bad and (policy.prioritize_unhealthy_instances or rollout.kind is Kind.MODEL)
+    only_broken = (batch.replaces or admitted) <= bad and (
+        policy.prioritize_unhealthy_instances or rollout.kind is Kind.MODEL
+    )
     closed = len(bad) * 100 > policy.max_unhealthy_instance_percent * n
     require(not closed or only_broken, "S2: admitted with the gate closed")
     starting = {number for number in ids if (p := pods.get(number)) and p.phase == STARTING and not p.old}

@@ -10,12 +10,12 @@ import pytest
 
 from tests.model.explorer import EVERYTHING
 from tests.model.states import Place
-from tests.model.test_model import HALF, MORE, edited, explore, image
+from tests.model.test_model import FAULTS, HALF, MORE, OWN_FAULTS, edited, explore, image
 from tests.simulation.world import policy
 
 ALL = EVERYTHING | {"protect"}
 PROTECT = frozenset({"protect", "crash"})
-FAULTS = EVERYTHING - {"user"}
+USER = frozenset({"user", "crash"})
 SURGE = policy(rolling={"maxSurge": True})
 SURGE_HALF = policy(rolling={**HALF, "maxSurge": True})
 CROSS = policy(rolling={**HALF, "enableCrossZoneUpgrade": True})
@@ -41,16 +41,16 @@ def guarded(*places: Place) -> list[Place]:
 
 
 CASES = {
-    "zones, batches of one zone": (policy(rolling=HALF), ALL, 1, zoned(2, *image(4))),
-    "zones, batches across": (CROSS, FAULTS, 1, zoned(2, *image(4))),
-    "three zones": (policy(rolling=HALF), FAULTS, 1, zoned(3, *image(6))),
+    "zones, batches of one zone": (policy(rolling=HALF), USER, 1, zoned(2, *image(4))),
+    "zones, batches across": (CROSS, OWN_FAULTS, 1, zoned(2, *image(4))),
+    "three zones": (policy(rolling=HALF), OWN_FAULTS, 1, zoned(3, *image(6))),
     "surge": (SURGE, ALL, 1, [*image(1), *image(2)]),
-    "surge and a quota": (SURGE, FAULTS, 1, tight(*image(2), *image(3))),
+    "surge and a quota": (SURGE, FAULTS, 1, tight(*image(2))),
     "surge, two faults": (SURGE, FAULTS, 2, tight(*image(1))),
-    "surge, batches of half": (SURGE_HALF, FAULTS, 1, image(4)),
+    "surge, batches of half": (SURGE_HALF, OWN_FAULTS, 1, image(4)),
     "surge in zones": (SURGE_HALF, FAULTS, 1, zoned(2, *image(3))),
-    "surge of models": (policy(mode="Rolling", rolling={"maxSurge": True}), FAULTS, 1, edited(2)),
-    "protection": (policy(), ALL, 1, guarded(*image(2))),
+    "surge of models": (policy(mode="Rolling", rolling={"maxSurge": True}), FAULTS, 1, edited(2)[:1]),
+    "protection": (policy(), USER | {"protect"}, 1, guarded(*image(2))),
     "protection given and taken": (policy(), PROTECT, 2, [*image(2), *image(3)]),
     "protection, mode Automatic": (policy(mode="Automatic"), PROTECT, 1, guarded(*edited(2))),
     "protection and surge": (SURGE, PROTECT, 1, guarded(*image(2))),
