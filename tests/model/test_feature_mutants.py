@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scaleset.planning import batches, rollout, scaling, surge
+from scaleset.planning import batches, rollout, scaling, settling, surge
 from scaleset.planning.draft import Draft
 from scaleset.planning.instances import Instance
 from scaleset.planning.state import NOBODY, Batch, Rollout
@@ -43,13 +43,13 @@ def surges_into_any_zone(patch: Patch) -> None:
 
 def lets_the_old_ones_go_at_once(patch: Patch) -> None:
     patch.setattr(Rollout, "leaving", property(lambda r: r.batch.replaces if r.batch and r.running else NOBODY))
-    settle = rollout._settle
+    settle = settling.settle
 
     def mutant(draft: Draft) -> None:
         surge.leave(draft)
         settle(draft)
 
-    patch.setattr(rollout, "_settle", mutant)
+    patch.setattr(settling, "settle", mutant)
 
 
 def lets_the_old_one_of_a_failed_one_go(patch: Patch) -> None:
@@ -113,14 +113,14 @@ def scales_in_whoever_is_not_protected_from_everything(patch: Patch) -> None:
 
 def drops_who_is_protected_in_mid_batch(patch: Patch) -> None:
     """Leaves it with a new build that nobody judges any more."""
-    settle = rollout._settle
+    settle = settling.settle
 
     def mutant(draft: Draft) -> None:
         run = draft.running
         draft.update(replace(run, in_progress=run.in_progress - draft.protected()))
         settle(draft)
 
-    patch.setattr(rollout, "_settle", mutant)
+    patch.setattr(settling, "settle", mutant)
 
 
 def counts_protected_ones_as_pending(patch: Patch) -> None:
