@@ -34,7 +34,7 @@ def test_the_batch_is_said_to_go_on_while_old_instances_leave():
     """S14: in every status of a running rollout there is a reason."""
     world = surging(5)
     world.publish("2.0.0")
-    told = []
+    told: list[dict[str, Any]] = []
 
     def note(world: World) -> None:
         told.extend(p.status["rollingUpgrade"] for p in world.plans if p.status.get("rollingUpgrade"))
