@@ -125,6 +125,16 @@ def test_what_a_refused_set_kept_survives_a_lost_status():
     assert len(world.pods) == 6
 
 
+def test_a_forged_record_makes_no_instances_of_a_refused_set():
+    world = running(5)
+    invalid(world, replicas=7)
+    world.run(5)
+    world.status["builds"][0]["instances"] = "0-999"
+    world.run(30)
+    assert sorted(world.pods) == [0, 1, 2, 3, 4]
+    assert world.status["builds"][0]["instances"] == "0-4"
+
+
 def test_a_set_that_was_never_accepted_has_no_instances_and_says_so():
     world = World(spec=spec(replicas=4, serviceFabric=FABRIC), policy=policy(mode="Automatic"))
     world.publish("1.0.0")

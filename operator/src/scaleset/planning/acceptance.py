@@ -72,9 +72,9 @@ def _settle_size(draft: Draft) -> None:
     if not acceptance.refuses_all:
         draft.state = replace(state, replicas=asked)
         return
-    if state.replicas is None and (existing := sum(not pod.deleting for pod in draft.snapshot.pods.values())):
+    if state.replicas is None and draft.snapshot.pods:
         # The status was lost: what is there is all that is known to have been accepted.
-        draft.state = replace(state, replicas=existing)
+        draft.state = replace(state, replicas=len(draft.snapshot.pods))
     if draft.replicas != asked:
         text = f"{acceptance.message} Until then the set keeps its size of {draft.replicas}."
         draft.acceptance = replace(acceptance, message=text)

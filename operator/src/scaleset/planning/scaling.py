@@ -73,13 +73,15 @@ def _first_version(draft: Draft) -> None:
 
 
 def scale(draft: Draft) -> None:
-    """Drop surplus instances from the state and settle which ids the set has. A refused spec drops none: neither its
-    size nor its protection counts.
+    """Drop surplus instances from the state and settle which ids the set has. By a refused spec none goes that has a
+    pod: neither its size nor its protection counts.
     """
     surplus = len(draft.state.builds) - extra(draft.state) - draft.replicas
-    if surplus > 0 and not draft.acceptance.refuses_all:
+    if surplus > 0:
         beside = beside_each_other(draft.state)
         gone = frozenset(_first_to_go(draft, beside)[:surplus])
+        if draft.acceptance.refuses_all:
+            gone -= draft.snapshot.pods.keys()
         draft.state = without(draft.state, gone | {new for new, old in beside.items() if old in gone})
     draft.look(sorted(draft.state.builds))
     free = free_ids(draft)
