@@ -20,5 +20,5 @@ def test_nothing_starts_by_itself_and_a_start_by_hand_goes_by_the_defaults(scene
     scene.change_template(note="new")
     scene.condition("UpToDate", "Outdated")
     scene.never(lambda world: world.status("web")["rollingUpgrade"]["kind"] == "Model", "mode Manual waits")
-    scene.ask("apply-model", "*")
-    scene.condition("UpToDate", "Current")
+    scene.ask("apply-model", "0")
+    scene.wait(lambda world: world.status("web").get("updatedReplicas") == 1, "instance 0 has the new model")
