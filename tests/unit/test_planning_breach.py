@@ -75,7 +75,7 @@ def test_one_that_is_protected_meanwhile_stays_as_it_is():
 
 def test_going_back_mixes_no_zones_either():
     """2 of zone a fails within the limit, then 1 of zone b is too many; each goes back in a batch of its zone."""
-    rolling = dict.fromkeys(
+    rolling: dict[str, Any] = dict.fromkeys(
         ("maxBatchInstancePercent", "maxUnhealthyInstancePercent", "maxUnhealthyUpgradedInstancePercent"), 50
     )
     world = breached(back=True, bad=0, replicas=4, zones=("a", "b"), **rolling)
