@@ -1,4 +1,4 @@
-"""What is generated of the chart: the CRD templates, values.schema.json, the table in its README, deploy/install.yaml."""
+"""What is generated of the chart: CRD templates, values.schema.json, the table in its README, deploy/install.yaml."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The CRDs as templates of the chart, so that `helm upgrade` upgrades them: Helm never touches those of a `crds/` folder again."""
+"""The CRDs as templates of the chart, so that `helm upgrade` upgrades them; those of a `crds/` folder it never touches."""
 
 import re
 
@@ -16,7 +16,7 @@ metadata:
 
 
 def template(crd: str) -> str:
-    """A file of crds/ as a template. ValueError if it has labels or annotations of its own, which would be there twice."""
+    """A file of crds/ as a template. ValueError if it has labels or annotations: they would be there twice."""
     heading = re.match(r"#[^\n]*\n", crd)
     body = crd[heading.end() :] if heading else crd
     head, found, rest = body.partition("\nmetadata:\n")

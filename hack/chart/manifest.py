@@ -11,7 +11,7 @@ NAMESPACE = "scaleset-system"
 _HEAD = f"""\
 # The chart with its default values, written by `make chart`. Install it with
 #   kubectl apply --server-side -f install.yaml
-# The image is scaleset-operator with the version's tag: have it where your nodes find it, or set another with kubectl set image.
+# The image is scaleset-operator with the version as its tag: have it where your nodes find it, or name yours.
 apiVersion: v1
 kind: Namespace
 metadata:
@@ -39,12 +39,12 @@ def helm() -> Path:
 def kube_version() -> str:
     """What to render for without a cluster: helm as built from its Go module believes in Kubernetes 1.20."""
     versions = (ROOT / "hack" / "cluster" / "versions.sh").read_text(encoding="utf-8")
-    return re.findall(r"^KUBE=(\S+)", versions, re.MULTILINE)[0]
+    return str(re.findall(r"^KUBE=(\S+)", versions, re.MULTILINE)[0])
 
 
 def manifest(program: Path, chart: Path) -> str:
     """All objects but the test. What only Helm cares for is left out."""
-    command = [
+    command: list[str | Path] = [
         *(program, "template", "scaleset-operator", chart, "--namespace", NAMESPACE, "--skip-tests"),
         *("--kube-version", kube_version()),
     ]

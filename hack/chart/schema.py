@@ -1,4 +1,4 @@
-"""values.schema.json: types from the defaults, bounds from the comments; a key that values.yaml does not have is refused."""
+"""values.schema.json: types from the defaults, bounds from the comments; a key unknown to values.yaml is refused."""
 
 import json
 from collections.abc import Iterable

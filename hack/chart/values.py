@@ -1,7 +1,8 @@
 """values.yaml with its comments: the one source of the schema and of the README's table.
 
-It is read line by line, since YAML parsers drop comments. So it keeps to a form: two spaces a level, the documentation of a value right above it,
-sections begin with `## Title`. A value whose documentation is missing is an error, but for one that only groups others.
+It is read line by line, since YAML parsers drop comments. So it keeps to a form: two spaces a level, the documentation
+of a value right above it, sections begin with `## Title`. A value whose documentation is missing is an error, but for
+one that only groups others.
 """
 
 import re

@@ -1,5 +1,5 @@
-"""What `helm test` asks, with nothing but the standard library: are the kinds served and may the operator list them, does it
-answer, does somebody lead. It tries for a minute, since a new leader needs a few seconds.
+"""What `helm test` asks, with nothing but the standard library: are the kinds served and may the operator list them,
+does it answer, does somebody lead. It tries for a minute, since a new leader needs a few seconds.
 """
 
 import argparse
