@@ -12,7 +12,8 @@ import pytest
 from hack.chart import CHART
 from hack.chart.manifest import helm as pinned_helm
 from tests.chart.helm import Helm
-from tests.cluster.harness.api import Api
+from tests.chart.releases import ALL, LISTED, LISTED_NAMESPACES, RESTRICTED, install
+from tests.cluster.harness.api import NAMESPACES, Api
 from tests.cluster.harness.cluster import Cluster
 
 Kubectl = Callable[..., str]
@@ -51,12 +52,24 @@ def chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """A control plane without our CRDs: the chart brings them. Each module has its own, since CRDs are everybody's."""
-    name = f"chart-{request.path.stem.replace('_', '-')}-{os.getpid()}"
-    with Cluster(name, tmp_path_factory.mktemp("cluster"), nodes=3, crds=False) as cluster:
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A control plane without our CRDs: the chart brings them."""
+    with Cluster(f"chart-{os.getpid()}", tmp_path_factory.mktemp("cluster"), nodes=3, crds=False) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def released(cluster: Cluster, program: Path, chart: Path) -> Cluster:
+    """The cluster with a release that serves all namespaces and one that serves two listed ones."""
+    for name in ("ops", ALL.own, LISTED.own):
+        cluster.make_namespace(name)
+        cluster.api.patch(NAMESPACES, None, name, {"metadata": {"labels": RESTRICTED}})
+    for name in (ALL.serves, *LISTED_NAMESPACES):
+        cluster.make_namespace(name)
+    for release in (ALL, LISTED):
+        install(Helm(program, cluster.kubeconfig), release, chart)
+    return cluster
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +78,12 @@ def api(cluster: Cluster) -> Api:
 
 
 @pytest.fixture(scope="module")
-def installer(program: Path, cluster: Cluster) -> Helm:
-    """helm for the cluster."""
-    return Helm(program, cluster.kubeconfig)
-
-
-@pytest.fixture(scope="module")
 def kubectl(program: Path, cluster: Cluster) -> Kubectl:
-    """Runs kubectl; returns what it says, and fails the test if it fails."""
+    """Runs kubectl; returns what it says, and fails the test if it fails, or if it does not fail with those words."""
 
-    def run(*arguments: str | Path, text: str | None = None, refused: str = "") -> str:
+    def run(*arguments: str | Path, text: str = "", refused: str = "") -> str:
         command = [program.parent / "kubectl", f"--kubeconfig={cluster.kubeconfig}", *arguments]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, input=text or "")
+        done = subprocess.run(command, check=False, capture_output=True, text=True, input=text)
         if refused:
             assert done.returncode, f"not refused: {done.stdout}"
             assert refused in done.stderr, done.stderr
