@@ -243,15 +243,21 @@ def test_its_account_is_all_that_the_operator_needs(
     reaches(lambda: condition(api.get(SCALE_SETS, space, "web"), "Ready") == "True", "five instances are ready")
     assert len(api.list(CLAIMS, space)) == 5
 
-    for number in [*range(12), 0]:  # more models than are kept, and one that comes back
+    for number in [*range(12), 8]:  # more models than are kept, and one that comes back
         template = {"metadata": {"annotations": {"example.com/model": str(number)}}}
         changed = api.patch(SCALE_SETS, space, "web", {"spec": {"template": template}})["metadata"]["generation"]
         reaches(
             lambda: api.get(SCALE_SETS, space, "web")["status"]["observedGeneration"] >= changed,  # noqa: B023 - asked at once
             "the change is seen",
         )
-    writes = {(write.verb, write.resource) for write in audit.writes("", space) if write.user == release.user}
-    assert {("create", "controllerrevisions"), ("patch", "controllerrevisions")} <= writes
+    reaches(
+        lambda: any(
+            each.verb == "patch"
+            for each in audit.writes("", space)
+            if each.user == release.user and each.resource == "controllerrevisions"
+        ),
+        "the model that came back is the newest",
+    )
     reaches(lambda: len(api.list(REVISIONS, space)) <= 11, "old models are deleted")
 
     publish(api, space, "1.1.0", "bad")
