@@ -31,7 +31,8 @@ PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.
 
 @pytest.fixture(scope="session")
 def program() -> Path:
-    return pinned_helm()
+    """The pinned helm, or the one that HELM names."""
+    return Path(os.environ["HELM"]).resolve() if "HELM" in os.environ else pinned_helm()
 
 
 @pytest.fixture(scope="session")
@@ -78,11 +79,13 @@ def api(cluster: Cluster) -> Api:
 
 
 @pytest.fixture(scope="module")
-def kubectl(program: Path, cluster: Cluster) -> Kubectl:
+def kubectl(cluster: Cluster) -> Kubectl:
     """Runs kubectl; returns what it says, and fails the test if it fails, or if it does not fail with those words."""
 
+    binary = pinned_helm().parent / "kubectl"
+
     def run(*arguments: str | Path, text: str = "", refused: str = "") -> str:
-        command = [program.parent / "kubectl", f"--kubeconfig={cluster.kubeconfig}", *arguments]
+        command = [binary, f"--kubeconfig={cluster.kubeconfig}", *arguments]
         done = subprocess.run(command, check=False, capture_output=True, text=True, input=text)
         if refused:
             assert done.returncode, f"not refused: {done.stdout}"
