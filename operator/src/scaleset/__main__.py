@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--prepull-service-account",
         default="default",
+        type=_service_account,
         metavar="NAME",
         help="service account, in the namespace of the lease, whose pull secrets pods use that pull images onto nodes;"
         " default: %(default)s",
@@ -80,6 +81,12 @@ def _address(text: str) -> str:
 def _namespace(text: str) -> str:
     if not re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not the name of a namespace")
+    return text
+
+
+def _service_account(text: str) -> str:
+    if len(text) > 253 or not re.fullmatch("[a-z0-9]([-.a-z0-9]*[a-z0-9])?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a service account")
     return text
 
 
