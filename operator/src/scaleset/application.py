@@ -76,6 +76,7 @@ class Application:
         self._options = options
         self._clock = ServerClock()
         self._metrics = Metrics()
+        self._metrics.leading(LEASE_NAME, leader=False)
         self._identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid4().hex[:8]}"
         self._queues: dict[str, WorkQueue[Key]] = {name: self._queue(name) for name in WORKERS}
         self._lease: Lease | None = None
