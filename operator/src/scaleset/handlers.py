@@ -49,7 +49,7 @@ async def wait_for_kinds(client: Client, namespaces: Sequence[str]) -> None:
         else:
             return
         if problem != said:
-            log.warning('waiting for="API server" problem="%s"', problem)
+            log.warning('waiting for="API server" error="%(error)s"', {"error": problem})
             said = problem
         await asyncio.sleep(1.0)
 
@@ -86,7 +86,7 @@ async def run(client: Client, seen: dict[str, Seen], *, namespaces: Sequence[str
             await run_apart("kopf", serve)
         except Exception as error:  # noqa: BLE001 - kopf ends with whatever its watches end with
             problem = f"{type(error).__name__}: {_sentence(error)}"
-        log.error('kopf_ended error="%s" retry_in=%.1fs', problem, wait)
+        log.error('kopf_ended error="%(error)s" retry_in=%(retry_in).1fs', {"error": problem, "retry_in": wait})
         await asyncio.sleep(wait)
 
 

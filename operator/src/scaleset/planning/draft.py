@@ -75,6 +75,8 @@ class Draft:
     """What users were told so far."""
     wanted: Wanted | None = None
     latest: str | None = None
+    eligible: tuple[str, ...] = ()
+    """Versions that `latest` chooses from, highest first."""
     instances: dict[int, Instance] = field(default_factory=dict)
     waiting: Waiting | None = None
     """Why no rollout starts."""
@@ -153,7 +155,13 @@ class Draft:
             self.wakes.append(at)
 
     def tell(self, reason: str, message: str, *, warning: bool = False) -> None:
-        self.events.append(Event(reason, message, warning))
+        self.events.append(self.about(Event(reason, message, warning), self.state.rollout))
+
+    def about(self, event: Event, rollout: Rollout | None) -> Event:
+        """The event with the rollout and the batch that it is about: one that runs, or has just ended."""
+        if rollout is None or not (rollout.running or rollout.completed == self.now):
+            return replace(event, rollout=None, batch=None)
+        return replace(event, rollout=rollout.id, batch=rollout.batch.number if rollout.batch is not None else None)
 
     def update(self, rollout: Rollout) -> None:
         self.state = replace(self.state, rollout=rollout)
