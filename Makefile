@@ -64,6 +64,11 @@ crds: venv ## write crds/ from the models
 	@echo "Writing crds/ ..."
 	@$(BIN)/python -m scaleset.api.crd --output crds/
 
+.PHONY: chart
+chart: venv ## write what is generated of the chart: schema, README table, CRD templates, deploy/install.yaml
+	@echo "Writing what is generated of the chart ..."
+	@$(BIN)/python -m hack.chart
+
 .PHONY: binaries
 binaries: ## a Kubernetes control plane for cluster-up and the tests (7 minutes the first time)
 	@hack/cluster/build.sh >/dev/null

@@ -442,18 +442,27 @@ def test_latest_and_exact_versions_wait_until_the_image_has_arrived():
 
 def test_the_pod_has_one_name_for_one_node_and_fits_everywhere():
     version = ("shop", "Web.With.A.Very.Long.Name-" + "x" * 30, "version-uid")
-    body = prepull.pod("ops", version=version, image=IMAGE, node=node("a"))
-    assert body == prepull.pod("ops", version=version, image=IMAGE, node=node("a"))
+    body = prepull.pod("ops", version=version, image=IMAGE, node=node("a"), service_account="puller")
+    assert body == prepull.pod("ops", version=version, image=IMAGE, node=node("a"), service_account="puller")
     name = body["metadata"]["name"]
     assert len(name) <= 63
     assert "." not in name
-    assert name != prepull.pod("ops", version=version, image=IMAGE, node=node("a", uid="b"))["metadata"]["name"]
+    assert (
+        name
+        != prepull.pod("ops", version=version, image=IMAGE, node=node("a", uid="b"), service_account="puller")[
+            "metadata"
+        ]["name"]
+    )
     assert body["metadata"]["labels"]["scaleset.dev/prepull"] == "version-uid"
     assert "scaleset.dev/name" not in body["metadata"]["labels"]
+    assert body["spec"]["serviceAccountName"] == "puller"
+    assert body["spec"]["automountServiceAccountToken"] is False
 
 
 def test_a_windows_pod_has_no_field_that_windows_pods_may_not_have():
-    spec = prepull.pod("ops", version=("shop", "web", "u"), image=IMAGE, node=node("a", os="windows"))["spec"]
+    spec = prepull.pod(
+        "ops", version=("shop", "web", "u"), image=IMAGE, node=node("a", os="windows"), service_account="puller"
+    )["spec"]
     assert spec["os"] == {"name": "windows"}
     assert spec["securityContext"] == {"runAsNonRoot": True, "windowsOptions": {"runAsUserName": "ContainerUser"}}
     assert "securityContext" not in spec["containers"][0]

@@ -49,6 +49,13 @@ def parser() -> argparse.ArgumentParser:
         help="namespace of the lease; default: the pod's own, else the first served",
     )
     command.add_argument(
+        "--prepull-service-account",
+        default="default",
+        metavar="NAME",
+        help="service account, in the namespace of the lease, whose pull secrets pods use that pull images onto nodes;"
+        " default: %(default)s",
+    )
+    command.add_argument(
         "--metrics-bind-address", type=_address, default=":8080", metavar="HOST:PORT", help="default: %(default)s"
     )
     command.add_argument(
@@ -87,6 +94,7 @@ def main() -> None:
         namespaces=tuple(dict.fromkeys(given.namespace)),
         leader_elect=given.leader_elect,
         lease_namespace=given.leader_election_namespace,
+        prepull_service_account=given.prepull_service_account,
         metrics_bind_address=given.metrics_bind_address,
         health_bind_address=given.health_bind_address,
     )
