@@ -1,8 +1,8 @@
 """Run once while the image is built: takes the generated classes of the kubernetes package away that nothing loads.
 
-There is one module for each of about 700 models and 60 APIs, twice: 70 of the 200 MB that the image may have. The operator
-sends and reads raw JSON, so it loads three of them, by way of kopf. The package loads each one at its first use, and the
-operator is loaded here, so what it needs stays.
+There is one module for each of about 700 models and 60 APIs, twice: 70 of the 200 MB that the image may have. The
+operator sends and reads raw JSON, so it loads three of them, by way of kopf. The package loads each one at its first
+use, and the operator is loaded here, so what it needs stays.
 """
 
 import sys
