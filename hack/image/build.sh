@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the operator's image. The wheels are fetched here, each checked by its hash, so that the build itself needs no network.
+# Builds the operator's image and prints its name. The wheels are fetched here, each checked by its hash, so that the build itself needs no network.
 #   build.sh [IMAGE]         default: scaleset-operator:VERSION
 #   BASE=IMAGE               another base: any image with python3 3.11 and its venv module
 #   NO_CACHE=1               build every step anew
@@ -53,3 +53,4 @@ docker build --file operator/Dockerfile --tag "$image" ${NO_CACHE:+--no-cache} -
   --build-arg "SOURCE_DATE_EPOCH=${epoch:-0}" --build-arg "VERSION=$version" . >"$log" 2>&1 ||
   { echo "The image was not built; the last lines of docker build:" >&2; tail -n 15 "$log" >&2; exit 1; }
 echo "Built $image, $(($(docker image inspect --format '{{.Size}}' "$image") / 1000000)) MB." >&2
+echo "$image"

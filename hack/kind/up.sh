@@ -4,6 +4,7 @@
 #   up.sh [OPTION...] NAME
 #   up.sh --delete NAME             also when it never started completely
 #   up.sh --load NAME IMAGE...      copies images from the docker engine onto the node
+#   up.sh --node-image              gets or builds the node image, which the first start would do otherwise; prints its name
 #     --kubeconfig PATH             where to write the kubeconfig (default: .work/kind/NAME.kubeconfig)
 #     --audit PATH                  log every write and every delete option there, as hack/cluster/audit-policy.yaml says
 #     --watch-pid PID               delete the cluster once that process is gone, however it ended
@@ -18,13 +19,13 @@ mkdir -p "$state"
 state="$(cd "$state" && pwd)"
 
 usage() {
-  echo "usage: up.sh [--kubeconfig PATH] [--audit PATH] [--watch-pid PID] NAME | up.sh --delete NAME | up.sh --load NAME IMAGE..." >&2
+  echo "usage: up.sh [--kubeconfig PATH] [--audit PATH] [--watch-pid PID] NAME | up.sh --delete NAME | up.sh --load NAME IMAGE... | up.sh --node-image" >&2
   exit 2
 }
 what=up kubeconfig='' audit='' watch_pid='' arguments=()
 while (($#)); do
   case $1 in
-    --delete | --load) what=${1#--}; shift ;;
+    --delete | --load | --node-image) what=${1#--}; shift ;;
     --kubeconfig | --audit | --watch-pid)
       [[ $# -ge 2 ]] || usage
       declare "$(tr - _ <<<"${1#--}")=$2"; shift 2 ;;
@@ -32,6 +33,7 @@ while (($#)); do
     *) arguments+=("$1"); shift ;;
   esac
 done
+if [[ $what == node-image ]]; then arguments+=(none); fi
 [[ ${#arguments[@]} -ge 1 && ${arguments[0]} =~ ^[a-z0-9][a-z0-9-]*$ ]] || usage
 name=${arguments[0]} images=("${arguments[@]:1}") node="${arguments[0]}-control-plane"
 if [[ $what == load ]]; then ((${#images[@]} > 0)) || usage; else ((${#images[@]} == 0)) || usage; fi
@@ -139,4 +141,5 @@ case $what in
   up) up ;;
   delete) remove ;;
   load) load ;;
+  node-image) node_image ;;
 esac

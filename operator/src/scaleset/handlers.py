@@ -12,7 +12,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -48,6 +48,8 @@ async def run(client: Client, seen: dict[str, Seen], *, namespaces: Sequence[str
             registry=registry,
             settings=settings(),
             standalone=True,
+            # By default it asks for the user's name, and a container's user often has none.
+            identity=cast(Any, "scaleset-operator"),
             clusterwide=not namespaces,
             namespaces=tuple(namespaces),
             stop_flag=stop,
