@@ -47,7 +47,7 @@ def test_a_good_version_reaches_five_instances_under_traffic(lone_stage: Stage, 
 
     say(f"helm install -> Ready: {release.install_seconds:.1f} s")
     say(f"publish -> all five Ready: {took:.1f} s")
-    say(f"failed client requests in a good rollout: {failed} of {requests} {served.errors or ''}")
+    say(f"failed client requests in a good rollout: {failed} of {requests}{f' ({served.errors})' if failed else ''}")
     say(f"fewest ready endpoints: {endpoints.fewest()} of {REPLICAS}")
     say(f"operator idle (leader): {idle}")
     say(f"operator rolling (leader): {rolling}")

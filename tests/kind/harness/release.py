@@ -66,7 +66,7 @@ class Release:
         for pod in self.pods():
             name = pod["metadata"]["name"]
             restarted = any(each["restartCount"] for each in pod["status"].get("containerStatuses") or [])
-            for which in (["--previous"] if restarted else []), []:
+            for which in [["--previous"], []] if restarted else [[]]:
                 with contextlib.suppress(AssertionError):  # it went away while we asked
                     said = self.cluster.kubectl("--namespace", NAMESPACE, "logs", name, *which)
                     yield from (f"{name}: {line}" for line in said.splitlines())

@@ -8,6 +8,7 @@ from typing import Self
 
 from tests.cluster.harness.api import ENDPOINT_SLICES, PODS, Api, Json, Watch
 from tests.cluster.harness.fleet import until
+from tests.cluster.harness.scene import ready
 
 from .stage import PATIENCE, REPOSITORY, Stage, service
 
@@ -32,6 +33,11 @@ class Client:
         container = {"name": "client", "image": f"{REPOSITORY}:1.0.0", "args": ["ask", url]}
         spec = {"containers": [container], "terminationGracePeriodSeconds": 1}
         stage.api.create(PODS, stage.namespace, {"metadata": {"name": "client"}, "spec": spec})
+        stage.wait(
+            lambda world: any(ready(pod) for name, pod in world.pods.items() if name == "client"),
+            "the client runs",
+            timeout=PATIENCE,
+        )
 
     def wait_steady(self) -> Answers:
         """Until all answers are good: what came before is the Service's own start. Returns the counts so far."""
