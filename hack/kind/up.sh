@@ -8,6 +8,7 @@
 #     --kubeconfig PATH             where to write the kubeconfig (default: .work/kind/NAME.kubeconfig)
 #     --audit PATH                  log every write and every delete option there, as hack/cluster/audit-policy.yaml says
 #     --watch-pid PID               delete the cluster once that process is gone, however it ended
+#   SCALESET_WATCH_PID=PID          the same as --watch-pid
 #   SCALESET_KIND=DIR               where clusters keep their files (default: .work/kind in the repository)
 #   BUILD=always                    build the node image even where kind's own could be pulled
 # The node image is kind's own where a registry has it for us, else the one that node.sh builds.
@@ -22,7 +23,7 @@ usage() {
   echo "usage: up.sh [--kubeconfig PATH] [--audit PATH] [--watch-pid PID] NAME | up.sh --delete NAME | up.sh --load NAME IMAGE... | up.sh --node-image" >&2
   exit 2
 }
-what=up kubeconfig='' audit='' watch_pid='' arguments=()
+what=up kubeconfig='' audit='' watch_pid="${SCALESET_WATCH_PID:-}" arguments=()
 while (($#)); do
   case $1 in
     --delete | --load | --node-image) what=${1#--}; shift ;;

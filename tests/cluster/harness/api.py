@@ -3,6 +3,7 @@
 The `kubernetes` package reads the kubeconfig and sets up TLS; paths and bodies are ours.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -84,7 +85,8 @@ class Watch:
     def close(self) -> None:
         """Ends the iteration, also one that is waiting in another thread."""
         self._closed = True
-        self._response.shutdown()
+        with contextlib.suppress(OSError):  # it ended by itself at this moment
+            self._response.shutdown()
 
 
 class Api:
