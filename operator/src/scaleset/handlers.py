@@ -49,7 +49,7 @@ async def run(client: Client, seen: dict[str, Seen], *, namespaces: Sequence[str
             settings=settings(),
             standalone=True,
             # By default it asks for the user's name, and a container's user often has none.
-            identity=cast(Any, "scaleset-operator"),
+            identity=cast("Any", "scaleset-operator"),
             clusterwide=not namespaces,
             namespaces=tuple(namespaces),
             stop_flag=stop,
