@@ -36,7 +36,7 @@ kind-demo: venv ## the same in kind: real containers, the operator as Helm insta
 	@$(BIN)/python -m hack.demo kind
 
 .PHONY: test
-test: test-unit test-cluster ## all tests
+test: test-unit test-cluster test-chart ## all tests
 
 .PHONY: test-unit
 test-unit: venv ## rules, properties and the explored model; needs no cluster
@@ -79,6 +79,16 @@ crds: venv ## write crds/ from the models
 chart: venv ## write what is generated of the chart: schema, README table, CRD templates, deploy/install.yaml
 	@echo "Writing what is generated of the chart ..."
 	@$(BIN)/python -m hack.chart
+
+.PHONY: test-chart
+test-chart: venv binaries ## the Helm chart: rendered, refused, installed, and the operator with its rights
+	@echo "Testing the chart, two files at a time, each with a cluster of its own ..."
+	@WITH_HELM=1 hack/cluster/build.sh >/dev/null
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/chart $(PYTEST)
+
+.PHONY: lint-chart
+lint-chart: ## helm lint and checkov on what the chart renders
+	@hack/chart/lint.sh
 
 .PHONY: binaries
 binaries: ## a Kubernetes control plane for cluster-up and the tests (7 minutes the first time)

@@ -1,4 +1,4 @@
-"""The CRDs as templates of the chart, so that `helm upgrade` upgrades them; those of a `crds/` folder it never touches."""
+"""The CRDs as templates of the chart, so that `helm upgrade` upgrades them: files of a `crds/` folder it never does."""
 
 import re
 

@@ -13,10 +13,15 @@ UP = ROOT / "hack" / "cluster" / "up.sh"
 
 
 class Cluster:
-    """`with Cluster("name", directory) as cluster:` its nodes are simulated. Afterwards it is gone, even by kill -9."""
+    """`with Cluster("name", directory) as cluster:` its nodes are simulated. Afterwards it is gone, even by kill -9.
 
-    def __init__(self, name: str, directory: Path, *, nodes: int = 10, start: str = "1s") -> None:
-        self.name, self.nodes, self.start = name, nodes, start
+    `crds=False` for tests of how our CRDs get there.
+    """
+
+    def __init__(
+        self, name: str, directory: Path, *, nodes: int = 10, start: str = "1s", crds: bool = True
+    ) -> None:
+        self.name, self.nodes, self.start, self.crds = name, nodes, start, crds
         self.kubeconfig = directory / "kubeconfig"
         self.audit_log = directory / "audit.log"
         self.api: Api
@@ -32,7 +37,7 @@ class Cluster:
             stdin=subprocess.DEVNULL,
         )
         self.api = Api(self.kubeconfig)
-        for path in sorted((ROOT / "crds").glob("*.yaml")):
+        for path in sorted((ROOT / "crds").glob("*.yaml")) if self.crds else ():
             self.api.apply_file(path)
         return self
 
