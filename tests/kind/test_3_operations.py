@@ -25,9 +25,16 @@ def at(write: Write) -> float:
 
 
 def assert_one_writer_at_a_time(writes: list[Write]) -> None:
-    """Every write falls into a term of its sender: its own renewal is the last one before, and not too long ago."""
+    """Every write falls into a term of its sender: its own renewal is the last one before, and not too long ago.
+
+    What was written before the first renewal of the record says nothing: it belongs to a term that began earlier.
+    """
+    ordered = sorted(writes, key=at)
+    while ordered and ordered[0].resource != "leases":
+        ordered.pop(0)
+    assert ordered, "no renewal of the lease was recorded"
     term: Write | None = None
-    for write in sorted(writes, key=at):
+    for write in ordered:
         if write.resource == "leases":
             if write.took_effect:
                 term = write if (write.body.get("spec") or {}).get("holderIdentity") else None

@@ -18,9 +18,7 @@ class Cluster:
     `crds=False` for tests of how our CRDs get there.
     """
 
-    def __init__(
-        self, name: str, directory: Path, *, nodes: int = 10, start: str = "1s", crds: bool = True
-    ) -> None:
+    def __init__(self, name: str, directory: Path, *, nodes: int = 10, start: str = "1s", crds: bool = True) -> None:
         self.name, self.nodes, self.start, self.crds = name, nodes, start, crds
         self.kubeconfig = directory / "kubeconfig"
         self.audit_log = directory / "audit.log"
