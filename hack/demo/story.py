@@ -56,9 +56,9 @@ class Story:
         self._begin(self.place.title, self.place.about)
         self.place.start_cluster()
         self._api = Api(self.place.kubeconfig)
-        self._ok("the cluster runs")
         self.place.start_operator(self._api)
-        self._ok("it has our custom resources, and the operator is ready")
+        self._ok("the cluster runs and has our custom resources")
+        self._ok("the operator is ready")
         deadline = monotonic() + 30
         while not self._api.list(SERVICE_ACCOUNTS)[0]:  # pods are refused until then
             self._check(monotonic() < deadline, "the namespace's service account within 30 s", "none")

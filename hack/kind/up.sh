@@ -35,7 +35,11 @@ while (($#)); do
   esac
 done
 if [[ $what == node-image ]]; then arguments+=(none); fi
-[[ ${#arguments[@]} -ge 1 && ${arguments[0]} =~ ^[a-z0-9][a-z0-9-]*$ ]] || usage
+[[ ${#arguments[@]} -ge 1 ]] || usage
+if [[ ! ${arguments[0]} =~ ^[a-z0-9][a-z0-9-]{0,39}$ ]]; then
+  echo "A cluster's name is made of up to 40 lower-case letters, digits and hyphens, not ${arguments[0]}." >&2
+  exit 2
+fi
 name=${arguments[0]} images=("${arguments[@]:1}") node="${arguments[0]}-control-plane"
 if [[ $what == load ]]; then ((${#images[@]} > 0)) || usage; else ((${#images[@]} == 0)) || usage; fi
 kubeconfig="${kubeconfig:-$state/$name.kubeconfig}"
@@ -44,8 +48,24 @@ kubeconfig="${kubeconfig:-$state/$name.kubeconfig}"
 bin="$(WITH_KIND=1 "$here/../cluster/build.sh")"
 
 remove() {
-  "$bin/kind" delete cluster --quiet --name "$name" --kubeconfig "$kubeconfig" || true
+  local log attempt; log="$(mktemp)"
+  for attempt in {1..5}; do
+    if "$bin/kind" delete cluster --quiet --name "$name" --kubeconfig "$kubeconfig" >"$log" 2>&1; then break; fi
+    if ((attempt == 5)); then echo "Cluster $name cannot be deleted: $(tail -n 1 "$log")" >&2; exit 1; fi
+    thaw
+  done
+  rm -f "$log"
   rm -f "$state/$name.kubeconfig" "$kubeconfig" "$state/$name".watched-by-*
+}
+
+# With control groups of version 1 a frozen process survives SIGKILL, and with it the node. runc on the node freezes a container
+# for a moment when it sets it up: a node that is killed just then keeps one.
+thaw() {
+  local id file
+  id="$(docker inspect --format '{{.Id}}' "$node" 2>/dev/null)" || return 0
+  for file in $(find /sys/fs/cgroup/freezer -path "*/$id/*" -name freezer.state 2>/dev/null); do
+    if grep -q FROZEN "$file"; then echo THAWED >"$file"; fi
+  done
 }
 
 exists() { "$bin/kind" get clusters --quiet 2>/dev/null | grep -qx "$name"; }
@@ -93,7 +113,7 @@ YAML
 failed() {
   echo "Cluster $name did not start. kind says:" >&2
   grep -vE '^\s*$|[•✓]' "$log" | tail -n 8 | cut -c1-300 >&2
-  if docker inspect "$node" >/dev/null 2>&1; then
+  if [[ $(docker inspect --format '{{.State.Running}}' "$node" 2>/dev/null) == true ]]; then
     echo "The last lines of the kubelet:" >&2
     docker exec "$node" journalctl --no-pager --unit kubelet --lines 8 --output cat 2>&1 | cut -c1-300 >&2 || true
   fi
