@@ -27,6 +27,7 @@ base() { # prints the base image
 fetch_wheels() {
   local stamp; stamp="$(cat requirements.lock requirements-build.lock | sha256sum | cut -c1-16)-$(uname -m)"
   if [[ -e $wheels/$stamp ]]; then return; fi
+  [[ -x .venv/bin/python ]] || { echo "Run \`make venv\` first: its pip fetches the wheels of the image." >&2; exit 1; }
   echo "Fetching the locked wheels for Python 3.11 on Linux ($(uname -m)) ..." >&2
   rm -rf "$wheels"
   mkdir -p "$wheels"
