@@ -53,7 +53,9 @@ test-cluster: venv binaries ## the operator as a process against a real API serv
 .PHONY: test-kind
 test-kind: venv ## the image, Helm, real containers, probes and volumes in kind; needs docker, or root and apt-get
 	@hack/kind/engine.sh
-	@echo "Running the kind tests in a cluster of their own ..."
+	@WITH_KIND=1 WITH_HELM=1 hack/cluster/build.sh >/dev/null
+	@hack/kind/up.sh --node-image >/dev/null
+	@echo "Running the kind tests in a cluster of their own (about 8 minutes) ..."
 	@$(BIN)/python -m pytest tests/kind $(PYTEST)
 
 .PHONY: lint

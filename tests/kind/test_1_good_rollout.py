@@ -10,7 +10,7 @@ from tests.kind.harness.release import Release
 from tests.kind.harness.stage import PATIENCE, Stage, settled
 from tests.kind.harness.traffic import Client, Endpoints
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 REPLICAS = 5
 
 

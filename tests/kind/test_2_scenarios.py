@@ -11,7 +11,7 @@ from tests.cluster.harness.scene import ready
 from tests.kind.harness.release import NAMESPACE
 from tests.kind.harness.stage import PATIENCE, Stage, budget, settled
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 BREACH = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
 
 

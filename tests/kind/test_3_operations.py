@@ -13,7 +13,7 @@ from tests.kind.harness.figures import process_of
 from tests.kind.harness.release import CHART, IMAGE, NAME, NAMESPACE, Release
 from tests.kind.harness.stage import PATIENCE, Stage, settled
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 LEASE_SECONDS = 15
 RETRY_SECONDS = 2
 RENEW_DEADLINE_SECONDS = 10
