@@ -53,7 +53,7 @@ def explore(
     return explorer
 
 
-@pytest.mark.timeout(0 if MORE else 120)
+@pytest.mark.timeout(0 if MORE else 300)
 @pytest.mark.parametrize(
     ("replicas", "budget", "kinds"),
     [
@@ -91,7 +91,7 @@ HALF = {
 IN_PLACE = {"replacementMethod": "InPlaceIfPossible"}
 
 
-@pytest.mark.timeout(0 if MORE else 120)
+@pytest.mark.timeout(0 if MORE else 300)
 @pytest.mark.parametrize(
     ("name", "by", "roots", "replicas"),
     [
