@@ -10,6 +10,7 @@ every budget and takes an hour.
 import os
 from collections.abc import Callable, Iterable
 from time import process_time
+from typing import Any
 
 import pytest
 
@@ -88,7 +89,7 @@ HALF = {
     "maxUnhealthyInstancePercent": 50,
     "pauseTimeBetweenBatches": "PT1M",
 }
-IN_PLACE = {"replacementMethod": "InPlaceIfPossible"}
+IN_PLACE: dict[str, Any] = {"replacementMethod": "InPlaceIfPossible"}
 
 
 @pytest.mark.timeout(0 if MORE else 300)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from tests.simulation.scenes import (
 )
 from tests.simulation.world import EPOCH, World, policy
 
-IN_PLACE = {"replacementMethod": "InPlaceIfPossible"}
+IN_PLACE: dict[str, Any] = {"replacementMethod": "InPlaceIfPossible"}
 DISK = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}
 EXTENSION = {"name": "agent", "image": "example.com/agent:1"}
 

@@ -113,7 +113,10 @@ class InstanceWriter:
             return await self._read_again(owner, wanted)
         except (Forbidden, Invalid) as error:
             memory.unchangeable[wanted.uid] = plain(error.message)
-            log.warning('change_refused instance=%s/%s error="%s"', owner.namespace, wanted.name, error)
+            log.warning(
+                'change_refused scaleset=%(namespace)s/%(scaleset)s instance=%(instance)d error="%(error)s"',
+                {"namespace": owner.namespace, "scaleset": owner.name, "instance": wanted.instance, "error": error},
+            )
             return False
         self._caches.pods.remember(raw)
         return True
