@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from scaleset import endpoints, handlers
@@ -106,10 +107,13 @@ class Application:
         async with AsyncExitStack() as stack:
             await self._serve(stack)
             client = self._client = await stack.enter_async_context(await self._open())
+            self._metrics.host = urlsplit(client.credentials().host).netloc
             try:
                 if await _before(told, self._wait_for_crds(client)):
                     caches = self._caches = self._watch(client)
-                    recorder = EventRecorder(client, instance=self._identity, now=self._clock.now)
+                    recorder = EventRecorder(
+                        client, instance=self._identity, now=self._clock.now, on_event=self._metrics.told
+                    )
                     await self._run(client, caches, recorder, told)
             finally:
                 told.cancel()
@@ -273,18 +277,29 @@ class Application:
             await self._leading.wait()
         while not caches.synced:  # noqa: ASYNC110 - six views, and only until their first lists are through
             await asyncio.sleep(0.02)
+        self._metrics.fleet.watch(caches.scale_sets.all, leads=client.writes_allowed)
         log.info("leading identity=%s scalesets=%d", self._identity, len(caches.scale_sets.all()))
         writer = StatusWriter(client)
         wakes, served = self._wakes, self._options.namespaces
         views = ReplicationViews(client, self._own_namespace(), on_nodes=wakes.nodes, on_pod=wakes.prepull)
         prepulls = Prepulls(client, views, serves=lambda name: not served or name in served, now=self._clock.now)
         versions = GalleryImageVersionController(
-            caches.versions, writer, prepulls, on_replicated=wakes.replicated, now=self._clock.now
+            caches.versions,
+            writer,
+            prepulls,
+            images=self._metrics.images,
+            on_replicated=wakes.replicated,
+            now=self._clock.now,
         )
         self._queues["galleryimageversion"].add(SWEEP)
         reconciles: dict[str, Callable[[Key], Awaitable[float | None]]] = {
             "scaleset": ScaleSetController(
-                client, caches, recorder=recorder, now=self._clock.now, wake=self._queues["scaleset"].add
+                client,
+                caches,
+                recorder=recorder,
+                fleet=self._metrics.fleet,
+                now=self._clock.now,
+                wake=self._queues["scaleset"].add,
             ).reconcile,
             "galleryimageversion": versions.reconcile,
             "upgradepolicy": UpgradePolicyController(caches, writer).reconcile,

@@ -26,6 +26,7 @@ from scaleset.controllers.projections import Key
 from scaleset.controllers.status_writer import StatusWriter, compared
 from scaleset.controllers.turns import Turns
 from scaleset.kube.client import Client
+from scaleset.observability.fleet import Fleet
 from scaleset.planning.decide import decide
 from scaleset.planning.pods import Identity
 from scaleset.planning.snapshot import Event, Needs, Plan, Snapshot, Verdict
@@ -54,12 +55,14 @@ class ScaleSetController:
         caches: Caches,
         *,
         recorder: Recorder,
+        fleet: Fleet,
         now: Callable[[], float],
         wake: Callable[[Key], None],
     ) -> None:
         self._client = client
         self._caches = caches
         self._recorder = recorder
+        self._fleet = fleet
         self._now = now
         self._memories: dict[Key, Memory] = {}
         self._instances = InstanceWriter(client, caches, now=now)
@@ -71,13 +74,16 @@ class ScaleSetController:
         seen = self._caches.scale_sets.get(*key)
         if seen is None or seen.deleting:
             self._memories.pop(key, None)
+            self._fleet.gone(key)
             return None
+        self._fleet.saw(seen)
         if seen.spec is None:
             return await self._refuse(seen)
         memory = self._memories.setdefault(key, Memory())
         memory.new_generation(seen.generation)
         memory.forgive(self._now())
         snapshot, plan = await self._decide(seen, memory)
+        self._fleet.looked(seen, snapshot)
         with self._turns.taken(seen, plan.state):
             return await self._act(seen, snapshot, plan, memory)
 
@@ -130,6 +136,7 @@ class ScaleSetController:
             if not await self._status.write(self._caches.scale_sets, seen, plan.status):
                 return 0.0
             memory.flushed = monotonic()
+        self._fleet.decided(seen, snapshot, plan)
         for event in plan.events:
             log.info(
                 'decision scaleset=%s/%s reason=%s message="%s"', seen.namespace, seen.name, event.reason, event.message

@@ -39,16 +39,20 @@ class Regarding(Protocol):
 class EventRecorder:
     """Sends events in the order in which they were recorded. `now` is the API server's clock."""
 
-    def __init__(self, client: Client, *, instance: str, now: Callable[[], float]) -> None:
+    def __init__(
+        self, client: Client, *, instance: str, now: Callable[[], float], on_event: Callable[[str, str], None]
+    ) -> None:
         self._client = client
         self._instance = instance[:128]
         self._now = now
+        self._on_event = on_event
         self._waiting: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(BACKLOG)
         self._complained = False
 
     def record(self, regarding: Regarding, event: Event) -> None:
         """Put it into the queue; when that is full the event is dropped."""
         body = self._body(regarding, event)
+        self._on_event(body["type"], body["reason"])
         try:
             self._waiting.put_nowait((regarding.namespace, body))
         except asyncio.QueueFull:

@@ -57,7 +57,8 @@ def accept(draft: Draft) -> None:
         draft.acceptance = refused
         effective = asked if asked.number else fallback
         _ask_again(draft, refused)
-    draft.latest = _latest(draft, effective or asked)
+    draft.eligible = _eligible(draft, effective or asked)
+    draft.latest = next(iter(draft.eligible), None)
     if effective is not None:
         draft.models[effective.name] = effective
         found = _resolve(draft, effective)
@@ -189,10 +190,10 @@ def _resolve(draft: Draft, model: Model) -> gallery.GalleryVersion | None:
     return next(iter(gallery.eligible(catalogue, definition, draft.asker, now=draft.now)), None)
 
 
-def _latest(draft: Draft, model: Model) -> str | None:
+def _eligible(draft: Draft, model: Model) -> tuple[str, ...]:
     catalogue, now = draft.snapshot.catalogue, draft.now
     draft.wake(gallery.next_expiry(catalogue, now=now))
-    return next((v.version for v in gallery.eligible(catalogue, draft.definition(model), draft.asker, now=now)), None)
+    return tuple(v.version for v in gallery.eligible(catalogue, draft.definition(model), draft.asker, now=now))
 
 
 def _no_image(draft: Draft, model: Model) -> Acceptance:

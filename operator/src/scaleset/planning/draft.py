@@ -65,6 +65,8 @@ class Draft:
     """What users were told so far."""
     wanted: Wanted | None = None
     latest: str | None = None
+    eligible: tuple[str, ...] = ()
+    """Versions that `latest` chooses from, highest first."""
     instances: dict[int, Instance] = field(default_factory=dict)
     waiting: Waiting | None = None
     """Why no rollout starts."""
