@@ -1,4 +1,4 @@
-"""The demo's cluster and operator: started here, and gone afterwards however the demo ends.
+"""A cluster and its operator, for a demo: started here, and gone afterwards however the demo ends.
 
 The cluster is watched by hack/cluster/reap.sh, which deletes it when this process is gone. The operator lives as long
 as its cluster: a shell ends it once the kubeconfig is deleted. So `make cluster-down` ends both after KEEP=1.
@@ -28,12 +28,12 @@ class NotPossibleError(Exception):
 class Embedded:
     """One cluster with its operator. `delete` may be called at any time."""
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, *, prefix: str = "demo") -> None:
         self.binaries = binaries
-        self.name = f"demo-{secrets.token_hex(2)}"
+        self.name = f"{prefix}-{secrets.token_hex(2)}"
         self.folder = Path(os.environ.get("SCALESET_CLUSTERS") or ROOT / ".work" / "clusters").absolute()
         self.kubeconfig = self.folder / f"{self.name}.kubeconfig"
-        self.metrics = f"127.0.0.1:{_free_port()}"
+        self.metrics = f"127.0.0.1:{free_port()}"
         self._log = self.folder / "clusters" / self.name / "logs" / "operator.log"
         self._script: subprocess.Popen[str] | None = None
         self._operator: subprocess.Popen[bytes] | None = None
@@ -43,7 +43,7 @@ class Embedded:
 
     def start_operator(self) -> None:
         """Returns once it is ready."""
-        health = f"127.0.0.1:{_free_port()}"
+        health = f"127.0.0.1:{free_port()}"
         command = [sys.executable, "-m", "scaleset", "--kubeconfig", str(self.kubeconfig), "--no-leader-elect"]
         command += ["--metrics-bind-address", self.metrics, "--health-bind-address", health]
         with self._log.open("ab") as log:
@@ -141,7 +141,8 @@ def binaries() -> Path:
     return Path(built.stdout.strip())
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -3,17 +3,14 @@
 import textwrap
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from time import monotonic, sleep
 
-import yaml
-
-from .api import CRDS, IMAGES, POLICIES, SCALE_SETS, SERVICE_ACCOUNTS, Api, Json
-from .embedded import ROOT, Embedded
+from . import objects
+from .api import IMAGES, POLICIES, SCALE_SETS, SERVICE_ACCOUNTS, Api, Json
+from .embedded import Embedded
 from .journal import Journal
 from .world import World, ids, serves, version
 
-OBJECTS = Path(__file__).with_name("objects.yaml")
 REPLICAS = 10
 ALLOWED_DOWN = 2
 EVERYBODY = set(range(REPLICAS))
@@ -60,9 +57,7 @@ class Story:
         )
         self.embedded.start_cluster()
         self._api = Api(self.embedded.kubeconfig)
-        for path in sorted((ROOT / "crds").glob("*.yaml")):
-            for body in yaml.safe_load_all(path.read_text()):
-                self._api.apply(CRDS, body)
+        objects.install(self._api)
         self._ok("the cluster runs and has our custom resources")
         self.embedded.start_operator()
         self._ok("the operator is ready")
@@ -77,7 +72,7 @@ class Story:
             f"Each has a volume of its own. At most {ALLOWED_DOWN} may be down at a time (20 %). An instance gets 7 s "
             "to become healthy, because this is a demo; the default is 5 minutes. Takes a few seconds.",
         )
-        policy, scale_set = yaml.safe_load_all(OBJECTS.read_text())
+        policy, scale_set = objects.fleet()
         self._api.apply(POLICIES, policy)
         self._publish("1.0.0")
         self._world = self.world = World(self._api, replicas=REPLICAS, on_event=self._event)
@@ -218,14 +213,7 @@ class Story:
         return ids(self._rollout().get("restoring"))
 
     def _publish(self, number: str, *, tag: str = "") -> None:
-        reference = {"publisher": "example", "offer": "web", "sku": "stable", "version": number}
-        body = {
-            "apiVersion": "scaleset.dev/v1beta1",
-            "kind": "GalleryImageVersion",
-            "metadata": {"name": f"web-{number}"},
-            "spec": {**reference, "image": f"example.com/web:{tag or number}"},
-        }
-        self._api.apply(IMAGES, body)
+        self._api.apply(IMAGES, objects.image(number, tag=tag))
 
     def _event(self, reason: str, note: str) -> None:
         self.journal.add("event", textwrap.shorten(note, LONGEST_EVENT, placeholder=" ..."), head=reason)
