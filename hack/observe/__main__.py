@@ -14,7 +14,7 @@ from hack.demo import objects
 from hack.demo.api import Api
 from hack.demo.embedded import ROOT, Embedded, NotPossibleError, binaries
 from hack.observe.chromium import screenshot
-from hack.observe.fleet import API, SEARCH, WEB, Fleet
+from hack.observe.fleet import API, WEB, Fleet
 from hack.observe.prometheus import Prometheus
 from hack.observe.scenario import Scenario
 
@@ -24,13 +24,11 @@ LOG_LINES = 20
 BY_VERSION = f'sum by (version) (scaleset_instances{{scaleset="{WEB}"}})'
 # The most fleeting ones first.
 PICTURES = {
-    "rollout.png": (f"/consoles/scaleset-rollout.html?namespace=default&scaleset={API}&range=5m", 1240, 960),
-    "fleet.png": ("/consoles/scaleset-fleet.html?range=5m", 1240, 780),
-    "faulted.png": (f"/consoles/scaleset-rollout.html?namespace=default&scaleset={WEB}&range=5m", 1240, 1010),
-    "suspended.png": (f"/consoles/scaleset-rollout.html?namespace=default&scaleset={SEARCH}&range=5m", 1240, 620),
-    "operator.png": ("/consoles/scaleset-operator.html?range=5m", 1240, 1120),
-    "graph.png": (f"/graph?g0.expr={quote(BY_VERSION)}&g0.tab=0&g0.stacked=1&g0.range_input=5m", 1240, 860),
-    "alerts.png": ("/alerts", 1240, 640),
+    "rollout.png": (f"/consoles/scaleset-rollout.html?namespace=default&scaleset={API}&range=2m", 1240, 970),
+    "fleet.png": ("/consoles/scaleset-fleet.html?range=2m", 1240, 780),
+    "faulted.png": (f"/consoles/scaleset-rollout.html?namespace=default&scaleset={WEB}&range=2m", 1240, 1010),
+    "operator.png": ("/consoles/scaleset-operator.html?range=2m", 1240, 1180),
+    "graph.png": (f"/graph?g0.expr={quote(BY_VERSION)}&g0.tab=0&g0.stacked=1&g0.range_input=2m", 1240, 860),
 }
 
 
@@ -99,7 +97,7 @@ def _tell(embedded: Embedded, prometheus: Prometheus) -> None:
     print(
         f"\nLook at\n"
         f"  {prometheus.url}/consoles/scaleset-fleet.html?range=15m\n"
-        f"  {prometheus.url}/alerts\n"
+        f"  {prometheus.url}{prometheus.alerts_path()}\n"
         f"  http://{embedded.metrics}/metrics\n"
         f"  {embedded.kubectl(embedded.name)} get sset\n",
         flush=True,

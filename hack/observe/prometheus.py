@@ -115,6 +115,11 @@ class Prometheus:
         result: list[Json] = self._api("alerts", {})["alerts"]
         return result
 
+    def alerts_path(self) -> str:
+        """Where its own page of alerts is: Debian's Prometheus has the earlier web interface only."""
+        answer = self._pool.request("GET", f"{self.url}/alerts", retries=False, timeout=30)
+        return "/alerts" if answer.status == 200 else "/classic/alerts"
+
     def page(self, path: str) -> str:
         """A page of its web interface; ValueError unless the answer is 200."""
         answer = self._pool.request("GET", f"{self.url}{path}", retries=False, timeout=30)
