@@ -204,6 +204,8 @@ async def test_two_contenders_for_one_lease(cluster: Cluster, client: Client, na
         async with running(one, two):
             await until(lambda: one.held() or two.held())
             first, second = (one, two) if one.held() else (two, one)
+            # A contender that never saw the lease cannot tell a deleted one from none.
+            await until(lambda: second.holder == first.identity)
             for _ in range(3):
                 lease = await client.get(LEASES, namespace, "lease")
                 await client.delete(LEASES, namespace, "lease", uid=lease["metadata"]["uid"])

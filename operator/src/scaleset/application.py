@@ -218,7 +218,7 @@ class Application:
         # None of the parts ever ends by itself: one that does brings its error, and the process must not go on
         # without it.
         done, _ = await asyncio.wait([told, *parts], return_when=asyncio.FIRST_COMPLETED)
-        log.info("stopping reason=%s", ",".join(sorted(task.get_name() for task in done)))
+        log.info("stopping reason=%(reason)s", {"reason": ",".join(sorted(task.get_name() for task in done))})
         await self._end(recorder, parts)
         for task in done:
             task.result()
@@ -278,7 +278,10 @@ class Application:
         while not caches.synced:  # noqa: ASYNC110 - six views, and only until their first lists are through
             await asyncio.sleep(0.02)
         self._metrics.fleet.watch(caches.scale_sets.all, leads=client.writes_allowed)
-        log.info("leading identity=%s scalesets=%d", self._identity, len(caches.scale_sets.all()))
+        log.info(
+            "leading identity=%(identity)s scalesets=%(scalesets)d",
+            {"identity": self._identity, "scalesets": len(caches.scale_sets.all())},
+        )
         writer = StatusWriter(client)
         wakes, served = self._wakes, self._options.namespaces
         views = ReplicationViews(client, self._own_namespace(), on_nodes=wakes.nodes, on_pod=wakes.prepull)
@@ -329,7 +332,7 @@ class Application:
             else:
                 return
             if problem != said:
-                log.warning('waiting for="API server" problem="%s"', problem)
+                log.warning('waiting for="API server" error="%(error)s"', {"error": problem})
                 said = problem
             await asyncio.sleep(1.0)
 

@@ -62,7 +62,7 @@ async def run(client: Client, seen: dict[str, Seen], *, namespaces: Sequence[str
             await run_apart("kopf", serve)
         except Exception as error:  # noqa: BLE001 - kopf ends with whatever its watches end with
             problem = f"{type(error).__name__}: {_sentence(error)}"
-        log.error('kopf_ended error="%s" retry_in=%.1fs', problem, wait)
+        log.error('kopf_ended error="%(error)s" retry_in=%(retry_in).1fs', {"error": problem, "retry_in": wait})
         await asyncio.sleep(wait)
 
 

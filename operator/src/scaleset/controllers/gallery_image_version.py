@@ -144,7 +144,10 @@ class GalleryImageVersionController:
                 self._flushed[seen.uid] = monotonic()
         if states != before:
             told = " ".join(f"{name}={state}" for name, state in states.items())
-            log.info("replication version=%s/%s %s", seen.namespace, seen.name, told)
+            log.info(
+                "replication version=%(namespace)s/%(version)s %(regions)s",
+                {"namespace": seen.namespace, "version": seen.name, "regions": told},
+            )
             self._on_replicated(key)
         undone = await self._prepulls.carry_out(seen, plan)
         times += [undone] if undone is not None else []

@@ -27,6 +27,7 @@ from scaleset.controllers.status_writer import StatusWriter, compared
 from scaleset.controllers.turns import Turns
 from scaleset.kube.client import Client
 from scaleset.observability.fleet import Fleet
+from scaleset.observability.logging import NOTHING
 from scaleset.planning.decide import decide
 from scaleset.planning.pods import Identity
 from scaleset.planning.snapshot import Event, Needs, Plan, Snapshot, Verdict
@@ -37,6 +38,10 @@ OBSERVATIONS = 6
 """How often a plan may ask for more before the attempt is given up."""
 FLUSH_SECONDS = 5.0
 """Counts and sentences that change while a batch runs are written together, this often at most."""
+DECISION = (
+    "decision scaleset=%(namespace)s/%(scaleset)s rollout=%(rollout)s batch=%(batch)s reason=%(reason)s "
+    'message="%(message)s"'
+)
 
 
 class Recorder(Protocol):
@@ -138,9 +143,7 @@ class ScaleSetController:
             memory.flushed = monotonic()
         self._fleet.decided(seen, snapshot, plan)
         for event in plan.events:
-            log.info(
-                'decision scaleset=%s/%s reason=%s message="%s"', seen.namespace, seen.name, event.reason, event.message
-            )
+            log.info(DECISION, _told(seen, event))
             self._recorder.record(seen, event)
         models = {model.name: model for model in (*snapshot.models, *plan.store, snapshot.model)}
         memory.only(creation.instance for creation in plan.creations)
@@ -172,8 +175,22 @@ class ScaleSetController:
         }
         written = await self._status.write(self._caches.scale_sets, seen, wanted)
         if written and before != seen.problem:
-            self._recorder.record(seen, Event("InvalidSpec", seen.problem, warning=True))
+            event = Event("InvalidSpec", seen.problem, warning=True)
+            log.info(DECISION, _told(seen, event))
+            self._recorder.record(seen, event)
         return None if written else 0.0
+
+
+def _told(seen: ScaleSetObject, event: Event) -> dict[str, Any]:
+    """The sentence of an event for the log, and what it is about."""
+    return {
+        "namespace": seen.namespace,
+        "scaleset": seen.name,
+        "rollout": event.rollout or NOTHING,
+        "batch": event.batch or NOTHING,
+        "reason": event.reason,
+        "message": event.message,
+    }
 
 
 def _postpone(plan: Plan, memory: Memory) -> float | None:

@@ -142,7 +142,18 @@ class Draft:
             self.wakes.append(at)
 
     def tell(self, reason: str, message: str, *, warning: bool = False) -> None:
-        self.events.append(Event(reason, message, warning))
+        rollout = self.state.rollout
+        concerned = rollout is not None and (rollout.running or rollout.completed == self.now)
+        batch = rollout.batch if rollout is not None else None
+        self.events.append(
+            Event(
+                reason,
+                message,
+                warning,
+                rollout=rollout.id if rollout is not None and concerned else None,
+                batch=batch.number if batch is not None and concerned else None,
+            )
+        )
 
     def update(self, rollout: Rollout) -> None:
         self.state = replace(self.state, rollout=rollout)

@@ -101,6 +101,10 @@ class Event:
     reason: str
     message: str
     warning: bool = False
+    rollout: str | None = None
+    """Id of the rollout that runs, or has just ended."""
+    batch: int | None = None
+    """Number of the batch that runs, or has just ended."""
 
 
 @dataclass(frozen=True, slots=True)
