@@ -78,7 +78,10 @@ def dashboard() -> str:
         board = board.with_row(Row(title))
         for panel in panels:
             board = board.with_panel(panel)
-    return JSONEncoder(sort_keys=True, indent=2).encode(board.build()) + "\n"
+    built = board.build()
+    for number, panel in enumerate(built.panels or [], start=1):
+        panel.id_val = number  # links to a panel keep working
+    return JSONEncoder(sort_keys=True, indent=2).encode(built) + "\n"
 
 
 def _variable(name: str, label: str, query: str) -> QueryVariable:
