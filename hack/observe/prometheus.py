@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import Any, Final
 
 import urllib3
@@ -46,6 +46,7 @@ class Prometheus:
             ],
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
         self._pool = urllib3.PoolManager()
 
     def start(self) -> None:
@@ -62,7 +63,7 @@ class Prometheus:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
-        subprocess.Popen(
+        self._watcher = subprocess.Popen(
             ["sh", "-c", UNTIL_GONE, str(os.getpid()), str(self._process.pid)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -78,6 +79,9 @@ class Prometheus:
     def stop(self) -> None:
         """Also when it never started."""
         self._pool.clear()
+        if self._watcher is not None:
+            self._watcher.terminate()
+            self._watcher.wait()
         if self._process is not None and self.runs():
             self._process.terminate()
             try:
@@ -105,6 +109,13 @@ class Prometheus:
             raise ValueError(f"{expression} answers {len(found)} series, expected one")
         return float(found[0]["value"][1]) if found else None
 
+    def over(self, expression: str, seconds: int, *, step: int) -> list[Json]:
+        """The series that the query answers at any step of the last seconds."""
+        now = time()
+        fields = {"query": expression, "start": f"{now - seconds:.3f}", "end": f"{now:.3f}", "step": str(step)}
+        result: list[Json] = self._api("query_range", fields)["result"]
+        return result
+
     def samples(self, selector: str, seconds: int) -> list[Json]:
         """Every sample of the last seconds as it was scraped, by series."""
         result: list[Json] = self._api("query", {"query": f"{selector}[{seconds}s]"})["result"]
@@ -113,6 +124,11 @@ class Prometheus:
     def alerts(self) -> list[Json]:
         """Pending and firing ones."""
         result: list[Json] = self._api("alerts", {})["alerts"]
+        return result
+
+    def rules(self) -> list[Json]:
+        """Groups of rules as they were last evaluated."""
+        result: list[Json] = self._api("rules", {})["groups"]
         return result
 
     def alerts_path(self) -> str:

@@ -35,7 +35,8 @@ def test_template_job_and_the_others(name):
     variable = VARIABLES[name]
     assert variable["type"] == "query"
     assert variable["datasource"]["uid"] == "${datasource}"
-    assert variable["multi"] and variable["includeAll"]
+    assert variable["multi"]
+    assert variable["includeAll"]
     assert variable["allValue"] == ".+"
     assert variable["refresh"] == 2, "reload when the time range changes"
     assert variable["label"].lower() == name

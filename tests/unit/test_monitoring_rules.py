@@ -21,7 +21,8 @@ CASES = ROOT / "tests" / "observability" / "alerts"
 CONSOLES = sorted((ROOT / "deploy" / "prometheus").glob("console*/*"))
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 OURS = re.compile(
-    r"\b(?:scaleset|controller_runtime|workqueue|rest_client|leader_election)_[a-z0-9_]+(?=\{|\[|\)| |$|\")", re.MULTILINE
+    r"\b(?:scaleset|controller_runtime|workqueue|rest_client|leader_election)_[a-z0-9_]+(?=\{|\[|\)| |$|\")",
+    re.MULTILINE,
 )
 NOT_METRICS = re.compile(r'\{\{ (?:define|template|end)[^}]*\}\}|template "scaleset_\w+"')
 

@@ -79,8 +79,8 @@ def dashboard() -> str:
         for panel in panels:
             board = board.with_panel(panel)
     built = board.build()
-    for number, panel in enumerate(built.panels or [], start=1):
-        panel.id_val = number  # links to a panel keep working
+    for number, each in enumerate(built.panels or [], start=1):
+        each.id_val = number  # links to a panel keep working
     return JSONEncoder(sort_keys=True, indent=2).encode(built) + "\n"
 
 
