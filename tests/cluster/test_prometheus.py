@@ -19,7 +19,7 @@ import pytest
 from hack.monitoring.dashboard import dashboard
 from hack.observe.prometheus import JOB, Prometheus
 from tests.cluster.harness.api import IMAGES, POLICIES, SCALE_SETS
-from tests.cluster.harness.cluster import Cluster
+from tests.cluster.harness.cluster import ROOT, Cluster
 from tests.cluster.harness.fleet import publish
 from tests.cluster.harness.manifests import image_version, scale_set, upgrade_policy
 from tests.cluster.harness.operator import Operator
@@ -41,6 +41,13 @@ TARGETS = [
     (f"{panel['title']} {target['refId']}", target["expr"])
     for panel in BOARD["panels"]
     for target in panel.get("targets", [])
+]
+PAGES = [ROOT / "docs" / "observability.md", *sorted((ROOT / "docs" / "runbooks").glob("*.md"))]
+DOCUMENTED = [
+    (f"{page.name} {number}", query)
+    for page in PAGES
+    for block in re.findall(r"```promql\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    for number, query in enumerate(block.split("\n\n"), start=1)
 ]
 VARIABLES = [each for each in BOARD["templating"]["list"] if each["type"] == "query"]
 
@@ -214,6 +221,12 @@ def test_the_annotations_of_the_dashboard_mark_the_ends_of_rollouts(observed):
         ("web", "completed"),
         ("web", "faulted"),
     }
+
+
+@pytest.mark.parametrize(("title", "query"), DOCUMENTED, ids=[title for title, _ in DOCUMENTED])
+def test_a_query_of_the_docs_is_valid(observed, title, query):
+    """Not every one has an answer here: ValueError is raised for those that Prometheus does not understand."""
+    assert isinstance(observed.prometheus.query(query), list)
 
 
 @pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: str(variable["name"]))

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hack.monitoring.rules import ROOT, SOURCE
 
@@ -30,6 +31,19 @@ def promtool(*arguments: str | Path) -> str:
 
 def test_the_rules_are_valid():
     assert "10 rules found" in promtool("check", "rules", "--lint-fatal", SOURCE)
+
+
+def test_the_example_of_a_configuration_is_valid(tmp_path):
+    """But for its discovery, which Debian's Prometheus is built without."""
+    settings = yaml.safe_load(SOURCE.with_name("prometheus.yaml").read_text())
+    (scrape,) = settings["scrape_configs"]
+    assert scrape.pop("kubernetes_sd_configs") == [{"role": "pod"}]
+    assert scrape["honor_labels"] is True
+    scrape["static_configs"] = [{"targets": ["localhost:8080"]}]
+    settings["rule_files"] = [str(SOURCE.with_name(name)) for name in settings["rule_files"]]
+    path = tmp_path / "prometheus.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    assert "SUCCESS" in promtool("check", "config", path)
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
