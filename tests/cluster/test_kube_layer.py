@@ -237,7 +237,7 @@ async def test_a_lease_whose_holder_died_is_taken_after_its_duration(client: Cli
 
 async def test_the_servers_clock(client: Client, namespace: str) -> None:
     clock = ServerClock(wall=lambda: 0.0)
-    client.on_date = clock.observe
+    client.transport.on_date = clock.observe
     for _ in range(20):
         made = await client.create(PODS, namespace, pod("web-0"), dry_run=True)
         await asyncio.sleep(0.05)

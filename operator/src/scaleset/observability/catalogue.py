@@ -27,6 +27,7 @@ CHECKS = tuple(state.value.lower() for state in HealthState)
 BLOCKS = figures.REASONS
 WAITS = tuple(each for each in BLOCKS if each not in (figures.MAX_UNHEALTHY, "back_off", "target_failed"))
 """Of a rollout that runs: the others keep one from starting, or end it."""
+CONDITIONS = ("Accepted", "Available", "Progressing", "Ready", "Reconciling", "Stalled", "UpToDate")
 TRUTHS = ("true", "false", "unknown")
 
 
@@ -95,6 +96,7 @@ CONDITION = _of_set(
     "1 for the status that a condition has, 0 for the others.",
     "condition",
     "status",
+    condition=CONDITIONS,
     status=TRUTHS,
 )
 GENERATION = _of_set("scaleset_metadata_generation", "Generation of the spec.")

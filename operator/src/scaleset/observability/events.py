@@ -14,12 +14,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from scaleset.api import names
 from scaleset.kube.client import Client
 from scaleset.kube.errors import NotFound
 from scaleset.kube.resources import EVENTS
+from scaleset.kube.store import Record
 from scaleset.observability.reasons import NORMAL, WARNING
 from scaleset.planning.snapshot import Event
 
@@ -37,19 +38,6 @@ BURST = 100
 """Different events about one set at once: forty batches with begin and end fit in."""
 REFILL_SECONDS = 3.0
 """One more of them may be told in this time."""
-
-
-class Regarding(Protocol):
-    """The ScaleSet that an event is about."""
-
-    @property
-    def namespace(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def uid(self) -> str: ...
-    @property
-    def resource_version(self) -> str: ...
 
 
 Key = tuple[str, str, str, str]
@@ -106,7 +94,7 @@ class EventRecorder:
         self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
         self._complained = False
 
-    def record(self, regarding: Regarding, event: Event) -> None:
+    def record(self, regarding: Record, event: Event) -> None:
         """Put it into the queue; when that is full, or too much was told about the set, it is dropped."""
         kind, now = WARNING if event.warning else NORMAL, self._now()
         key = (regarding.uid, kind, event.reason, event.message)
@@ -125,7 +113,7 @@ class EventRecorder:
         while len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
 
-    def _may_tell(self, regarding: Regarding, now: float) -> bool:
+    def _may_tell(self, regarding: Record, now: float) -> bool:
         allowance = self._allowances.pop(regarding.uid, None) or _Allowance(now)
         self._allowances[regarding.uid] = allowance
         while len(self._allowances) > REMEMBERED:
@@ -181,7 +169,7 @@ class EventRecorder:
             log.warning('event_dropped error="%(error)s"', {"error": why})
             self._complained = True
 
-    def _body(self, regarding: Regarding, event: Event, *, kind: str, now: float) -> dict[str, Any]:
+    def _body(self, regarding: Record, event: Event, *, kind: str, now: float) -> dict[str, Any]:
         note = event.message if len(event.message) <= MAX_NOTE else event.message[: MAX_NOTE - 1] + "…"
         return {
             "apiVersion": "events.k8s.io/v1",

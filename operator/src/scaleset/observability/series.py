@@ -44,9 +44,7 @@ def of_object(families: Families, place: Place, seen: Seen, *, mode: str) -> Non
     families[catalogue.GENERATION.name].add_metric(place, seen.generation)
     families[catalogue.OBSERVED_GENERATION.name].add_metric(place, _number(status.get("observedGeneration")))
     families[catalogue.STATUS_REPLICAS.name].add_metric(place, _number(status.get("replicas")))
-    conditions = status.get("conditions")
-    for each in conditions if isinstance(conditions, list | tuple) else ():
-        kind, truth = str(each.get("type")), str(each.get("status")).lower()
+    for kind, truth in _conditions(status).items():
         for value in catalogue.TRUTHS:
             families[catalogue.CONDITION.name].add_metric((*place, kind, value), truth == value)
     if seen.spec is not None:
@@ -54,6 +52,13 @@ def of_object(families: Families, place: Place, seen: Seen, *, mode: str) -> Non
         image = f"{reference.publisher}/{reference.offer}/{reference.sku}"
         families[catalogue.INFO.name].add_metric((*place, image, policy.name if policy else "", mode), 1)
         families[catalogue.SPEC_REPLICAS.name].add_metric(place, seen.spec.replicas)
+
+
+def _conditions(status: Mapping[str, Any]) -> dict[str, str]:
+    found = status.get("conditions")
+    conditions = [each for each in found if isinstance(each, Mapping)] if isinstance(found, list | tuple) else []
+    truths = {each.get("type"): str(each.get("status")).lower() for each in conditions}
+    return {kind: truths[kind] for kind in catalogue.CONDITIONS if kind in truths}
 
 
 def _number(value: Any) -> float:

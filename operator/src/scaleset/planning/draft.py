@@ -142,18 +142,13 @@ class Draft:
             self.wakes.append(at)
 
     def tell(self, reason: str, message: str, *, warning: bool = False) -> None:
-        rollout = self.state.rollout
-        concerned = rollout is not None and (rollout.running or rollout.completed == self.now)
-        batch = rollout.batch if rollout is not None else None
-        self.events.append(
-            Event(
-                reason,
-                message,
-                warning,
-                rollout=rollout.id if rollout is not None and concerned else None,
-                batch=batch.number if batch is not None and concerned else None,
-            )
-        )
+        self.events.append(self.about(Event(reason, message, warning), self.state.rollout))
+
+    def about(self, event: Event, rollout: Rollout | None) -> Event:
+        """The event with the rollout and the batch that it is about: one that runs, or has just ended."""
+        if rollout is None or not (rollout.running or rollout.completed == self.now):
+            return replace(event, rollout=None, batch=None)
+        return replace(event, rollout=rollout.id, batch=rollout.batch.number if rollout.batch is not None else None)
 
     def update(self, rollout: Rollout) -> None:
         self.state = replace(self.state, rollout=rollout)

@@ -263,10 +263,13 @@ def _up_to_date(draft: Draft, counts: Counts) -> tuple[bool, str, str]:
 
 
 def announce(draft: Draft) -> None:
-    """Tell, once, what this decision newly finds. It comes before what was done about it."""
+    """Tell, once, what this decision newly finds. It comes before what was done about it, so it is about the rollout
+    that ran before.
+    """
     done, draft.events = draft.events, []
     _news(draft)
-    draft.events += done
+    before = draft.snapshot.state.rollout
+    draft.events = [*(draft.about(event, before) for event in draft.events), *done]
 
 
 def _news(draft: Draft) -> None:
