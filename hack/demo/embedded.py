@@ -34,7 +34,8 @@ class Embedded:
         self.folder = Path(os.environ.get("SCALESET_CLUSTERS") or ROOT / ".work" / "clusters").absolute()
         self.kubeconfig = self.folder / f"{self.name}.kubeconfig"
         self.metrics = f"127.0.0.1:{free_port()}"
-        self._log = self.folder / "clusters" / self.name / "logs" / "operator.log"
+        self.data = self.folder / "clusters" / self.name  # gone with the cluster
+        self._log = self.data / "logs" / "operator.log"
         self._script: subprocess.Popen[str] | None = None
         self._operator: subprocess.Popen[bytes] | None = None
 

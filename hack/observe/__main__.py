@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic
 from types import FrameType
 from urllib.parse import quote
@@ -44,24 +43,23 @@ def main() -> int:
     except NotPossibleError as error:
         return _not_possible(error)
     code = 1
-    with TemporaryDirectory(prefix="scaleset-observe-") as folder:
-        prometheus = Prometheus(Path(folder), embedded.metrics)
-        try:
-            _run(embedded, prometheus, pictures=pictures)
-            code = 0
-        except NotPossibleError as error:
-            _not_possible(error)
-            print("The end of the operator's log:", *embedded.operator_log(LOG_LINES), sep="\n  ", file=sys.stderr)
-        except KeyboardInterrupt:
-            code = 130
-        except SystemExit as error:
-            code = int(str(error.code))
-        finally:
-            for number in (signal.SIGINT, *ENDINGS):
-                signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C leaves nothing half deleted
-            print(f"\nStopping Prometheus and deleting cluster {embedded.name} ...", flush=True)
-            prometheus.stop()
-            embedded.delete()
+    prometheus = Prometheus(embedded.data / "prometheus", embedded.metrics)
+    try:
+        _run(embedded, prometheus, pictures=pictures)
+        code = 0
+    except NotPossibleError as error:
+        _not_possible(error)
+        print("The end of the operator's log:", *embedded.operator_log(LOG_LINES), sep="\n  ", file=sys.stderr)
+    except KeyboardInterrupt:
+        code = 130
+    except SystemExit as error:
+        code = int(str(error.code))
+    finally:
+        for number in (signal.SIGINT, *ENDINGS):
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C leaves nothing half deleted
+        print(f"\nStopping Prometheus and deleting cluster {embedded.name} ...", flush=True)
+        prometheus.stop()
+        embedded.delete()
     return code
 
 
