@@ -128,7 +128,8 @@ def _heatmap() -> Panel:
     )
     buckets = metric("scaleset_instance_upgrade_duration_seconds_bucket", *JOB)
     query = ranged(f"sum by (le) (increase({buckets}[$__rate_interval]))", "{{le}}")
-    return panel.calculate(calculate=False).with_target(query.format(PromQueryFormat.HEATMAP))
+    panel.calculate(calculate=False).y_axis(heatmap.YAxisConfig().unit("s"))
+    return panel.with_target(query.format(PromQueryFormat.HEATMAP))
 
 
 def _quantiles() -> Panel:
