@@ -26,7 +26,7 @@ PICTURES = {
     "rollout.png": (f"/consoles/scaleset-rollout.html?namespace=default&scaleset={API}&range=2m", 1240, 970),
     "fleet.png": ("/consoles/scaleset-fleet.html?range=2m", 1240, 780),
     "faulted.png": (f"/consoles/scaleset-rollout.html?namespace=default&scaleset={WEB}&range=2m", 1240, 1010),
-    "operator.png": ("/consoles/scaleset-operator.html?range=2m", 1240, 1180),
+    "operator.png": ("/consoles/scaleset-operator.html?range=2m", 1240, 1250),
     "graph.png": (f"/graph?g0.expr={quote(BY_VERSION)}&g0.tab=0&g0.stacked=1&g0.range_input=2m", 1240, 860),
 }
 

@@ -160,6 +160,7 @@ def test_events_as_kubectl_shows_them(
     assert told["BatchStarted"][4] == "Batch 1 of 4: replacing instances 0."
     print(listed)  # noqa: T201 - a failure is understood by what it looks like
     described = kubectl(cluster, namespace, "describe", "sset", "web")
+    print(described[described.index("Events:") :])  # noqa: T201 - the same
     assert re.search(
         r"Warning +StartRefused +\S+ \(x3 over \S+\) +scaleset.dev/operator +The set is suspended", described
     )

@@ -40,6 +40,7 @@ def full() -> Metrics:
     meter.metrics.reconciled("scaleset", "success", 0.1)
     meter.metrics.requested("GET", "200", 0.1)
     meter.metrics.leading("scaleset-operator", leader=True)
+    meter.metrics.images.leads = lambda: True
     meter.metrics.images.reconciled(("shop", "contoso/web"), [version("1.0.0")])
     return meter.metrics
 
@@ -140,6 +141,7 @@ def test_events_are_counted_from_zero() -> None:
 
 def test_images_are_shown_as_long_as_they_are_there() -> None:
     images = Images()
+    images.leads = lambda: True
     registry = CollectorRegistry()
     registry.register(images)
     images.reconciled(("shop", "contoso/web"), [version("1.0.0"), version("1.10.0", excluded=True)])
@@ -149,6 +151,9 @@ def test_images_are_shown_as_long_as_they_are_there() -> None:
         'scaleset_image_version_published_timestamp_seconds{excluded="true",image="contoso/web/stable",namespace="shop"'
         ',version="1.10.0"} 1.8e+09\n'
     ) in text
+    images.leads = lambda: False
+    assert "contoso" not in generate_latest(registry).decode()
+    images.leads = lambda: True
     images.reconciled(("shop", "contoso/web"), [])
     assert "contoso" not in generate_latest(registry).decode()
 

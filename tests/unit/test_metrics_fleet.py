@@ -370,6 +370,16 @@ def test_the_spec_of_a_set_nobody_understands_shows_nothing_but_what_is_known() 
     assert known(spec()) - known(None) == {"scaleset_info", "scaleset_spec_replicas"}
 
 
+def test_what_is_not_looked_at_any_more_is_not_shown_as_if_it_were() -> None:
+    """A spec that cannot be understood: counts of before stand still, and the counters stay."""
+    meter = upgraded()
+    meter.fleet.refused(meter.seen)
+    found = meter.scrape()
+    assert total(found, "scaleset_instances") == total(found, "scaleset_rollout_status") == 0
+    assert total(found, ROLLOUTS) == 1
+    assert total(found, "scaleset_metadata_generation") == 1
+
+
 def test_no_label_has_the_name_of_an_instance() -> None:
     found = upgraded(suffix=BAD).scrape()
     assert not [labels for _, labels in found if any("web-" in value for _, value in labels)]

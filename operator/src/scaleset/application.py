@@ -200,7 +200,7 @@ class Application:
             await self._leading.wait()
         while not caches.synced:  # noqa: ASYNC110 - six views, and only until their first lists are through
             await asyncio.sleep(0.02)
-        self._metrics.fleet.watch(caches.scale_sets.all, leads=client.writes_allowed)
+        self._metrics.lead(caches.scale_sets.all, leads=client.writes_allowed)
         log.info(
             "leading identity=%(identity)s scalesets=%(scalesets)d",
             {"identity": self._identity, "scalesets": len(caches.scale_sets.all())},

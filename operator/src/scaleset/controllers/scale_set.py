@@ -156,6 +156,7 @@ class ScaleSetController:
 
     async def _refuse(self, seen: ScaleSetObject) -> float | None:
         """A set that cannot be understood gets a condition; its instances stay as they are."""
+        self._fleet.refused(seen)
         existing = ScaleSetStatus.parse({"status": seen.status}).conditions
         before = next((c.message for c in existing if c.type == "Accepted"), "")
         for kind, status in (("Accepted", "False"), ("Ready", "False"), ("Stalled", "True")):

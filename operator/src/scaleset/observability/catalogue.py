@@ -28,7 +28,8 @@ BLOCKS = figures.REASONS
 WAITS = tuple(each for each in BLOCKS if each not in (figures.MAX_UNHEALTHY, "back_off", "target_failed"))
 """Of a rollout that runs: the others keep one from starting, or end it."""
 CONDITIONS = ("Accepted", "Available", "Progressing", "Ready", "Reconciling", "Stalled", "UpToDate")
-TRUTHS = ("true", "false", "unknown")
+TRUTHS = ("true", "false")
+"""The operator knows of each of its conditions whether it holds."""
 
 
 @dataclass(frozen=True, slots=True)

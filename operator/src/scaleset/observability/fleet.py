@@ -80,6 +80,12 @@ class Fleet(Collector):
         """The set is no more."""
         self._records.pop(place, None)
 
+    def refused(self, seen: Seen) -> None:
+        """Its spec cannot be understood, so nobody looks at its instances: what was known of them is not shown on."""
+        record = self._record(seen)
+        record.figures = None
+        self._wait(record)
+
     def looked(self, seen: Seen, snapshot: Snapshot) -> None:
         """What the status says before anything is decided, with what was written and never answered."""
         self._advance(self._record(seen), snapshot.state.rollout, snapshot)

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
 from prometheus_client import (
@@ -18,6 +19,7 @@ from scaleset.observability.fleet import Fleet
 from scaleset.observability.images import Images
 from scaleset.observability.queues import Queue, QueueCollector
 from scaleset.observability.reasons import REASONS
+from scaleset.observability.series import Seen
 
 REVISION_VARIABLE = "SCALESET_REVISION"
 """The commit that an image was built from; whoever builds one sets it."""
@@ -59,6 +61,11 @@ class Metrics:
         for reason, (types, _) in REASONS.items():
             for kind in types:
                 self._events.labels(kind, reason)
+
+    def lead(self, scale_sets: Callable[[], Iterable[Seen]], *, leads: Callable[[], bool]) -> None:
+        """Export those sets, and the images, while `leads`. Both are asked from the thread that answers a scrape."""
+        self.fleet.watch(scale_sets, leads=leads)
+        self.images.leads = leads
 
     def watch_queue(self, name: str, queue: Queue) -> None:
         """Export the figures of a queue, and its controller's from zero on."""

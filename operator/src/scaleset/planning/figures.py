@@ -6,6 +6,7 @@ from scaleset.planning import batches
 from scaleset.planning.draft import Draft
 from scaleset.planning.gallery import number
 from scaleset.planning.gates import exceeds
+from scaleset.planning.instances import HealthState, Instance
 from scaleset.planning.snapshot import Figures
 from scaleset.planning.state import Code, Rollout, State
 
@@ -33,10 +34,7 @@ REASONS = (*dict.fromkeys(BLOCKED.values()), MAX_UNHEALTHY)
 
 def figures(draft: Draft) -> Figures:
     """Of a decision that has been taken."""
-    found: Counter[tuple[str, str]] = Counter()
-    for instance in draft.instances.values():
-        ran = instance.pod or instance.build
-        found[(ran.version if ran is not None else "") or NO_VERSION, instance.health.value] += 1
+    found = Counter(map(_version_and_health, draft.instances.values()))
     rollout = draft.state.rollout
     batch, of = _batch(draft, rollout) if rollout is not None else (0, 0)
     return Figures(
@@ -47,6 +45,13 @@ def figures(draft: Draft) -> Figures:
         batches=of,
         from_version=_from(draft.state, rollout) if rollout is not None else "",
     )
+
+
+def _version_and_health(instance: Instance) -> tuple[str, str]:
+    ran = instance.pod or instance.build
+    # Nearly all are healthy, and the value of an enum takes its time.
+    health = "Healthy" if instance.health is HealthState.HEALTHY else instance.health.value
+    return (ran.version if ran is not None else "") or NO_VERSION, health
 
 
 def _behind(draft: Draft, versions: set[str]) -> int:
