@@ -35,13 +35,17 @@ demo: venv ## a cluster, the operator, a good image and a bad one, live
 kind-demo: venv ## the same in kind: real containers, the operator as Helm installs it
 	@$(BIN)/python -m hack.demo kind
 
+.PHONY: observe
+observe: venv ## a fleet with good and bad rollouts, watched by a real Prometheus (ARGS=--screenshot: docs/images/)
+	@$(BIN)/python -m hack.observe $(ARGS)
+
 .PHONY: test
 test: test-unit test-cluster test-chart ## all tests
 
 .PHONY: test-unit
 test-unit: venv ## rules, properties and the explored model; needs no cluster
 	@echo "Running the unit tests and exploring the model ..."
-	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit $(wildcard tests/model) $(PYTEST)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/observability $(wildcard tests/model) $(PYTEST)
 
 .PHONY: test-cluster
 test-cluster: venv binaries ## the operator as a process against a real API server
@@ -67,6 +71,7 @@ lint: venv ## style, types, layers, and that the CRDs and docs/reference are tho
 	@NO_COLOR=1 $(BIN)/lint-imports
 	@$(BIN)/python -m scaleset.api.crd --check
 	@$(BIN)/python -m hack.reference --check
+	@$(BIN)/python -m hack.monitoring --check
 
 .PHONY: format
 format: venv ## put the code into its form
@@ -96,6 +101,10 @@ lint-chart: ## helm lint and checkov on what the chart renders
 .PHONY: reference
 reference: venv ## write docs/reference/ from the code
 	@$(BIN)/python -m hack.reference
+
+.PHONY: monitoring
+monitoring: venv ## write the PrometheusRule, the Grafana dashboard and the chart's copies of both
+	@$(BIN)/python -m hack.monitoring
 
 .PHONY: binaries
 binaries: ## a Kubernetes control plane for cluster-up and the tests (7 minutes the first time)
