@@ -102,9 +102,10 @@ def test_what_a_kubelet_says_before_it_has_begun_is_not_believed(scene: Scene, b
     """`late`: Ready under the new generation while the old container still runs, for three seconds. `renamed`: the
     image has another name in the status. All versions have one digest under several tags.
     """
-    create(scene, replicas=2)
+    scene.policy(replacementMethod="InPlaceIfPossible", healthTimeout="PT1M")
+    scene.create(replicas=2)
     scene.publish("1.1.0", behaviour)
-    scene.rollout("Completed", "1.1.0")
+    scene.rollout("Completed", "1.1.0", timeout=60)
     scene.healthy(2, version="1.1.0")
     begun: dict[str, bool] = {}
     for seen in scene.recorder.trace().of("pods", "scalesets"):
