@@ -110,10 +110,10 @@ def main() -> None:
     except KeyboardInterrupt:
         return
     except (CannotStartError, LeaseLostError, ApiError, OSError) as error:
-        log.error('ended error="%s"', error)
+        log.error('ended error="%(error)s"', {"error": error})
         sys.exit(1)
     except Exception:
-        log.exception("ended by a mistake of ours")
+        log.exception('ended error="%(error)s"', {"error": "a mistake of ours"})
         sys.exit(1)
 
 

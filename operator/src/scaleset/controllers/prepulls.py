@@ -108,7 +108,10 @@ class Prepulls:
     async def release(self, seen: VersionObject) -> None:
         """The version needs no pods, or none any more."""
         if self._ledgers.pop(seen.uid, None) is not None:
-            log.info("replication_ended version=%s/%s", seen.namespace, seen.name)
+            log.info(
+                "replication_ended version=%(namespace)s/%(version)s",
+                {"namespace": seen.namespace, "version": seen.name},
+            )
         await self._delete(self._of(seen.uid))
 
     async def sweep(self, alive: Collection[str]) -> None:
@@ -134,7 +137,7 @@ class Prepulls:
     async def _delete(self, pods: Collection[Prepull], *, orphaned: bool = False) -> None:
         staying = [pod for pod in pods if not pod.deleting and pod.uid not in self._leaving]
         if orphaned and staying:
-            log.info("prepulls_orphaned pods=%d", len(staying))
+            log.info("prepulls_orphaned pods=%(pods)d", {"pods": len(staying)})
         self._leaving.update(pod.uid for pod in staying)
         await asyncio.gather(*map(self._delete_one, staying))
 
@@ -167,7 +170,10 @@ class Prepulls:
             # Unknown to us: it is from a write whose answer got lost, or somebody took its label away.
             raw = await self._client.get(PODS, namespace, name)
         except (Forbidden, Invalid, NotFound) as error:
-            log.warning('prepull_refused pod=%s/%s node=%s error="%s"', namespace, name, node.name, error)
+            log.warning(
+                'prepull_refused pod=%(namespace)s/%(pod)s node=%(node)s error="%(error)s"',
+                {"namespace": namespace, "pod": name, "node": node.name, "error": error},
+            )
             self._refused(seen, plain(error.message))
             return 0.0
         finally:
