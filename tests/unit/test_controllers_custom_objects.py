@@ -9,7 +9,7 @@ from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.custom_objects import CustomObjects, Projection
+from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.gallery_image_version import group
 from scaleset.controllers.status_writer import StatusWriter
 from scaleset.controllers.wakes import Wakes
@@ -17,6 +17,7 @@ from scaleset.kube import errors
 from scaleset.kube.client import Client
 from scaleset.kube.resources import GALLERY_IMAGE_VERSIONS, SCALE_SETS, UPGRADE_POLICIES
 from scaleset.planning.models import describe
+from scaleset.records.custom_objects import Projection
 from tests.cluster.harness.manifests import image_version, scale_set, upgrade_policy
 from tests.unit.fake_api_server import FakeApi
 

@@ -23,12 +23,10 @@ from scaleset.api.gallery_image_version import GalleryImageVersionSpec, GalleryI
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
-from scaleset.controllers import projections
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.custom_objects import CustomObjects, Projection
+from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.gallery_image_version import SWEEP, GalleryImageVersionController, group
 from scaleset.controllers.prepulls import Prepulls
-from scaleset.controllers.projections import Key
 from scaleset.controllers.replication_views import ReplicationViews
 from scaleset.controllers.scale_set import ScaleSetController
 from scaleset.controllers.status_writer import StatusWriter
@@ -42,6 +40,9 @@ from scaleset.kube.resources import CLAIMS, GALLERY_IMAGE_VERSIONS, PODS, REVISI
 from scaleset.observability.events import EventRecorder
 from scaleset.observability.metrics import Metrics
 from scaleset.planning.models import describe
+from scaleset.records import projections
+from scaleset.records.custom_objects import Projection
+from scaleset.records.projections import Key
 from scaleset.runtime.clock import ServerClock
 from scaleset.runtime.queue import WorkQueue
 from scaleset.runtime.workers import Workers
