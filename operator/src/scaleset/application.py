@@ -55,7 +55,6 @@ GRACE_SECONDS = 10.0
 """What reconciles that run get to finish when we are told to end; with events and lease below Kubernetes' 30 s."""
 FLUSH_SECONDS = 2.0
 WORKERS = {"scaleset": 8, "galleryimageversion": 2, "upgradepolicy": 2}
-LEASE_NAME = "scaleset-operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,12 +244,12 @@ class Application:
 
     def _new_lease(self, client: Client) -> Lease | None:
         if not self._options.leader_elect:
-            self._metrics.leading(LEASE_NAME, leader=True)
+            self._metrics.leading(names.LEASE_NAME, leader=True)
             return None
         return Lease(
             client,
             self._own_namespace(),
-            LEASE_NAME,
+            names.LEASE_NAME,
             self._identity,
             on_started=self._started_leading,
             now=self._clock.now,
@@ -260,13 +259,15 @@ class Application:
         return self._options.lease_namespace or _own_namespace(self._options.namespaces)
 
     def _started_leading(self) -> None:
-        self._metrics.leading(LEASE_NAME, leader=True)
+        self._metrics.leading(names.LEASE_NAME, leader=True)
         self._leading.set()
 
     async def _hold(self, lease: Lease) -> None:
         await lease.run()
-        self._metrics.leading(LEASE_NAME, leader=False)
-        raise LeaseLostError(f"the lease {LEASE_NAME} was lost to {lease.holder or 'nobody'}; writing has stopped")
+        self._metrics.leading(names.LEASE_NAME, leader=False)
+        raise LeaseLostError(
+            f"the lease {names.LEASE_NAME} was lost to {lease.holder or 'nobody'}; writing has stopped"
+        )
 
     async def _work(self, client: Client, caches: Caches, recorder: EventRecorder) -> None:
         """Reconcile as soon as everything was listed once and the lease is held."""

@@ -1,0 +1,77 @@
+"""`kubectl-scaleset`, which kubectl runs as `kubectl scaleset`."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from scaleset.cli.failures import FAILED, INTERRUPTED, CliError
+
+BROKEN_PIPE = 141
+"""What a shell says of a program that wrote to a pipe nobody reads any more."""
+_WITH_VALUE = frozenset({"-n", "--namespace", "--context", "--kubeconfig"})
+
+
+def main() -> None:
+    """Run and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a verb; its exit code. Never a stack trace for what a person can do something about."""
+    try:
+        code = _run(list(arguments))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # Python writes what is left at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except CliError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return error.code
+    if code == INTERRUPTED:
+        sys.stderr.write("\n")
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        import typer
+        from typer.main import get_command
+    except ModuleNotFoundError as error:
+        raise CliError("kubectl scaleset needs typer and rich: pip install 'scaleset-operator[cli]'.") from error
+
+    if arguments[:1] == ["__complete"]:
+        from scaleset.cli.completing import complete
+
+        sys.stdout.write(complete(arguments[1:]))
+        return 0
+    from scaleset.cli.app import PROGRAM, app
+
+    try:
+        answer = get_command(app).main(flags_last(arguments), prog_name=PROGRAM, standalone_mode=False)
+    except typer.TyperException as error:
+        raise CliError(_usage(error.format_message()), code=FAILED) from error
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+    return answer if isinstance(answer, int) else 0
+
+
+def flags_last(arguments: list[str]) -> list[str]:
+    """kubectl takes its flags before the verb as well: `-n shop get web` is `get web -n shop`."""
+    flags: list[str] = []
+    rest = list(arguments)
+    while rest and rest[0].startswith("-") and rest[0] not in ("-h", "--help", "--"):
+        count = 2 if rest[0] in _WITH_VALUE else 1
+        flags, rest = flags + rest[:count], rest[count:]
+    return [rest[0], *flags, *rest[1:]] if rest and flags else [*flags, *rest]
+
+
+def _usage(message: str) -> str:
+    message = message.strip().rstrip(".")
+    return f"{message}. See kubectl scaleset --help." if message else "Nothing to do. See kubectl scaleset --help."
+
+
+if __name__ == "__main__":
+    main()
