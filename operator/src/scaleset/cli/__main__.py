@@ -69,8 +69,9 @@ def flags_last(arguments: list[str]) -> list[str]:
 
 
 def _usage(message: str) -> str:
-    message = message.strip().rstrip(".")
-    return f"{message}. See kubectl scaleset --help." if message else "Nothing to do. See kubectl scaleset --help."
+    message = message.strip() or "Nothing to do"
+    end = "" if message.endswith((".", "?", "!")) else "."
+    return f"{message}{end} See kubectl scaleset --help."
 
 
 if __name__ == "__main__":

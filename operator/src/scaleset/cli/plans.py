@@ -15,10 +15,10 @@ def lines(found: SetView, forecast: Forecast) -> list[str]:
     """What would happen, a line for each thing."""
     told: list[str] = []
     if forecast.running is not None:
-        told.append(f"{found.name}: the running {_what(forecast.running)} would go on.")
+        told.append(f"{found.name}: {_what(forecast.running)} is running and would go on.")
         told += _held(forecast) + _course(forecast.running)
     elif forecast.next is not None:
-        told.append(f"{found.name}: a {_what(forecast.next)} is due and starts by itself.")
+        told.append(f"{found.name}: {_what(forecast.next)} is due and starts by itself.")
         told += _course(forecast.next)
     else:
         told += _nothing(found, forecast)
@@ -31,7 +31,7 @@ def _nothing(found: SetView, forecast: Forecast) -> list[str]:
     told = [f"{found.name}: no rollout starts by itself now."]
     told += _held(forecast)
     if forecast.freed is not None:
-        told.append(f"Without that a {_what(forecast.freed)} would start:")
+        told.append(f"Without that {_what(forecast.freed)} would start:")
         told += _course(forecast.freed)
     elif forecast.refused is not None:
         told.append(f"A start by hand would be refused: {forecast.refused}")
@@ -40,7 +40,7 @@ def _nothing(found: SetView, forecast: Forecast) -> list[str]:
         if not course.batches and course.ending == "Completed":
             told.append("A start by hand would complete at once: every instance is current.")
         else:
-            told.append(f"A start by hand (kubectl scaleset start {found.name}) would begin a {_what(course)}.")
+            told.append(f"A start by hand (kubectl scaleset start {found.name}) would begin {_what(course)}.")
             told += _course(course)
     return told
 
@@ -55,7 +55,7 @@ def _held(forecast: Forecast) -> list[str]:
 def _what(course: Course) -> str:
     target = course.rollout.target
     goal = f"version {target.version}" if target.version else f"model {target.model}"
-    return f"{'image' if course.rollout.kind is Kind.IMAGE else 'model'} upgrade to {goal}"
+    return f"{'an image' if course.rollout.kind is Kind.IMAGE else 'a model'} upgrade to {goal}"
 
 
 def _course(course: Course) -> list[str]:

@@ -58,10 +58,11 @@ def sets(found: Sequence[SetView], *, now: float, glyphs: Glyphs, namespaces: bo
 
 
 def _way(found: SetView, glyphs: Glyphs) -> str:
-    leads_to = found.target if found.rolling else found.latest
-    if not leads_to or leads_to == found.current:
+    if found.rolling and found.target not in ("", found.current):
+        return f"{found.current or '-'} {glyphs.arrow} {found.target}"
+    if found.latest in ("", found.current):
         return found.current or "-"
-    return f"{found.current or '-'} {glyphs.arrow} {leads_to}"
+    return f"{found.current or '-'} (latest {found.latest})"
 
 
 def _state_style(found: SetView) -> str:

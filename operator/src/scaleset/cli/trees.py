@@ -104,10 +104,10 @@ def _lines(found: SetView, healthy: int, *, now: float, glyphs: Glyphs) -> list[
             )
         )
         lines.append(("Progress", bar(found, glyphs=glyphs, width=20, words=True)))
-    if spoken := found.waiting[1]:
+    error, spoken = rollout.get("error") or {}, found.waiting[1]
+    if spoken and spoken != error.get("message"):
         lines.append(("Now" if found.rolling else "Note", spoken))
-    error = rollout.get("error") or {}
-    if error and error.get("message") != spoken:
+    if error:
         lines.append(("Error", Text.assemble((f"{error.get('code')}: ", "red"), str(error.get("message") or ""))))
     return lines
 
@@ -138,64 +138,61 @@ def tree(
     found: SetView, rows: Sequence[InstanceView], *, now: float, glyphs: Glyphs, everything: bool = False
 ) -> Table:
     """The tree as a table: its branches are the first column."""
-    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for title in ("NAME", "VERSION", "HEALTH"):
-        table.add_column(title, no_wrap=True)
-    table.add_column("RESTARTS", justify="right", no_wrap=True)
-    table.add_column("AGE", justify="right", no_wrap=True)
-    table.add_column("LAST ERROR", overflow="ellipsis", no_wrap=True)
-    table.add_row(
-        Text(f"{glyphs.sign('set')} {found.name}", "bold"),
-        "",
-        f"{_healthy(rows)}/{found.desired} healthy",
-        "",
-        age(found.created, now),
-        "",
-    )
+    grown = _Tree(found, now, glyphs, everything)
+    root = Text(f"{glyphs.sign('set')} {found.name}", "bold")
+    grown.add(root, "", f"{_healthy(rows)}/{found.desired} healthy", "", age(found.created, now))
     known = {row.id: row for row in rows}
     groups = branches(found, known)
     for position, branch in enumerate(groups):
         last = position == len(groups) - 1
-        table.add_row(Text(f"{glyphs.fork(last=last)}{glyphs.sign(branch.sign)} {branch.title}"), *[""] * 5)
-        _limbs(
-            table, [known[n] for n in sorted(branch.ids)], glyphs.trunk(last=last), now, glyphs, everything=everything
-        )
-    return table
+        grown.add(f"{glyphs.fork(last=last)}{glyphs.sign(branch.sign)} {branch.title}")
+        grown.limbs([known[number] for number in sorted(branch.ids)], glyphs.trunk(last=last))
+    return grown.table
 
 
-def _limbs(
-    table: Table, members: list[InstanceView], trunk: str, now: float, glyphs: Glyphs, *, everything: bool
-) -> None:
-    """The instances of a branch, each with its pod."""
-    plain = [row for row in members if row.health == "Healthy" and not row.failure and not row.restarts]
-    if everything or len(plain) <= COLLAPSED:
-        plain = []
-    hidden = {row.id for row in plain}
-    shown = [row for row in members if row.id not in hidden]
-    if plain:
-        versions = ", ".join(sorted({row.version for row in plain}))
-        name = f"{trunk}{glyphs.fork(last=not shown)}{glyphs.health('Healthy')} {ranges.render(hidden)}"
-        table.add_row(Text(name), versions, Text(f"{len(plain)} Healthy", "green"), "", "", "")
-    for position, row in enumerate(shown):
-        last = position == len(shown) - 1
-        here = f"{trunk}{glyphs.fork(last=last)}"
-        style = health_style(row.health)
-        table.add_row(
-            Text(f"{here}{glyphs.health(row.health)} {row.id}"),
-            row.version,
-            Text(row.health, style),
-            "",
-            "",
-            Text(f"failed here: {row.failure}" if row.failure else ""),
-        )
+class _Tree:
+    """The table while it grows."""
+
+    def __init__(self, found: SetView, now: float, glyphs: Glyphs, everything: bool) -> None:  # noqa: FBT001 - internal
+        self._failed = f"failed on {found.target}" if found.target else "failed here"
+        self._now, self._glyphs, self._everything = now, glyphs, everything
+        self.table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        for title in ("NAME", "VERSION", "HEALTH"):
+            self.table.add_column(title, no_wrap=True)
+        for title in ("RESTARTS", "AGE"):
+            self.table.add_column(title, justify="right", no_wrap=True)
+        self.table.add_column("LAST ERROR", overflow="ellipsis", no_wrap=True)
+
+    def add(self, name: str | Text, *cells: str | Text) -> None:
+        """A row; missing cells are empty."""
+        self.table.add_row(name, *cells, *[""] * (5 - len(cells)))
+
+    def limbs(self, members: list[InstanceView], trunk: str) -> None:
+        """The instances of a branch, each with its pod."""
+        plain = [row for row in members if row.health == "Healthy" and not row.failure and not row.restarts]
+        if self._everything or len(plain) <= COLLAPSED:
+            plain = []
+        hidden = {row.id for row in plain}
+        shown = [row for row in members if row.id not in hidden]
+        if plain:
+            versions = ", ".join(sorted({row.version for row in plain}))
+            fork = self._glyphs.fork(last=not shown)
+            name = f"{trunk}{fork}{self._glyphs.health('Healthy')} {ranges.render(hidden)}"
+            self.add(name, versions, Text(f"{len(plain)} Healthy", "green"))
+        for position, row in enumerate(shown):
+            self._limb(row, trunk, last=position == len(shown) - 1)
+
+    def _limb(self, row: InstanceView, trunk: str, *, last: bool) -> None:
+        glyphs = self._glyphs
+        name = f"{trunk}{glyphs.fork(last=last)}{glyphs.health(row.health)} {row.id}"
+        failure = f"{self._failed}: {row.failure}" if row.failure else ""
+        self.add(name, row.version, Text(row.health, health_style(row.health)), "", "", failure)
+        twig = f"{trunk}{glyphs.trunk(last=last)}{glyphs.fork(last=True)}{glyphs.sign('pod')} "
         if row.phase:
-            pod = Text(
-                f"{trunk}{glyphs.trunk(last=last)}{glyphs.fork(last=True)}{glyphs.sign('pod')} {row.name}", "dim"
-            )
-            table.add_row(pod, row.version, row.phase, str(row.restarts), age(row.created, now), row.message)
+            born = age(row.created, self._now)
+            self.add(Text(f"{twig}{row.name}", "dim"), row.version, row.phase, str(row.restarts), born, row.message)
         elif row.message:
-            pod = Text(f"{trunk}{glyphs.trunk(last=last)}{glyphs.fork(last=True)}{glyphs.sign('pod')} no pod", "dim")
-            table.add_row(pod, "", "", "", "", row.message)
+            self.add(Text(f"{twig}no pod", "dim"), "", "", "", "", row.message)
 
 
 def picture(
