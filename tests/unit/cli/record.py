@@ -39,7 +39,12 @@ def main() -> None:
             record(Path(folder))
     for path, text in golden_files():
         path.write_text(text)
-        print(f"wrote {path.relative_to(ROOT)}")
+        tell(f"wrote {path.relative_to(ROOT)}")
+
+
+def tell(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def record(folder: Path) -> None:
@@ -63,7 +68,7 @@ def scenes(api: Api) -> None:
     api.apply(POLICIES, "shop", upgrade_policy())
     publish(api, "1.0.0", "fast")
     api.create(SCALE_SETS, "shop", scale_set("web", replicas=10))
-    keep(api, "starting", lambda s, _: 0 < status(s).get("replicas", 0))
+    keep(api, "starting", lambda s, _: status(s).get("replicas", 0) > 0)
     keep(api, "healthy", lambda s, _: status(s).get("healthyReplicas") == 10 and ready(s) == "Healthy")
     publish(api, "1.1.0")
     keep(api, "rolling", lambda s, pods: batch(s) == 3 and starting_pods(s, pods) == 2)
@@ -75,7 +80,7 @@ def scenes(api: Api) -> None:
     keep(api, "failing", lambda s, pods: code(s) == "RollingForward" and restarts(pods) > 0)
     keep(api, "restoring", lambda s, _: waiting(s) == "Restoring")
     keep(api, "faulted", lambda s, _: code(s) == "Faulted" and ready(s) == "Faulted")
-    api.create(SCALE_SETS, "shop", scale_set("wide", replicas=60))
+    api.create(SCALE_SETS, "shop", scale_set("wide", replicas=60, version="1.0.0"))
     api.create(SCALE_SETS, "shop", scale_set("lost", replicas=2, policy="missing"))
     keep(api, "wide", lambda s, _: status(s).get("healthyReplicas") == 60, of="wide")
     keep(api, "refused", lambda s, _: ready(s) == "PolicyNotFound", of="lost")
@@ -107,7 +112,7 @@ def write(name: str, document: Json) -> None:
         each["metadata"].pop("managedFields", None)
     path = RECORDED / f"{name}.json"
     path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
-    print(f"recorded {path.relative_to(ROOT)}")
+    tell(f"recorded {path.relative_to(ROOT)}")
 
 
 def _objects(value: Any) -> Iterator[Json]:
@@ -210,7 +215,7 @@ def transcript(cluster: Cluster) -> None:
         told = [f"$ cat web.yaml\n{POLICY}---\n{SET}"]
         for step in STEPS:
             done = subprocess.run(
-                ["bash", "-c", step],
+                ["/bin/bash", "-c", step],
                 env=environment,
                 cwd=folder,
                 stdout=subprocess.PIPE,
@@ -223,7 +228,7 @@ def transcript(cluster: Cluster) -> None:
             if "publish" in step and "--wait" in step:
                 until_rolling(cluster.api, step.split("--version ")[1].split()[0])
     TRANSCRIPT.write_text("\n".join(told))
-    print(f"wrote {TRANSCRIPT.relative_to(ROOT)}")
+    tell(f"wrote {TRANSCRIPT.relative_to(ROOT)}")
 
 
 def until_rolling(api: Api, version: str) -> None:
@@ -243,7 +248,7 @@ def session(cluster: Cluster) -> Iterator[tuple[dict[str, str], Path]]:
         path = os.pathsep.join([str(BIN), build.stdout.strip(), os.environ["PATH"]])
         environment = {**os.environ, "PATH": path, "KUBECONFIG": str(config), "PYTHONIOENCODING": "utf-8"}
         subprocess.run(
-            ["kubectl", "config", "set-context", "--current", "--namespace=demo"],
+            [Path(build.stdout.strip()) / "kubectl", "config", "set-context", "--current", "--namespace=demo"],
             env=environment,
             check=True,
             stdout=subprocess.DEVNULL,

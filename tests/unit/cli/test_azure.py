@@ -30,7 +30,7 @@ def typed(model: Any) -> Any:
     """What the model knows by its own attributes, under the names of the wire; unknown keys would be missing."""
     if isinstance(model, list):
         return [typed(item) for item in model]
-    fields = getattr(model, "_attr_to_rest_field", None)
+    fields = getattr(type(model), "_attr_to_rest_field", None)
     if fields is None:
         return model
     found = {}
@@ -44,7 +44,7 @@ def typed(model: Any) -> Any:
 def same(one: Any, other: Any) -> bool:
     """Times are datetimes in the model, durations timedeltas, enumerations strings."""
     if hasattr(other, "isoformat"):
-        return str(other.isoformat()).replace("Z", "+00:00") == one
+        return bool(other.isoformat() == one)
     return str(getattr(other, "value", other)) == str(one)
 
 
@@ -53,7 +53,7 @@ def test_azures_client_reads_the_history_without_loss(name):
     document = json.loads(azure.dump(azure.history(status(name), location="default")))
     assert document
     for entry in document:
-        read = leaves(typed(UpgradeOperationHistoricalStatusInfo._deserialize(entry, [])))
+        read = leaves(typed(UpgradeOperationHistoricalStatusInfo(entry)))
         expected = leaves(entry)
         assert read.keys() == expected.keys()
         assert all(same(expected[path], read[path]) for path in expected)
@@ -66,7 +66,7 @@ def test_azures_client_reads_the_latest_without_loss(name):
     flat = {"error", "policy", "progress", "runningStatus"}
     rest = {key: value for key, value in document.items() if key not in flat}
     rest["properties"] = {key: value for key, value in document.items() if key in flat}
-    read = leaves(typed(RollingUpgradeStatusInfo._deserialize(rest, [])))
+    read = leaves(typed(RollingUpgradeStatusInfo(rest)))
     expected = leaves(rest)
     assert read.keys() == expected.keys()
     assert all(same(expected[path], read[path]) for path in expected)
@@ -75,7 +75,7 @@ def test_azures_client_reads_the_latest_without_loss(name):
 def test_a_key_that_azure_does_not_know_would_be_noticed():
     entry = azure.history(status("completed"), location="default")[0]
     entry["properties"]["runningStatus"]["completedTime"] = "2026-01-01T00:00:00+00:00"
-    read = leaves(typed(UpgradeOperationHistoricalStatusInfo._deserialize(entry, [])))
+    read = leaves(typed(UpgradeOperationHistoricalStatusInfo(entry)))
     assert ".properties.runningStatus.completedTime" not in read
 
 
@@ -88,7 +88,9 @@ def test_an_end_has_the_name_that_the_api_gives_it():
 def test_it_is_written_as_az_writes_it():
     text = azure.dump(azure.history(status("faulted"), location="westeurope"))
     assert text == json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    assert text.startswith('[\n  {\n    "location": "default",\n    "properties": {\n      "error": {\n        "code": ')
+    assert text.startswith(
+        '[\n  {\n    "location": "default",\n    "properties": {\n      "error": {\n        "code": '
+    )
 
 
 def test_without_any_rollout():

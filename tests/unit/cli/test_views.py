@@ -61,7 +61,9 @@ def test_exit_code_of_status(name, code):
     assert outcome(SetView(recorded(name)["scaleSet"])).code == code
 
 
-@pytest.mark.parametrize(("name", "attention"), [("healthy", False), ("rolling", False), ("faulted", True), ("refused", True)])
+@pytest.mark.parametrize(
+    ("name", "attention"), [("healthy", False), ("rolling", False), ("faulted", True), ("refused", True)]
+)
 def test_what_needs_attention(name, attention):
     assert SetView(recorded(name)["scaleSet"]).needs_attention is attention
 
@@ -92,7 +94,11 @@ def test_a_spec_that_the_operator_has_not_seen_is_waited_for():
 def test_a_cancelled_rollout_is_a_failure_that_says_why():
     raw = recorded("completed")["scaleSet"]
     raw["status"]["rollingUpgrade"]["runningStatus"]["code"] = "Cancelled"
-    raw["status"]["rollingUpgrade"]["ending"] = {"code": "Cancelled", "reason": "Cancelled", "message": "Cancelled by the user."}
+    raw["status"]["rollingUpgrade"]["ending"] = {
+        "code": "Cancelled",
+        "reason": "Cancelled",
+        "message": "Cancelled by the user.",
+    }
     told = outcome(SetView(raw))
     assert told.code == 1
     assert told.text.endswith("Cancelled by the user.")
@@ -100,7 +106,11 @@ def test_a_cancelled_rollout_is_a_failure_that_says_why():
 
 def test_a_forged_status_breaks_no_view():
     raw = recorded("rolling")["scaleSet"]
-    raw["status"]["rollingUpgrade"] |= {"pending": "x-y", "successful": "0-99999999", "batch": {"instances": "nonsense"}}
+    raw["status"]["rollingUpgrade"] |= {
+        "pending": "x-y",
+        "successful": "0-99999999",
+        "batch": {"instances": "nonsense"},
+    }
     raw["status"]["builds"] = [{"instances": "??"}]
     found = SetView(raw)
     rows = pictures.instances(found, recorded("rolling")["pods"], now=0.0)
@@ -114,7 +124,7 @@ def test_pods_of_somebody_else_are_no_instances():
     stranger = seen["pods"][0]
     stranger["metadata"]["ownerReferences"][0]["uid"] = "another"
     rows = pictures.instances(SetView(seen["scaleSet"]), seen["pods"], now=float(seen["now"]))
-    assert [row.health for row in rows][0] == "Missing"
+    assert rows[0].health == "Missing"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +133,10 @@ def test_pods_of_somebody_else_are_no_instances():
         ({"successful": 0, "failed": 0, "inProgress": 0, "pending": 0}, {}),
         ({"successful": 10, "failed": 0, "inProgress": 0, "pending": 0}, {"successful": 10}),
         ({"successful": 999, "failed": 1, "inProgress": 0, "pending": 0}, {"successful": 9, "failed": 1}),
-        ({"successful": 1, "failed": 1, "inProgress": 1, "pending": 997}, {"successful": 1, "failed": 1, "inProgress": 1, "pending": 7}),
+        (
+            {"successful": 1, "failed": 1, "inProgress": 1, "pending": 997},
+            {"successful": 1, "failed": 1, "inProgress": 1, "pending": 7},
+        ),
     ],
 )
 def test_a_bar_is_as_wide_as_asked_and_shows_whatever_there_is(counts, cells):
@@ -132,7 +145,16 @@ def test_a_bar_is_as_wide_as_asked_and_shows_whatever_there_is(counts, cells):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0s"), (119, "119s"), (120, "2m"), (185, "3m5s"), (600, "10m"), (7200, "120m"), (3 * 3600, "3h"), (48 * 3600, "2d")],
+    [
+        (0, "0s"),
+        (119, "119s"),
+        (120, "2m"),
+        (185, "3m5s"),
+        (600, "10m"),
+        (7200, "120m"),
+        (3 * 3600, "3h"),
+        (48 * 3600, "2d"),
+    ],
 )
 def test_ages_are_written_as_kubectl_does(seconds, text):
     assert age(1000.0, 1000.0 + seconds) == text
@@ -155,7 +177,10 @@ def test_a_big_group_is_one_line_unless_everything_is_asked_for():
 
 def test_protection_is_shown():
     seen = recorded("healthy")
-    seen["scaleSet"]["spec"]["protectedInstances"] = [{"id": 1, "protectFromScaleSetActions": True}, {"id": 2, "protectFromScaleIn": True}]
+    seen["scaleSet"]["spec"]["protectedInstances"] = [
+        {"id": 1, "protectFromScaleSetActions": True},
+        {"id": 2, "protectFromScaleIn": True},
+    ]
     rows = pictures.instances(SetView(seen["scaleSet"]), seen["pods"], now=float(seen["now"]))
     assert [row.protection for row in rows[:4]] == ["", "all actions", "scale-in", ""]
     table = plain(tables.instances(rows, now=0.0, newest=None, glyphs=UNICODE), width=200)
