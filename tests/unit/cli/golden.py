@@ -1,6 +1,5 @@
 """The golden files of the plugin's views: what was recorded, and what it is to look like."""
 
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from scaleset.cli import azure, pictures, tables, trees
+from scaleset.cli import azure, pictures, tables, trees, words
 from scaleset.cli.catalogue import newest_model
 from scaleset.cli.outcomes import outcome
 from scaleset.cli.pictures import SetView
@@ -30,10 +29,8 @@ def recorded(name: str) -> dict[str, Any]:
 
 def plain(what: RenderableType, *, width: int = WIDTH) -> str:
     """As on a terminal without colours."""
-    out = io.StringIO()
-    console = Console(file=out, width=width, color_system=None, highlight=False, markup=False, emoji=False)
-    console.print(what)
-    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
+    console = Console(width=width, color_system=None, highlight=False, markup=False, emoji=False)
+    return words.printed(console, what)
 
 
 def view(name: str, *, glyphs: Glyphs = UNICODE, width: int = WIDTH) -> str:
@@ -48,7 +45,7 @@ def view(name: str, *, glyphs: Glyphs = UNICODE, width: int = WIDTH) -> str:
         plain(tables.instances(rows, now=now, newest=newest_model(found), glyphs=glyphs), width=width),
     ]
     if entries := found.status.get("osUpgradeHistory"):
-        parts.append(plain(tables.history(entries, now=now), width=width))
+        parts.append(plain(tables.history(entries, now=now, glyphs=glyphs), width=width))
     return "\n".join(parts)
 
 

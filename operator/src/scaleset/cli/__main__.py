@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from scaleset.cli.failures import FAILED, INTERRUPTED, CliError
 
@@ -18,6 +19,10 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a verb; its exit code. Never a stack trace for what a person can do something about."""
+    for stream in (sys.stdout, sys.stderr):
+        # What others wrote must not end in an error because this terminal has no sign for it.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         code = _run(list(arguments))
         sys.stdout.flush()

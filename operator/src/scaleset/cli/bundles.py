@@ -16,7 +16,7 @@ from scaleset.cli.failures import CliError, explain
 from scaleset.cli.outcomes import outcome
 from scaleset.cli.pictures import SetView
 from scaleset.cli.redaction import Redactor
-from scaleset.cli.words import ASCII
+from scaleset.cli.words import ASCII, printed
 from scaleset.kube.errors import ApiError
 from scaleset.kube.resources import CLAIMS, EVENTS, PODS, REVISIONS
 
@@ -117,10 +117,9 @@ def _overview(session: "Session", found: SetView, pods: list[JSON]) -> str:
 
     now = session.client.now()
     rows = pictures.instances(found, pods, now=now)
-    out = io.StringIO()
-    console = Console(file=out, width=200, color_system=None, highlight=False, markup=False, emoji=False)
-    console.print(trees.picture(found, rows, now=now, glyphs=ASCII, everything=True))
-    return f"{outcome(found).text}\n\n{out.getvalue()}"
+    console = Console(width=400, color_system=None, highlight=False, markup=False, emoji=False)
+    picture = trees.picture(found, rows, now=now, glyphs=ASCII, everything=True)
+    return f"{outcome(found).text}\n\n{printed(console, picture)}"
 
 
 def _check(session: "Session") -> str:

@@ -63,13 +63,22 @@ def choices(session: "Session", found: SetView | None) -> list[Choice]:
         if rival.name != version.name:
             why: str | None = f"{rival.name} is older and publishes the same version"
         elif best is not None and version.name == best.name:
-            why = None
+            why = _failed(found, version)
         else:
             why = gallery.why_not(version, asker, now=now) or (f"{best.version} is higher" if best else None)
         rows.append(_choice(version, why, chosen=best is not None and version.name == best.name))
     if image.version != LATEST:
         session.note(f"{found.name} is pinned to {image.version}: it does not follow latest.")
     return rows
+
+
+def _failed(found: SetView, version: GalleryVersion) -> str | None:
+    """That it is chosen and yet does not reach the set by itself."""
+    failed = {row.get("version"): row.get("reason") for row in found.status.get("failedTargets") or ()}
+    if version.version not in failed:
+        return None
+    what = "was cancelled here" if failed[version.version] == "Cancelled" else "failed here"
+    return f"(it {what}, so only a start by hand tries it again)"
 
 
 def _all(session: "Session") -> list[Choice]:

@@ -12,6 +12,8 @@ from scaleset.cli.pictures import SetView
 _PENDING = frozenset({"ApplyingModel", "ConcurrencyLimit", "HealthGateWaiting", "InstancesInitializing", "Suspended"})
 """Reasons of Progressing under which a rollout is due and will begin without anybody asking again."""
 
+_FAILED = ("Faulted", "Cancelled")
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -41,9 +43,11 @@ def outcome(found: SetView) -> Outcome:
         return Outcome(f"{name}: {accepted.reason}: {accepted.message}", FAILED)
     if progressing.reason in _PENDING:
         return Outcome(f"{name}: waiting to begin: {progressing.reason}: {progressing.message}", None)
-    if progressing.reason in ("TargetFailed", "StartRefused"):
+    if progressing.reason == "StartRefused" or (progressing.reason == "TargetFailed" and found.code not in _FAILED):
         return Outcome(f"{name}: {progressing.reason}: {progressing.message}", FAILED)
-    return Outcome(f"{name}: {_ended(found)}", FAILED if found.code in ("Faulted", "Cancelled") else 0)
+    if not found.code:
+        return Outcome(f"{name}: {_ended(found)}", 0 if found.told("Ready").status == "True" else None)
+    return Outcome(f"{name}: {_ended(found)}", FAILED if found.code in _FAILED else 0)
 
 
 def asked(found: SetView) -> bool:

@@ -113,7 +113,7 @@ def history(session: Session, name: Name, output: Annotated[str, _AzureOutput] =
     elif session.dump(entries):
         pass
     elif entries:
-        session.show(tables.history(entries, now=session.client.now()))
+        session.show(tables.history(entries, now=session.client.now(), glyphs=session.glyphs))
     else:
         session.note(f"{name} had no image upgrade in the last two months.")
     return 0
@@ -167,7 +167,8 @@ def versions(session: Session, name: OptionalName = None, output: Annotated[str,
     if session.dump([asdict(each) for each in choices]):
         return 0
     if choices:
-        session.show(tables.versions(choices, now=session.client.now(), of_set=found is not None))
+        now = session.client.now()
+        session.show(tables.versions(choices, now=now, glyphs=session.glyphs, of_set=found is not None))
     else:
         what = f"for {name}" if name else f"in namespace {session.namespace}"
         session.note(f"No version is published {what}: publish one with kubectl scaleset publish.")

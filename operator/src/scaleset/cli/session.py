@@ -146,11 +146,10 @@ class Session:
         sys.stderr.flush()
 
     def show(self, what: "RenderableType") -> None:
-        """A table or a tree, without spaces at the end of lines where it is not drawn for a person."""
-        with self.console.capture() as captured:
-            self.console.print(what)
-        lines = captured.get().splitlines()
-        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in lines))
+        """A table or a tree. Only a last column is cut to fit; what is wider still is the terminal's to wrap."""
+        from scaleset.cli.words import printed
+
+        sys.stdout.write(printed(self.console, what))
         sys.stdout.flush()
 
     def dump(self, document: object) -> bool:

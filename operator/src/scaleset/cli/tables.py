@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaleset.cli.pictures import InstanceView, SetView
-from scaleset.cli.words import Glyphs, age, bar, code_style, health_style
+from scaleset.cli.words import Glyphs, age, bar, code_style, health_style, settle, table
 from scaleset.records.projections import seconds
 
 JSON = Mapping[str, Any]
@@ -31,18 +31,10 @@ class Choice:
     """Whether it is what `latest` means."""
 
 
-def plain(*titles: str) -> Table:
-    """A table like kubectl's: no lines, columns apart by two spaces. The last column may be cut on a terminal."""
-    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for title in titles:
-        table.add_column(title, no_wrap=True, overflow="ellipsis")
-    return table
-
-
 def sets(found: Sequence[SetView], *, now: float, glyphs: Glyphs, namespaces: bool) -> Table:
     """One line a set: progress, version, who waits for what."""
     titles = ["NAME", "PROGRESS", "HEALTHY", "VERSION", "STATUS", "AGE", "WAITING FOR"]
-    table = plain(*(["NAMESPACE", *titles] if namespaces else titles))
+    shown = table(*(["NAMESPACE", *titles] if namespaces else titles), glyphs=glyphs)
     for each in found:
         cells: list[str | Text] = [
             Text(each.name, "bold"),
@@ -53,8 +45,8 @@ def sets(found: Sequence[SetView], *, now: float, glyphs: Glyphs, namespaces: bo
             age(each.created, now),
             each.waiting[1],
         ]
-        table.add_row(*([each.namespace, *cells] if namespaces else cells))
-    return table
+        shown.add_row(*([each.namespace, *cells] if namespaces else cells))
+    return settle(shown)
 
 
 def _way(found: SetView, glyphs: Glyphs) -> str:
@@ -73,7 +65,7 @@ def _state_style(found: SetView) -> str:
 
 def instances(rows: Sequence[InstanceView], *, now: float, newest: str | None, glyphs: Glyphs) -> Table:
     """One line an instance. `newest` is the newest model."""
-    table = plain(
+    shown = table(
         "ID",
         "POD",
         "VERSION",
@@ -86,10 +78,11 @@ def instances(rows: Sequence[InstanceView], *, now: float, newest: str | None, g
         "PROTECTED",
         "AGE",
         "MESSAGE",
+        glyphs=glyphs,
     )
     for row in rows:
         current = "-" if newest is None or not row.model else "yes" if row.model == newest else "no"
-        table.add_row(
+        shown.add_row(
             str(row.id),
             row.name if row.phase else "-",
             row.version or "-",
@@ -103,18 +96,30 @@ def instances(rows: Sequence[InstanceView], *, now: float, newest: str | None, g
             age(row.created, now) or "-",
             row.message or (f"failed before: {row.failure}" if row.failure else ""),
         )
-    return table
+    return settle(shown)
 
 
-def history(entries: Iterable[JSON], *, now: float) -> Table:
+def history(entries: Iterable[JSON], *, now: float, glyphs: Glyphs) -> Table:
     """One line an image upgrade, newest first."""
-    table = plain("STARTED", "TOOK", "VERSION", "BY", "RESULT", "UPGRADED", "FAILED", "RESTORED", "PENDING", "ERROR")
+    shown = table(
+        "STARTED",
+        "TOOK",
+        "VERSION",
+        "BY",
+        "RESULT",
+        "UPGRADED",
+        "FAILED",
+        "RESTORED",
+        "PENDING",
+        "ERROR",
+        glyphs=glyphs,
+    )
     for entry in entries:
         seen = entry.get("properties") or {}
         running, progress = seen.get("runningStatus") or {}, seen.get("progress") or {}
         code = str(running.get("code") or "")
         began, ended = seconds(running.get("startTime")), seconds(running.get("completedTime"))
-        table.add_row(
+        shown.add_row(
             str(running.get("startTime") or "-"),
             age(began, ended if ended is not None else now) or "-",
             str((seen.get("targetImageReference") or {}).get("version") or "-"),
@@ -126,18 +131,21 @@ def history(entries: Iterable[JSON], *, now: float) -> Table:
             str(progress.get("pendingInstanceCount", 0)),
             str((seen.get("error") or {}).get("code") or ""),
         )
-    return table
+    return settle(shown)
 
 
-def versions(choices: Sequence[Choice], *, now: float, of_set: bool) -> Table:
+def versions(choices: Sequence[Choice], *, now: float, glyphs: Glyphs, of_set: bool) -> Table:
     """One line a published version, the highest first. For a set also why each is not what `latest` means."""
     titles = ["VERSION", "DEFINITION", "NAMESPACE", "NAME", "AGE", "IMAGE"]
-    table = plain(*([titles[0], "LATEST", "WHY NOT", *titles[1:]] if of_set else [titles[0], "LATEST", *titles[1:]]))
+    shown = table(
+        *([titles[0], "LATEST", "WHY NOT", *titles[1:]] if of_set else [titles[0], "LATEST", *titles[1:]]),
+        glyphs=glyphs,
+    )
     for each in choices:
         cells: list[str | Text] = [Text(each.version, "bold" if each.chosen else "")]
         cells.append(Text("yes", "green") if each.chosen else "-")
         if of_set:
             cells.append(each.why_not or "")
         cells += [each.definition, each.namespace, each.name, age(each.created, now), each.image]
-        table.add_row(*cells)
-    return table
+        shown.add_row(*cells)
+    return settle(shown)

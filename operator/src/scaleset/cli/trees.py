@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaleset.cli.pictures import InstanceView, SetView
-from scaleset.cli.words import ASCII, Glyphs, age, bar, code_style, health_style, percent_policy
+from scaleset.cli.words import ASCII, Glyphs, age, bar, code_style, health_style, percent_policy, settle, table
 from scaleset.planning import ranges
 
 COLLAPSED = 12
@@ -147,7 +147,7 @@ def tree(
         last = position == len(groups) - 1
         grown.add(f"{glyphs.fork(last=last)}{glyphs.sign(branch.sign)} {branch.title}")
         grown.limbs([known[number] for number in sorted(branch.ids)], glyphs.trunk(last=last))
-    return grown.table
+    return settle(grown.table)
 
 
 class _Tree:
@@ -156,12 +156,8 @@ class _Tree:
     def __init__(self, found: SetView, now: float, glyphs: Glyphs, everything: bool) -> None:  # noqa: FBT001 - internal
         self._failed = f"failed on {found.target}" if found.target else "failed here"
         self._now, self._glyphs, self._everything = now, glyphs, everything
-        self.table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        for title in ("NAME", "VERSION", "HEALTH"):
-            self.table.add_column(title, no_wrap=True)
-        for title in ("RESTARTS", "AGE"):
-            self.table.add_column(title, justify="right", no_wrap=True)
-        self.table.add_column("LAST ERROR", overflow="ellipsis", no_wrap=True)
+        titles = ("NAME", "VERSION", "HEALTH", "RESTARTS", "AGE", "LAST ERROR")
+        self.table = table(*titles, glyphs=glyphs, right=("RESTARTS", "AGE"))
 
     def add(self, name: str | Text, *cells: str | Text) -> None:
         """A row; missing cells are empty."""

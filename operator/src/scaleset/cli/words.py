@@ -1,9 +1,12 @@
 """Signs, bars, ages and colours that all views share. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from rich.cells import cell_len
+from rich.console import Console, Group, OverflowMethod, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from scaleset.cli.pictures import SetView
@@ -18,6 +21,8 @@ _HEALTH = {
     "Missing": "red",
     "Blocked": "bold red",
 }
+LAST_COLUMN = 16
+"""So much of the last column is always shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,8 @@ class Glyphs:
     forks: tuple[str, str]
     trunks: tuple[str, str]
     states: Mapping[str, str] = field(default_factory=dict)
+    overflow: Literal["ellipsis", "crop"] = "ellipsis"
+    """How a cell that does not fit is cut."""
 
     def sign(self, what: str) -> str:
         return self.signs[what]
@@ -80,7 +87,52 @@ ASCII = Glyphs(
         "Missing": "0",
         "Blocked": "/",
     },
+    overflow="crop",
 )
+
+
+def table(*titles: str, glyphs: Glyphs, right: Collection[str] = ()) -> Table:
+    """A table like kubectl's: no lines, columns apart by two spaces."""
+    found = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for title in titles:
+        found.add_column(title, no_wrap=True, overflow=glyphs.overflow, justify="right" if title in right else "left")
+    return found
+
+
+def settle(found: Table) -> Table:
+    """The finished table: on a narrow terminal its last column is cut before any other."""
+    for column in found.columns[:-1]:
+        cells = [column.header, *column.cells]
+        column.min_width = max(cell.cell_len if isinstance(cell, Text) else cell_len(str(cell)) for cell in cells)
+    last = found.columns[-1]
+    last.no_wrap = False  # rich narrows what may be wrapped first; its cells are cut all the same
+    last._cells = [_uncut(cell, last.overflow) for cell in last.cells]  # noqa: SLF001 - cells cannot be changed otherwise
+    return found
+
+
+def _uncut(cell: RenderableType, overflow: OverflowMethod) -> Text:
+    text = cell if isinstance(cell, Text) else Text(str(cell))
+    text.no_wrap, text.overflow = True, overflow
+    return text
+
+
+def printed(console: Console, what: RenderableType) -> str:
+    """As text, for a terminal of that width. A settled table is cut in its last column only; one that is wider even so
+    is the terminal's to wrap.
+    """
+    width = console.width
+    lines: list[str] = []
+    for part in what.renderables if isinstance(what, Group) else [what]:
+        console.width = max(width, _least_width(part)) if isinstance(part, Table) else width
+        with console.capture() as captured:
+            console.print(part)
+        lines += captured.get().splitlines()
+    console.width = width
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _least_width(found: Table) -> int:
+    return sum((column.min_width or 0) + 2 for column in found.columns[:-1]) + LAST_COLUMN
 
 
 def code_style(code: str) -> str:
