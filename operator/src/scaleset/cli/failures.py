@@ -94,8 +94,13 @@ def _cause(message: str) -> str:
     return message[:200]
 
 
+def not_served(error: ApiError) -> bool:
+    """Whether the kind is missing and not just the object; the second form is a server's that never had the group."""
+    return "could not find the requested resource" in error.message or error.message.startswith("404 page not found")
+
+
 def _not_found(error: ApiError) -> str:
-    if "could not find the requested resource" in error.message:
+    if not_served(error):
         return (
             f"This cluster does not serve {names.API_VERSION}: install the CRDs with kubectl apply -f crds/, or choose "
             "another --context."

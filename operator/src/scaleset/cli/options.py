@@ -57,7 +57,7 @@ Definition = Annotated[
 
 Verb = Callable[..., int | None]
 
-_COMMON: dict[str, tuple[object, object]] = {
+COMMON: dict[str, tuple[object, object]] = {
     "namespace": (Namespace, None),
     "all_namespaces": (AllNamespaces, False),
     "context": (Context, None),
@@ -78,7 +78,7 @@ def verb(app: typer.Typer, name: str, *, everywhere: bool = False) -> Callable[[
 
     def register(function: Verb) -> Verb:
         own = inspect.signature(function, eval_str=True)
-        common = {key: value for key, value in _COMMON.items() if everywhere or key != "all_namespaces"}
+        common = {key: value for key, value in COMMON.items() if everywhere or key != "all_namespaces"}
         parameters = [parameter for key, parameter in own.parameters.items() if key != "session"]
         added = [
             inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from scaleset.api import names
-from scaleset.cli.failures import CliError, did_you_mean
+from scaleset.cli.failures import CliError, did_you_mean, not_served
 from scaleset.kube.errors import Forbidden, NotFound
 from scaleset.kube.resources import GALLERY_IMAGE_VERSIONS, PODS, SCALE_SETS, UPGRADE_POLICIES, Resource
 
@@ -70,7 +70,7 @@ class Session:
         try:
             return self.client.get(resource, self.namespace, name)
         except NotFound as error:
-            if "could not find the requested resource" in error.message:
+            if not_served(error):
                 raise
             self._missing(resource, name, kind=kind)
 
