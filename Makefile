@@ -46,13 +46,14 @@ test-cluster: venv binaries ## the operator as a process against a real API serv
 	@$(BIN)/python -m pytest -s tests/cluster/test_figures.py
 
 .PHONY: lint
-lint: venv ## style, types, layers, and that the CRDs are those of the models
-	@echo "Checking style, types, layers and CRDs ..."
+lint: venv ## style, types, layers, and that CRDs and references are those of the code
+	@echo "Checking style, types, layers, CRDs and references ..."
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy operator/src tests hack
 	@NO_COLOR=1 $(BIN)/lint-imports
 	@$(BIN)/python -m scaleset.api.crd --check
+	@$(BIN)/python -m hack.cli_reference --check
 
 .PHONY: format
 format: venv ## put the code into its form
@@ -63,6 +64,14 @@ format: venv ## put the code into its form
 crds: venv ## write crds/ from the models
 	@echo "Writing crds/ ..."
 	@$(BIN)/python -m scaleset.api.crd --output crds/
+
+.PHONY: cli-reference
+cli-reference: venv ## write docs/reference/cli.md from the plugin's help
+	@$(BIN)/python -m hack.cli_reference
+
+.PHONY: cli-record
+cli-record: venv binaries ## record anew what the plugin's views are tested on, and docs/cli.txt (two minutes)
+	@$(BIN)/python -m tests.unit.cli.record
 
 .PHONY: binaries
 binaries: ## a Kubernetes control plane for cluster-up and the tests (7 minutes the first time)

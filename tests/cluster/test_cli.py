@@ -99,10 +99,13 @@ def test_from_publish_to_the_end_of_the_rollout(web, api):
     assert "1.0.0 → 1.1.0" in listed[1]
     assert "The set is suspended" in listed[1]
 
+    watching = plugin.start("get", "web", "-w", "--timeout", "60s")
+    assert watching.stdout is not None
+    assert watching.stdout.readline().split() == ["Name:", "web"]
     plugin("resume", "web", "--yes")
-    watched = plugin.process("get", "web", "-w", "--timeout", "60s").out
+    watched = watching.communicate(timeout=READY)[0]
+    assert watching.returncode == 0
     assert "\x1b" not in watched
-    assert watched.startswith("Name:       web\n")
     assert "web: Completed to version 1.1.0: 5 upgraded." in watched
     done = plugin("status", "web", "--watch")
     assert done.out == plugin("status", "web").out == "web: Completed to version 1.1.0: 5 upgraded.\n"

@@ -4,12 +4,13 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
+from typing import Any
 
-from scaleset.cli.failures import FAILED, INTERRUPTED, CliError
+from scaleset.cli.failures import INTERRUPTED, CliError
 
 BROKEN_PIPE = 141
 """What a shell says of a program that wrote to a pipe nobody reads any more."""
-_WITH_VALUE = frozenset({"-n", "--namespace", "--context", "--kubeconfig"})
+_HELP = ("-h", "--help")
 
 
 def main() -> None:
@@ -47,28 +48,56 @@ def _run(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         raise CliError("kubectl scaleset needs typer and rich: pip install 'scaleset-operator[cli]'.") from error
 
-    if arguments[:1] == ["__complete"]:
-        from scaleset.cli.completing import complete
+    from scaleset.cli.completing import complete
 
+    if arguments[:1] == ["__complete"]:
         sys.stdout.write(complete(arguments[1:]))
         return 0
     from scaleset.cli.app import PROGRAM, app
 
+    command = get_command(app)
     try:
-        answer = get_command(app).main(flags_last(arguments), prog_name=PROGRAM, standalone_mode=False)
+        if (text := _help(command, arguments)) is not None:
+            sys.stdout.write(f"{text}\n")
+            return 0
+        with command.make_context(PROGRAM, flags_last(arguments)) as context:
+            answer = command.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code
     except typer.TyperException as error:
-        raise CliError(_usage(error.format_message()), code=FAILED) from error
+        raise CliError(_usage(error.format_message())) from error
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     return answer if isinstance(answer, int) else 0
 
 
+def _help(root: Any, arguments: list[str]) -> str | None:
+    """The help that is asked for. Finding that out by parsing the line would import pydantic."""
+    import typer
+
+    from scaleset.cli.app import PROGRAM
+
+    asked = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if asked and not any(word in asked for word in _HELP):
+        return None
+    verb = next((word for word in flags_last(asked) if not word.startswith("-")), None)
+    context = typer.Context(root, info_name=PROGRAM)
+    command = root.commands.get(verb) if verb is not None else root
+    if command is None:
+        return None
+    if command is not root:
+        context = typer.Context(command, info_name=verb, parent=context)
+    return str(command.get_help(context))
+
+
 def flags_last(arguments: list[str]) -> list[str]:
     """kubectl takes its flags before the verb as well: `-n shop get web` is `get web -n shop`."""
+    from scaleset.cli.completing import WITH_VALUE
+
     flags: list[str] = []
     rest = list(arguments)
-    while rest and rest[0].startswith("-") and rest[0] not in ("-h", "--help", "--"):
-        count = 2 if rest[0] in _WITH_VALUE else 1
+    while rest and rest[0].startswith("-") and rest[0] not in (*_HELP, "--"):
+        count = 2 if rest[0] in WITH_VALUE else 1
         flags, rest = flags + rest[:count], rest[count:]
     return [rest[0], *flags, *rest[1:]] if rest and flags else [*flags, *rest]
 

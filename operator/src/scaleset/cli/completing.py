@@ -13,6 +13,8 @@ import typer
 
 PROGRAM: Final = "kubectl-scaleset"
 COMPLETER: Final = "kubectl_complete-scaleset"
+WITH_VALUE: Final = frozenset({"-n", "--namespace", "--context", "--kubeconfig"})
+"""Common flags that take a word: they may stand before the verb."""
 PATIENCE_SECONDS = 2.0
 
 SHELLS: Final = ("bash", "zsh", "fish", "kubectl")
@@ -111,33 +113,62 @@ def script(shell: str) -> str:
 def complete(words: list[str]) -> str:
     """What can follow the words, of which the last is not finished: a line each with a tab before its explanation, and
     the directive that no files are meant. That is what kubectl asks its plugins for.
+
+    typer's own completion parses the whole line, for which it imports pydantic: too slow while a key is held.
     """
-    from typer._click.shell_completion import CompletionItem, ShellComplete
     from typer.main import get_command
 
     from scaleset.cli.app import app
 
-    class Completion(ShellComplete):
-        """As kubectl asks: words as arguments, lines as the answer."""
-
-        name = "kubectl"
-        source_template = ""
-
-        def source_vars(self) -> dict[str, Any]:
-            return {}
-
-        def get_completion_args(self) -> tuple[list[str], str]:
-            return (words[:-1], words[-1]) if words else ([], "")
-
-        def format_completion(self, item: CompletionItem) -> str:
-            return f"{item.value}\t{_first_line(item.help)}" if item.help else str(item.value)
-
-    found = Completion(get_command(app), {}, PROGRAM, "").complete()
-    return f"{found}\n:4\n" if found else ":4\n"
+    *before, unfinished = words or [""]
+    root: Any = get_command(app)
+    place = next((n for n, word in enumerate(before) if word in root.commands and not _is_value(before, n)), None)
+    if place is None:
+        found = [(name, command.short_help or "") for name, command in root.commands.items()]
+    else:
+        rest = before[:place] + before[place + 1 :]
+        found = _within(root.commands[before[place]], rest, unfinished)
+    lines = [f"{value}\t{help_}" if help_ else value for value, help_ in found if value.startswith(unfinished)]
+    return "\n".join([*lines, ":4"]) + "\n"
 
 
-def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0]
+def _is_value(words: list[str], place: int) -> bool:
+    """Whether the word there belongs to the flag before it: `-n get` is a namespace called get."""
+    return place > 0 and words[place - 1] in WITH_VALUE
+
+
+def _within(command: Any, before: list[str], unfinished: str) -> list[tuple[str, str]]:
+    """What can follow within a verb: a flag, the value of one, or an argument."""
+    flags = {flag: option for option in command.params for flag in option.opts if flag.startswith("-")}
+    context = typer.Context(command, info_name=command.name)
+    pending, arguments = None, 0
+    for word in before:
+        name, sign, value = word.partition("=")
+        option = flags.get(name)
+        if pending is not None:
+            context.params[pending.name] = word
+            pending = None
+        elif option is not None and sign:
+            context.params[option.name] = value
+        elif option is not None and not option.is_flag:
+            pending = option
+        elif option is None and not word.startswith("-"):
+            arguments += 1
+    name, sign, value = unfinished.partition("=")
+    if pending is None and sign and name in flags:
+        return [(f"{name}={each}", "") for each, _ in _values(flags[name], context, value)]
+    if pending is not None:
+        return _values(pending, context, unfinished)
+    if unfinished.startswith("-"):
+        return [(max(option.opts, key=len), option.help or "") for option in command.params if option.opts[0][0] == "-"]
+    wanted = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    if arguments < len(wanted):
+        return _values(wanted[arguments], context, unfinished)
+    return []
+
+
+def _values(parameter: Any, context: typer.Context, unfinished: str) -> list[tuple[str, str]]:
+    return [(str(item.value), item.help or "") for item in parameter.shell_complete(context, unfinished)]
 
 
 def main() -> None:
