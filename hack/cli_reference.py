@@ -18,7 +18,7 @@ from scaleset.cli.options import COMMON
 TARGET = Path(__file__).parents[1] / "docs" / "reference" / "cli.md"
 HEAD = f"""# {PROGRAM}
 
-Written by `make cli-reference` from the plugin's help; change `operator/src/scaleset/cli` instead.
+Written by `make reference` from the plugin's help; change `operator/src/scaleset/cli` instead.
 
 ## Flags of every verb
 
@@ -100,7 +100,7 @@ def main() -> int:
         return 0
     if TARGET.exists() and TARGET.read_text() == text:
         return 0
-    print(f"{TARGET} differs from the plugin's help: run `make cli-reference`.", file=sys.stderr)
+    print(f"{TARGET} differs from the plugin's help: run `make reference`.", file=sys.stderr)
     return 1
 
 

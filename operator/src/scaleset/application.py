@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from scaleset import endpoints, handlers
@@ -55,6 +56,7 @@ class Options:
     namespaces: tuple[str, ...] = ()
     leader_elect: bool = True
     lease_namespace: str | None = None
+    prepull_service_account: str = "default"
     metrics_bind_address: str = ":8080"
     health_bind_address: str = ":8081"
 
@@ -74,6 +76,7 @@ class Application:
         self._options = options
         self._clock = ServerClock()
         self._metrics = Metrics()
+        self._metrics.leading(names.LEASE_NAME, leader=False)
         self._identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid4().hex[:8]}"
         self._queues: dict[str, WorkQueue[Key]] = {name: self._queue(name) for name in WORKERS}
         self._lease: Lease | None = None
@@ -94,10 +97,13 @@ class Application:
         async with AsyncExitStack() as stack:
             await self._serve(stack)
             client = await stack.enter_async_context(await self._open())
+            self._metrics.host = urlsplit(client.credentials().host).netloc
             try:
                 if await before(told, handlers.wait_for_kinds(client, self._options.namespaces)):
                     caches = self._caches = watch(client, self._wakes, namespaces=self._options.namespaces or (None,))
-                    recorder = EventRecorder(client, instance=self._identity, now=self._clock.now)
+                    recorder = EventRecorder(
+                        client, instance=self._identity, now=self._clock.now, on_event=self._metrics.told
+                    )
                     await self._run(client, caches, recorder, told)
             finally:
                 told.cancel()
@@ -148,7 +154,7 @@ class Application:
         # None of the parts ever ends by itself: one that does brings its error, and the process must not go on
         # without it.
         done, _ = await asyncio.wait([told, *parts], return_when=asyncio.FIRST_COMPLETED)
-        log.info("stopping reason=%s", ",".join(sorted(task.get_name() for task in done)))
+        log.info("stopping reason=%(reason)s", {"reason": ",".join(sorted(task.get_name() for task in done))})
         await self._end(recorder, parts)
         for task in done:
             task.result()
@@ -196,18 +202,38 @@ class Application:
             await self._leading.wait()
         while not caches.synced:  # noqa: ASYNC110 - six views, and only until their first lists are through
             await asyncio.sleep(0.02)
-        log.info("leading identity=%s scalesets=%d", self._identity, len(caches.scale_sets.all()))
+        self._metrics.lead(caches.scale_sets.all, leads=client.writes_allowed)
+        log.info(
+            "leading identity=%(identity)s scalesets=%(scalesets)d",
+            {"identity": self._identity, "scalesets": len(caches.scale_sets.all())},
+        )
         writer = StatusWriter(client)
         wakes, served = self._wakes, self._options.namespaces
         views = ReplicationViews(client, self._own_namespace(), on_nodes=wakes.nodes, on_pod=wakes.prepull)
-        prepulls = Prepulls(client, views, serves=lambda name: not served or name in served, now=self._clock.now)
+        prepulls = Prepulls(
+            client,
+            views,
+            service_account=self._options.prepull_service_account,
+            serves=lambda name: not served or name in served,
+            now=self._clock.now,
+        )
         versions = GalleryImageVersionController(
-            caches.versions, writer, prepulls, on_replicated=wakes.replicated, now=self._clock.now
+            caches.versions,
+            writer,
+            prepulls,
+            images=self._metrics.images,
+            on_replicated=wakes.replicated,
+            now=self._clock.now,
         )
         self._queues["galleryimageversion"].add(SWEEP)
         reconciles: dict[str, Callable[[Key], Awaitable[float | None]]] = {
             "scaleset": ScaleSetController(
-                client, caches, recorder=recorder, now=self._clock.now, wake=self._queues["scaleset"].add
+                client,
+                caches,
+                recorder=recorder,
+                fleet=self._metrics.fleet,
+                now=self._clock.now,
+                wake=self._queues["scaleset"].add,
             ).reconcile,
             "galleryimageversion": versions.reconcile,
             "upgradepolicy": UpgradePolicyController(caches, writer).reconcile,

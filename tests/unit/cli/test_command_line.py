@@ -104,9 +104,7 @@ def test_durations_are_kubectls(text, seconds):
     assert options.seconds(text) == seconds
 
 
-@pytest.mark.parametrize(
-    "text", ["", "x", "1", "10 m", "1d", "m", "-5s", "1m-"][0:1] + ["x", "10 m", "1d", "m", "-5s", "1m-"]
-)
+@pytest.mark.parametrize("text", ["", "x", "10 m", "1d", "m", "-5s", "1m-"])
 def test_what_is_no_duration_is_told(text):
     with pytest.raises(CliError, match="write it like 90s, 10m or 1h30m"):
         options.seconds(text)

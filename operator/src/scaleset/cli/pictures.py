@@ -11,7 +11,7 @@ from typing import Any
 from scaleset.api import names
 from scaleset.api.model import InvalidSpec
 from scaleset.api.scale_set import ScaleSetSpec
-from scaleset.planning import health, ranges
+from scaleset.planning import health, models, ranges
 from scaleset.records.instances import instance_number
 from scaleset.records.projections import pod as project
 from scaleset.records.projections import seconds
@@ -240,7 +240,7 @@ class _Judge:
     @classmethod
     def of(cls, found: SetView, *, now: float) -> "_Judge":
         try:
-            source = health.source(ScaleSetSpec.parse(found.raw))
+            source = health.source(models.describe(found.name, ScaleSetSpec.parse(found.raw)))
         except InvalidSpec:
             source = health.READINESS
         told = (found.rollout.get("policy") or {}).get("healthTimeout")

@@ -109,10 +109,13 @@ class CustomObjects(Generic[S]):
             except ApiError as error:
                 if str(error) != complaint:
                     complaint = str(error)
-                    log.warning('list_failed resource=%s error="%s"', self.resource, complaint)
+                    log.warning(
+                        'list_failed resource=%(resource)s error="%(error)s"',
+                        {"resource": self.resource, "error": complaint},
+                    )
                 wait = RETRY_SECONDS
             except Exception:
-                log.exception("list_failed resource=%s", self.resource)
+                log.exception("list_failed resource=%(resource)s", {"resource": self.resource})
                 wait = RESYNC_SECONDS
             await asyncio.sleep(wait)
 

@@ -19,6 +19,7 @@ from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.patches import JSON
 from scaleset.controllers.prepulls import Prepulls
 from scaleset.controllers.status_writer import StatusWriter
+from scaleset.observability.images import Images
 from scaleset.planning.gallery import winners
 from scaleset.planning.history import timestamp
 from scaleset.planning.replication import Replication
@@ -55,12 +56,14 @@ class GalleryImageVersionController:
         writer: StatusWriter,
         prepulls: Prepulls,
         *,
+        images: Images,
         on_replicated: Callable[[Key], None],
         now: Callable[[], float],
     ) -> None:
         self._versions = versions
         self._writer = writer
         self._prepulls = prepulls
+        self._images = images
         self._on_replicated = on_replicated
         self._now = now
         self._flushed: dict[str, float] = {}
@@ -70,6 +73,7 @@ class GalleryImageVersionController:
         members: list[VersionObject] = [seen for seen in self._versions.of(key) if not seen.deleting]
         candidates = [version for seen in members if (version := gallery_version(seen)) is not None]
         chosen = {version.name: version for version in winners(candidates).values()}
+        self._images.reconciled(key, chosen.values())
         rivals = {(v.definition, v.version): v.name for v in chosen.values()}
         waits: list[float] = []
         for seen in members:
@@ -108,7 +112,10 @@ class GalleryImageVersionController:
                 self._flushed[seen.uid] = monotonic()
         if states != before:
             told = " ".join(f"{name}={state}" for name, state in states.items())
-            log.info("replication version=%s/%s %s", seen.namespace, seen.name, told)
+            log.info(
+                "replication version=%(namespace)s/%(version)s %(regions)s",
+                {"namespace": seen.namespace, "version": seen.name, "regions": told},
+            )
             self._on_replicated(key)
         undone = await self._prepulls.carry_out(seen, plan)
         times += [undone] if undone is not None else []

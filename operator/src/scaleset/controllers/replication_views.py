@@ -164,7 +164,10 @@ class Permitted(Generic[T]):
     def _say(self, problem: str) -> None:
         if problem != self._problem:
             self._problem = problem
-            log.warning('view_unavailable resource=%s problem="%s"', self._resource, problem)
+            log.warning(
+                'view_unavailable resource=%(resource)s error="%(error)s"',
+                {"resource": self._resource, "error": problem},
+            )
             self._changed()
 
 

@@ -110,7 +110,9 @@ class Lease:
             if await self._try():
                 break
             await asyncio.sleep(self._retry_period * (1 + 0.2 * self._jitter()))
-        log.info("lease_acquired lease=%s/%s identity=%s", self._namespace, self._name, self.identity)
+        log.info(
+            "lease_acquired lease=%(namespace)s/%(lease)s identity=%(identity)s", self._about(identity=self.identity)
+        )
         self.on_started()
         try:
             while (left := self._held_until - self._monotonic()) > 0:
@@ -118,7 +120,7 @@ class Lease:
                 # Not renewed once it has run out: after a pause of this process somebody else may be the holder.
                 if self.held():
                     await self._try()
-            log.error("lease_lost lease=%s/%s holder=%s", self._namespace, self._name, self.holder)
+            log.error("lease_lost lease=%(namespace)s/%(lease)s holder=%(holder)s", self._about(holder=self.holder))
             self.on_lost()
         except asyncio.CancelledError:
             await self.release()
@@ -144,9 +146,11 @@ class Lease:
                 )
                 if self._object["spec"].get("holderIdentity") == self.identity:
                     await self._put({**self._object["spec"], **released})
-            log.info("lease_released lease=%s/%s", self._namespace, self._name)
+            log.info("lease_released lease=%(namespace)s/%(lease)s", self._about())
         except ApiError as error:
-            log.warning('lease_release_failed lease=%s/%s error="%s"', self._namespace, self._name, error)
+            log.warning(
+                'lease_release_failed lease=%(namespace)s/%(lease)s error="%(error)s"', self._about(error=error)
+            )
 
     async def _try(self) -> bool:
         """One attempt to get or to renew it; True if that succeeded. No answer changes nothing: `held()` runs out by
@@ -239,7 +243,11 @@ class Lease:
     def _time(self) -> str:
         return datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
+    def _about(self, **more: object) -> dict[str, object]:
+        """For the log: which lease, and what there is to say of it."""
+        return {"namespace": self._namespace, "lease": self._name, **more}
+
     def _complain(self, error: ApiError) -> None:
         if str(error) != self._complaint:
             self._complaint = str(error)
-            log.warning('lease_unavailable lease=%s/%s error="%s"', self._namespace, self._name, error)
+            log.warning('lease_unavailable lease=%(namespace)s/%(lease)s error="%(error)s"', self._about(error=error))
