@@ -1,6 +1,9 @@
 """Every verb of `kubectl scaleset` against a real rollout."""
 
+import contextlib
 import json
+import os
+import pty
 import re
 import shutil
 import signal
@@ -308,6 +311,48 @@ def test_ctrl_c_ends_without_a_trace(web):
         _, error = process.communicate(timeout=READY)
         assert process.returncode == 130
         assert error.strip() == ""
+
+
+def test_a_terminal_gets_a_live_view_in_colours_and_is_left_as_it_was(web):
+    plugin = web()
+    shown, code = on_terminal(plugin, "get", "web", "-w", "--timeout", "3s")
+    assert code == 2
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1  # the cursor is hidden and shown again
+    assert "\x1b[32mHealthy" in shown
+    assert shown.count("⬢ web") > 1  # drawn again, over itself
+    assert "\x1b[2J" not in shown  # and never by clearing the screen, which flickers
+    plain, code = on_terminal(plugin, "get", "web", "--no-color")
+    assert code == 0
+    assert "\x1b" not in plain
+    shown, code = on_terminal(plugin, "suspend", "web", answer="n\n")
+    assert code == 1
+    assert "Suspend web? A running batch still ends. [y/N]" in shown
+    assert "Nothing was done." in shown
+    assert on_terminal(plugin, "suspend", "web", answer="y\n")[1] == 0
+
+
+def on_terminal(plugin: Plugin, *arguments: str, answer: str = "") -> tuple[str, int]:
+    """What a person sees, and the exit code."""
+    ours, theirs = pty.openpty()
+    process = plugin.start(
+        *arguments,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        text=False,
+        encoding=None,
+        env=plugin.environment(TERM="xterm-256color", COLUMNS="120", LINES="50"),
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a terminal ends that nobody has open any more
+        while chunk := os.read(ours, 65536):
+            shown += chunk
+            if answer and b"[y/N]" in shown:
+                os.write(ours, answer.encode())
+                answer = ""
+    os.close(ours)
+    return shown.decode(), process.wait(timeout=READY)
 
 
 def test_a_reader_that_goes_away_is_no_error(web):

@@ -331,3 +331,11 @@ def test_without_a_terminal_there_are_neither_colours_nor_questions(server, caps
     told = capsys.readouterr()
     assert "Suspend web? A running batch still ends. Nobody can be asked here: add --yes to do it." in told.err
     assert "\x1b" not in told.out + told.err
+
+
+def test_the_transcript_in_the_readme_is_the_recorded_one():
+    root = TARGET.parents[2]
+    readme = (root / "README.md").read_text()
+    begin = readme.index("```text\n$ kubectl scaleset get web -w\n") + len("```text\n")
+    transcript = readme[begin : readme.index("```", begin)]
+    assert transcript in (root / "docs" / "cli.txt").read_text()

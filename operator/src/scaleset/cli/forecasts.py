@@ -1,36 +1,18 @@
-"""What the next rollout would do: the operator's planner, run ahead of time.
+"""What the next rollout would do: the operator's planner, run ahead of time. Pure.
 
-The snapshot is made from the API server as it is now. Then the planner decides, its plan is carried out in memory, and
-it decides again, until nothing runs any more. Whatever is replaced is taken to be healthy at once, so the forecast is
-of a good image; time passes only as far as the planner asks to be woken.
+The planner decides on a snapshot, its plan is carried out in memory, and it decides again, until nothing runs any more.
+Whatever is replaced is taken to be healthy at once, so the forecast is of a good image; time passes only as far as the
+planner asks to be woken.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
 from scaleset.api import names
-from scaleset.api.model import InvalidSpec
-from scaleset.api.scale_set_status import ScaleSetStatus
-from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.cli.catalogue import spec_of, understood
-from scaleset.cli.failures import CliError, explain
-from scaleset.cli.pictures import SetView
-from scaleset.kube.errors import ApiError, Forbidden, NotFound
-from scaleset.kube.resources import CLAIMS, PODS, REVISIONS, SCALE_SETS
-from scaleset.kube.verdicts import ACCEPTED, asks_for_no_more, verdict
-from scaleset.planning import models, pods, record
 from scaleset.planning.decide import decide
 from scaleset.planning.instances import Pod
-from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import DryRun, Plan, Snapshot, Turn, Verdict
+from scaleset.planning.snapshot import DryRun, Plan, Snapshot, Verdict
 from scaleset.planning.state import Rollout
-from scaleset.records import projections
-from scaleset.records.custom_objects import CustomObject
-from scaleset.records.instances import owned
-
-if TYPE_CHECKING:
-    from scaleset.cli.session import Session
 
 STEPS = 5000
 """More decisions than a rollout of 1000 instances one by one takes."""
@@ -45,8 +27,9 @@ class Foreseen:
 
     number: int
     instances: tuple[int, ...]
-    surge: tuple[int, ...] = ()
-    """Those that would be created beside the ones they replace."""
+    """Those that would be replaced."""
+    surge: bool = False
+    """Whether as many new ones would be created first. Their ids depend on how fast the old ones end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +59,26 @@ class Forecast:
     """Why the API server could not be asked whether it would take the new pods."""
 
 
-def forecast(session: "Session", found: SetView) -> Forecast:
-    """What the planner would do from now on. CliError if the spec cannot be understood."""
-    world = _World(session, _snapshot(session, found))
-    rollout = world.snapshot.state.rollout
-    if rollout is not None and rollout.running:
-        course = world.run()
-        return Forecast(running=course, held=world.held, unchecked=world.unchecked)
+Admits = Callable[[DryRun, float], Verdict]
+"""What the API server says to a pod, tried at that time."""
+
+
+def foresee(snapshot: Snapshot, admits: Admits) -> Forecast:
+    """What the planner would do from now on. The snapshot is taken to be fresh."""
+    world = _World(snapshot, admits)
+    running = snapshot.state.rollout is not None and snapshot.state.rollout.running
     course = world.run()
+    if running:
+        return Forecast(running=course, held=world.held)
     if course is not None:
-        return Forecast(next=course, held=None, unchecked=world.unchecked)
-    if world.held is not None and (changed := _freed(world.start, world.held[0])) is not None:
-        other = _World(session, changed)
-        freed = other.run()
+        return Forecast(next=course)
+    if world.held is not None and (changed := _freed(snapshot, world.held[0])) is not None:
+        freed = _World(changed, admits).run()
         if freed is not None:
-            return Forecast(freed=freed, held=world.held, unchecked=other.unchecked)
-    asked = _World(session, _ask(world.start))
+            return Forecast(freed=freed, held=world.held)
+    asked = _World(_ask(snapshot), admits)
     by_hand = asked.run()
-    refused = asked.refused if by_hand is None else None
-    return Forecast(by_hand=by_hand, held=world.held, refused=refused, unchecked=world.unchecked or asked.unchecked)
+    return Forecast(by_hand=by_hand, held=world.held, refused=asked.refused if by_hand is None else None)
 
 
 def _freed(snapshot: Snapshot, reason: str) -> Snapshot | None:
@@ -124,12 +108,11 @@ def _ask(snapshot: Snapshot) -> Snapshot:
 class _World:
     """Carries plans out in memory. `held` and `refused` are what the last decision said of a rollout that waits."""
 
-    def __init__(self, session: "Session", snapshot: Snapshot) -> None:
-        self.start = self.snapshot = snapshot
+    def __init__(self, snapshot: Snapshot, admits: Admits) -> None:
+        self.snapshot = snapshot
         self.held: tuple[str, str] | None = None
         self.refused: str | None = None
-        self.unchecked: str | None = None
-        self._session = session
+        self._admits = admits
 
     def run(self) -> Course | None:
         """The running rollout, or the one that begins now; None if none does."""
@@ -183,35 +166,14 @@ class _World:
                 return plan
             snapshot = replace(self.snapshot, fresh=True)
             if (asked := plan.needs.verdict) is not None:
-                verdicts = {**snapshot.verdicts, asked.model.name: self._verdict(asked)}
+                verdicts = {**snapshot.verdicts, asked.model.name: self._admits(asked, snapshot.now)}
                 snapshot = replace(snapshot, verdicts=verdicts)
             if (asked := plan.needs.admission) is not None:
-                snapshot = replace(snapshot, admissions={**snapshot.admissions, asked.instance: self._verdict(asked)})
+                snapshot = replace(
+                    snapshot, admissions={**snapshot.admissions, asked.instance: self._admits(asked, snapshot.now)}
+                )
             self.snapshot = snapshot
-        raise CliError("The planner never has what it needs; please report it: kubectl scaleset report.")
-
-    def _verdict(self, asked: DryRun) -> Verdict:
-        """What the API server says to that pod; accepted when we may not ask."""
-        owner = self.snapshot.owner
-        body = pods.pod(owner, asked.model, asked.build, asked.instance, previous=None, created_at=self.snapshot.now)
-        try:
-            self._session.client.create(PODS, owner.namespace, body, dry_run=True)
-        except Forbidden as error:
-            if "cannot create resource" in error.message:
-                self.unchecked = explain(error, server=self._session.server)
-                return ACCEPTED
-            said = verdict(error)
-            return ACCEPTED if said.quota and self._replaces_no_less(body) else said
-        except ApiError as error:
-            return verdict(error)
-        return ACCEPTED
-
-    def _replaces_no_less(self, body: dict[str, Any]) -> bool:
-        try:
-            old = self._session.client.get(PODS, self.snapshot.owner.namespace, body["metadata"]["name"])
-        except NotFound:
-            return False
-        return asks_for_no_more(old, body)
+        raise RuntimeError("the plan never has what it needs")
 
     def _carry_out(self, plan: Plan) -> bool:
         """The plan's writes, and what good pods do with them: they are healthy at once. Whether anything changed."""
@@ -263,7 +225,8 @@ _NOT_HELD = frozenset({"Idle", "Completed", "RollingForward", "Faulted", "Cancel
 def _look(rollout: Rollout, batches: dict[int, Foreseen]) -> None:
     batch = rollout.batch
     if batch is not None:
-        batches[batch.number] = Foreseen(batch.number, tuple(sorted(batch.instances)), tuple(sorted(batch.surge)))
+        old = batch.replaces or batch.instances
+        batches[batch.number] = Foreseen(batch.number, tuple(sorted(old)), bool(batch.surge))
 
 
 def _course(rollout: Rollout, batches: Mapping[int, Foreseen], ending: str) -> Course:
@@ -274,88 +237,3 @@ def _ending(rollout: Rollout) -> str:
     if rollout.error is not None:
         return f"{rollout.code}: {rollout.error.message}"
     return f"{rollout.code}: {rollout.ending.message}" if rollout.ending is not None else str(rollout.code)
-
-
-# --- the snapshot
-
-
-def _snapshot(session: "Session", found: SetView) -> Snapshot:
-    """What the operator would see, read afresh."""
-    spec = spec_of(found)
-    selector = f"{names.LABEL_NAME}={found.name}"
-    client = session.client
-    image = spec.image_reference
-    seen: CustomObject[Any] = CustomObject(
-        namespace=found.namespace,
-        name=found.name,
-        uid=found.uid,
-        resource_version=str(found.raw["metadata"]["resourceVersion"]),
-        generation=found.generation,
-        created=found.created or 0.0,
-        deleting=False,
-        annotations=found.annotations,
-        spec=spec,
-        problem="",
-        status=found.status,
-    )
-    mine, strangers = owned(
-        (projections.pod(raw) for raw in client.list(PODS, found.namespace, selector=selector)[0]), seen
-    )
-    claims = [projections.claim(raw) for raw in client.list(CLAIMS, found.namespace, selector=selector)[0]]
-    revisions = [projections.revision(raw) for raw in client.list(REVISIONS, found.namespace)[0]]
-    catalogue = [
-        version
-        for version in understood(session.versions(image.gallery_namespace or found.namespace))
-        if (version.definition.publisher, version.definition.offer) == (image.publisher, image.offer)
-    ]
-    policy = _policy(session, found)
-    return Snapshot(
-        owner=Identity(found.namespace, found.name, found.uid),
-        generation=found.generation,
-        spec=spec,
-        state=record.read(ScaleSetStatus.parse({"status": found.status})),
-        model=models.describe(found.name, spec),
-        now=client.now(),
-        policy=policy,
-        annotations=found.annotations,
-        pods=mine,
-        strangers=strangers,
-        claims={claim.name: claim for claim in claims},
-        models=tuple(revision.model for revision in revisions if revision.owner == found.uid),
-        catalogue=tuple(catalogue),
-        turn=_turn(session, found, policy),
-        fresh=True,
-        reported=found.status,
-    )
-
-
-def _policy(session: "Session", found: SetView) -> UpgradePolicySpec | None:
-    if not found.policy:
-        return UpgradePolicySpec()
-    for raw in session.policies(found.namespace):
-        if raw["metadata"]["name"] == found.policy and not raw["metadata"].get("deletionTimestamp"):
-            try:
-                return UpgradePolicySpec.parse(raw)
-            except InvalidSpec:
-                return None
-    return None
-
-
-def _turn(session: "Session", found: SetView, policy: UpgradePolicySpec | None) -> Turn | None:
-    """Where the set stands among those of its policy."""
-    if policy is None or policy.max_concurrent_scale_sets is None:
-        return None
-    others = [SetView(raw) for raw in session.client.list(SCALE_SETS, found.namespace)[0]]
-    same = [each for each in others if each.uid != found.uid and each.policy == found.policy]
-    mine = projections.seconds(found.status.get("waitingSince"))
-    rolling = sum(_rolls(each.rollout) and each.rolling for each in same)
-    ahead = 0
-    for each in same:
-        since = projections.seconds(each.status.get("waitingSince"))
-        if since is not None and not each.rolling and (mine is None or (since, each.name) < (mine, found.name)):
-            ahead += 1
-    return Turn(rolling, ahead)
-
-
-def _rolls(rollout: Mapping[str, Any]) -> bool:
-    return bool(rollout.get("batch") or rollout.get("batchesDone"))

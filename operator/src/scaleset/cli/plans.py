@@ -66,8 +66,8 @@ def _course(course: Course) -> list[str]:
         + (f", {policy.pause:g} s between batches" if policy.pause else "")
     ]
     for batch in course.batches[:SHOWN]:
-        extra = " (new ones, beside those they replace)" if batch.surge else ""
-        told.append(f"  batch {batch.number}: {_instances(batch.instances)}{extra}")
+        how = f"{len(batch.instances)} new in place of " if batch.surge else ""
+        told.append(f"  batch {batch.number}: {how}{_instances(batch.instances)}")
     if len(course.batches) > SHOWN:
         told.append(f"  and {len(course.batches) - SHOWN} more batches")
     if course.ending and course.ending != "Completed":
@@ -101,7 +101,7 @@ def _document(course: Course | None) -> dict[str, Any] | None:
         "targetVersion": target.version,
         "targetModel": target.model,
         "batches": [
-            {"number": batch.number, "instances": render(batch.instances), "surge": render(batch.surge) or None}
+            {"number": batch.number, "instances": render(batch.instances), "surge": batch.surge}
             for batch in course.batches
         ],
         "ending": course.ending or None,

@@ -181,10 +181,10 @@ def plan(session: Session, name: Name, output: Annotated[str, _Output] = "table"
     The operator's own planner decides, on what the API server says now. It is assumed that every replaced instance
     becomes healthy.
     """
-    from scaleset.cli import forecasts, plans
+    from scaleset.cli import plans, snapshots
 
     found = session.scale_set(name)
-    forecast = forecasts.forecast(session, found)
+    forecast = snapshots.forecast(session, found)
     if not session.dump(plans.document(forecast)):
         for line in plans.lines(found, forecast):
             session.say(line)

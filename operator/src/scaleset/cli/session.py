@@ -128,8 +128,9 @@ class Session:
         """Whether a view may be drawn over and over: a person looks at a terminal that can do it."""
         return bool(self.console.is_terminal) and os.environ.get("TERM", "dumb") != "dumb"
 
-    @property
+    @cached_property
     def glyphs(self) -> "Glyphs":
+        """The signs that the output can show; told before a live view puts something else in its place."""
         from scaleset.cli.words import ASCII, UNICODE
 
         return UNICODE if (sys.stdout.encoding or "").lower().startswith("utf") else ASCII
