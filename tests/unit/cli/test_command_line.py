@@ -137,6 +137,13 @@ def test_wrong_usage_is_one_sentence_and_exit_code_1(arguments, words, capsys, t
     assert told.out == ""
 
 
+def test_without_its_extra_the_plugin_says_what_to_install():
+    code = "import sys; sys.modules['typer'] = None; from scaleset.cli.__main__ import run; sys.exit(run(['list']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "Error: kubectl scaleset needs typer and rich: pip install 'scaleset-operator[cli]'.\n"
+
+
 def test_a_pipe_that_nobody_reads_is_quiet():
     read, write = os.pipe()
     os.close(read)
