@@ -104,7 +104,7 @@ def test_ctrl_c_ends_without_a_trace(web):
 
 def test_a_terminal_gets_a_live_view_in_colours_and_is_left_as_it_was(web):
     plugin = web()
-    shown, code = on_terminal(plugin, "get", "web", "-w", "--timeout", "3s")
+    shown, code = on_terminal(plugin, "get", "web", "-w", "--follow", "--timeout", "3s")
     assert code == 2
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1  # the cursor is hidden and shown again
     assert "\x1b[32mHealthy" in shown

@@ -118,6 +118,7 @@ def test_what_is_no_duration_is_told(text):
         (["get", "web", "--nope"], "No such option"),
         (["list", "-o", "wide"], "-o wide is not known here: use table or json or yaml or name."),
         (["start", "web", "--dry-run=client"], "--dry-run client is not known here: use none or server."),
+        (["start", "web", "--yes", "--wait", "--timeout", "soon"], "--timeout soon is no duration"),
         (["completion", "tcsh"], "There is no completion for tcsh"),
         (["publish", "x:1", "--definition", "a/b", "--version", "1.0.0", "--yes"], "write it as PUBLISHER/OFFER/SKU"),
         (

@@ -81,12 +81,12 @@ def _help(root: Any, arguments: list[str]) -> str | None:
     if asked and not any(word in asked for word in _HELP):
         return None
     verb = next((word for word in flags_last(asked) if not word.startswith("-")), None)
-    context = typer.Context(root, info_name=PROGRAM)
+    context = typer.Context(root, info_name=PROGRAM, **root.context_settings)
     command = root.commands.get(verb) if verb is not None else root
     if command is None:
         return None
     if command is not root:
-        context = typer.Context(command, info_name=verb, parent=context)
+        context = typer.Context(command, info_name=verb, parent=context, **command.context_settings)
     return str(command.get_help(context))
 
 

@@ -113,7 +113,8 @@ def _first_sentence(function: Verb) -> str:
 
 
 def _checked(own: inspect.Signature, given: dict[str, Any]) -> str:
-    """The value of -o and --dry-run, if they are ones that the verb knows."""
+    """The value of -o; CliError if a flag makes no sense, before anything is done."""
+    seconds(given.get("timeout"))
     for key, flag in (("output", "-o"), ("dry_run", "--dry-run")):
         if key in own.parameters:
             option = own.parameters[key].annotation.__metadata__[0]
