@@ -83,6 +83,7 @@ format: venv ## put the code into its form
 crds: venv ## write crds/ from the models
 	@echo "Writing crds/ ..."
 	@$(BIN)/python -m scaleset.api.crd --output crds/
+	@echo "The chart has them, too: \`make chart\` writes them there."
 
 .PHONY: cli-record
 cli-record: venv binaries ## record anew what the plugin's views are tested on, and docs/cli.txt (two minutes)
