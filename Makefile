@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CLUSTER ?= scaleset
 NODES ?= 10
+KIND ?= scaleset
 PYTEST ?=
 
 .PHONY: help
@@ -30,12 +31,16 @@ lock: ## write the lock files again, with the newest versions that pyproject.tom
 demo: venv ## a cluster, the operator, a good image and a bad one, live
 	@$(BIN)/python -m hack.demo
 
+.PHONY: kind-demo
+kind-demo: venv ## the same in kind: real containers, the operator as Helm installs it
+	@$(BIN)/python -m hack.demo kind
+
 .PHONY: observe
 observe: venv ## a fleet with good and bad rollouts, watched by a real Prometheus (ARGS=--screenshot: docs/images/)
 	@$(BIN)/python -m hack.observe $(ARGS)
 
 .PHONY: test
-test: test-unit test-cluster ## all tests
+test: test-unit test-cluster test-chart ## all tests
 
 .PHONY: test-unit
 test-unit: venv ## rules, properties and the explored model; needs no cluster
@@ -48,6 +53,14 @@ test-cluster: venv binaries ## the operator as a process against a real API serv
 	@$(BIN)/python -m pytest -n 3 --dist loadfile tests/cluster --ignore tests/cluster/test_figures.py $(PYTEST)
 	@echo "Measuring the figures, with nothing beside them ..."
 	@$(BIN)/python -m pytest -s tests/cluster/test_figures.py
+
+.PHONY: test-kind
+test-kind: venv ## the image, Helm, real containers, probes and volumes in kind; needs docker, or root and apt-get
+	@hack/kind/engine.sh
+	@WITH_KIND=1 WITH_HELM=1 hack/cluster/build.sh >/dev/null
+	@hack/kind/up.sh --node-image >/dev/null
+	@echo "Running the kind tests in a cluster of their own (about 8 minutes) ..."
+	@$(BIN)/python -m pytest tests/kind $(PYTEST)
 
 .PHONY: lint
 lint: venv ## style, types, layers, and that the CRDs and docs/reference are those of the code
@@ -69,6 +82,21 @@ format: venv ## put the code into its form
 crds: venv ## write crds/ from the models
 	@echo "Writing crds/ ..."
 	@$(BIN)/python -m scaleset.api.crd --output crds/
+
+.PHONY: chart
+chart: venv ## write what is generated of the chart: schema, README table, CRD templates, deploy/install.yaml
+	@echo "Writing what is generated of the chart ..."
+	@$(BIN)/python -m hack.chart
+
+.PHONY: test-chart
+test-chart: venv binaries ## the Helm chart: rendered, refused, installed, and the operator with its rights
+	@echo "Testing the chart, two files at a time, each with a cluster of its own ..."
+	@WITH_HELM=1 hack/cluster/build.sh >/dev/null
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/chart $(PYTEST)
+
+.PHONY: lint-chart
+lint-chart: ## helm lint and checkov on what the chart renders
+	@hack/chart/lint.sh
 
 .PHONY: reference
 reference: venv ## write docs/reference/ from the code
@@ -93,10 +121,27 @@ cluster-down: ## delete that cluster
 	@echo "Deleting cluster $(CLUSTER) ..."
 	@hack/cluster/up.sh --delete $(CLUSTER)
 
+.PHONY: image
+image: venv ## the operator's image
+	@hack/image/build.sh >/dev/null
+
+.PHONY: kind-up
+kind-up: venv ## start a kind cluster with the operator's image and those of the samples on it (KIND=name)
+	@hack/kind/up.sh $(KIND)
+	@hack/kind/up.sh --load $(KIND) $$(hack/image/build.sh) $$(hack/kind/instance/build.sh 1.0.0 1.1.0)
+	@echo "Its tools: export PATH=$$(WITH_KIND=1 WITH_HELM=1 hack/cluster/build.sh):\$$PATH"
+
+.PHONY: kind-down
+kind-down: ## delete that cluster
+	@echo "Deleting kind cluster $(KIND) ..."
+	@hack/kind/up.sh --delete $(KIND)
+
 .PHONY: clean
 clean: ## remove the environment, caches and clusters (not the Kubernetes binaries in ~/.cache)
 	@echo "Removing .venv, .work and caches ..."
 	@for folder in .work/clusters/clusters/*/; do \
 	  if [[ -d $$folder ]]; then hack/cluster/up.sh --delete "$$(basename "$$folder")"; fi; done
+	@for file in .work/kind/*.kubeconfig; do \
+	  if [[ -e $$file ]]; then hack/kind/up.sh --delete "$$(basename "$$file" .kubeconfig)"; fi; done
 	@rm -rf $(VENV) .work dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

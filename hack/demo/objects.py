@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from .api import CRDS, Api, Json
-from .embedded import ROOT
+from .place import ROOT
 
 OBJECTS = Path(__file__).with_name("objects.yaml")
 

@@ -9,9 +9,9 @@ from time import monotonic
 from types import FrameType
 from urllib.parse import quote
 
-from hack.demo import objects
 from hack.demo.api import Api
-from hack.demo.embedded import ROOT, Embedded, NotPossibleError, binaries
+from hack.demo.embedded import Embedded
+from hack.demo.place import ROOT, NotPossibleError
 from hack.observe.chromium import screenshot
 from hack.observe.fleet import API, WEB, Fleet
 from hack.observe.prometheus import Prometheus
@@ -39,7 +39,7 @@ def main() -> int:
         signal.signal(number, _end)
     try:
         _install("prometheus", *(["chromium"] if pictures else []))
-        embedded = Embedded(binaries(), prefix="observe")
+        embedded = Embedded.prepared(prefix="observe")
     except NotPossibleError as error:
         return _not_possible(error)
     code = 1
@@ -72,8 +72,7 @@ def _run(embedded: Embedded, prometheus: Prometheus, *, pictures: bool) -> None:
     say(f"Starting cluster {embedded.name}, the operator and Prometheus ...")
     embedded.start_cluster()
     api = Api(embedded.kubeconfig)
-    objects.install(api)
-    embedded.start_operator()
+    embedded.start_operator(api)
     prometheus.start()
     alive = embedded.operator_runs
     scenario = Scenario(Fleet(api), prometheus, say=say, alive=lambda: alive() and prometheus.runs())

@@ -7,7 +7,7 @@ from typing import Final
 
 from hack.demo import objects
 from hack.demo.api import IMAGES, POLICIES, SCALE_SETS, SERVICE_ACCOUNTS, Api, Json
-from hack.demo.embedded import NotPossibleError
+from hack.demo.place import NotPossibleError
 
 WEB, API, SEARCH, DB = "web", "api", "search", "db"
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 import urllib3
 import yaml
 
-from hack.demo.embedded import ROOT, NotPossibleError, free_port
+from hack.demo.embedded import free_port
+from hack.demo.place import ROOT, NotPossibleError
 
 DEPLOYED: Final = ROOT / "deploy" / "prometheus"
 JOB: Final = "scaleset-operator"

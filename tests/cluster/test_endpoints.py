@@ -192,6 +192,7 @@ def test_help_and_version() -> None:
         (["--health-bind-address", ":"], "':' is not an address"),
         (["--log-format", "xml"], "invalid choice: 'xml'"),
         (["--log-level", "loud"], "invalid choice: 'loud'"),
+        (["--prepull-service-account", "My Account"], "'My Account' is not the name of a service account"),
         (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
         (["--kubeconfig"], "expected one argument"),
     ],

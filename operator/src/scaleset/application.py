@@ -57,6 +57,7 @@ class Options:
     namespaces: tuple[str, ...] = ()
     leader_elect: bool = True
     lease_namespace: str | None = None
+    prepull_service_account: str = "default"
     metrics_bind_address: str = ":8080"
     health_bind_address: str = ":8081"
 
@@ -208,7 +209,13 @@ class Application:
         writer = StatusWriter(client)
         wakes, served = self._wakes, self._options.namespaces
         views = ReplicationViews(client, self._own_namespace(), on_nodes=wakes.nodes, on_pod=wakes.prepull)
-        prepulls = Prepulls(client, views, serves=lambda name: not served or name in served, now=self._clock.now)
+        prepulls = Prepulls(
+            client,
+            views,
+            service_account=self._options.prepull_service_account,
+            serves=lambda name: not served or name in served,
+            now=self._clock.now,
+        )
         versions = GalleryImageVersionController(
             caches.versions,
             writer,

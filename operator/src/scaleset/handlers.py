@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -72,6 +72,8 @@ async def run(client: Client, seen: dict[str, Seen], *, namespaces: Sequence[str
             registry=registry,
             settings=settings(),
             standalone=True,
+            # By default it asks for the user's name, and a container's user often has none.
+            identity=cast("Any", "scaleset-operator"),
             clusterwide=not namespaces,
             namespaces=tuple(namespaces),
             stop_flag=stop,

@@ -3,6 +3,7 @@
 The `kubernetes` package reads the kubeconfig and sets up TLS; paths and bodies are ours.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,6 +42,10 @@ SECRETS = Kind("secrets")
 QUOTAS = Kind("resourcequotas")
 REVISIONS = Kind("controllerrevisions", "apps")
 LEASES = Kind("leases", "coordination.k8s.io")
+SERVICES = Kind("services")
+ENDPOINT_SLICES = Kind("endpointslices", "discovery.k8s.io")
+BUDGETS = Kind("poddisruptionbudgets", "policy")
+DEPLOYMENTS = Kind("deployments", "apps")
 EVENTS = Kind("events", "events.k8s.io")
 CRDS = Kind("customresourcedefinitions", "apiextensions.k8s.io", namespaced=False)
 SCALE_SETS = Kind("scalesets", "scaleset.dev", "v1beta1")
@@ -80,7 +85,8 @@ class Watch:
     def close(self) -> None:
         """Ends the iteration, also one that is waiting in another thread."""
         self._closed = True
-        self._response.shutdown()
+        with contextlib.suppress(OSError):  # it ended by itself at this moment
+            self._response.shutdown()
 
 
 class Api:
@@ -114,6 +120,10 @@ class Api:
             if error.status == 404:
                 return None
             raise
+
+    def raw(self, path: str) -> Json:
+        """What a path answers that is no object's, such as the kubelet's statistics behind a node's proxy."""
+        return self._call("GET", path)
 
     def list(self, kind: Kind, namespace: str | None = None, *, selector: str = "") -> Items:
         return self.list_at(kind, namespace, selector=selector)[0]
@@ -155,6 +165,16 @@ class Api:
     def delete(self, kind: Kind, namespace: str | None, name: str, **options: Any) -> Json:
         """Options are those of DeleteOptions, e.g. propagationPolicy="Orphan"."""
         return self._call("DELETE", _path(kind, namespace, name), body=options or None)
+
+    def evict(self, namespace: str, name: str) -> bool:
+        """As `kubectl drain` does it. False when a disruption budget does not allow it now."""
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}}
+        response = self._request("POST", _path(PODS, namespace, name, "eviction"), query={}, body=body)
+        if response.status == 429:
+            return False
+        if response.status >= 300:
+            raise _error(response)
+        return True
 
     def create_token(self, namespace: str, account: str) -> str:
         """A token of a service account, good for an hour."""

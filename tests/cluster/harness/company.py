@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from .api import NAMESPACES
 from .cluster import Cluster
-from .operator import Operator
 from .recorder import Recorder
 from .scene import Scene
 from .trace import AuditLog
@@ -25,11 +24,20 @@ _numbers = count(1)
 Scenario = tuple[str, Callable[..., object], dict[str, Any]]
 
 
+class Logs(Protocol):
+    """An operator, however it runs."""
+
+    def log(self) -> str: ...
+
+
 class Company:
     """`with Company(cluster, operator, scenarios) as company:` begins at once; `company.end_of(name)` waits for one."""
 
-    def __init__(self, cluster: Cluster, operator: Operator, scenarios: Iterable[Scenario]) -> None:
+    def __init__(
+        self, cluster: Cluster, operator: Logs, scenarios: Iterable[Scenario], *, scene: type[Scene] = Scene
+    ) -> None:
         self.operator = operator
+        self._scene = scene
         self._cluster = cluster
         self._scenarios = list(scenarios)
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scenario")
@@ -63,7 +71,7 @@ class Company:
         audit = AuditLog(self._cluster.audit_log)
         try:
             with Recorder(self._cluster.api, namespace, audit, shared=True) as recorder:
-                play(scene=Scene(self._cluster, namespace, recorder), **parameters)
+                play(scene=self._scene(self._cluster, namespace, recorder), **parameters)
             if violations := recorder.violations():
                 raise AssertionError("Invariants that did not hold:\n" + "\n".join(violations))
         finally:

@@ -14,6 +14,7 @@ SET_LABEL = "scaleset.dev/name"
 INSTANCE_LABEL = "scaleset.dev/instance-id"
 VERSION_LABEL = "scaleset.dev/image-version"
 MODEL_LABEL = "scaleset.dev/model"
+POD_NAME = "authentication.kubernetes.io/pod-name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Write:
     body: Json
     time: str = ""
     user: str = ""
+    pod: str = ""  # whose token it was, where the sender runs in the cluster
 
     @property
     def took_effect(self) -> bool:
@@ -146,6 +148,7 @@ def _write(entry: Json) -> Write:
         body=body,
         time=entry["requestReceivedTimestamp"],
         user=(entry.get("user") or {}).get("username", ""),
+        pod=next(iter(((entry.get("user") or {}).get("extra") or {}).get(POD_NAME, [])), ""),
     )
 
 

@@ -49,8 +49,8 @@ def reported(seen: VersionObject) -> dict[str, Region]:
 
 
 class Prepulls:
-    """The pods that pull, of all versions. `serves` tells whether a namespace is ours; `now` is the API server's
-    clock.
+    """The pods that pull, of all versions, with the pull secrets of `service_account`. `serves` tells whether a
+    namespace is ours; `now` is the API server's clock.
     """
 
     def __init__(
@@ -58,11 +58,13 @@ class Prepulls:
         client: Client,
         views: ReplicationViews,
         *,
+        service_account: str,
         serves: Callable[[str], bool],
         now: Callable[[], float],
     ) -> None:
         self._client = client
         self._views = views
+        self._service_account = service_account
         self._serves = serves
         self._now = now
         self._ledgers: dict[str, Ledger] = {}
@@ -155,11 +157,15 @@ class Prepulls:
             return ROOM_SECONDS
         self._creating += 1
         name, namespace = prepull.pod_name(seen.name, seen.uid, node), self._views.namespace
-        version = (seen.namespace, seen.name, seen.uid)
+        body = prepull.pod(
+            namespace,
+            version=(seen.namespace, seen.name, seen.uid),
+            image=seen.spec.image,
+            node=node,
+            service_account=self._service_account,
+        )
         try:
-            raw = await self._client.create(
-                PODS, namespace, prepull.pod(namespace, version=version, image=seen.spec.image, node=node)
-            )
+            raw = await self._client.create(PODS, namespace, body)
         except AlreadyExists:
             # Unknown to us: it is from a write whose answer got lost, or somebody took its label away.
             raw = await self._client.get(PODS, namespace, name)

@@ -125,6 +125,8 @@ def _container(container: Mapping[str, Any]) -> str:
         return f"{text} (last exit code {last['exitCode']}{f': {words}' if words else ''})"
     if ended.get("exitCode"):
         return _both(f"{ended.get('reason') or 'Error'}, exit code {ended['exitCode']}", ended.get("message"))
+    if last.get("exitCode") and not container.get("ready"):  # it runs for a moment, between two crashes
+        return _both(f"restarted after exit code {last['exitCode']}", last.get("message"))
     return ""
 
 

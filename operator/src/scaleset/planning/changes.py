@@ -128,7 +128,7 @@ def _instances(before: Rollout, after: Rollout, snapshot: Snapshot) -> tuple[Set
     ]
     if not found:
         return ()
-    by = source(snapshot.spec)
+    by = source(snapshot.model)
     batch = before.batch or after.batch
     return tuple(Settled(result, _seconds(result, n, batch, by=by, snapshot=snapshot)) for result, n in found)
 

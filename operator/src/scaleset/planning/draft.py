@@ -19,6 +19,8 @@ from scaleset.planning.placement import place
 from scaleset.planning.snapshot import Creation, Deletion, DryRun, Event, Needs, Snapshot, Verdict
 from scaleset.planning.state import Kind, Rollout, State, Target, Waiting
 
+INVALID = "InvalidSpec"
+
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
@@ -27,6 +29,14 @@ class Acceptance:
     reason: str
     message: str
     accepted: bool = False
+
+    @property
+    def refuses_all(self) -> bool:
+        """Whether the spec contradicts itself or its policy: then nothing of it is acted on, its size included. What
+        only misses something outside it (a policy, an image, room for its pods) is about new pods: scaling goes on
+        with the model before, and scaling in may be what makes room.
+        """
+        return self.reason == INVALID
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +94,9 @@ class Draft:
 
     @property
     def replicas(self) -> int:
-        return self.snapshot.spec.replicas
+        """How many instances there are to be: the size that was accepted last."""
+        accepted = self.state.replicas
+        return self.snapshot.spec.replicas if accepted is None else accepted
 
     @property
     def rollout(self) -> Rollout | None:
@@ -114,7 +126,8 @@ class Draft:
 
     @property
     def health_source(self) -> str:
-        return health.source(self.snapshot.spec)
+        """By the model that counts: a spec that is refused does not change how running instances are judged."""
+        return health.source(self.wanted.model if self.wanted is not None else self.snapshot.model)
 
     @property
     def health_timeout(self) -> float:

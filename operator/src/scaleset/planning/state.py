@@ -258,6 +258,8 @@ class Retry:
 class State:
     """The durable state of a ScaleSet."""
 
+    replicas: int | None = None
+    """The size that was accepted last; None before any was."""
     current_version: str | None = None
     current_image: str | None = None
     proven: float | None = None
