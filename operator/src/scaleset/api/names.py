@@ -5,7 +5,10 @@ from typing import Final
 GROUP: Final = "scaleset.dev"
 VERSION: Final = "v1beta1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
-CATEGORY: Final = "scaleset"
+CATEGORY: Final = "scaleset-operator"
+"""What `kubectl get` lists all three kinds by. Not `scaleset`: kubectl takes a category for a list of kinds, so that
+`kubectl get scaleset web` would be refused.
+"""
 
 SCALE_SET_KIND: Final = "ScaleSet"
 SCALE_SET_PLURAL: Final = "scalesets"
