@@ -82,6 +82,7 @@ format: venv ## put the code into its form
 crds: venv ## write crds/ from the models
 	@echo "Writing crds/ ..."
 	@$(BIN)/python -m scaleset.api.crd --output crds/
+	@echo "The chart has them, too: \`make chart\` writes them there."
 
 .PHONY: chart
 chart: venv ## write what is generated of the chart: schema, README table, CRD templates, deploy/install.yaml
