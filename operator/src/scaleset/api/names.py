@@ -43,6 +43,11 @@ ANNOTATION_PREPULL_NODE: Final = "scaleset.dev/prepull-node"
 ANNOTATION_PREPULL_OF: Final = "scaleset.dev/prepull-of"
 """On the same pod: namespace/name of the GalleryImageVersion."""
 
+LEASE_NAME: Final = "scaleset-operator"
+"""The Lease that the operator which works holds."""
+ANNOTATION_OPERATOR_VERSION: Final = "scaleset.dev/operator-version"
+"""On that Lease: the version of its holder."""
+
 MAX_SCALE_SET_NAME: Final = 59
 """Longest name of a ScaleSet: `<set>-999` is then a valid host name and label value (63 characters)."""
 MAX_OTHER_NAME: Final = 63
