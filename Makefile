@@ -35,13 +35,17 @@ demo: venv ## a cluster, the operator, a good image and a bad one, live
 kind-demo: venv ## the same in kind: real containers, the operator as Helm installs it
 	@$(BIN)/python -m hack.demo kind
 
+.PHONY: observe
+observe: venv ## a fleet with good and bad rollouts, watched by a real Prometheus (ARGS=--screenshot: docs/images/)
+	@$(BIN)/python -m hack.observe $(ARGS)
+
 .PHONY: test
 test: test-unit test-cluster test-chart ## all tests
 
 .PHONY: test-unit
 test-unit: venv ## rules, properties and the explored model; needs no cluster
 	@echo "Running the unit tests and exploring the model ..."
-	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit $(wildcard tests/model) $(PYTEST)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/observability $(wildcard tests/model) $(PYTEST)
 
 .PHONY: test-cluster
 test-cluster: venv binaries ## the operator as a process against a real API server
@@ -59,13 +63,16 @@ test-kind: venv ## the image, Helm, real containers, probes and volumes in kind;
 	@$(BIN)/python -m pytest tests/kind $(PYTEST)
 
 .PHONY: lint
-lint: venv ## style, types, layers, and that the CRDs are those of the models
-	@echo "Checking style, types, layers and CRDs ..."
+lint: venv ## style, types, layers, and that the CRDs and docs/reference are those of the code
+	@echo "Checking style, types, layers, CRDs and reference pages ..."
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy operator/src tests hack
 	@NO_COLOR=1 $(BIN)/lint-imports
 	@$(BIN)/python -m scaleset.api.crd --check
+	@$(BIN)/python -m hack.reference --check
+	@$(BIN)/python -m hack.cli_reference --check
+	@$(BIN)/python -m hack.monitoring --check
 
 .PHONY: format
 format: venv ## put the code into its form
@@ -76,6 +83,11 @@ format: venv ## put the code into its form
 crds: venv ## write crds/ from the models
 	@echo "Writing crds/ ..."
 	@$(BIN)/python -m scaleset.api.crd --output crds/
+	@echo "The chart has them, too: \`make chart\` writes them there."
+
+.PHONY: cli-record
+cli-record: venv binaries ## record anew what the plugin's views are tested on, and docs/cli.txt (two minutes)
+	@$(BIN)/python -m tests.unit.cli.record
 
 .PHONY: chart
 chart: venv ## write what is generated of the chart: schema, README table, CRD templates, deploy/install.yaml
@@ -91,6 +103,15 @@ test-chart: venv binaries ## the Helm chart: rendered, refused, installed, and t
 .PHONY: lint-chart
 lint-chart: ## helm lint and checkov on what the chart renders
 	@hack/chart/lint.sh
+
+.PHONY: reference
+reference: venv ## write docs/reference/ from the code
+	@$(BIN)/python -m hack.reference
+	@$(BIN)/python -m hack.cli_reference
+
+.PHONY: monitoring
+monitoring: venv ## write the PrometheusRule, the Grafana dashboard and the chart's copies of both
+	@$(BIN)/python -m hack.monitoring
 
 .PHONY: binaries
 binaries: ## a Kubernetes control plane for cluster-up and the tests (7 minutes the first time)

@@ -1,4 +1,4 @@
-"""The demo's cluster and operator: started here, and gone afterwards however the demo ends.
+"""A cluster and its operator, for a demo: started here, and gone afterwards however the demo ends.
 
 The cluster is watched by hack/cluster/reap.sh, which deletes it when this process is gone. The operator lives as long
 as its cluster: a shell ends it once the kubeconfig is deleted. So `make cluster-down` ends both after KEEP=1.
@@ -15,9 +15,9 @@ from time import monotonic, sleep
 from typing import Self
 
 import urllib3
-import yaml
 
-from .api import CRDS, Api
+from . import objects
+from .api import Api
 from .place import ROOT, NotPossibleError, Script, told
 
 SCRIPTS = ROOT / "hack" / "cluster"
@@ -32,35 +32,34 @@ class Embedded:
     health_timeout = 7
     patience = 1
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, *, prefix: str = "demo") -> None:
         self.binaries = binaries
-        self.name = f"demo-{secrets.token_hex(2)}"
+        self.name = f"{prefix}-{secrets.token_hex(2)}"
         self.about = (
             f"Cluster {self.name} is a real etcd, API server, scheduler and controller manager; only its nodes are "
             "simulated. Takes about five seconds."
         )
         self.folder = Path(os.environ.get("SCALESET_CLUSTERS") or ROOT / ".work" / "clusters").absolute()
         self.kubeconfig = self.folder / f"{self.name}.kubeconfig"
-        self.metrics = f"127.0.0.1:{_free_port()}"
-        self._log = self.folder / "clusters" / self.name / "logs" / "operator.log"
+        self.metrics = f"127.0.0.1:{free_port()}"
+        self.data = self.folder / "clusters" / self.name  # gone with the cluster
+        self._log = self.data / "logs" / "operator.log"
         self._script = Script(SCRIPTS / "up.sh")
         self._operator: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def prepared(cls) -> Self:
+    def prepared(cls, *, prefix: str = "demo") -> Self:
         """With the Kubernetes binaries: the first time they are built or downloaded, with a line for each."""
         if shutil.which("bash") is None:
             raise NotPossibleError("bash was not found: the scripts that start the cluster need it.")
-        return cls(Path(*told([SCRIPTS / "build.sh"])))
+        return cls(Path(*told([SCRIPTS / "build.sh"])), prefix=prefix)
 
     def start_cluster(self) -> None:
         self._script.run("--watch-pid", str(os.getpid()), "--start", "1s", self.name, "5")
 
     def start_operator(self, api: Api) -> None:
-        for path in sorted((ROOT / "crds").glob("*.yaml")):
-            for body in yaml.safe_load_all(path.read_text()):
-                api.apply(CRDS, body)
-        health = f"127.0.0.1:{_free_port()}"
+        objects.install(api)
+        health = f"127.0.0.1:{free_port()}"
         command = [sys.executable, "-m", "scaleset", "--kubeconfig", str(self.kubeconfig), "--no-leader-elect"]
         command += ["--metrics-bind-address", self.metrics, "--health-bind-address", health]
         with self._log.open("ab") as log:
@@ -131,7 +130,8 @@ class Embedded:
         return f"{self.binaries}/kwokctl kubectl"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

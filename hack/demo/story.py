@@ -3,17 +3,14 @@
 import textwrap
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from time import monotonic, sleep
 
-import yaml
-
+from . import objects
 from .api import IMAGES, POLICIES, SCALE_SETS, SERVICE_ACCOUNTS, Api, Json
 from .journal import Journal
 from .place import Place
 from .world import World, ids, serves, version
 
-OBJECTS = Path(__file__).with_name("objects.yaml")
 REPLICAS = 10
 ALLOWED_DOWN = 2
 EVERYBODY = set(range(REPLICAS))
@@ -71,7 +68,7 @@ class Story:
             f"{self._timeout} s to become healthy, because this is a demo; the default is 5 minutes. Takes "
             f"{'a few seconds' if self.place.patience == 1 else 'half a minute'}.",
         )
-        policy, scale_set = yaml.safe_load_all(OBJECTS.read_text())
+        policy, scale_set = objects.fleet()
         policy["spec"]["healthTimeout"] = f"PT{self._timeout}S"
         self._api.apply(POLICIES, policy)
         self._publish("1.0.0")
@@ -219,14 +216,7 @@ class Story:
         return ids(self._rollout().get("restoring"))
 
     def _publish(self, number: str, *, tag: str = "") -> None:
-        reference = {"publisher": "example", "offer": "web", "sku": "stable", "version": number}
-        body = {
-            "apiVersion": "scaleset.dev/v1beta1",
-            "kind": "GalleryImageVersion",
-            "metadata": {"name": f"web-{number}"},
-            "spec": {**reference, "image": f"example.com/web:{tag or number}"},
-        }
-        self._api.apply(IMAGES, body)
+        self._api.apply(IMAGES, objects.image(number, tag=tag))
 
     def _event(self, reason: str, note: str) -> None:
         self.journal.add("event", textwrap.shorten(note, LONGEST_EVENT, placeholder=" ..."), head=reason)

@@ -1,14 +1,10 @@
 """The releases that the cluster tests share, and who their operators are."""
 
-import base64
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from tests.chart.helm import Helm, Json, given
 from tests.cluster.harness.api import Api, Kind
-from tests.cluster.harness.cluster import Cluster
 
 DEPLOYMENTS = Kind("deployments", "apps")
 PULL_SECRET = "pull-instances"  # noqa: S105 - the name of a secret, not one
@@ -40,17 +36,6 @@ class Release:
         found: list[str] = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
         inside = ("--metrics-bind-address", "--health-bind-address")
         return [*(each for each in found if not each.startswith(inside)), f"--leader-election-namespace={self.own}"]
-
-    def kubeconfig(self, cluster: Cluster, directory: Path) -> Path:
-        """One with nothing but a token of its service account."""
-        config = yaml.safe_load(cluster.kubeconfig.read_text())
-        found = config["clusters"][0]["cluster"]
-        if authority := found.pop("certificate-authority", None):
-            found["certificate-authority-data"] = base64.b64encode(Path(authority).read_bytes()).decode()
-        config["users"][0]["user"] = {"token": cluster.api.create_token(self.own, self.account)}
-        path = directory / f"{self.name}.kubeconfig"
-        path.write_text(yaml.safe_dump(config))
-        return path
 
 
 ALL = Release("all", own="scaleset-system", serves="fleet")

@@ -1,6 +1,7 @@
 """helm install, upgrade, uninstall and install again: CRDs, custom resources, pods and claims stay."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,10 +62,16 @@ def uids(api: Api) -> dict[str, str]:
     return found
 
 
-def test_whatever_helm_does_crds_resources_pods_and_claims_stay(installer: Helm, api: Api, chart: Path):
+def test_whatever_helm_does_crds_resources_pods_and_claims_stay(
+    installer: Helm, api: Api, chart: Path, kubectl: Kubectl
+):
     said = do(installer, "install", chart)
     assert "Your first three commands:" in said
     assert "serves all namespaces" in said
+    manifests = re.findall(r"kubectl create -f - <<'EOF'\n(.*?)\n +EOF\n", said, re.DOTALL)
+    assert len(manifests) == 2
+    for text in manifests:
+        kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", text=text)
     deployment = api.get(DEPLOYMENTS, OPS, "scaleset-operator")
     assert deployment["status"]["readyReplicas"] == 2
     api.create(POLICIES, "shop", upgrade_policy())

@@ -188,7 +188,7 @@ def release(request: pytest.FixtureRequest, released: Cluster) -> Release:
 def running(released: Cluster, release: Release, tmp_path: Path) -> Iterator[Operator]:
     """As the chart starts it, but outside of the cluster."""
     process = Operator(
-        kubeconfig=release.kubeconfig(released, tmp_path),
+        kubeconfig=released.kubeconfig_of(release.own, release.account, tmp_path),
         namespaces=[],
         log=tmp_path / "operator.log",
         arguments=release.arguments(released.api),
@@ -230,7 +230,7 @@ def test_its_account_is_all_that_the_operator_needs(
 ) -> None:
     """A set with claims; many models; a bad image, restored, and a good one; an image that is pulled beforehand."""
     audit, space = AuditLog(released.audit_log), release.serves
-    stranger = Api(release.kubeconfig(released, tmp_path))
+    stranger = Api(released.kubeconfig_of(release.own, release.account, tmp_path))
     before = denied()
     with pytest.raises(ApiError, match="403"):
         stranger.list(SECRETS, space)

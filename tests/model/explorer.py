@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from tests.model import checks, moves, states
+from tests.model import checks, feature_checks, moves, states
 from tests.model.moves import Decision
 from tests.model.states import BROKEN, STARTING, TERMINATING, Place
 
@@ -76,6 +76,7 @@ class Explorer:
         if decision is None:
             decision = moves.decide_in(key, self.policy)
             checks.check(key, decision)
+            feature_checks.check(key, decision)
             self.decisions[key] = decision
         return decision
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from scaleset.api import names
+from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planning.decide import decide
 from scaleset.planning.instances import Pod
@@ -56,7 +57,7 @@ def decide_in(place: Place, policy: UpgradePolicySpec) -> Decision:
     snapshot = Snapshot(
         owner=OWNER,
         generation=1,
-        spec=states.spec_of(place.replicas, place.model, suspend=place.suspend),
+        spec=_spec(place),
         state=before,
         model=states.model_of(place.model),
         now=states.NOW,
@@ -77,8 +78,21 @@ def decide_in(place: Place, policy: UpgradePolicySpec) -> Decision:
         if needs.verdict is not None:
             snapshot = replace(snapshot, verdicts={needs.verdict.model.name: ACCEPTED})
         if needs.admission is not None:
-            snapshot = replace(snapshot, admissions={**snapshot.admissions, needs.admission.instance: ACCEPTED})
+            asked = needs.admission.instance
+            snapshot = replace(snapshot, admissions={**snapshot.admissions, asked: _admitted(place, asked)})
     raise AssertionError(f"the plan never has what it needs: {place}")
+
+
+def _spec(place: Place) -> ScaleSetSpec:
+    shape = Place("", (), place.replicas, (), place.model, suspend=place.suspend)
+    return states.spec_in(shape._replace(zones=place.zones, protected=place.protected))
+
+
+def _admitted(place: Place, number: int) -> Verdict:
+    """What a dry run says: the pod that is there already would make room for its successor."""
+    if place.quota and place.foreseen and number not in dict(place.pods):
+        return Verdict(accepted=False, message=QUOTA, quota=True)
+    return ACCEPTED
 
 
 def _refused(place: Place, state: State, pods: dict[int, Pod]) -> dict[int, str]:
@@ -172,6 +186,8 @@ def disturbances(place: Place, decision: Decision, kinds: frozenset[str]) -> Ite
     yield from _pods(place, kinds)
     if "user" in kinds:
         yield from _user(place)
+    if "protect" in kinds:
+        yield from _protect(place)
 
 
 def _pods(place: Place, kinds: frozenset[str]) -> Iterator[tuple[str, Place]]:
@@ -202,6 +218,20 @@ def _user(place: Place) -> Iterator[tuple[str, Place]]:
         yield "scale in", place._replace(replicas=place.replicas - 1)
     yield "suspend or resume", place._replace(suspend=not place.suspend)
     yield "the model changes", place._replace(model=1 - place.model)
+
+
+def _protect(place: Place) -> Iterator[tuple[str, Place]]:
+    """The user gives and takes protection of the first and of the last instance."""
+    now = dict(place.protected)
+    flavours: dict[bool | None, str] = {None: "not protected", False: "protected from scale-in", True: "protected"}
+    present = [number for number, _ in place.pods]
+    for number in sorted({min(present), max(present)} if present else ()):
+        for flavour, what in flavours.items():
+            if flavour is now.get(number):
+                continue
+            others = {n: f for n, f in now.items() if n != number}
+            changed = others if flavour is None else {**others, number: flavour}
+            yield f"instance {number} is {what}", place._replace(protected=tuple(sorted(changed.items())))
 
 
 def _with(place: Place, pods: Pods) -> Place:

@@ -68,6 +68,11 @@ class Place(NamedTuple):
     cancel: bool = False
     quota: bool = False
     """The API server refuses every new pod."""
+    foreseen: bool = False
+    """Whether a dry run tells of the quota; otherwise only the pod that does not fit does."""
+    zones: int = 0
+    protected: tuple[tuple[int, bool], ...] = ()
+    """Protected instances; True protects from all actions of the set, False from scale-in only."""
     view: Pods | None = None
     """What the cache shows while it lags behind."""
     tainted: bool = False
@@ -81,6 +86,21 @@ def spec_of(replicas: int, model: int, *, suspend: bool) -> ScaleSetSpec:
     container = {"name": "app", "readinessProbe": {"httpGet": {"path": "/", "port": 80}}}
     template = {"metadata": {"labels": {"revision": str(model)}}, "spec": {"containers": [container]}}
     return spec(replicas=replicas, suspend=suspend, template=template)
+
+
+@cache
+def spec_in(place: Place) -> ScaleSetSpec:
+    """The spec as it stands. The model goes without zones and protection: it is about what instances are, and these
+    are about which.
+    """
+    flag = {False: "protectFromScaleIn", True: "protectFromScaleSetActions"}
+    changes = {
+        "zones": [f"z{number}" for number in range(place.zones)],
+        "protectedInstances": [{"id": number, flag[everything]: True} for number, everything in place.protected],
+    }
+    base = spec_of(place.replicas, place.model, suspend=place.suspend)
+    raw = base.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return ScaleSetSpec.model_validate({**raw, **changes})
 
 
 @cache
@@ -145,6 +165,7 @@ def write(state: State) -> str:
     )
     raw = {key: value for key, value in record.write(forgetful, location="default").items() if value}
     raw.pop("osUpgradeHistory", None)
+    raw.pop("acceptedReplicas", None)  # Here every spec is accepted.
     if "rollingUpgrade" in raw:
         for name in ("progress", "rollbackInfo"):
             del raw["rollingUpgrade"][name]

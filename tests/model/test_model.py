@@ -52,7 +52,7 @@ def explore(
     return explorer
 
 
-@pytest.mark.timeout(0 if MORE else 120)
+@pytest.mark.timeout(0 if MORE else 300)
 @pytest.mark.parametrize(
     ("replicas", "budget", "kinds"),
     [
@@ -89,7 +89,7 @@ HALF = {
 }
 
 
-@pytest.mark.timeout(0 if MORE else 120)
+@pytest.mark.timeout(0 if MORE else 300)
 @pytest.mark.parametrize(
     ("name", "by", "roots", "replicas"),
     [

@@ -108,6 +108,10 @@ class World:
     plans: list[Plan] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
     wake_at: float | None = None
+    observed: Snapshot | None = None
+    """What the last plan was decided on."""
+    acted: Callable[[Snapshot, Plan], None] = lambda *_: None
+    """Told of every plan that was carried out whole, and what it was decided on."""
     uids: Iterator[int] = field(default_factory=lambda: iter(range(1, 10**9)))
 
     # --- observing
@@ -150,6 +154,7 @@ class World:
         for _ in range(6):
             plan = decide(snapshot)
             if not plan.needs:
+                self.observed = snapshot
                 return plan
             if plan.needs.fresh:
                 snapshot = replace(snapshot, fresh=True, pods=dict(self.pods))
@@ -190,6 +195,8 @@ class World:
         if writes is None or writes >= len(steps):
             self.events += plan.events
             self.wake_at = plan.wake_at
+            if self.observed is not None:
+                self.acted(self.observed, plan)
         self.plans.append(plan)
         return plan
 

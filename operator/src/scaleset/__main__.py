@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--prepull-service-account",
         default="default",
+        type=_service_account,
         metavar="NAME",
         help="service account, in the namespace of the lease, whose pull secrets pods use that pull images onto nodes;"
         " default: %(default)s",
@@ -83,6 +84,12 @@ def _namespace(text: str) -> str:
     return text
 
 
+def _service_account(text: str) -> str:
+    if len(text) > 253 or not re.fullmatch("[a-z0-9]([-.a-z0-9]*[a-z0-9])?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a service account")
+    return text
+
+
 def main() -> None:
     """Run the operator until it is told to stop. Exit code 1 when it cannot start or has lost the lease."""
     sys.setrecursionlimit(DEEPEST_OBJECT)
@@ -103,10 +110,10 @@ def main() -> None:
     except KeyboardInterrupt:
         return
     except (CannotStartError, LeaseLostError, ApiError, OSError) as error:
-        log.error('ended error="%s"', error)
+        log.error('ended error="%(error)s"', {"error": error})
         sys.exit(1)
     except Exception:
-        log.exception("ended by a mistake of ours")
+        log.exception('ended error="%(error)s"', {"error": "a mistake of ours"})
         sys.exit(1)
 
 

@@ -10,11 +10,8 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 
 from scaleset.api import names
-from scaleset.controllers import projections
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.memory import Memory, delay
-from scaleset.controllers.observation import not_ours
-from scaleset.controllers.projections import plain
 from scaleset.kube.client import Client
 from scaleset.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from scaleset.kube.resources import CLAIMS, PODS, REVISIONS
@@ -23,6 +20,9 @@ from scaleset.planning.instances import Claim
 from scaleset.planning.models import Model
 from scaleset.planning.pods import Identity
 from scaleset.planning.snapshot import Creation, Deletion, Plan
+from scaleset.records import projections
+from scaleset.records.instances import not_ours
+from scaleset.records.projections import plain
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,10 @@ class InstanceWriter:
             try:
                 await self._client.delete(REVISIONS, owner.namespace, model.name, uid=model.uid)
             except (NotFound, Conflict):
-                log.debug("revision_gone revision=%s/%s", owner.namespace, model.name)
+                log.debug(
+                    "revision_gone revision=%(namespace)s/%(revision)s",
+                    {"namespace": owner.namespace, "revision": model.name},
+                )
             self._caches.revisions.forget(owner.namespace, model.name, model.uid)
 
     async def carry_out(self, owner: Identity, plan: Plan, models: dict[str, Model], memory: Memory) -> None:
@@ -114,7 +117,10 @@ class InstanceWriter:
             await self._create_pod(owner, creation, model, memory)
         except (Forbidden, Invalid, NotFound) as error:
             memory.refused(number, plain(error.message), now=self._now())
-            log.warning('instance_refused instance=%s/%s error="%s"', owner.namespace, owner.instance(number), error)
+            log.warning(
+                'instance_refused scaleset=%(namespace)s/%(scaleset)s instance=%(instance)d error="%(error)s"',
+                {"namespace": owner.namespace, "scaleset": owner.name, "instance": number, "error": error},
+            )
 
     async def _create_pod(self, owner: Identity, creation: Creation, model: Model, memory: Memory) -> None:
         number = creation.instance

@@ -33,7 +33,7 @@ _NOTHING: frozenset[Key] = frozenset()
 
 
 class Record(Protocol):
-    """What a projection keeps of an object, at least."""
+    """What a projection keeps of an object, at least: which one it is, and in which version."""
 
     @property
     def namespace(self) -> str: ...
@@ -42,7 +42,7 @@ class Record(Protocol):
     @property
     def uid(self) -> str: ...
     @property
-    def resource_version(self) -> str | int: ...
+    def resource_version(self) -> str: ...
 
 
 T = TypeVar("T", bound=Record)
@@ -202,7 +202,10 @@ class Store(Generic[T]):
             record = self._project(raw)
         except Exception:
             # One object that nobody expected must not blind us for all the others.
-            log.exception("projection_failed object=%s/%s", *place)
+            log.exception(
+                "projection_failed object=%(namespace)s/%(object)s",
+                dict(zip(("namespace", "object"), place, strict=True)),
+            )
             return _NOTHING
         known = self._records.get(place)
         unheard = known is not None and known.uid == record.uid and self._same(known, record)

@@ -17,6 +17,7 @@ from dataclasses import replace
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planning import acceptance, desired, history, models, report, rollout, scaling, starts
 from scaleset.planning.draft import Acceptance, Draft
+from scaleset.planning.figures import figures
 from scaleset.planning.snapshot import Plan, Snapshot
 
 
@@ -58,6 +59,7 @@ def decide(snapshot: Snapshot) -> Plan:
         creations=tuple(draft.creations),
         events=tuple(draft.events),
         wake_at=min(draft.wakes, default=None),
+        figures=figures(draft),
     )
 
 

@@ -11,8 +11,8 @@ whole seconds.
 
 from typing import Any
 
-from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.planning.instances import HealthState, Pod
+from scaleset.planning.models import Model
 
 READINESS = "ReadinessProbe"
 INSTANCE_STATE = "InstanceState"
@@ -21,23 +21,29 @@ INSTANCE_STATE = "InstanceState"
 _SAME_MOMENT = 2.0
 
 
-def has_application_signal(spec: ScaleSetSpec) -> bool:
+def has_application_signal(model: Model) -> bool:
     """Whether something reports application health: a probe or a readiness gate."""
-    if spec.health.probe is not None:
+    if _asked(model).get("probe") is not None:
         return True
-    pod: dict[str, Any] = spec.template.get("spec") or {}
+    pod: dict[str, Any] = model.template.get("spec") or {}
     return bool(pod.get("readinessGates")) or any(
         isinstance(container, dict) and container.get("readinessProbe") for container in pod.get("containers") or []
     )
 
 
-def source(spec: ScaleSetSpec) -> str:
+def source(model: Model) -> str:
     """The health source in force: as asked for, else readiness when there is any signal, else the state of the
     containers.
     """
-    if spec.health.source is not None:
-        return spec.health.source
-    return READINESS if has_application_signal(spec) else INSTANCE_STATE
+    asked = _asked(model).get("source")
+    if asked is not None:
+        return str(asked)
+    return READINESS if has_application_signal(model) else INSTANCE_STATE
+
+
+def _asked(model: Model) -> dict[str, Any]:
+    """The set's `health`, which is part of the model."""
+    return model.data.get("health") or {}
 
 
 def healthy_since(pod: Pod, *, by: str) -> float | None:

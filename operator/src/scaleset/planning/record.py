@@ -53,6 +53,7 @@ def read(status: api.ScaleSetStatus) -> State:
         rollout = replace(rollout, in_progress=rollout.in_progress & batch & builds.keys())
     known = status.current_image and status.current_version and _VERSION.fullmatch(status.current_version)
     return State(
+        replicas=status.accepted_replicas,
         current_version=status.current_version if known else None,
         current_image=status.current_image if known else None,
         proven=seconds(status.proven_time),
@@ -189,6 +190,7 @@ def write(state: State, *, location: str) -> dict[str, Any]:
     if rollout is not None and rollout.running and rollout.kind is Kind.IMAGE:
         entries = (history.attempt(rollout, location=location), *entries)[: history.KEPT]
     return {
+        "acceptedReplicas": state.replicas,
         "currentVersion": state.current_version,
         "currentImage": state.current_image,
         "provenTime": _time(state.proven),

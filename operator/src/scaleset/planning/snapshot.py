@@ -101,6 +101,10 @@ class Event:
     reason: str
     message: str
     warning: bool = False
+    rollout: str | None = None
+    """Id of the rollout that runs, or has just ended."""
+    batch: int | None = None
+    """Number of the batch that runs, or has just ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,24 @@ class Needs:
 
 
 @dataclass(frozen=True, slots=True)
+class Figures:
+    """A set in numbers, for metrics: what the status does not say, or not in numbers."""
+
+    instances: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """How many instances by version and health; together they are all instances, the missing ones too."""
+    behind: int = 0
+    """Versions that `latest` could choose and that are newer than the oldest one that an instance runs."""
+    blocked: str = ""
+    """Why no batch runs, one of `figures.REASONS`; empty when a batch runs, or nothing is to be done."""
+    batch: int = 0
+    """The running batch, else the last one."""
+    batches: int = 0
+    """How many batches the rollout takes in all, as planned now."""
+    from_version: str = ""
+    """What the running or last rollout started from, as far as it is known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What to do: store the model, write the status, then delete and create, then tell."""
 
@@ -142,3 +164,4 @@ class Plan:
     events: tuple[Event, ...] = ()
     wake_at: float | None = None
     needs: Needs = field(default_factory=Needs)
+    figures: Figures = field(default_factory=Figures)

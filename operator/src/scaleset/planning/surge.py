@@ -15,7 +15,7 @@ from scaleset.planning.draft import Draft
 from scaleset.planning.placement import place
 from scaleset.planning.ranges import render
 from scaleset.planning.scaling import without
-from scaleset.planning.state import NOBODY, Batch, Rollout
+from scaleset.planning.state import NOBODY, Batch, Rollout, Waiting
 
 QUOTA = "exceeded quota"
 """Kubernetes' words for a pod that there is no room for."""
@@ -87,7 +87,11 @@ def leave(draft: Draft) -> bool:
     draft.state = replace(draft.state, builds=builds)
     for number in leaving:
         draft.instances.pop(number, None)
-    return any(n in draft.snapshot.pods and not draft.snapshot.pods[n].deleting for n in leaving)
+    going = [n for n in sorted(leaving) if n in draft.snapshot.pods and not draft.snapshot.pods[n].deleting]
+    if going:
+        waiting = Waiting("BatchInProgress", f"Waiting for instances {render(going)} to be deleted.")
+        draft.update(replace(draft.running, waiting=waiting))
+    return bool(going)
 
 
 def finish(draft: Draft, batch: Batch) -> None:
