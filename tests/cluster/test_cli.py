@@ -84,7 +84,7 @@ def test_from_publish_to_the_end_of_the_rollout(web, api):
 
 
 def test_a_version_that_fails(web, api):
-    plugin = web()
+    plugin = web(healthTimeout="PT3S")
     plugin("publish", "example.com/os:1.1.0-pullfail", *DEFINITION, "--version", "1.1.0", "--yes")
     wait(api, plugin, lambda found: code(found) == "RollingForward")
     failed = plugin("status", "web", "--watch", "--timeout=60s", code=1)

@@ -189,3 +189,16 @@ def test_protection_is_shown():
     assert [row.protection for row in rows[:4]] == ["", "all actions", "scale-in", ""]
     table = plain(tables.instances(rows, now=0.0, newest=None, glyphs=UNICODE), width=200)
     assert "all actions" in table
+
+
+def test_a_status_writes_nothing_but_text_to_the_terminal():
+    raw = recorded("faulted")["scaleSet"]
+    raw["status"]["rollingUpgrade"]["error"]["message"] = "\x1b[2J\x1b]0;owned\x07 all is well \u202e"
+    raw["status"]["conditions"][0]["message"] = "\x1b[31mred"
+    found = SetView(raw)
+    text = outcome(found).text + plain(trees.picture(found, [], now=0.0, glyphs=UNICODE))
+    assert "all is well" in text
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "\u202e" not in text
+    assert found.raw is raw  # -o json shows what is there

@@ -13,8 +13,8 @@ from scaleset.api.model import InvalidSpec
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.planning import health, models, ranges
 from scaleset.records.instances import instance_number
+from scaleset.records.projections import CONTROL, seconds
 from scaleset.records.projections import pod as project
-from scaleset.records.projections import seconds
 
 JSON = Mapping[str, Any]
 
@@ -48,6 +48,11 @@ class SetView:
     """A ScaleSet, its rollout included. Times are seconds since the epoch."""
 
     raw: JSON = field(repr=False)
+    status: JSON = field(init=False, repr=False)
+    """The status without control characters: whoever may write one must not write to a person's terminal."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "status", _visible(self.raw.get("status") or {}))
 
     @property
     def namespace(self) -> str:
@@ -76,10 +81,6 @@ class SetView:
     @property
     def spec(self) -> JSON:
         return self.raw.get("spec") or {}
-
-    @property
-    def status(self) -> JSON:
-        return self.raw.get("status") or {}
 
     @property
     def desired(self) -> int:
@@ -273,6 +274,14 @@ class _Judge:
             "update_domain": str(labels.get(names.LABEL_UPDATE_DOMAIN) or ""),
             "message": _worth_telling(message, state),
         }
+
+
+def _visible(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _visible(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_visible(item) for item in value]
+    return CONTROL.sub(" ", value) if isinstance(value, str) else value
 
 
 def _worth_telling(message: str, state: str) -> str:

@@ -21,7 +21,7 @@ Key = tuple[str, str]
 MAX_MESSAGE = 512
 _ENDED = ("Failed", "Succeeded")
 _LOST = ("NodeLost", "NodeStatusUnknown")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def seconds(time: str | None) -> float | None:
 
 def plain(text: str) -> str:
     """One line without control or direction characters: what others wrote goes into our status, events and logs."""
-    return _CONTROL.sub(" ", text).strip()[:MAX_MESSAGE]
+    return CONTROL.sub(" ", text).strip()[:MAX_MESSAGE]
 
 
 def pod(raw: JSON) -> Pod:
