@@ -71,6 +71,7 @@ lint: venv ## style, types, layers, and that the CRDs and docs/reference are tho
 	@NO_COLOR=1 $(BIN)/lint-imports
 	@$(BIN)/python -m scaleset.api.crd --check
 	@$(BIN)/python -m hack.reference --check
+	@$(BIN)/python -m hack.cli_reference --check
 	@$(BIN)/python -m hack.monitoring --check
 
 .PHONY: format
@@ -82,6 +83,11 @@ format: venv ## put the code into its form
 crds: venv ## write crds/ from the models
 	@echo "Writing crds/ ..."
 	@$(BIN)/python -m scaleset.api.crd --output crds/
+	@echo "The chart has them, too: \`make chart\` writes them there."
+
+.PHONY: cli-record
+cli-record: venv binaries ## record anew what the plugin's views are tested on, and docs/cli.txt (two minutes)
+	@$(BIN)/python -m tests.unit.cli.record
 
 .PHONY: chart
 chart: venv ## write what is generated of the chart: schema, README table, CRD templates, deploy/install.yaml
@@ -101,6 +107,7 @@ lint-chart: ## helm lint and checkov on what the chart renders
 .PHONY: reference
 reference: venv ## write docs/reference/ from the code
 	@$(BIN)/python -m hack.reference
+	@$(BIN)/python -m hack.cli_reference
 
 .PHONY: monitoring
 monitoring: venv ## write the PrometheusRule, the Grafana dashboard and the chart's copies of both

@@ -76,9 +76,9 @@ def _run(embedded: Embedded, prometheus: Prometheus, *, pictures: bool) -> None:
     prometheus.start()
     alive = embedded.operator_runs
     scenario = Scenario(Fleet(api), prometheus, say=say, alive=lambda: alive() and prometheus.runs())
-    scenario.begin()
     if not pictures:
         _tell(embedded, prometheus)
+    scenario.begin()
     scenario.good()
     scenario.bad()
     if pictures:

@@ -24,7 +24,7 @@ groups:
   rules:
   - alert: Sample
     expr: up == 0
-    annotations: {summary: "{{ $labels.namespace }}/{{ $labels.name }} is down"}
+    annotations: {summary: "{{ $labels.namespace }}/{{ $labels.name }} is down", runbook_url: docs/runbooks/Sample.md}
 """
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 

@@ -7,7 +7,7 @@ import yaml
 
 from hack.chart import ROOT
 from tests.chart.conftest import Kubectl
-from tests.chart.helm import FULL, Helm, Json
+from tests.chart.helm import FULL, Helm, Json, the
 from tests.cluster.harness.api import SERVICE_ACCOUNTS, Api, Kind
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.fleet import POLICY_RULES, until
@@ -44,6 +44,16 @@ def test_every_object_is_accepted(helm: Helm, chart: Path, kubectl: Kubectl, val
     said = kubectl(*DRY_RUN, text=text)
     objects = [each for each in yaml.load_all(text, Loader=yaml.CSafeLoader) if each]
     assert len(said.splitlines()) == len(objects) > 10
+
+
+@pytest.mark.usefixtures("served")
+def test_the_charts_own_rules_and_dashboards_are_accepted(helm: Helm, kubectl: Kubectl):
+    """Of the chart itself, not of the copy with samples."""
+    values = {"metrics": {"prometheusRule": {"enabled": True}, "dashboards": {"enabled": True}}}
+    rules = yaml.safe_load((ROOT / "charts" / "scaleset-operator" / "files" / "scaleset-rules.yaml").read_text())
+    text = helm.text(values)
+    assert the([*yaml.load_all(text, Loader=yaml.CSafeLoader)], "PrometheusRule")["spec"] == rules
+    assert "prometheusrule.monitoring.coreos.com/r-scaleset-operator serverside" in kubectl(*DRY_RUN, text=text)
 
 
 @pytest.mark.usefixtures("served")

@@ -231,6 +231,22 @@ def test_without_replication_nothing_is_asked_of_nodes(helm: Helm):
     assert [each["metadata"]["name"] for each in of_kind(objects, "ServiceAccount")] == ["r-scaleset-operator"]
 
 
+def test_alerts_link_to_the_runbooks_of_the_reader(helm: Helm):
+    enabled = {"metrics": {"prometheusRule": {"enabled": True, "runbookURL": "https://wiki.example/scaleset/"}}}
+    groups = the(helm.render(enabled), "PrometheusRule")["spec"]["groups"]
+    alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
+    assert alerts
+    for alert in alerts:
+        assert alert["annotations"]["runbook_url"] == f"https://wiki.example/scaleset/{alert['alert']}.md"
+
+
+@pytest.mark.parametrize("kind", ["serviceMonitor", "podMonitor"])
+def test_the_namespace_of_a_series_stays_that_of_its_set(helm: Helm, kind: str):
+    monitor = the(helm.render({"metrics": {kind: {"enabled": True}}}), kind[0].upper() + kind[1:])
+    (endpoint,) = monitor["spec"].get("endpoints") or monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint["honorLabels"] is True
+
+
 def test_rules_and_dashboards_are_taken_as_they_are(full: list[Json]):
     (group,) = the(full, "PrometheusRule")["spec"]["groups"]
     assert group["rules"][0]["annotations"]["summary"] == "{{ $labels.namespace }}/{{ $labels.name }} is down"

@@ -35,7 +35,7 @@ def rolled(process: Operator, recorder: Recorder, end: str) -> list[Samples]:
         found.append(samples(process))
         return by(found[-1], "scaleset_rollout_status", "status") == {end: 1}
 
-    until(ended, timeout=60, message=f"the metrics say {end}")
+    until(ended, timeout=120, message=f"the metrics say {end}")
     assert code(recorder.world) == end
     return found
 
@@ -52,7 +52,7 @@ def test_a_good_and_a_bad_image(
     deploy(api, namespace, replicas=10, policy=fast())
     wait_ready(recorder)
     until(
-        lambda: by(samples(process), "scaleset_instances", "health") == {"Healthy": 10}, timeout=20, message="healthy"
+        lambda: by(samples(process), "scaleset_instances", "health") == {"Healthy": 10}, timeout=60, message="healthy"
     )
     first = samples(process)
     publish(api, namespace, "2.0.0", "fast")
@@ -81,11 +81,11 @@ def test_a_good_and_a_bad_image(
     assert total(last, "scaleset_image_version_published_timestamp_seconds", version="3.0.0") > 1e9
     assert sum(key[0] == "scaleset_image_version_published_timestamp_seconds" for key in last) == 3
     told = {event["metadata"]["name"] for event in api.list(EVENTS, namespace) if about_set(event)}
-    until(lambda: total(samples(process), "scaleset_events_total") >= len(told), timeout=20, message="events counted")
+    until(lambda: total(samples(process), "scaleset_events_total") >= len(told), timeout=60, message="events counted")
     assert total(last, "scaleset_events_total", reason="BatchStarted", type="Normal") == 6
     assert {dict(labels)["host"] for name, labels in last if name.startswith("rest_client")} == {address(cluster)}
     api.delete(SCALE_SETS, namespace, "web")
-    until(lambda: of_sets(samples(process)) == {}, timeout=20, message="no series of the set is left")
+    until(lambda: of_sets(samples(process)) == {}, timeout=60, message="no series of the set is left")
 
 
 def about_set(event: Json) -> bool:
@@ -109,7 +109,7 @@ def test_a_restarted_operator_counts_nothing_again(
     before = rolled(process, recorder, "Completed")[-1]
     assert total(before, "scaleset_rollouts_total") == 1
     process.restart()
-    until(lambda: total(samples(process), "scaleset_instances") == 3, timeout=20, message="it shows the set again")
+    until(lambda: total(samples(process), "scaleset_instances") == 3, timeout=60, message="it shows the set again")
     after = samples(process)
     assert total(after, "scaleset_rollouts_total") == 0
     assert total(after, "scaleset_instance_upgrades_total") == 0
@@ -121,11 +121,11 @@ def test_a_restarted_operator_counts_nothing_again(
 
 def test_only_the_leader_exports_sets(api: Api, namespace: str, recorder: Recorder, operator: Start) -> None:
     first = operator(leader_elect=True)
-    until(lambda: total(samples(first), "leader_election_master_status") == 1, timeout=20, message="the first leads")
+    until(lambda: total(samples(first), "leader_election_master_status") == 1, timeout=60, message="the first leads")
     second = operator(leader_elect=True)
     deploy(api, namespace, replicas=2)
     wait_ready(recorder)
-    until(lambda: total(samples(first), "scaleset_instances") == 2, timeout=20, message="the leader shows the set")
+    until(lambda: total(samples(first), "scaleset_instances") == 2, timeout=60, message="the leader shows the set")
     follower = samples(second)
     assert of_sets(follower) == {}
     assert not [name for name, _ in follower if name == "scaleset_image_version_published_timestamp_seconds"]
@@ -134,7 +134,7 @@ def test_only_the_leader_exports_sets(api: Api, namespace: str, recorder: Record
     assert total(follower, "leader_election_master_status", name="scaleset-operator") == 0
     assert ("leader_election_master_status", frozenset({("name", "scaleset-operator")})) in follower
     first.terminate()
-    until(lambda: total(samples(second), "scaleset_instances") == 2, timeout=40, message="the next leader shows it")
+    until(lambda: total(samples(second), "scaleset_instances") == 2, timeout=90, message="the next leader shows it")
 
 
 def test_events_as_kubectl_shows_them(
@@ -145,12 +145,12 @@ def test_events_as_kubectl_shows_them(
     deploy(api, namespace, replicas=4, policy=fast())
     wait_ready(recorder)
     publish(api, namespace, "2.0.0", "bad")
-    recorder.wait_for(lambda world: code(world) == "Faulted", timeout=40, message="the rollout ends")
+    recorder.wait_for(lambda world: code(world) == "Faulted", timeout=90, message="the rollout ends")
     api.patch(SCALE_SETS, namespace, "web", {"spec": {"suspend": True}})
     for value in ("a", "b", "c"):
         ask(api, namespace, recorder, value)
     refused = "The set is suspended. Set spec.suspend to false and ask again."
-    until(lambda: counts(api, namespace).get(refused) == 3, timeout=20, message="the refusal is counted")
+    until(lambda: counts(api, namespace).get(refused) == 3, timeout=60, message="the refusal is counted")
     listed = kubectl(cluster, namespace, "get", "events")
     rows = [line.split(maxsplit=4) for line in listed.splitlines()[1:]]
     told = {row[2]: row for row in rows if row[3] == "scaleset/web"}
@@ -165,6 +165,15 @@ def test_events_as_kubectl_shows_them(
         r"Warning +StartRefused +\S+ \(x3 over \S+\) +scaleset.dev/operator +The set is suspended", described
     )
     assert re.search(r"Normal +RolloutStarted +\S+ +scaleset.dev/operator +Rolling upgrade to version 2.0.0", described)
+    story = [
+        "NewVersionAvailable",
+        "RolloutStarted",
+        "BatchStarted",
+        "BatchCompleted",
+        "InstanceRestored",
+        "RolloutFaulted",
+    ]
+    assert [reason for reason in re.findall(r"^  \w+ +(\w+) ", described, re.MULTILINE) if reason in story] == story
     status = recorder.world.status("web")
     error = status["rollingUpgrade"]["error"]["message"]
     assert told["RolloutFaulted"][4] == error, "the event's sentence is the error's"
@@ -176,7 +185,7 @@ def ask(api: Api, namespace: str, recorder: Recorder, value: str) -> None:
     metadata = {"annotations": {"scaleset.dev/start-upgrade-at": value}}
     api.patch(SCALE_SETS, namespace, "web", {"metadata": metadata})
     recorder.wait_for(
-        lambda world: world.status("web").get("lastHandledStart") == value, timeout=20, message=f"{value} is handled"
+        lambda world: world.status("web").get("lastHandledStart") == value, timeout=60, message=f"{value} is handled"
     )
 
 

@@ -21,6 +21,9 @@ from tests.kind.harness.release import IMAGE, NAMESPACE, Release
 from tests.kind.harness.stage import TAGS, Stage
 
 _numbers = count(1)
+AT_ONCE = 5
+"""Scenarios: containers that start cost more than simulated ones, and all of them share the health timeout."""
+
 _release = pytest.StashKey[Release]()
 
 
@@ -74,7 +77,7 @@ def company(cluster: KindCluster, release: Release, request: pytest.FixtureReque
     """The scenarios of this module, at play."""
     items = [item for item in request.session.items if item.path == request.path and isinstance(item, pytest.Function)]
     scenarios = [(item.name, item.obj, _parameters(item)) for item in items if "scene" in item.fixturenames]
-    with Company(cluster, release, scenarios, scene=Stage) as company:
+    with Company(cluster, release, scenarios, scene=Stage, at_once=AT_ONCE) as company:
         yield company
 
 

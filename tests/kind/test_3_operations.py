@@ -131,9 +131,16 @@ def test_stopping_hands_the_lease_over(release: Release, cluster: KindCluster) -
     audit = AuditLog(cluster.audit_log)
     cluster.kubectl("--namespace", NAMESPACE, "delete", "pod", leader, "--wait=false")
     until(lambda: release.holder() not in ("", leader), timeout=PATIENCE, message="the other one holds the lease")
-    terms = [write for write in audit.writes("scaleset-operator/") if write.resource == "leases" and write.took_effect]
-    released = next(write for write in terms if write.pod == leader and not write.body["spec"].get("holderIdentity"))
-    taken = next(write for write in sorted(terms, key=at) if write.pod != leader)
+
+    def renewals() -> list[Write]:
+        writes = audit.writes("scaleset-operator/")
+        return sorted((each for each in writes if each.resource == "leases" and each.took_effect), key=at)
+
+    # The log comes to us a moment later.
+    until(lambda: any(each.pod != leader for each in renewals()), timeout=PATIENCE, message="the log has it")
+    terms = renewals()
+    released = next(each for each in terms if each.pod == leader and not each.body["spec"].get("holderIdentity"))
+    taken = next(each for each in terms if each.pod != leader)
     assert at(taken) - at(released) < LEASE_SECONDS
     assert cluster.api.get(LEASES, NAMESPACE, NAME)["spec"]["leaseTransitions"] >= 1
     until(release.ready, timeout=PATIENCE, message="a new replica is ready")

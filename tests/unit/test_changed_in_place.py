@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from scaleset.controllers.projections import pod
 from scaleset.planning.health import INSTANCE_STATE, READINESS, healthy_since, state
 from scaleset.planning.instances import Change, HealthState, Pod
+from scaleset.records.projections import pod
 
 JSON = dict[str, Any]
 CREATED, STARTED, CHANGED, RESTARTED, READY_AGAIN = (f"2026-01-01T{time}Z" for time in (

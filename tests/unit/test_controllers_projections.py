@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from scaleset.controllers import projections
-from scaleset.controllers.observation import instance_number
-from scaleset.controllers.projections import MAX_MESSAGE, explain, plain, pod, seconds
 from scaleset.planning.instances import Build
+from scaleset.records import projections
+from scaleset.records.instances import instance_number
+from scaleset.records.projections import MAX_MESSAGE, explain, plain, pod, seconds
 
 JSON = dict[str, Any]
 OWNER = {"apiVersion": "scaleset.dev/v1beta1", "kind": "ScaleSet", "name": "web", "uid": "set-uid", "controller": True}

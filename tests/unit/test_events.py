@@ -78,6 +78,16 @@ async def test_an_event_says_what_when_and_about_whom(api: FakeApi, desk: Desk) 
     assert desk.counted == {("Normal", "BatchStarted"): 1}
 
 
+async def test_names_are_in_the_order_of_time(api: FakeApi, desk: Desk) -> None:
+    """kubectl describe shows events in the order of their names, and many come at one moment."""
+    async with desk.sending():
+        for number in range(20):
+            desk.now += number % 3
+            desk.tell(f"{number:02}")
+    notes = [event["note"] for _, event in sorted(api.objects.items())]
+    assert notes == [f"{number:02}" for number in range(20)]
+
+
 async def test_the_same_sentence_again_is_a_count(api: FakeApi, desk: Desk) -> None:
     async with desk.sending():
         for _ in range(3):

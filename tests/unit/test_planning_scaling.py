@@ -177,7 +177,7 @@ def test_a_start_after_scaling_from_nothing():
     assert set(world.versions.values()) == {"2.0.0"}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes=st.lists(st.integers(0, 12), min_size=1, max_size=6), apart=st.lists(st.integers(0, 11), max_size=3))
 def test_any_sequence_of_sizes_ends_at_the_last_one(sizes, apart):
     """And deletes no instance that the last size keeps in vain: ids stay unique and as low as they were free."""

@@ -9,7 +9,8 @@ import ssl
 import sys
 import time
 import urllib.request
-from datetime import UTC, datetime
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 ACCOUNT = Path(os.environ.get("SERVICE_ACCOUNT_DIR", "/var/run/secrets/kubernetes.io/serviceaccount"))
@@ -17,16 +18,17 @@ KINDS = ("scalesets", "upgradepolicies", "galleryimageversions")
 GROUP = "/apis/scaleset.dev/v1beta1"
 
 
-def api(path: str) -> dict:
-    """What the API server answers to the pod's own account."""
+def api(path: str) -> tuple[dict, datetime]:
+    """What the API server answers to the pod's own account, and when by its clock."""
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     server = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     token = (ACCOUNT / "token").read_text(encoding="utf-8").strip()
     request = urllib.request.Request(f"https://{server}{path}", headers={"Authorization": f"Bearer {token}"})
     context = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
+    # Python 3.13 refuses certificates that kubectl and client-go accept, so clusters have them.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     with urllib.request.urlopen(request, timeout=10, context=context) as response:
-        return json.load(response)
+        return json.load(response), parsedate_to_datetime(response.headers["Date"])
 
 
 def check_kinds(namespaces: list[str]) -> str:
@@ -48,10 +50,11 @@ def check_metrics(url: str) -> str:
 
 def check_lease(namespace: str) -> str:
     """Somebody renews the lease."""
-    spec = api(f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/scaleset-operator")["spec"]
+    lease, now = api(f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/scaleset-operator")
+    spec = lease["spec"]
     if not spec.get("holderIdentity"):
         raise ValueError("nobody holds the lease")
-    age = (datetime.now(UTC) - datetime.fromisoformat(spec["renewTime"])).total_seconds()
+    age = (now - datetime.fromisoformat(spec["renewTime"])).total_seconds()
     if age > spec["leaseDurationSeconds"]:
         raise ValueError(f"{spec['holderIdentity']} has not renewed the lease for {age:.0f} s")
     return f"{spec['holderIdentity']} leads"

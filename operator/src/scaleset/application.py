@@ -21,7 +21,6 @@ from scaleset.api import names
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.gallery_image_version import SWEEP, GalleryImageVersionController
 from scaleset.controllers.prepulls import Prepulls
-from scaleset.controllers.projections import Key
 from scaleset.controllers.replication_views import ReplicationViews
 from scaleset.controllers.scale_set import ScaleSetController
 from scaleset.controllers.status_writer import StatusWriter
@@ -32,6 +31,7 @@ from scaleset.kube.client import Client
 from scaleset.kube.lease import Lease
 from scaleset.observability.events import EventRecorder
 from scaleset.observability.metrics import Metrics
+from scaleset.records.projections import Key
 from scaleset.runtime.clock import ServerClock
 from scaleset.runtime.queue import WorkQueue
 from scaleset.runtime.signals import before, told_to_end
@@ -45,7 +45,6 @@ GRACE_SECONDS = 10.0
 """What reconciles that run get to finish when we are told to end; with events and lease below Kubernetes' 30 s."""
 FLUSH_SECONDS = 2.0
 WORKERS = {"scaleset": 8, "galleryimageversion": 2, "upgradepolicy": 2}
-LEASE_NAME = "scaleset-operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ class Application:
         self._options = options
         self._clock = ServerClock()
         self._metrics = Metrics()
-        self._metrics.leading(LEASE_NAME, leader=False)
+        self._metrics.leading(names.LEASE_NAME, leader=False)
         self._identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid4().hex[:8]}"
         self._queues: dict[str, WorkQueue[Key]] = {name: self._queue(name) for name in WORKERS}
         self._lease: Lease | None = None
@@ -172,12 +171,12 @@ class Application:
 
     def _new_lease(self, client: Client) -> Lease | None:
         if not self._options.leader_elect:
-            self._metrics.leading(LEASE_NAME, leader=True)
+            self._metrics.leading(names.LEASE_NAME, leader=True)
             return None
         return Lease(
             client,
             self._own_namespace(),
-            LEASE_NAME,
+            names.LEASE_NAME,
             self._identity,
             on_started=self._started_leading,
             now=self._clock.now,
@@ -187,13 +186,15 @@ class Application:
         return self._options.lease_namespace or _own_namespace(self._options.namespaces)
 
     def _started_leading(self) -> None:
-        self._metrics.leading(LEASE_NAME, leader=True)
+        self._metrics.leading(names.LEASE_NAME, leader=True)
         self._leading.set()
 
     async def _hold(self, lease: Lease) -> None:
         await lease.run()
-        self._metrics.leading(LEASE_NAME, leader=False)
-        raise LeaseLostError(f"the lease {LEASE_NAME} was lost to {lease.holder or 'nobody'}; writing has stopped")
+        self._metrics.leading(names.LEASE_NAME, leader=False)
+        raise LeaseLostError(
+            f"the lease {names.LEASE_NAME} was lost to {lease.holder or 'nobody'}; writing has stopped"
+        )
 
     async def _work(self, client: Client, caches: Caches, recorder: EventRecorder) -> None:
         """Reconcile as soon as everything was listed once and the lease is held."""

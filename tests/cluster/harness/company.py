@@ -34,13 +34,19 @@ class Company:
     """`with Company(cluster, operator, scenarios) as company:` begins at once; `company.end_of(name)` waits for one."""
 
     def __init__(
-        self, cluster: Cluster, operator: Logs, scenarios: Iterable[Scenario], *, scene: type[Scene] = Scene
+        self,
+        cluster: Cluster,
+        operator: Logs,
+        scenarios: Iterable[Scenario],
+        *,
+        scene: type[Scene] = Scene,
+        at_once: int = AT_ONCE,
     ) -> None:
         self.operator = operator
         self._scene = scene
         self._cluster = cluster
         self._scenarios = list(scenarios)
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scenario")
+        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="scenario")
         self._played: dict[str, Future[None]] = {}
         self._namespaces: dict[str, str] = {}
 

@@ -12,10 +12,10 @@ from .cluster import KindCluster
 REPOSITORY = "example.com/web"
 TAGS = ["1.0.0", "1.1.0", "1.2.0", "1.3.0", "1.1.0-bad", "1.1.0-crash", "1.1.0-slow"]
 ABSENT = "1.1.0-absent"
-HEALTH_TIMEOUT_SECONDS = 40
+HEALTH_TIMEOUT_SECONDS = 60
 """Long enough for a container that has to start beside twenty others on two cores."""
 
-PATIENCE = 240.0
+PATIENCE = 600.0
 """Seconds for what takes ten on an idle machine: a deadline is there to end a test, not to measure."""
 
 

@@ -11,11 +11,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from scaleset.api import names
-from scaleset.controllers import projections
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.memory import Memory, delay
-from scaleset.controllers.observation import not_ours
-from scaleset.controllers.projections import plain
 from scaleset.kube.client import Client
 from scaleset.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from scaleset.kube.resources import CLAIMS, PODS, REVISIONS
@@ -24,6 +21,9 @@ from scaleset.planning.instances import Claim
 from scaleset.planning.models import Model
 from scaleset.planning.pods import Identity
 from scaleset.planning.snapshot import Creation, Deletion, ImageChange, Plan
+from scaleset.records import projections
+from scaleset.records.instances import not_ours
+from scaleset.records.projections import plain
 
 log = logging.getLogger(__name__)
 

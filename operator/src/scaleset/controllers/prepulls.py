@@ -9,9 +9,6 @@ import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from scaleset.api.gallery_image_version import GalleryImageVersionStatus
-from scaleset.controllers.custom_objects import VersionObject
-from scaleset.controllers.projections import plain
 from scaleset.controllers.replication_views import ReplicationViews
 from scaleset.kube.client import Client
 from scaleset.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
@@ -23,7 +20,6 @@ from scaleset.planning.replication import (
     Ledger,
     Node,
     Prepull,
-    Region,
     Replication,
     View,
     after,
@@ -31,21 +27,11 @@ from scaleset.planning.replication import (
     image_names,
     without_nodes,
 )
+from scaleset.records.custom_objects import VersionObject
+from scaleset.records.projections import plain
+from scaleset.records.versions import reported
 
 log = logging.getLogger(__name__)
-
-
-def full(seen: VersionObject) -> bool:
-    """Whether the version asks for its image to be pulled beforehand."""
-    return seen.spec is not None and seen.spec.publishing_profile.replication_mode == "Full"
-
-
-def reported(seen: VersionObject) -> dict[str, Region]:
-    """The regions as the status of a Full version has them; none where the status speaks of another mode."""
-    status = GalleryImageVersionStatus.parse({"status": seen.status}).replication_status
-    if status is None or status.mode != "Full":
-        return {}
-    return {r.region: Region(r.region, r.state, r.progress, r.details or "") for r in status.summary}
 
 
 class Prepulls:

@@ -17,12 +17,10 @@ from scaleset.api.conditions import Condition, set_condition
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers import dry_runs
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.custom_objects import ScaleSetObject
 from scaleset.controllers.instance_writer import InstanceWriter
 from scaleset.controllers.memory import Memory
 from scaleset.controllers.observation import observe
 from scaleset.controllers.patches import merge_patch, urgent
-from scaleset.controllers.projections import Key
 from scaleset.controllers.status_writer import StatusWriter, compared
 from scaleset.controllers.turns import Turns
 from scaleset.kube.client import Client
@@ -31,6 +29,8 @@ from scaleset.observability.logging import NOTHING
 from scaleset.planning.decide import decide
 from scaleset.planning.pods import Identity
 from scaleset.planning.snapshot import Event, Needs, Plan, Snapshot, Verdict
+from scaleset.records.custom_objects import ScaleSetObject
+from scaleset.records.projections import Key
 
 log = logging.getLogger(__name__)
 

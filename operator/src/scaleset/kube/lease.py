@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Any
 
+from scaleset import __version__
+from scaleset.api import names
 from scaleset.kube.client import Client
 from scaleset.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
 from scaleset.kube.resources import LEASES
@@ -27,6 +29,9 @@ from scaleset.kube.resources import LEASES
 log = logging.getLogger(__name__)
 
 JSON = dict[str, Any]
+
+_ABOUT = {names.ANNOTATION_OPERATOR_VERSION: __version__}
+"""Whoever looks at the lease sees which version works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +189,7 @@ class Lease:
         # Its holder may not have noticed yet that it was deleted.
         if self._other is not None and self._monotonic() < self._other.expires:
             return False
-        metadata = {"namespace": self._namespace, "name": self._name}
+        metadata = {"namespace": self._namespace, "name": self._name, "annotations": _ABOUT}
         body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": self._term(0)}
         try:
             self._object = await self._client.create(LEASES, self._namespace, body, timeout=self._request_timeout)
@@ -222,7 +227,10 @@ class Lease:
 
     async def _put(self, spec: JSON) -> None:
         # With its uid and resourceVersion, or a PUT would create it again after a deletion.
-        body = {**(self._object or {}), "spec": spec}
+        found = self._object or {}
+        metadata = found.get("metadata") or {}
+        about = {**(metadata.get("annotations") or {}), **_ABOUT}
+        body = {**found, "metadata": {**metadata, "annotations": about}, "spec": spec}
         timeout = self._request_timeout
         self._object = await self._client.replace(LEASES, self._namespace, self._name, body, timeout=timeout)
 

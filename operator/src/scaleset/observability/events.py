@@ -9,7 +9,6 @@ a short time, so that nothing that goes back and forth fills etcd.
 
 import asyncio
 import logging
-import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -93,6 +92,7 @@ class EventRecorder:
         self._told: OrderedDict[Key, _Told] = OrderedDict()
         self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
         self._complained = False
+        self._latest = 0
 
     def record(self, regarding: Record, event: Event) -> None:
         """Put it into the queue; when that is full, or too much was told about the set, it is dropped."""
@@ -150,7 +150,7 @@ class EventRecorder:
             try:
                 await self._client.patch(EVENTS, told.namespace, told.name, {"series": _series(told)})
             except NotFound:
-                told.body["metadata"]["name"] = _name(told.body["regarding"]["name"])
+                told.body["metadata"]["name"] = self._name(told.body["regarding"]["name"], told.last)
             else:
                 return
         body = {**told.body, "series": _series(told)} if told.count > 1 else told.body
@@ -169,12 +169,17 @@ class EventRecorder:
             log.warning('event_dropped error="%(error)s"', {"error": why})
             self._complained = True
 
+    def _name(self, of: str, now: float) -> str:
+        """By time, as client-go names events: `kubectl describe` shows them in the order of their names."""
+        self._latest = max(self._latest + 1, int(now * 1e9))
+        return f"{of[:200]}.{self._latest:016x}"
+
     def _body(self, regarding: Record, event: Event, *, kind: str, now: float) -> dict[str, Any]:
         note = event.message if len(event.message) <= MAX_NOTE else event.message[: MAX_NOTE - 1] + "…"
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"name": _name(regarding.name), "namespace": regarding.namespace},
+            "metadata": {"name": self._name(regarding.name, now), "namespace": regarding.namespace},
             "eventTime": _time(now),
             "reportingController": REPORTING_CONTROLLER,
             "reportingInstance": self._instance,
@@ -191,10 +196,6 @@ class EventRecorder:
                 "resourceVersion": regarding.resource_version,
             },
         }
-
-
-def _name(of: str) -> str:
-    return f"{of[:200]}.{secrets.token_hex(8)}"
 
 
 def _series(told: _Told) -> dict[str, Any]:

@@ -22,7 +22,7 @@ MAX_MESSAGE = 512
 _NOT_RESTARTED = "The image was changed in place; the kubelet has not started the container again yet."
 _ENDED = ("Failed", "Succeeded")
 _LOST = ("NodeLost", "NodeStatusUnknown")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def seconds(time: str | None) -> float | None:
 
 def plain(text: str) -> str:
     """One line without control or direction characters: what others wrote goes into our status, events and logs."""
-    return _CONTROL.sub(" ", text).strip()[:MAX_MESSAGE]
+    return CONTROL.sub(" ", text).strip()[:MAX_MESSAGE]
 
 
 def pod(raw: JSON) -> Pod:
