@@ -15,6 +15,7 @@ from tests.simulation.scenes import BAD, apply_model, cancel, condition, new_mod
 from tests.simulation.watched import Watched, in_progress, parts, running
 from tests.simulation.world import policy, spec
 
+METHODS = st.sampled_from(["Recreate", "InPlaceIfPossible"])
 MODES = st.sampled_from(["Manual", "Manual", "Rolling", "Automatic"])
 BATCHES = st.sampled_from([5, 20, 20, 34, 50, 100])
 ROOM = st.sampled_from([20, 20, 50, 100])
@@ -40,17 +41,18 @@ class AnyWorld(RuleBasedStateMachine):
         room=ROOM,
         priority=st.booleans(),
         by_hand=st.sampled_from([False, False, True]),
+        method=METHODS,
         born=st.sampled_from(["", "", "", BAD]),
     )
     def created(
-        self, replicas: int, mode: str, batch: int, room: int, priority: bool, by_hand: bool, born: str
+        self, replicas: int, mode: str, batch: int, room: int, priority: bool, by_hand: bool, method: str, born: str
     ) -> None:
         rolling = {
             "maxBatchInstancePercent": batch,
             "maxUnhealthyInstancePercent": room,
             "prioritizeUnhealthyInstances": priority,
         }
-        by = policy(mode=mode, automatic=not by_hand, rolling=rolling)
+        by = policy(mode=mode, automatic=not by_hand, rolling=rolling, replacementMethod=method)
         self.world = Watched(spec=spec(replicas=replicas), policy=by)
         self.world.publish("1.0.0", suffix=born)
         self.world.run(30)
@@ -181,9 +183,10 @@ class AnyWorld(RuleBasedStateMachine):
         image = self.world.spec.image_reference.model_copy(update={"version": version if pin else "latest"})
         self.world.change(image_reference=image)
 
-    @rule(mode=MODES, batch=BATCHES, deleted=st.sampled_from([False, False, True]))
-    def edits_the_policy(self, mode: str, batch: int, deleted: bool) -> None:
-        self.world.policy = None if deleted else policy(mode=mode, rolling={"maxBatchInstancePercent": batch})
+    @rule(mode=MODES, batch=BATCHES, method=METHODS, deleted=st.sampled_from([False, False, True]))
+    def edits_the_policy(self, mode: str, batch: int, method: str, deleted: bool) -> None:
+        edited = policy(mode=mode, rolling={"maxBatchInstancePercent": batch}, replacementMethod=method)
+        self.world.policy = None if deleted else edited
         self.world.edited = self.world.now
 
     # --- what holds after every step
@@ -223,7 +226,7 @@ class AnyWorld(RuleBasedStateMachine):
         """L1: faults stop and inputs stand still."""
         self.everything_heals()
         if self.world.policy is None:
-            self.edits_the_policy("Manual", 20, deleted=False)
+            self.edits_the_policy("Manual", 20, "Recreate", deleted=False)
         self.world.change(suspend=False)
         self.world.run(20_000)
         check_end(self.world)

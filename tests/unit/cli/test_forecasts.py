@@ -62,6 +62,25 @@ def test_the_batches_are_those_that_the_operator_then_takes(replicas, rolling, c
     assert len(foreseen(found)) > 0
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_changes_in_place_are_foreseen(begun):
+    """From the beginning, and while the first batch is under way."""
+    world = scenes.running(10, by=policy(replacementMethod="InPlaceIfPossible"))
+    world.start = 30.0
+    world.publish("1.1.0")
+    if begun:
+        world.settle()
+        assert not world.pods[0].current
+    found = forecast(world)
+    course = found.running if begun else found.next
+    assert course is not None
+    assert course.ending == "Completed"
+    assert "images changed in place where nothing else differs" in "\n".join(plans.lines(WEB, found))
+    world.run(4 * 3600)
+    assert taken(world) == foreseen(found)
+    assert scenes.deleted(world) == []
+
+
 def test_in_the_middle_of_a_rollout_the_rest_is_told():
     world = scenes.under_way(10)
     found = forecast(world)

@@ -96,7 +96,8 @@ def _freed(snapshot: Snapshot, reason: str) -> Snapshot | None:
 def _well(pod: Pod, now: float) -> Pod:
     """The same pod, healthy."""
     since = pod.ready_since if pod.ready and pod.ready_since is not None else now
-    return replace(pod, ready=True, ready_since=since, running=True, running_since=since, ended=False, deleting=False)
+    alive = replace(pod, ended=False, deleting=False, current=True)
+    return replace(alive, ready=True, ready_since=since, running=True, running_since=since)
 
 
 def _ask(snapshot: Snapshot) -> Snapshot:
@@ -187,6 +188,9 @@ class _World:
         }
         for deletion in plan.deletions:
             there.pop(deletion.instance, None)
+        for wanted in plan.changes:
+            build, pod = wanted.build, replace(snapshot.pods[wanted.instance], change=wanted.change)
+            there[wanted.instance] = _well(replace(pod, model=build.model, version=build.version), snapshot.now)
         for creation in plan.creations:
             build = creation.build
             there[creation.instance] = Pod(

@@ -64,6 +64,7 @@ def _course(course: Course) -> list[str]:
         f"  batches of at most {policy.rolling.max_batch_instance_percent} %, at most "
         f"{policy.rolling.max_unhealthy_instance_percent} % unhealthy, {policy.health_timeout:g} s to become healthy"
         + (f", {policy.pause:g} s between batches" if policy.pause else "")
+        + (", images changed in place where nothing else differs" if policy.in_place else "")
     ]
     for batch in course.batches[:SHOWN]:
         how = f"{len(batch.instances)} new in place of " if batch.surge else ""
