@@ -52,7 +52,7 @@ def questions(verbs: str, resources: str, namespace: str) -> list[Question]:
 ALLOWED = [
     *questions("get list watch", " ".join(CR), SERVES),
     *questions("patch", " ".join(f"{each}/status" for each in CR), SERVES),
-    *questions("get list watch create delete", "pods", SERVES),
+    *questions("get list watch create patch delete", "pods", SERVES),
     *questions("get list watch create", "persistentvolumeclaims", SERVES),
     *questions("get list watch create patch delete", "controllerrevisions.apps", SERVES),
     *questions("create patch", "events.events.k8s.io", SERVES),
@@ -68,7 +68,7 @@ FORBIDDEN = [
     *questions("get list create update delete", "configmaps", SERVES),
     *questions("update patch delete deletecollection", "persistentvolumeclaims", SERVES),
     *questions("get list create update patch delete", "persistentvolumes", CLUSTER),
-    *questions("update patch deletecollection", "pods", SERVES),
+    *questions("update deletecollection", "pods", SERVES),
     *questions("create get", "pods/exec pods/attach pods/portforward pods/proxy", SERVES),
     *questions("get", "pods/log", SERVES),
     *questions("create", "pods/eviction pods/binding serviceaccounts/token", SERVES),

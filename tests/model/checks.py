@@ -11,7 +11,7 @@ from scaleset.planning.instances import Pod
 from scaleset.planning.state import Code, Kind, Rollout, StartedBy, State
 from tests.model import states
 from tests.model.moves import Decision
-from tests.model.states import BROKEN, READY, STARTING, TERMINATING, Place, Seen
+from tests.model.states import BROKEN, READY, STALE, STARTING, TERMINATING, Place, Seen
 
 
 class ViolatedError(AssertionError):
@@ -29,7 +29,12 @@ def healthy(pod: Seen | None) -> bool:
 
 def unhealthy(pod: Seen | None) -> bool:
     """Counts in the gates: missing, broken, going, or not ready in its time."""
-    return pod is None or pod.phase in (BROKEN, TERMINATING) or (pod.phase == STARTING and pod.old)
+    return pod is None or pod.phase in (BROKEN, TERMINATING) or (starts(pod) and pod.old)
+
+
+def starts(pod: Seen) -> bool:
+    """On its way to be ready: just created, or changed in place."""
+    return pod.phase in (STARTING, STALE)
 
 
 def untouchable(place: Place) -> set[int]:
@@ -50,6 +55,7 @@ def check(place: Place, decision: Decision) -> None:
     _settled(place, decision, before, after)
     _builds(before, after)
     _deletions(place, decision, before, after)
+    _changes(place, decision, after)
     _start(place, before, after)
     _counts(place, after)
     _order(place, decision)
@@ -85,7 +91,7 @@ def _batch(place: Place, decision: Decision, before: State, after: State) -> Non
     )
     closed = len(bad) * 100 > policy.max_unhealthy_instance_percent * n
     require(not closed or only_broken, "S2: admitted with the gate closed")
-    starting = {number for number in ids if (p := pods.get(number)) and p.phase == STARTING and not p.old}
+    starting = {number for number in ids if (p := pods.get(number)) and starts(p) and not p.old}
     require(not starting, "S2: admitted while an instance starts")
     require(not place.suspend, "S2: admitted while suspended")
     require(rollout.ending is None, "S3: admitted after a decision to end")
@@ -175,17 +181,38 @@ def _deletions(place: Place, decision: Decision, before: State, after: State) ->
         require(after.builds.get(number, creation.build) == creation.build, f"S4: {number} comes back as another")
 
 
+def _changes(place: Place, decision: Decision, after: State) -> None:
+    """S1, S4, S7: what is changed in place was handed over, is this very pod as it was seen, and needs no new one."""
+    rollout = after.rollout
+    busy = after.applying | (rollout.in_progress if rollout is not None and rollout.running else frozenset())
+    shown = dict(place.pods if place.view is None or decision.snapshot.fresh else place.view)
+    for wanted in decision.plan.changes:
+        number, pod = wanted.instance, decision.snapshot.pods[wanted.instance]
+        seen = shown[number]
+        require(wanted.uid == pod.uid and wanted.uid, "S7: a change without the pod's uid")
+        require(wanted.resource_version == pod.resource_version, "S7: a change without the pod's resourceVersion")
+        require(number in busy, f"S1: instance {number} is changed outside batch and request")
+        require(wanted.build == after.builds[number], f"S4: {number} is changed to what is not written down for it")
+        require(
+            (pod.model, pod.version) != (wanted.build.model, wanted.build.version), f"S9: {number} changed for nothing"
+        )
+        require(wanted.build.model == pod.model, f"S4: {number} needs a new pod for its model")
+        require(wanted.change.image == states.image_of(seen.runs or seen.version), f"S10: {number} runs another image")
+        require(not pod.deleting, f"S7: {number} is changed while it goes")
+        require(wanted.previous == after.previous.get(number), f"the way back of {number} is not on its pod")
+
+
 def _order(place: Place, decision: Decision) -> None:
     """Write-ahead: whenever the operator dies, what it deleted so far was handed over by the status as it stands."""
     state = states.read(place.status)
     for step in decision.steps:
         if step.verb == "status":
             state = states.read(step.text)
-        elif step.verb == "delete":
+        elif step.verb in ("delete", "change"):
             rollout = state.rollout
             busy = rollout.in_progress if rollout is not None and rollout.running else frozenset()
             given = step.number in busy | state.applying or step.number not in state.builds
-            require(given, f"S1: instance {step.number} is deleted before the status says so")
+            require(given, f"S1: instance {step.number} is taken down before the status says so")
 
 
 def _start(place: Place, before: State, after: State) -> None:

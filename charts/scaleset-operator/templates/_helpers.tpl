@@ -78,7 +78,7 @@ app.kubernetes.io/component: operator
   verbs: [update]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, create, delete]
+  verbs: [get, list, watch, create, patch, delete]
 # Never delete, never update: what the role cannot do to data needs no trust.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]

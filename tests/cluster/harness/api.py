@@ -157,10 +157,12 @@ class Api:
         query = {"fieldManager": USER_AGENT, "force": "true"}
         return self._call("PATCH", path, body=body, query=query, content="application/apply-patch+yaml")
 
-    def patch(self, kind: Kind, namespace: str | None, name: str, body: Json, *, subresource: str = "") -> Json:
-        """A JSON merge patch."""
+    def patch(
+        self, kind: Kind, namespace: str | None, name: str, body: Json, *, subresource: str = "", **query: str
+    ) -> Json:
+        """A JSON merge patch; `dryRun="All"` keeps nothing."""
         path = _path(kind, namespace, name, subresource)
-        return self._call("PATCH", path, body=body, content="application/merge-patch+json")
+        return self._call("PATCH", path, query=query, body=body, content="application/merge-patch+json")
 
     def delete(self, kind: Kind, namespace: str | None, name: str, **options: Any) -> Json:
         """Options are those of DeleteOptions, e.g. propagationPolicy="Orphan"."""

@@ -30,6 +30,7 @@ LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "scaleset-operator"
 
 ANNOTATION_PREVIOUS: Final = "scaleset.dev/previous"
+ANNOTATION_CHANGED: Final = "scaleset.dev/changed-in-place"
 ANNOTATION_CUSTOM_DATA: Final = "scaleset.dev/custom-data"
 ANNOTATION_CREATED_AT: Final = "scaleset.dev/created-at"
 ANNOTATION_START: Final = "scaleset.dev/start-upgrade-at"

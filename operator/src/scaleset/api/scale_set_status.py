@@ -81,6 +81,9 @@ class PolicySnapshot(Model):
         default=False, description="Whether a breach takes failed instances back to their previous model."
     )
     max_surge: Bool = Field(default=False, description="Whether new instances are created before old ones go.")
+    replacement_method: Literal["Recreate", "InPlaceIfPossible"] = Field(
+        default="Recreate", description="How an instance gets another build."
+    )
     health_timeout: Duration | None = Field(
         default=None, description="How long an instance may take to become healthy, ISO 8601."
     )

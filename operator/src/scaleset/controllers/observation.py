@@ -48,6 +48,7 @@ def observe(
         models=_models(caches, seen),
         catalogue=_catalogue(caches, seen.namespace, seen.spec),
         refusals={n: refusal.message for n, refusal in memory.refusals.items()},
+        unchangeable=dict(memory.unchangeable),
         ages=memory.ages,
         verdicts=memory.verdicts,
         admissions=admissions or {},

@@ -148,8 +148,10 @@ class ScaleSetController:
         models = {model.name: model for model in (*snapshot.models, *plan.store, snapshot.model)}
         memory.only(creation.instance for creation in plan.creations)
         memory.forget_others(plan.state.builds)
-        await self._instances.carry_out(owner, plan, models, memory)
+        unfinished = await self._instances.carry_out(owner, plan, models, memory)
         await self._instances.discard(owner, plan.discard)
+        if unfinished:
+            return 0.0
         times = [at - self._now() for at in (plan.wake_at, memory.next_retry()) if at is not None]
         times += [later] if later is not None else []
         return max(0.0, min(times)) if times else None

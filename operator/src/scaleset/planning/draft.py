@@ -16,7 +16,7 @@ from scaleset.planning.gates import Gate, before_batch
 from scaleset.planning.instances import Build, HealthState, Instance, Pod
 from scaleset.planning.models import Model
 from scaleset.planning.placement import place
-from scaleset.planning.snapshot import Creation, Deletion, DryRun, Event, Needs, Snapshot, Verdict
+from scaleset.planning.snapshot import Creation, Deletion, DryRun, Event, ImageChange, Needs, Snapshot, Verdict
 from scaleset.planning.state import Kind, Rollout, State, Target, Waiting
 
 INVALID = "InvalidSpec"
@@ -84,6 +84,7 @@ class Draft:
     events: list[Event] = field(default_factory=list)
     creations: list[Creation] = field(default_factory=list)
     deletions: list[Deletion] = field(default_factory=list)
+    changes: list[ImageChange] = field(default_factory=list)
     blocked: dict[int, str] = field(default_factory=dict)
     store: list[Model] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
@@ -220,9 +221,9 @@ class Draft:
         if state is HealthState.HEALTHY:
             return state, "", pod.ready_since
         if state is HealthState.INITIALIZING:
-            self.wake(pod.created + timeout)
+            self.wake(pod.begun + timeout)
         message = "The pod is terminating." if pod.deleting else pod.message
-        return state, message or "Instance found to be unhealthy or unreachable.", pod.ready_since or pod.created
+        return state, message or "Instance found to be unhealthy or unreachable.", pod.ready_since or pod.begun
 
 
 def known_image(draft: Draft, version: str) -> str | None:

@@ -7,6 +7,9 @@ A pod that was never Ready is Initializing until the health timeout after its cr
 Ready and is not any more is Unhealthy whatever its age. That it was Ready shows in the Ready condition itself: it
 changed after the pod had started. The kubelet writes the first `Ready=False` together with the start time; both have
 whole seconds.
+
+A pod whose image was changed in place begins anew with the change: what its status says before the container was
+started again (`Pod.current`) is about the image before.
 """
 
 from typing import Any
@@ -48,7 +51,7 @@ def _asked(model: Model) -> dict[str, Any]:
 
 def healthy_since(pod: Pod, *, by: str) -> float | None:
     """Since when the pod has been healthy without a break; None when it is not."""
-    if pod.deleting or pod.ended or not pod.reporting:
+    if pod.deleting or pod.ended or not pod.reporting or not pod.current:
         return None
     if by == INSTANCE_STATE:
         return pod.running_since if pod.running else None
@@ -61,7 +64,7 @@ def state(pod: Pod, *, by: str, now: float, timeout: float) -> HealthState:
         return HealthState.UNKNOWN
     if healthy_since(pod, by=by) is not None:
         return HealthState.HEALTHY
-    if pod.deleting or pod.ended or _was_ready(pod) or now >= pod.created + timeout:
+    if pod.deleting or pod.ended or _was_ready(pod) or now >= pod.begun + timeout:
         return HealthState.UNHEALTHY
     return HealthState.INITIALIZING
 

@@ -227,7 +227,9 @@ def _admit(draft: Draft, rollout: Rollout) -> None:
     extra = surge.ids(draft, rollout, chosen)
     verdict = _ask(draft, rollout, moves[chosen[0]], extra[0] if extra else chosen[0])
     if verdict is not None and extra and verdict.quota:
-        draft.tell("SurgeRefused", f"No room for more instances, upgrading in place: {verdict.message}", warning=True)
+        draft.tell(
+            "SurgeRefused", f"No room for more instances, upgrading without surge: {verdict.message}", warning=True
+        )
         extra, verdict = (), _ask(draft, rollout, moves[chosen[0]], chosen[0])
     if verdict is None:
         return

@@ -7,7 +7,7 @@ from typing import Any
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planning.gallery import GalleryVersion
-from scaleset.planning.instances import Build, Claim, Pod
+from scaleset.planning.instances import Build, Change, Claim, Pod
 from scaleset.planning.models import Model
 from scaleset.planning.pods import Identity
 from scaleset.planning.state import State
@@ -60,6 +60,8 @@ class Snapshot:
     catalogue: tuple[GalleryVersion, ...] = ()
     refusals: Mapping[int, str] = field(default_factory=dict)
     """Instances whose pod or claim the API server would not create when last asked, with its words."""
+    unchangeable: Mapping[str, str] = field(default_factory=dict)
+    """Pods, by uid, whose image the API server would not change in place, with its words."""
     ages: Mapping[int, float] = field(default_factory=dict)
     """When each instance was first created, as far as it is remembered."""
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
@@ -92,6 +94,19 @@ class Deletion:
     instance: int
     name: str
     uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageChange:
+    """Change the image of a running pod: of this very one, as it was seen."""
+
+    instance: int
+    name: str
+    uid: str
+    resource_version: str
+    build: Build
+    previous: Build | None
+    change: Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +167,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do: store the model, write the status, then delete and create, then tell."""
+    """What to do: store the model, write the status, then delete, change in place and create, then tell."""
 
     state: State
     status: Mapping[str, Any] = field(default_factory=dict)
@@ -160,6 +175,7 @@ class Plan:
     """Models to create or to renumber, each with its revision number."""
     discard: tuple[Model, ...] = ()
     deletions: tuple[Deletion, ...] = ()
+    changes: tuple[ImageChange, ...] = ()
     creations: tuple[Creation, ...] = ()
     events: tuple[Event, ...] = ()
     wake_at: float | None = None
