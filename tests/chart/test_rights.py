@@ -19,6 +19,7 @@ from tests.cluster.harness.api import (
     EVENTS,
     IMAGES,
     LEASES,
+    PODS,
     POLICIES,
     REVISIONS,
     SCALE_SETS,
@@ -228,7 +229,9 @@ def reaches(done: Callable[[], object], message: str) -> None:
 def test_its_account_is_all_that_the_operator_needs(
     released: Cluster, release: Release, running: Operator, denied: Callable[[], int], api: Api, tmp_path: Path
 ) -> None:
-    """A set with claims; many models; a bad image, restored, and a good one; an image that is pulled beforehand."""
+    """A set with claims; many models; a bad image, restored, and a good one; one that is changed in place; one that is
+    pulled beforehand.
+    """
     audit, space = AuditLog(released.audit_log), release.serves
     stranger = Api(released.kubeconfig_of(release.own, release.account, tmp_path))
     before = denied()
@@ -264,6 +267,11 @@ def test_its_account_is_all_that_the_operator_needs(
     reaches(lambda: code(api, space) == ("1.1.0", "Faulted"), "the bad image is stopped")
     publish(api, space, "1.2.0", "fast")
     reaches(lambda: code(api, space) == ("1.2.0", "Completed"), "the good one is everywhere")
+    before_change = {each["metadata"]["uid"] for each in api.list(PODS, space)}
+    api.patch(POLICIES, space, "policy", {"spec": {"replacementMethod": "InPlaceIfPossible"}})
+    publish(api, space, "1.2.1", "fast")
+    reaches(lambda: code(api, space) == ("1.2.1", "Completed"), "the next one is everywhere, in the same pods")
+    assert {each["metadata"]["uid"] for each in api.list(PODS, space)} == before_change
 
     with Regions(api, space) as regions:
         regions.add("west")
