@@ -2,8 +2,8 @@
 
 It carries plans out as the operator does (model, status, deletions, creations), may stop after any single write, and
 lets pods behave by the tag of their image, as the stages of the embedded cluster do. After a change in place a pod
-stays Ready until its container is started again. The state goes through the JSON
-of the status at every step, so what does not survive a restart cannot help a decision.
+stays Ready until its container is started again. The state goes through the JSON of the status at every step, so what
+does not survive a restart cannot help a decision.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def _to_be_replaced(draft: Draft, instance: Instance, pod: Pod, replaceable: fro
 
 def _replace(draft: Draft, instance: Instance, pod: Pod) -> None:
     """By the method that the policy asks for and the two builds allow."""
-    build = instance.build
+    build = draft.state.builds.get(instance.id)
     if build is not None and in_place.possible(draft, instance.id, pod, build):
         draft.changes.append(in_place.change(draft, instance.id, pod, build))
     else:
