@@ -28,11 +28,18 @@ Scenario = tuple[str, Callable[..., object], dict[str, Any]]
 class Company:
     """`with Company(cluster, operator, scenarios) as company:` begins at once; `company.end_of(name)` waits for one."""
 
-    def __init__(self, cluster: Cluster, operator: Operator, scenarios: Iterable[Scenario]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        operator: Operator | None,
+        scenarios: Iterable[Scenario],
+        *,
+        at_once: int = AT_ONCE,
+    ) -> None:
         self.operator = operator
         self._cluster = cluster
         self._scenarios = list(scenarios)
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scenario")
+        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="scenario")
         self._played: dict[str, Future[None]] = {}
         self._namespaces: dict[str, str] = {}
 
@@ -55,7 +62,7 @@ class Company:
     def log(self, name: str) -> str:
         """What the operator said about a scenario, or about nothing in particular."""
         mine, others = self._namespaces[name], set(self._namespaces.values()) - {self._namespaces[name]}
-        lines = self.operator.log().splitlines()
+        lines = self.operator.log().splitlines() if self.operator is not None else []
         return "\n".join(line for line in lines if mine in line or not any(other in line for other in others))
 
     def _play(self, namespace: str, play: Callable[..., object], parameters: dict[str, Any]) -> None:
@@ -63,9 +70,17 @@ class Company:
         audit = AuditLog(self._cluster.audit_log)
         try:
             with Recorder(self._cluster.api, namespace, audit, shared=True) as recorder:
-                play(scene=Scene(self._cluster, namespace, recorder), **parameters)
-            if violations := recorder.violations():
+                self._perform(namespace, recorder, play, parameters)
+            if violations := self._violations(recorder):
                 raise AssertionError("Invariants that did not hold:\n" + "\n".join(violations))
         finally:
             if self._cluster.api.find(NAMESPACES, None, namespace) is not None:
                 self._cluster.api.delete(NAMESPACES, None, namespace)
+
+    def _perform(
+        self, namespace: str, recorder: Recorder, play: Callable[..., object], parameters: dict[str, Any]
+    ) -> None:
+        play(scene=Scene(self._cluster, namespace, recorder), **parameters)
+
+    def _violations(self, recorder: Recorder) -> list[str]:
+        return recorder.violations()

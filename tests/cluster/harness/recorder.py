@@ -160,6 +160,11 @@ class Recorder:
         self._exempt[rule] = reason
 
     @property
+    def broken(self) -> bool:
+        """Whether a watch ended, so that the trace has a hole."""
+        return self._failure is not None
+
+    @property
     def world(self) -> World:
         with self._changed:
             return World({kind: dict(objects) for kind, objects in self._objects.items()})
