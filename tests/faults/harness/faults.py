@@ -152,6 +152,18 @@ class Freeze(Fault):
         return [line]
 
 
+class HalfOpen(Fault):
+    """Watches that are open stay so, but nothing comes through them any more, ever."""
+
+    def takes(self, call: Call) -> bool:  # noqa: ARG002 - only what is on its way to the operator is struck
+        return False
+
+    async def event(self, call: Call, line: bytes) -> list[bytes]:  # noqa: ARG002
+        self.strike()
+        await asyncio.Event().wait()
+        return []
+
+
 class Delay(Fault):
     """Every call takes a random time longer, up to `longest` seconds, there and back."""
 

@@ -23,6 +23,7 @@ from .calls import Call, On, everything
 from .faults import CutError, Exchange, Fault
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Fault)
 KEPT = ("Content-Type", "Date", "Retry-After", "Warning")
 SENT = ("Content-Type", "Accept", "User-Agent", "Authorization")
 LONGEST_BODY = 64 << 20
@@ -90,7 +91,7 @@ class Proxy:
         _loop().run(self._stop())
 
     @contextmanager
-    def inject(self, fault: Fault, on: On = everything) -> Iterator[Fault]:
+    def inject(self, fault: F, on: On = everything) -> Iterator[F]:
         """Inside, calls that fit are treated by the fault."""
         entry = (on, fault)
         self._faults.insert(0, entry)
@@ -117,11 +118,13 @@ class Proxy:
 
         return _loop().run(cut())
 
+    def opened_by_now(self) -> On:
+        """Fits the watches that are open at this moment, and no later one."""
+        found = set(self._streams)
+        return lambda call: call in found
+
     def count(self, on: On) -> int:
         return sum(on(call) for call in list(self.seen))
-
-    def open_watches(self, on: On = everything) -> int:
-        return sum(on(call) for call in list(self._streams))
 
     # In the loop
 

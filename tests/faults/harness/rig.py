@@ -8,7 +8,8 @@ import itertools
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -19,6 +20,7 @@ from tests.cluster.harness.company import Company, Scenario
 from tests.cluster.harness.operator import Operator
 from tests.cluster.harness.recorder import Recorder, World
 from tests.cluster.harness.scene import Scene, ready, runs
+from tests.cluster.harness.trace import AuditLog
 from tests.faults import trace
 
 from .proxy import Proxy
@@ -43,8 +45,9 @@ class Rig(Scene):
         self._numbers = itertools.count()
 
     @property
-    def operator(self) -> Operator:
-        return self._operators[0]
+    def last(self) -> Operator:
+        """The one that was started last."""
+        return self._operators[-1]
 
     def start(
         self,
@@ -114,6 +117,16 @@ class Rig(Scene):
     def tell(self, row: int, what: str, *, times: int, outcome: str, recovery: float | None = None) -> None:
         """For the table in docs/reliability.md."""
         self.report.add(row, what, times=times, outcome=outcome, recovery=recovery)
+
+    @contextmanager
+    def anew(self) -> Iterator[None]:
+        """Inside, another recorder follows the namespace: the one before has seen a past that was undone."""
+        before = self.recorder
+        with Recorder(self.api, self.namespace, AuditLog(self.cluster.audit_log), shared=True) as self.recorder:
+            yield
+        found = self.violations()
+        self.recorder = before
+        assert not found, "Promises that were not kept:\n" + "\n".join(found)
 
     def violations(self) -> list[str]:
         failure = self.recorder.violations()[:1] if self.recorder.broken else []

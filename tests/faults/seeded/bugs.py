@@ -17,7 +17,7 @@ from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError
 from scaleset.kube.lease import Lease
 from scaleset.kube.resources import CLAIMS, PODS, SCALE_SETS
-from scaleset.planning import batches, desired, gallery, gates, outdated, rollout, starts
+from scaleset.planning import batches, desired, gallery, gates, outdated, rollout
 from scaleset.planning.draft import Draft, target_build
 from scaleset.planning.state import NOBODY
 from scaleset.runtime.clock import ServerClock
@@ -115,6 +115,7 @@ def restores_outside_its_batch() -> None:
             if draft.instances[number].bad and old is not None:
                 builds = {**draft.state.builds, number: old}
                 draft.state = replace(draft.state, builds=builds, applying=draft.state.applying | {number})
+                draft.look([number])
 
     _patch(rollout, "advance", mutant)
 
@@ -211,11 +212,12 @@ def writes_the_status_all_the_time() -> None:
         await reconcile(self, key)
         seen = self._caches.scale_sets.get(*key)
         if seen is not None:
-            body = {"metadata": {"resourceVersion": seen.resource_version}, "status": {"replicas": len(seen.name)}}
+            count = (int(seen.status.get("updatedReplicas") or 0) + 1) % 2
+            body = {"metadata": {"resourceVersion": seen.resource_version}, "status": {"updatedReplicas": count}}
             try:
-                self._caches.scale_sets.remember(await self._client.patch_status(SCALE_SETS, *key, body))
+                self._caches.scale_sets.remember(await self._client.patch_status(SCALE_SETS, key[0], key[1], body))
             except ApiError:
-                await self._caches.scale_sets.reread(*key)
+                await self._caches.scale_sets.reread(key[0], key[1])
         return 0.1
 
     _patch(ScaleSetController, "reconcile", mutant)
@@ -241,4 +243,4 @@ def jumps_to_a_newer_version_in_a_batch() -> None:
 def counts_what_failed_as_done() -> None:
     """Restores, but does not remember: `starts` tries the version again after the halt."""
     _patch(outdated, "remember", lambda _draft, _rollout, _reason: None)
-    _patch(starts.outdated, "retry_for", lambda _draft, _target: None)
+    _patch(outdated, "retry_for", lambda _draft, _target: None)

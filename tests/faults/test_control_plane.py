@@ -1,0 +1,108 @@
+"""etcd and the API server die, freeze and come back, in the middle of a rollout: rows 19 and 21 to 23.
+
+The tests of this module have a cluster of their own and play one after the other.
+"""
+
+import pytest
+
+from tests.cluster.harness.api import PODS, SCALE_SETS
+from tests.faults import trace
+from tests.faults.harness.components import Component, answers
+from tests.faults.harness.rig import Rig
+from tests.faults.test_api_faults import completes, goes_on
+
+pytestmark = pytest.mark.timeout(900)
+AT_ONCE = 1
+OUTAGE_SECONDS = 60.0
+
+
+def rolling(rig: Rig) -> None:
+    """Five instances, one of which runs the new version."""
+    rig.recorder.patient = True
+    rig.settings = trace.Settings(slack=15)
+    rig.start()
+    rig.policy(healthTimeout="PT30S")
+    rig.create(replicas=5)
+    rig.publish("2.0.0")
+    rig.upgraded("2.0.0", 1)
+
+
+def test_the_api_server_is_killed_and_stays_away_for_a_minute(rig):
+    rolling(rig)
+    server = Component(rig.cluster, "kube-apiserver")
+    server.kill()
+    rig.recorder.settle(OUTAGE_SECONDS)
+    server.start()
+    answers(rig.cluster)
+    recovery = rig.recovered(goes_on(rig))
+    completes(rig)()
+    rig.tell(19, "API server killed, away for 60 s", times=1, outcome="rollout went on", recovery=recovery)
+
+
+def test_the_api_server_is_frozen_for_a_minute(rig):
+    rolling(rig)
+    server = Component(rig.cluster, "kube-apiserver")
+    server.freeze()
+    rig.recorder.settle(OUTAGE_SECONDS)
+    server.thaw()
+    recovery = rig.recovered(goes_on(rig))
+    completes(rig)()
+    rig.tell(21, "API server frozen for 60 s", times=1, outcome="rollout went on", recovery=recovery)
+
+
+def test_etcd_is_killed_and_comes_back(rig):
+    rolling(rig)
+    etcd = Component(rig.cluster, "etcd")
+    for _ in range(3):
+        etcd.kill()
+        rig.recorder.settle(3)
+        etcd.start()
+        answers(rig.cluster)
+    recovery = rig.recovered(goes_on(rig))
+    completes(rig)()
+    rig.tell(22, "etcd killed with -9, away for 3 s", times=3, outcome="rollout went on", recovery=recovery)
+
+
+def test_etcd_is_frozen_for_a_minute(rig):
+    rolling(rig)
+    etcd = Component(rig.cluster, "etcd")
+    etcd.freeze()
+    rig.recorder.settle(OUTAGE_SECONDS)
+    etcd.thaw()
+    answers(rig.cluster)
+    recovery = rig.recovered(goes_on(rig))
+    completes(rig)()
+    rig.tell(21, "etcd frozen for 60 s", times=1, outcome="rollout went on", recovery=recovery)
+
+
+def test_etcd_is_restored_from_a_backup(rig, tmp_path_factory):
+    """All that happened since is undone, and versions of objects run backwards. The pods of the backup are what is."""
+    rig.start()
+    rig.policy(healthTimeout="PT30S")
+    rig.create(replicas=4)
+    server, etcd = Component(rig.cluster, "kube-apiserver"), Component(rig.cluster, "etcd")
+    backup = rig.directory / "backup"
+    etcd.back_up(backup)
+    rig.publish("2.0.0")
+    rig.upgraded("2.0.0", 2)
+    rig.recorder.stop()  # its watches would tell of two pasts
+    server.kill()
+    etcd.kill()
+    etcd.restore(backup)
+    etcd.start()
+    server.start()
+    answers(rig.cluster)
+    assert {pod["metadata"]["labels"]["scaleset.dev/image-version"] for pod in rig.api.list(PODS, rig.namespace)} == {
+        "1.0.0"
+    }
+    with rig.anew():
+
+        def all_upgraded() -> None:
+            rig.publish("2.0.0")
+            rig.healthy(4, version="2.0.0")
+
+        recovery = rig.recovered(all_upgraded)
+        rig.rollout("Completed", "2.0.0")
+    assert rig.api.get(SCALE_SETS, rig.namespace, "web")["status"]["currentVersion"] == "2.0.0"
+    what = "etcd restored from a backup taken before the rollout"
+    rig.tell(23, what, times=1, outcome="listed anew, rolled anew", recovery=recovery)
