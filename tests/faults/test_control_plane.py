@@ -6,6 +6,7 @@ The tests of this module have a cluster of their own and play one after the othe
 import pytest
 
 from tests.cluster.harness.api import PODS, SCALE_SETS
+from tests.cluster.harness.scene import runs
 from tests.faults import trace
 from tests.faults.harness.components import Component, answers
 from tests.faults.harness.rig import Rig
@@ -92,9 +93,7 @@ def test_etcd_is_restored_from_a_backup(rig, tmp_path_factory):
     etcd.start()
     server.start()
     answers(rig.cluster)
-    assert {pod["metadata"]["labels"]["scaleset.dev/image-version"] for pod in rig.api.list(PODS, rig.namespace)} == {
-        "1.0.0"
-    }
+    assert {runs(pod) for pod in rig.api.list(PODS, rig.namespace)} == {"1.0.0"}
     with rig.anew():
 
         def all_upgraded() -> None:

@@ -156,6 +156,11 @@ class Api:
         """Options are those of DeleteOptions, e.g. propagationPolicy="Orphan"."""
         return self._call("DELETE", _path(kind, namespace, name), body=options or None)
 
+    def evict(self, namespace: str, name: str) -> Json:
+        """As `kubectl drain` does: refused with 429 where a PodDisruptionBudget forbids it."""
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}}
+        return self._call("POST", _path(PODS, namespace, name, "eviction"), body=body, patient=False)
+
     def create_token(self, namespace: str, account: str) -> str:
         """A token of a service account, good for an hour."""
         path = _path(SERVICE_ACCOUNTS, namespace, account, "token")
@@ -242,9 +247,10 @@ class Api:
         body: Json | Items | None = None,
         query: Json | None = None,
         content: str = "application/json",
+        patient: bool = True,
     ) -> Json:
         response = self._request(method, path, query=query or {}, body=body, content=content)
-        for _ in range(20):
+        for _ in range(20 if patient else 0):
             if response.status != 429:  # right after a CRD was installed: "storage is (re)initializing"
                 break
             sleep(float(response.headers.get("Retry-After", 1)))

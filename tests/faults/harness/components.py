@@ -46,7 +46,7 @@ class Component:
         """As it was started before. It is nobody's child, so that whoever deletes the cluster finds it gone at once."""
         command = f"{shlex.join(self._command)} >>{shlex.quote(str(self._log))} 2>&1 & echo -n $!"
         shell = subprocess.run(
-            ["setsid", "sh", "-c", command],
+            ["/usr/bin/setsid", "/bin/sh", "-c", command],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -72,12 +72,14 @@ def answers(cluster: Cluster, *, timeout: float = 90) -> None:
     """Waits until the API server can read from etcd and write to it."""
     deadline = monotonic() + timeout
     while True:
+        problem: Exception
         try:
             cluster.api.list(NAMESPACES)
             cluster.api.try_create(NAMESPACES, None, {"metadata": {"name": "probe"}})
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, it is down
-            assert monotonic() < deadline, f"the API server does not answer: {error}"
+            problem = error
+        assert monotonic() < deadline, f"the API server does not answer: {problem}"
         sleep(0.2)
 
 

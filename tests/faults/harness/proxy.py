@@ -47,7 +47,8 @@ class Loop:
 _shared: list[Loop] = []
 
 
-def _loop() -> Loop:
+def shared_loop() -> Loop:
+    """The one of this process."""
     if not _shared:
         _shared.append(Loop())
     return _shared[0]
@@ -73,7 +74,7 @@ class Proxy:
         self._port = 0
 
     def __enter__(self) -> Self:
-        _loop().run(self._start())
+        shared_loop().run(self._start())
         user = {"token": self._token} if self._token else {}
         config = {
             "apiVersion": "v1",
@@ -88,7 +89,7 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         self.heal()
-        _loop().run(self._stop())
+        shared_loop().run(self._stop())
 
     @contextmanager
     def inject(self, fault: F, on: On = everything) -> Iterator[F]:
@@ -100,12 +101,12 @@ class Proxy:
         finally:
             if entry in self._faults:
                 self._faults.remove(entry)
-            _loop().call(fault.end)
+            shared_loop().call(fault.end)
 
     def heal(self) -> None:
         """Ends all faults."""
         while self._faults:
-            _loop().call(self._faults.pop()[1].end)
+            shared_loop().call(self._faults.pop()[1].end)
 
     def cut(self, on: On = everything) -> int:
         """Cuts the connections of watches that are open now; how many."""
@@ -116,7 +117,7 @@ class Proxy:
                 _abort(request)
             return len(found)
 
-        return _loop().run(cut())
+        return shared_loop().run(cut())
 
     def opened_by_now(self) -> On:
         """Fits the watches that are open at this moment, and no later one."""

@@ -6,10 +6,11 @@ count as independent.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.cluster.harness import invariants, status_invariants, write_invariants
-from tests.cluster.harness.trace import Trace
+from tests.cluster.harness.api import Json
+from tests.cluster.harness.trace import Seen, Trace
 
 from . import rollouts, writers
 from .replay import Replay
@@ -46,6 +47,7 @@ def violations(trace: Trace, settings: Settings | None = None) -> list[str]:
     """A sentence for each promise that was not kept."""
     settings = settings or Settings()
     exempt = settings.exempt or {}
+    trace = _as_labelled_at_birth(trace)
     found: list[str] = []
     for name, shared in SHARED:
         if name not in exempt and name.split()[0] not in exempt:
@@ -55,3 +57,15 @@ def violations(trace: Trace, settings: Settings | None = None) -> list[str]:
         if name not in exempt and name.split()[0] not in exempt:
             found += [f"{name}: {violation}" for violation in rule(replay, settings.slack)]
     return found
+
+
+def _as_labelled_at_birth(trace: Trace) -> Trace:
+    """Users may relabel pods, so each is told by the labels that it was created with."""
+    labels: dict[str, Json] = {}
+    seen: list[Seen] = []
+    for each in trace.seen:
+        if each.kind == "pods":
+            born = labels.setdefault(each.uid, each.object["metadata"].get("labels") or {})
+            each = replace(each, object={**each.object, "metadata": {**each.object["metadata"], "labels": born}})  # noqa: PLW2901
+        seen.append(each)
+    return replace(trace, seen=tuple(seen))

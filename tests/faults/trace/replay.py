@@ -113,18 +113,19 @@ class Timeline:
 
     def __init__(self) -> None:
         self._orders: list[int] = []
-        self._seen: list[Seen | None] = []
+        self.changes: list[Seen] = []
 
     def add(self, seen: Seen) -> None:
         self._orders.append(seen.order)
-        self._seen.append(None if seen.type == "DELETED" else seen)
+        self.changes.append(seen)
 
     def at(self, order: float) -> Seen | None:
         index = bisect_right(self._orders, order)
-        return self._seen[index - 1] if index else None
+        return self.changes[index - 1] if index and self.changes[index - 1].type != "DELETED" else None
 
     def all(self) -> list[Seen]:
-        return [seen for seen in self._seen if seen is not None]
+        """What it was, one after the other; without its end."""
+        return [seen for seen in self.changes if seen.type != "DELETED"]
 
     def object(self, order: float = inf) -> Json:
         seen = self.at(order)
@@ -192,6 +193,15 @@ class Replay:
 
     def replicas(self, scale_set: str, order: float = inf) -> int:
         return int(self.spec(scale_set, order).get("replicas", 1))
+
+    def most_replicas(self, scale_set: str, now: Moment, seconds: float) -> int:
+        """The largest size that it had so short a time ago, or has now."""
+        counts = [
+            int(seen.object["spec"].get("replicas", 1))
+            for seen in self.sets[scale_set].all()
+            if seen.order <= now.order and now.at - seen.at < seconds
+        ]
+        return max([self.replicas(scale_set, now.order), *counts])
 
     def policy(self, scale_set: str, order: float = inf) -> Json:
         name = (self.spec(scale_set, order).get("upgradePolicyRef") or {}).get("name", "")

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from tests.cluster.harness.api import Json
-from tests.cluster.harness.trace import parse_duration
+from tests.cluster.harness.trace import Seen, parse_duration
 
 from .replay import Life, Moment, Replay, Timeline, Why, server_time
 
@@ -21,7 +21,7 @@ def s2_gate(replay: Replay, slack: float) -> Iterator[str]:
     for life, now in replay.moves(Why.UPGRADE, Why.MODEL):
         if life.healthy_for(now) <= 0 and not _was_healthy_just_before(life, now):
             continue
-        count = replay.replicas(life.scale_set, now.order)
+        count = replay.most_replicas(life.scale_set, now, slack)
         ill = sorted(_ill(replay, life, now, slack))
         percent = max(replay.percents(life.scale_set, "maxUnhealthyInstancePercent"))
         if len(ill) * 100 > percent * count:
@@ -181,29 +181,26 @@ def s8_only_eligible_versions(replay: Replay, slack: float) -> Iterator[str]:
         reference = replay.spec(life.scale_set, now.order).get("imageReference") or {}
         if reference.get("version", "latest") != "latest":
             continue
-        timelines = [t for t in replay.images.values() if _is(t.object(now.order), new) or _is(t.object(), new)]
-        if not timelines:
-            if not any(_is(seen.object, new) for t in replay.images.values() for seen in t.all()):
-                yield f"{life.name} was taken to {new.image}, which nobody published"
-            continue
-        refused = [reason for timeline in timelines if (reason := _refused(timeline, now, slack))]
-        if len(refused) == len(timelines):
-            yield f"{life.name} was taken to {new.image}, which was {refused[0]}"
+        published = [t for t in replay.images.values() if any(_is(seen, new) for seen in t.all())]
+        refused = [_refused(timeline, now, slack) for timeline in published]
+        if all(refused):
+            yield f"{life.name} was taken to {new.image}, which was {refused[0] if refused else 'never published'}"
 
 
-def _is(image: Json, life: Life) -> bool:
-    spec = image.get("spec") or {}
-    return spec.get("image") == life.image
+def _is(image: Seen, life: Life) -> bool:
+    return bool((image.object.get("spec") or {}).get("image") == life.image)
 
 
 def _refused(timeline: Timeline, now: Moment, slack: float) -> str:
+    """Why that version was not to be chosen then, and had not been for a while; empty if it might have been."""
     since: float | None = None
     reason = ""
-    for seen in timeline.all():
+    for seen in timeline.changes:
         if seen.order > now.order:
             break
         publishing = seen.object["spec"].get("publishingProfile") or {}
-        reason = "excluded from latest" if publishing.get("excludeFromLatest") else ""
+        excluded = "excluded from latest" if publishing.get("excludeFromLatest") else ""
+        reason = "deleted" if seen.type == "DELETED" else excluded
         since = (seen.at if since is None else since) if reason else None
     return reason if since is not None and now.at - since > slack else ""
 
