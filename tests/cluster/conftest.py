@@ -15,6 +15,7 @@ import pytest
 from tests.cluster.harness.api import NAMESPACES, Api
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.company import Company
+from tests.cluster.harness.desk import Desk, open_desk
 from tests.cluster.harness.operator import Operator
 from tests.cluster.harness.recorder import Recorder
 from tests.cluster.harness.trace import AuditLog
@@ -99,6 +100,14 @@ def operator(
     yield start
     for process in started:
         process.stop()
+
+
+@pytest.fixture(scope="module")
+def desk(cluster: Cluster, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """One namespace, named after the module, and one operator for all tests of the module that ask for it."""
+    name = request.path.stem.removeprefix("test_").replace("_", "-")
+    with open_desk(cluster, name, tmp_path_factory.mktemp(name)) as desk:
+        yield desk
 
 
 @pytest.fixture(scope="module")

@@ -3,84 +3,21 @@
 One operator serves all rows of the tables here, so each row also proves that the rows before have not stopped it.
 """
 
-import os
 import re
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tests.cluster.harness.api import CRDS, EVENTS, IMAGES, POLICIES, QUOTAS, SCALE_SETS, Api, Json, condition
-from tests.cluster.harness.cluster import Cluster
-from tests.cluster.harness.fleet import deploy, uids, wait_ready
+from tests.cluster.harness.api import EVENTS, IMAGES, POLICIES, QUOTAS, SCALE_SETS, Json, condition
+from tests.cluster.harness.desk import Desk, retemplate, templated, with_field, without
+from tests.cluster.harness.fleet import limit, uids, wait_ready
 from tests.cluster.harness.manifests import image_version, scale_set, upgrade_policy
-from tests.cluster.harness.operator import Operator
-from tests.cluster.harness.recorder import Recorder, World
-from tests.cluster.harness.trace import AuditLog
 
 pytestmark = pytest.mark.timeout(180)
 
-FOREIGN = "conditions-foreign"
 CANARY = "canary-5up3r-s3cr3t"
-
-
-@dataclass
-class Desk:
-    """One namespace, one operator."""
-
-    api: Api
-    namespace: str
-    recorder: Recorder
-    operator: Operator
-
-    def create(self, body: Json) -> None:
-        self.api.create(SCALE_SETS, self.namespace, body)
-
-    def change(self, name: str, spec: Json) -> None:
-        self.api.patch(SCALE_SETS, self.namespace, name, {"spec": spec})
-
-    def wait_accepted(self, name: str, status: str, reason: str, *, timeout: float = 15) -> str:
-        """Waits for that condition; its message."""
-
-        def found(world: World) -> Json:
-            accepted = accepted_condition(world, name)
-            right = (accepted.get("status"), accepted.get("reason")) == (status, reason)
-            return accepted if right else {}
-
-        what = f"{name} gets Accepted={status}, reason {reason}"
-        return str(self.recorder.wait_for(found, timeout=timeout, message=what)["message"])
-
-
-def accepted_condition(world: World, name: str) -> Json:
-    conditions = world.status(name).get("conditions") or []
-    return next((each for each in conditions if each["type"] == "Accepted"), {})
-
-
-@pytest.fixture(scope="module")
-def desk(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    api = cluster.api
-    namespace = cluster.make_namespace("conditions")
-    cluster.make_namespace(FOREIGN)
-    directory = tmp_path_factory.mktemp("conditions")
-    with Recorder(api, namespace, AuditLog(cluster.audit_log)) as recorder:
-        recorder.also(FOREIGN)
-        operator = Operator(
-            kubeconfig=cluster.kubeconfig,
-            namespaces=[namespace, FOREIGN],
-            log=directory / "operator.log",
-            arguments=["--no-leader-elect"],
-        )
-        operator.start()
-        operator.wait_ready()
-        api.create(POLICIES, namespace, upgrade_policy())
-        api.create(IMAGES, namespace, image_version("1.0.0", behaviour="fast"))
-        yield Desk(api, namespace, recorder, operator)
-        operator.stop()
-        log = operator.log()
-    assert not recorder.violations()
-    assert "Traceback" not in log, log[-5000:]
 
 
 def gallery(desk: Desk, sku: str, version: str = "1.0.0", *, namespace: str = "", **spec: Any) -> None:
@@ -107,17 +44,10 @@ class Refusal:
     says: str
     act: Callable[[Desk, str], None]
     fix: Callable[[Desk, str], None]
-    extra: Json = field(default_factory=dict)
 
 
 def only(create: Callable[[str], Json]) -> Callable[[Desk, str], None]:
     return lambda desk, name: desk.create(create(name))
-
-
-def templated(name: str, change: Callable[[Json], None], **spec: Any) -> Json:
-    body = scale_set(name, replicas=1, **spec)
-    change(body["spec"]["template"]["spec"])
-    return body
 
 
 def without_probe(pod: Json) -> None:
@@ -128,21 +58,8 @@ def in_region(region: str) -> Callable[[Json], None]:
     return lambda pod: pod.update(nodeSelector={"topology.kubernetes.io/region": region})
 
 
-def with_field(key: str, value: Any) -> Callable[[Json], None]:
-    return lambda pod: pod.update({key: value})
-
-
 def in_container(key: str, value: Any) -> Callable[[Json], None]:
     return lambda pod: pod["containers"][0].update({key: value})
-
-
-def retemplate(change: Callable[[Json], None]) -> Callable[[Desk, str], None]:
-    """A merge patch: what is not named stays, None removes."""
-    return lambda desk, name: desk.change(name, {"template": templated(name, change)["spec"]["template"]})
-
-
-def without(key: str) -> Callable[[Json], None]:
-    return with_field(key, None)
 
 
 def nothing(_: Json) -> None:
@@ -173,23 +90,19 @@ def publish_then_want(**spec: Any) -> Callable[[Desk, str], None]:
 
 def foreign_then_want(**spec: Any) -> Callable[[Desk, str], None]:
     def act(desk: Desk, name: str) -> None:
-        gallery(desk, name, namespace=FOREIGN, **spec)
-        desk.create(wanting(name, galleryNamespace=FOREIGN))
+        gallery(desk, name, namespace=desk.foreign, **spec)
+        desk.create(wanting(name, galleryNamespace=desk.foreign))
 
     return act
 
 
 def share(desk: Desk, name: str) -> None:
     sharing = {"scope": "Namespaces", "namespaces": [desk.namespace]}
-    desk.api.patch(IMAGES, FOREIGN, f"{name}-1.0.0", {"spec": {"sharing": sharing}})
+    desk.api.patch(IMAGES, desk.foreign, f"{name}-1.0.0", {"spec": {"sharing": sharing}})
 
 
 def with_quota(desk: Desk, name: str) -> None:
-    hard = {"hard": {"requests.memory": "1Ki"}}
-    desk.api.create(QUOTAS, desk.namespace, {"metadata": {"name": name}, "spec": hard})
-    desk.api.wait(
-        QUOTAS, desk.namespace, name, lambda found: bool(found and found.get("status")), timeout=10, message="quota"
-    )
+    limit(desk.api, desk.namespace, name, {"requests.memory": "1Ki"})
     desk.create(templated(name, in_container("resources", {"requests": {"memory": "1Mi"}})))
 
 
@@ -214,7 +127,7 @@ REFUSALS = [
         "PolicyNotFound",
         r"UpgradePolicy conditions/elsewhere does not exist",
         do(
-            lambda desk, _: desk.api.create(POLICIES, FOREIGN, upgrade_policy("elsewhere")),
+            lambda desk, _: desk.api.create(POLICIES, desk.foreign, upgrade_policy("elsewhere")),
             only(lambda name: scale_set(name, replicas=1, policy="elsewhere")),
         ),
         change({"upgradePolicyRef": {"name": "policy"}}),
@@ -410,45 +323,6 @@ def test_a_refused_model_leaves_the_instances_on_the_one_before(desk: Desk) -> N
     desk.api.delete(SCALE_SETS, desk.namespace, name)
 
 
-HOSTILE = [
-    ("apply-model", "0-999999999", "InvalidSpec"),
-    ("apply-model", "9" * 1000, "InvalidSpec"),
-    ("apply-model", "-1", "InvalidSpec"),
-    ("apply-model", "0,,;DROP TABLE", "InvalidSpec"),
-    ("apply-model", "\u202e\x1b[31m\r\n\u0000".replace("\u0000", ""), "InvalidSpec"),
-    ("apply-model", "²", "InvalidSpec"),
-    ("apply-model", "1" + ",1" * 100_000, None),
-    ("start-upgrade-at", "x" * 200_000, None),
-    ("start-upgrade-at", "\u202e\x1b[31mred\r\nnext line", None),
-    ("cancel-upgrade-at", "y" * 200_000, None),
-    ("cancel-upgrade-at", "", None),
-]
-
-
-@pytest.mark.parametrize(("annotation", "value", "event"), HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_annotations_are_handled_once(desk: Desk, annotation: str, value: str, event: str | None) -> None:
-    """No crash, no loop, no pod touched; what is wrong is told in one line."""
-    name = f"hostile-{HOSTILE.index((annotation, value, event))}"
-    desk.create(scale_set(name, replicas=2))
-    wait_ready(desk.recorder, name)
-    before = uids(desk.recorder.world, name)
-    patch = {"metadata": {"annotations": {f"scaleset.dev/{annotation}": value}}}
-    desk.api.patch(SCALE_SETS, desk.namespace, name, patch)
-    key = {"apply-model": "Apply", "start-upgrade-at": "Start", "cancel-upgrade-at": "Cancel"}[annotation]
-    desk.recorder.wait_for(
-        lambda world: f"lastHandled{key}" in world.status(name), timeout=10, message=f"{annotation} is handled"
-    )
-    desk.recorder.never(lambda world: uids(world, name) != before, seconds=1, message="an annotation made pods go")
-    told = [each for each in desk.api.list(EVENTS, desk.namespace) if each["regarding"]["name"] == name]
-    if event is not None:
-        assert [each for each in told if each["reason"] == event]
-    assert all(ord(char) >= 32 and char not in "\x7f\u202e" for each in told for char in each["note"])
-    assert all(ord(char) >= 32 and char != "\u202e" for char in desk.operator.log().replace("\n", ""))
-    size = len(str(desk.recorder.world.status(name)))
-    assert size < 10_000
-    desk.api.delete(SCALE_SETS, desk.namespace, name)
-
-
 def test_no_secret_shows_anywhere(desk: Desk) -> None:
     """What the template carries in env, args and annotations stays in pods and models (S15)."""
     name = "discreet"
@@ -474,109 +348,3 @@ def test_no_secret_shows_anywhere(desk: Desk) -> None:
     assert CANARY not in events
     assert CANARY not in desk.operator.metrics()
     desk.api.delete(SCALE_SETS, desk.namespace, name)
-
-
-@pytest.fixture
-def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster whose CRDs check nothing, as if the objects had been stored under an older, laxer schema."""
-    with Cluster(f"lax-{os.getpid()}", tmp_path_factory.mktemp("lax"), nodes=3) as cluster:
-        for crd in cluster.api.list(CRDS):
-            name = crd["metadata"]["name"]
-            if not name.endswith(".scaleset.dev"):
-                continue
-            for version in crd["spec"]["versions"]:
-                preserve = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-                version["schema"] = {
-                    "openAPIV3Schema": {"type": "object", "properties": {"spec": preserve, "status": preserve}}
-                }
-            spec = {"versions": crd["spec"]["versions"]}
-            cluster.api.patch(CRDS, None, name, {"spec": spec})
-        yield cluster
-
-
-def nested(depth: int) -> Json:
-    value: Json = {}
-    for _ in range(depth):
-        value = {"a": value}
-    return value
-
-
-@pytest.fixture
-def deep_json() -> Iterator[None]:
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(25_000)
-    yield
-    sys.setrecursionlimit(before)
-
-
-@pytest.mark.usefixtures("deep_json")
-def test_objects_that_a_laxer_schema_let_in_are_a_condition(
-    own_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Nothing that etcd may hold makes the operator crash or stops it for the others."""
-    api = own_cluster.api
-    namespace = own_cluster.make_namespace("lax")
-    specs: dict[str, Any] = {
-        "nested": {**scale_set()["spec"], "template": {"spec": {"containers": [{"name": "os"}], "x": nested(3000)}}},
-        "empty": {},
-        "no-template": {"replicas": 1},
-        "too-many": {**scale_set()["spec"], "replicas": 10**9},
-        "template-is-a-list": {**scale_set()["spec"], "template": []},
-        "containers-are-text": {**scale_set()["spec"], "template": {"spec": {"containers": "os"}}},
-        "no-containers": {**scale_set()["spec"], "template": {"spec": {"containers": []}}},
-        "nameless-container": {**scale_set()["spec"], "template": {"spec": {"containers": [{"image": "x"}]}}},
-        "two-health-signals": scale_set(policy=None, health={"probe": {"protocol": "tcp", "port": 80}})["spec"],
-        "container-missing": scale_set(instanceContainer="absent")["spec"],
-        "null-image": {**scale_set()["spec"], "imageReference": None},
-        "version-1.0": {
-            **scale_set()["spec"],
-            "imageReference": {"publisher": "example", "offer": "os", "sku": "server", "version": "1.0"},
-        },
-    }
-    with Recorder(api, namespace, AuditLog(own_cluster.audit_log)) as recorder:
-        operator = Operator(
-            kubeconfig=own_cluster.kubeconfig,
-            namespaces=[namespace],
-            log=tmp_path_factory.mktemp("lax-operator") / "operator.log",
-            arguments=["--no-leader-elect"],
-        )
-        operator.start()
-        operator.wait_ready()
-        try:
-            for name, spec in specs.items():
-                body = {"apiVersion": "scaleset.dev/v1beta1", "kind": "ScaleSet", "metadata": {"name": name}}
-                api.create(SCALE_SETS, namespace, {**body, "spec": spec})
-            bad = {"publisher": "example", "offer": "os", "sku": "server"}
-            for index, version in enumerate(["latest", "1.0.0-rc1", "01.2.3", "99999999999.0.0", "", None, 7]):
-                body = {"apiVersion": "scaleset.dev/v1beta1", "kind": "GalleryImageVersion"}
-                metadata = {"metadata": {"name": f"bad-{index}"}}
-                api.create(IMAGES, namespace, {**body, **metadata, "spec": {**bad, "version": version, "image": "x:1"}})
-            wrong = upgrade_policy("wrong")
-            wrong["spec"]["rollingUpgradePolicy"] = {"maxBatchInstancePercent": "a lot"}
-            api.create(POLICIES, namespace, wrong)
-
-            def all_refused(world: World) -> bool:
-                return all(
-                    accepted_condition(world, name).get("reason") == "InvalidSpec"
-                    and len(accepted_condition(world, name).get("message", "")) > 20
-                    for name in specs
-                )
-
-            recorder.wait_for(all_refused, timeout=20, message="each has a condition")
-            recorder.wait_for(
-                lambda world: all(
-                    condition(each, "Ready") == "False"
-                    for each in (*world.all(IMAGES).values(), *world.all(POLICIES).values())
-                ),
-                timeout=10,
-                message="versions and the policy have one, too",
-            )
-            deploy(api, namespace, name="good", replicas=2)
-            wait_ready(recorder, "good")
-            recorder.quiet(seconds=3)
-            operator.restart()
-            recorder.quiet(seconds=3)
-            assert "Traceback" not in operator.log()
-            assert "reconcile_failed" not in operator.log()
-        finally:
-            operator.stop()

@@ -111,6 +111,18 @@ def under_way(world: World) -> bool:
     return ids(world, "inProgress") == {0, 1}
 
 
+def leader_in_a_batch(api: Api, namespace: str, recorder: Recorder, replica: Replica) -> Operator:
+    """The replica `a`, leading, in the first batch of ten instances to 2.0.0; `b` is ready to take over."""
+    first = replica("a")
+    wait_leading(first)
+    replica("b")
+    deploy(api, namespace, replicas=10, policy=upgrade_policy(healthTimeout="PT30S"))
+    wait_ready(recorder)
+    publish(api, namespace, "2.0.0")
+    recorder.wait_for(under_way, timeout=10, message="a batch is under way")
+    return first
+
+
 def test_only_the_holder_writes(api: Api, namespace: str, recorder: Recorder, replica: Replica) -> None:
     """Both are ready to take over, one of them works."""
     first, second = replica("a"), replica("b")
@@ -130,13 +142,7 @@ def test_another_replica_takes_over_when_the_leader_dies(
     api: Api, namespace: str, recorder: Recorder, replica: Replica
 ) -> None:
     """Within the duration of the lease and five seconds, in the middle of a batch."""
-    first = replica("a")
-    wait_leading(first)
-    replica("b")
-    deploy(api, namespace, replicas=10, policy=upgrade_policy(healthTimeout="PT30S"))
-    wait_ready(recorder)
-    publish(api, namespace, "2.0.0")
-    recorder.wait_for(under_way, timeout=10, message="a batch is under way")
+    first = leader_in_a_batch(api, namespace, recorder, replica)
     first.kill()
     recorder.wait_for(
         lambda world: len(ids(world, "successful")) == 2, timeout=LEASE_SECONDS + 5, message="the other one took over"
@@ -151,13 +157,7 @@ def test_a_leader_that_is_told_to_end_hands_over_at_once(
     api: Api, namespace: str, recorder: Recorder, replica: Replica
 ) -> None:
     """The lease is given back, so nobody waits until it expires."""
-    first = replica("a")
-    wait_leading(first)
-    replica("b")
-    deploy(api, namespace, replicas=10)
-    wait_ready(recorder)
-    publish(api, namespace, "2.0.0")
-    recorder.wait_for(under_way, timeout=10, message="a batch is under way")
+    first = leader_in_a_batch(api, namespace, recorder, replica)
     assert first.terminate() == 0
     recorder.wait_for(lambda world: len(ids(world, "successful")) >= 2, timeout=6, message="the other one took over")
     recorder.wait_for(completed, timeout=60, message="the rollout completes")
@@ -167,13 +167,7 @@ def test_a_leader_that_is_told_to_end_hands_over_at_once(
 
 def test_a_deleted_lease_makes_no_second_leader(api: Api, namespace: str, recorder: Recorder, replica: Replica) -> None:
     """The holder notices and goes on, or somebody else does; never both."""
-    first = replica("a")
-    wait_leading(first)
-    replica("b")
-    deploy(api, namespace, replicas=10, policy=upgrade_policy(healthTimeout="PT30S"))
-    wait_ready(recorder)
-    publish(api, namespace, "2.0.0")
-    recorder.wait_for(under_way, timeout=10, message="a batch is under way")
+    leader_in_a_batch(api, namespace, recorder, replica)
     api.delete(LEASES, namespace, LEASE)
     recorder.wait_for(completed, timeout=60, message="the rollout completes")
     assert api.find(LEASES, namespace, LEASE) is not None
@@ -184,13 +178,7 @@ def test_a_leader_that_slept_through_its_term_writes_nothing_and_ends(
     api: Api, namespace: str, recorder: Recorder, replica: Replica
 ) -> None:
     """Frozen in the middle of a batch, overtaken, thawed: it must not act on what it believed before."""
-    first = replica("a")
-    wait_leading(first)
-    replica("b")
-    deploy(api, namespace, replicas=10, policy=upgrade_policy(healthTimeout="PT30S"))
-    wait_ready(recorder)
-    publish(api, namespace, "2.0.0")
-    recorder.wait_for(under_way, timeout=10, message="a batch is under way")
+    first = leader_in_a_batch(api, namespace, recorder, replica)
     first.signal(signal.SIGSTOP)
     recorder.wait_for(
         lambda world: len(ids(world, "successful")) >= 4, timeout=LEASE_SECONDS + 10, message="the other one took over"

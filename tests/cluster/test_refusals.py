@@ -1,93 +1,30 @@
-"""`kubectl apply` refuses bad input with a sentence that says what to change; within the bounds it accepts.
+"""`kubectl apply` refuses a bad ScaleSet with a sentence that says what to change; within the bounds it accepts.
 
 Each row is a valid object with one thing changed, sent to a real API server as a dry run.
 """
 
-import copy
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.cluster.harness.api import IMAGES, POLICIES, SCALE_SETS, ApiError, Json, Kind, _path
+from tests.cluster.harness.api import SCALE_SETS, ApiError
+from tests.cluster.harness.refusals import (
+    ABSENT,
+    CONTAINERS,
+    PROBE,
+    SCALE_SET,
+    accepted,
+    assert_accepted,
+    assert_refused,
+    changed,
+    claim,
+    containers,
+    refused,
+    shown,
+)
 
-NAMESPACE = "refusals"
-ABSENT: Any = object()
-DIGEST = "sha256:" + "0123456789abcdef" * 4
-
-SCALE_SET: Json = {
-    "apiVersion": "scaleset.dev/v1beta1",
-    "kind": "ScaleSet",
-    "metadata": {"name": "web"},
-    "spec": {
-        "replicas": 5,
-        "imageReference": {"publisher": "example", "offer": "web", "sku": "stable", "version": "latest"},
-        "template": {"spec": {"containers": [{"name": "web", "image": "example.com/web:1.0.0"}]}},
-    },
-}
-POLICY: Json = {
-    "apiVersion": "scaleset.dev/v1beta1",
-    "kind": "UpgradePolicy",
-    "metadata": {"name": "careful"},
-    "spec": {"mode": "Rolling"},
-}
-IMAGE: Json = {
-    "apiVersion": "scaleset.dev/v1beta1",
-    "kind": "GalleryImageVersion",
-    "metadata": {"name": "web-1.0.0"},
-    "spec": {
-        "publisher": "example",
-        "offer": "web",
-        "sku": "stable",
-        "version": "1.0.0",
-        "image": "example.com/web:1.0.0",
-    },
-}
-BASES = {
-    "ScaleSet": (SCALE_SETS, SCALE_SET),
-    "UpgradePolicy": (POLICIES, POLICY),
-    "GalleryImageVersion": (IMAGES, IMAGE),
-}
-PROBE = {"tcpSocket": {"port": 80}}
-
-
-def changed(base: Json, changes: dict[str, Any]) -> Json:
-    """The object with other values at these paths ("spec.replicas"); ABSENT removes."""
-    result = copy.deepcopy(base)
-    for path, value in changes.items():
-        *parents, last = path.split(".")
-        at = result
-        for parent in parents:
-            at = at.setdefault(parent, {})
-        if value is ABSENT:
-            del at[last]
-        else:
-            at[last] = value
-    return result
-
-
-def containers(*items: Json) -> list[Json]:
-    return [{"image": "example.com/web:1.0.0", **item} for item in items]
-
-
-def claim(name: str, **metadata: Any) -> Json:
-    requests = {"resources": {"requests": {"storage": "1Gi"}}, "accessModes": ["ReadWriteOnce"]}
-    return {"metadata": {"name": name, **metadata}, "spec": requests}
-
-
-def image_version(version: Any) -> dict[str, Any]:
-    return {"spec.version": version}
-
-
-WRITE_EXACT = "write the version as MAJOR.MINOR.PATCH"
 WRITE_LATEST = "write the version as latest, or as MAJOR.MINOR.PATCH"
-WRITE_DURATION = "write the duration as in ISO 8601"
 BARE_POLICY = "give the bare name of an UpgradePolicy in this namespace"
-TEMPLATE = "spec.template"
-CONTAINERS = "spec.template.spec.containers"
-BATCH = "spec.rollingUpgradePolicy.maxBatchInstancePercent"
-UNHEALTHY = "spec.rollingUpgradePolicy.maxUnhealthyInstancePercent"
-UPGRADED = "spec.rollingUpgradePolicy.maxUnhealthyUpgradedInstancePercent"
 
 SET_REFUSED: list[tuple[dict[str, Any], str]] = [
     # replicas (faults 77)
@@ -253,106 +190,6 @@ SET_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"spec.extension": []}, 'unknown field "spec.extension"'),
 ]
 
-POLICY_REFUSED: list[tuple[dict[str, Any], str]] = [
-    *(
-        ({path: value}, fragment)
-        for path in (BATCH, UNHEALTHY, UPGRADED)
-        for value, fragment in (
-            (-1, "should be greater than or equal to"),
-            (101, "should be less than or equal to 100"),
-            ("20%", "must be of type integer"),
-            ("20", "must be of type integer"),
-            (20.5, "must be of type integer"),
-            (2**31, "should be less than or equal to 100"),
-            (2**63, "should be less than or equal to 100"),
-            (True, "must be of type integer"),
-            ([20], "must be of type integer"),
-        )
-    ),
-    ({BATCH: 0}, "should be greater than or equal to 5"),
-    ({BATCH: 4}, "should be greater than or equal to 5"),
-    ({UNHEALTHY: 4}, "should be greater than or equal to 5"),
-    ({"spec.mode": "rolling"}, 'supported values: "Automatic", "Manual", "Rolling"'),
-    ({"spec.healthTimeout": "5m"}, WRITE_DURATION),
-    ({"spec.healthTimeout": ""}, WRITE_DURATION),
-    ({"spec.healthTimeout": "P"}, WRITE_DURATION),
-    ({"spec.healthTimeout": "PT"}, WRITE_DURATION),
-    ({"spec.healthTimeout": "P1DT"}, WRITE_DURATION),
-    ({"spec.healthTimeout": "P1M"}, WRITE_DURATION),
-    ({"spec.healthTimeout": "PT1.5S"}, WRITE_DURATION),
-    ({"spec.healthTimeout": "-PT5M"}, WRITE_DURATION),
-    ({"spec.healthTimeout": "PT٥M"}, WRITE_DURATION),  # an Arabic five
-    ({"spec.healthTimeout": "PT0S"}, "choose a duration from PT1S to P1D"),
-    ({"spec.healthTimeout": "P1DT1S"}, "choose a duration from PT1S to P1D"),
-    ({"spec.healthTimeout": "P9999W"}, "choose a duration from PT1S to P1D"),
-    ({"spec.minReadyTime": "PT1441M"}, "choose a duration from PT0S to P1D"),
-    ({"spec.rollingUpgradePolicy.pauseTimeBetweenBatches": "P8D"}, "choose a duration from PT0S to P7D"),
-    ({"spec.rollingUpgradePolicy.pauseTimeBetweenBatches": 5}, "must be of type string"),
-    ({"spec.healthTimeout": "P" + "1" * 40 + "D"}, "may not be more than 32"),
-    ({"spec.automaticOSUpgradePolicy": {"enableAutomaticOSUpgrade": "true"}}, "must be of type boolean"),
-    ({"spec.automaticOSUpgradePolicy": {"enableAutomaticOsUpgrade": True}}, "unknown field"),
-    ({"spec.rollingUpgradePolicy.maxSurges": True}, 'unknown field "spec.rollingUpgradePolicy.maxSurges"'),
-    ({"metadata.name": "a" * 64}, "choose a name of at most 63 characters for an UpgradePolicy"),
-    ({"metadata.name": "very.careful"}, "only in the name of an UpgradePolicy"),
-]
-
-IMAGE_REFUSED: list[tuple[dict[str, Any], str]] = [
-    *(
-        (image_version(version), WRITE_EXACT)
-        for version in (
-            "01.0.0",
-            "1.0.00",
-            "1.0.0-rc1",
-            "1.0.0+build",
-            "v1.0.0",
-            "1.0.0.0",
-            "1.0.0\n",
-            "1.0.٠",
-            "latest",
-            "-1.0.0",
-        )
-    ),
-    (image_version("1.0"), WRITE_EXACT),
-    (image_version(1.0), "must be of type string"),
-    (image_version("2147483648.0.0"), "less than 2147483648"),
-    (image_version("0.4294967296.0"), "less than 2147483648"),
-    (image_version("0.0.9223372036854775808"), WRITE_EXACT),
-    (image_version("1." * 20), "may not be more than 32"),
-    *(
-        ({"spec.image": image}, "write the image as")
-        for image in (
-            "example.com/web: 1.0.0",
-            "example.com/Web:1.0.0",
-            "https://example.com/web",
-            "example.com/web@sha256:0123",
-            "example.com//web",
-            "../web:1.0.0",
-            "example.com/web:1.0.0\n",
-            "exаmple/web",  # a Cyrillic а
-            "web:" + "1" * 129,
-        )
-    ),
-    ({"spec.image": ""}, "spec.image"),
-    ({"spec.image": "a" * 513}, "may not be more than 512"),
-    ({"spec.publisher": "-example"}, "beginning and ending with a letter or digit"),
-    ({"spec.offer": "web/blue"}, "use letters, digits, '.', '_' and '-' only"),
-    ({"spec.osType": "linux"}, 'supported values: "Linux", "Windows"'),
-    ({"spec.publishingProfile": {"targetRegions": [{"name": "west"}, {"name": "west"}]}}, "Duplicate value"),
-    ({"spec.publishingProfile": {"targetRegions": [{"excludeFromLatest": True}]}}, "name: Required value"),
-    (
-        {"spec.publishingProfile": {"targetRegions": [{"name": f"r{i}"} for i in range(65)]}},
-        "must have at most 64 items",
-    ),
-    ({"spec.publishingProfile": {"endOfLifeDate": "2027-01-31"}}, "must be of type date-time"),
-    ({"spec.publishingProfile": {"endOfLifeDate": "tomorrow"}}, "must be of type date-time"),
-    ({"spec.sharing": {"namespaces": ["shop"]}}, "set scope to Namespaces, or remove namespaces"),
-    ({"spec.sharing": {"scope": "Community", "namespaces": ["shop"]}}, "set scope to Namespaces, or remove namespaces"),
-    ({"spec.sharing": {"scope": "Namespaces"}}, "list at least one of the namespaces"),
-    ({"spec.sharing": {"scope": "Namespaces", "namespaces": ["a", "a"]}}, "Duplicate value"),
-    ({"spec.sharing": {"scope": "Namespaces", "namespaces": ["*"]}}, "give the name of a namespace"),
-    ({"metadata.name": "a" * 64}, "choose a name of at most 63 characters for a GalleryImageVersion"),
-]
-
 SET_ACCEPTED: list[dict[str, Any]] = [
     {},
     {"spec.replicas": 0},
@@ -408,169 +245,20 @@ SET_ACCEPTED: list[dict[str, Any]] = [
     {"spec.suspend": True},
 ]
 
-POLICY_ACCEPTED: list[dict[str, Any]] = [
-    {"spec": {}},
-    *({path: value} for path in (BATCH, UNHEALTHY, UPGRADED) for value in (5, 20.0, 100)),
-    {BATCH: None},
-    {UPGRADED: 0},
-    *({"spec.healthTimeout": text} for text in ("PT1S", "PT5M", "P1D", "PT24H", "PT86400S", "PT23H59M60S", "P0DT0H5M")),
-    *({"spec.rollingUpgradePolicy.pauseTimeBetweenBatches": text} for text in ("PT0S", "P1W", "P7D", "P6DT24H", "P0W")),
-    {"spec.minReadyTime": "P1D"},
-    {"metadata.name": "a" * 63},
-]
 
-IMAGE_ACCEPTED: list[dict[str, Any]] = [
-    *(image_version(version) for version in ("0.0.0", "1.10.0", "2147483647.2147483647.2147483647")),
-    *(
-        {"spec.image": image}
-        for image in (
-            "web",
-            "web:1.0.0",
-            f"example.com/web@{DIGEST}",
-            f"example.com:5000/team/sub-team/web__x.y:1.0.0@{DIGEST}",
-            "[2001:db8::1]:5000/web",
-            "localhost/web:" + "1" * 128,
-        )
-    ),
-    {"spec.publishingProfile": {"targetRegions": [{"name": f"r{i}", "excludeFromLatest": True} for i in range(64)]}},
-    {"spec.publishingProfile": {"targetRegions": []}},
-    {"spec.publishingProfile": {"endOfLifeDate": "2027-01-31T00:00:00+01:00", "excludeFromLatest": True}},
-    {"spec.sharing": {"scope": "Community"}},
-    {"spec.sharing": {"scope": "Namespaces", "namespaces": [f"n{i}" for i in range(256)]}},
-    {"spec.osType": "Windows"},
-    {"metadata.name": "a" * 63},
-]
-
-REFUSED = [
-    *(("ScaleSet", changes, fragment) for changes, fragment in SET_REFUSED),
-    *(("UpgradePolicy", changes, fragment) for changes, fragment in POLICY_REFUSED),
-    *(("GalleryImageVersion", changes, fragment) for changes, fragment in IMAGE_REFUSED),
-]
-ACCEPTED = [
-    *(("ScaleSet", changes) for changes in SET_ACCEPTED),
-    *(("UpgradePolicy", changes) for changes in POLICY_ACCEPTED),
-    *(("GalleryImageVersion", changes) for changes in IMAGE_ACCEPTED),
-]
+@pytest.mark.parametrize(("kind", "changes", "fragment"), refused(ScaleSet=SET_REFUSED), ids=shown)
+def test_bad_input_is_refused_with_a_sentence(api, kind, changes, fragment):
+    assert_refused(api, kind, changes, saying=fragment)
 
 
-def shown(value: Any) -> str | None:
-    """Short ASCII names of the rows."""
-    if isinstance(value, dict):
-        return ascii({path: "absent" if to is ABSENT else to for path, to in value.items()})[1:-1][:70]
-    return None
+@pytest.mark.parametrize(("kind", "changes"), accepted(ScaleSet=SET_ACCEPTED), ids=shown)
+def test_no_bound_is_too_strict(api, kind, changes):
+    assert_accepted(api, kind, changes)
 
 
-def dry_run(cluster: Any, kind: Kind, body: Json) -> Json:
-    """Creates it for nothing, strictly, as kubectl does."""
-    query = {"dryRun": "All", "fieldValidation": "Strict"}
-    answer: Json = cluster.api._call("POST", _path(kind, "default"), body=body, query=query)
-    return answer
-
-
-@pytest.mark.parametrize(("name", "changes", "fragment"), REFUSED, ids=shown)
-def test_bad_input_is_refused_with_a_sentence(cluster, name, changes, fragment):
-    kind, base = BASES[name]
-    with pytest.raises(ApiError) as refusal:
-        dry_run(cluster, kind, changed(base, changes))
-    assert refusal.value.status in {400, 422}
-    assert fragment in refusal.value.message
-
-
-@pytest.mark.parametrize(("name", "changes"), ACCEPTED, ids=shown)
-def test_no_bound_is_too_strict(cluster, name, changes):
-    kind, base = BASES[name]
-    dry_run(cluster, kind, changed(base, changes))
-
-
-@pytest.mark.parametrize("text", ["NaN", "1e309", "Infinity"])
-def test_what_is_no_number_is_refused(cluster, text):
-    head = b'{"apiVersion":"scaleset.dev/v1beta1","kind":"UpgradePolicy","metadata":{"name":"x"},"spec":'
-    body = head + b'{"rollingUpgradePolicy":{"maxBatchInstancePercent":' + text.encode() + b"}}}"
-    url = f"{cluster.api._host}{_path(POLICIES, 'default')}?dryRun=All"
-    answer = cluster.api._pool.request(
-        "POST", url, body=body, headers={"Content-Type": "application/json"}, retries=False
-    )
-    assert answer.status in {400, 422}
-
-
-def test_null_means_the_default(cluster):
-    policy = dry_run(cluster, POLICIES, changed(POLICY, {BATCH: None, "spec.healthTimeout": None}))
-    assert policy["spec"]["rollingUpgradePolicy"]["maxBatchInstancePercent"] == 20
-    assert policy["spec"]["healthTimeout"] == "PT5M"
-
-
-def test_an_object_that_does_not_fit_into_etcd_is_refused(cluster, existing):
+def test_an_object_that_does_not_fit_into_etcd_is_refused(api):
     body = changed(
         SCALE_SET, {"metadata.name": "huge", CONTAINERS: containers({"name": "web", "args": ["a" * 1_600_000]})}
     )
     with pytest.raises(ApiError):
-        cluster.api.create(SCALE_SETS, NAMESPACE, body)
-
-
-@pytest.fixture(scope="module")
-def existing(cluster: Any) -> Iterator[Any]:
-    """One object of each kind that can be updated."""
-    cluster.make_namespace(NAMESPACE)
-    for kind, base in BASES.values():
-        cluster.api.create(kind, NAMESPACE, base)
-    yield cluster.api
-    for kind, base in BASES.values():
-        cluster.api.delete(kind, NAMESPACE, base["metadata"]["name"])
-
-
-@pytest.mark.parametrize(
-    ("kind", "name", "spec", "fragment"),
-    [
-        *(
-            (IMAGES, "web-1.0.0", {field: value}, f"{field} cannot be changed: publish another GalleryImageVersion")
-            for field, value in (
-                ("publisher", "other"),
-                ("offer", "other"),
-                ("sku", "other"),
-                ("version", "1.0.1"),
-                ("image", "example.com/web:1.0.1"),
-            )
-        ),
-        (
-            SCALE_SETS,
-            "web",
-            {"imageReference": {"publisher": "other"}},
-            "publisher cannot be changed: create another ScaleSet",
-        ),
-        (SCALE_SETS, "web", {"imageReference": {"offer": "other"}}, "offer cannot be changed: create another ScaleSet"),
-    ],
-)
-def test_what_cannot_be_changed(existing, kind, name, spec, fragment):
-    with pytest.raises(ApiError) as refusal:
-        existing.patch(kind, NAMESPACE, name, {"spec": spec})
-    assert fragment in refusal.value.message
-
-
-def test_what_can_be_changed(existing):
-    spec = {
-        "imageReference": {"sku": "edge", "version": "1.2.3", "galleryNamespace": "images"},
-        "volumeClaimTemplates": [claim("data")],
-        "serviceName": "web",
-        "location": "west",
-        "upgradePolicyRef": {"name": "careful"},
-    }
-    existing.patch(SCALE_SETS, NAMESPACE, "web", {"spec": spec})
-    existing.patch(IMAGES, NAMESPACE, "web-1.0.0", {"spec": {"publishingProfile": {"excludeFromLatest": True}}})
-
-
-@pytest.mark.parametrize("back", [True, None])
-def test_a_single_placement_group_is_left_for_ever(existing, back):
-    existing.patch(SCALE_SETS, NAMESPACE, "web", {"spec": {"singlePlacementGroup": False}})
-    with pytest.raises(ApiError) as refusal:
-        existing.patch(SCALE_SETS, NAMESPACE, "web", {"spec": {"singlePlacementGroup": back}})
-    assert "leave singlePlacementGroup at false: it cannot be set back to true" in refusal.value.message
-
-
-def test_the_scale_subresource_keeps_to_the_bounds(existing):
-    existing.create(SCALE_SETS, NAMESPACE, changed(SCALE_SET, {"metadata.name": "scaled"}))
-    existing.patch(SCALE_SETS, NAMESPACE, "scaled", {"spec": {"replicas": 100}}, subresource="scale")
-    for replicas in (-1, 101, 1001):
-        with pytest.raises(ApiError):
-            existing.patch(SCALE_SETS, NAMESPACE, "scaled", {"spec": {"replicas": replicas}}, subresource="scale")
-    assert existing.get(SCALE_SETS, NAMESPACE, "scaled")["spec"]["replicas"] == 100
-    existing.delete(SCALE_SETS, NAMESPACE, "scaled")
+        api.create(SCALE_SETS, "default", body)

@@ -21,7 +21,7 @@ from tests.cluster.harness.api import (
     condition,
 )
 from tests.cluster.harness.cluster import Cluster
-from tests.cluster.harness.fleet import until, wait_ready
+from tests.cluster.harness.fleet import limit, until, wait_ready
 from tests.cluster.harness.manifests import image_version, scale_set, upgrade_policy
 from tests.cluster.harness.operator import Operator
 from tests.cluster.harness.recorder import Recorder
@@ -139,8 +139,7 @@ def test_a_quota_that_refuses_the_pods_is_told_and_tried_again(
 ) -> None:
     west = regions.name("west")
     regions.add("west", 7)
-    api.create(QUOTAS, own, {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}})
-    api.wait(QUOTAS, own, "none", lambda quota: (quota or {}).get("status"), timeout=20, message="the quota counts")
+    limit(api, own, "none", {"pods": "0"})
     operator("--leader-election-namespace", own)
     publish(api, namespace, regions.targets("west"))
     wait_state(recorder, west, "Failed")

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tests.cluster.harness.api import QUOTAS, Json
+from tests.cluster.harness.api import Json
+from tests.cluster.harness.fleet import limit
 from tests.cluster.harness.rollouts import batches, fewest_ready
 from tests.cluster.harness.scene import Scene, progress, runs, with_claims
 
@@ -41,16 +42,7 @@ def test_a_bad_version_leaves_every_instance_untouched(scene: Scene) -> None:
 
 def test_a_quota_without_room_means_in_place_and_is_said(scene: Scene) -> None:
     surge(scene, replicas=3)
-    quota = {"metadata": {"name": "pods"}, "spec": {"hard": {"pods": "3"}}}
-    scene.api.create(QUOTAS, scene.namespace, quota)
-    scene.api.wait(
-        QUOTAS,
-        scene.namespace,
-        "pods",
-        lambda seen: seen is not None and (seen.get("status") or {}).get("used") == {"pods": "3"},
-        timeout=20,
-        message="the quota counts",
-    )
+    limit(scene.api, scene.namespace, "pods", {"pods": "3"}, used={"pods": "3"})
     scene.publish("1.1.0", "fast")
     rollout = scene.rollout("Completed", "1.1.0")
     assert rollout["progress"] == progress(3, 0, 0, 0)
@@ -63,16 +55,7 @@ def test_a_quota_without_room_means_in_place_and_is_said(scene: Scene) -> None:
 def test_a_quota_with_room_for_some_of_them(scene: Scene) -> None:
     """The dry run of one new pod fits; of two only one does, and the other instance is replaced in place."""
     surge(scene, replicas=4, rolling={"maxBatchInstancePercent": 50, "maxUnhealthyInstancePercent": 50})
-    quota = {"metadata": {"name": "pods"}, "spec": {"hard": {"pods": "5"}}}
-    scene.api.create(QUOTAS, scene.namespace, quota)
-    scene.api.wait(
-        QUOTAS,
-        scene.namespace,
-        "pods",
-        lambda seen: seen is not None and (seen.get("status") or {}).get("used") == {"pods": "4"},
-        timeout=20,
-        message="the quota counts",
-    )
+    limit(scene.api, scene.namespace, "pods", {"pods": "5"}, used={"pods": "4"})
     scene.publish("1.1.0")
     rollout = scene.rollout("Completed", "1.1.0")
     assert rollout["progress"] == progress(4, 0, 0, 0)

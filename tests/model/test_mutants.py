@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.planning import batches, desired, endings, gates, outdated, rollout, starts
+from scaleset.planning import batches, desired, endings, gates, outdated, rollout, settling, starts
 from scaleset.planning.batches import batch_limit
 from scaleset.planning.decide import decide
 from scaleset.planning.draft import Draft
@@ -45,14 +45,14 @@ def decides_on_old_pods(patch: Patch) -> None:
 
 
 def judges_deadlines_on_old_pods(patch: Patch) -> None:
-    settle = rollout._settle
+    settle = settling.settle
 
     def mutant(draft: Draft) -> None:
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(Draft, "need_fresh", lambda _: True)
             settle(draft)
 
-    patch.setattr(rollout, "_settle", mutant)
+    patch.setattr(settling, "settle", mutant)
 
 
 def restores_what_broke_after_its_batch(patch: Patch) -> None:
@@ -70,12 +70,12 @@ def restores_what_broke_after_its_batch(patch: Patch) -> None:
 
 
 def restores_the_healthy_ones_of_the_batch_too(patch: Patch) -> None:
-    restore = rollout._restore
+    restore = settling.restore
 
     def mutant(state: State, restoring: set[int]) -> State:
         return restore(state, set(state.previous) if restoring else restoring)
 
-    patch.setattr(rollout, "_restore", mutant)
+    patch.setattr(settling, "restore", mutant)
 
 
 def tries_failed_versions_again(patch: Patch) -> None:
@@ -163,18 +163,18 @@ def does_not_wait_for_starting_instances(patch: Patch) -> None:
 
 
 def has_no_deadline(patch: Patch) -> None:
-    verdict = rollout._verdict
-    patch.setattr(rollout, "_verdict", lambda *known: (verdict(*known)[0], None))
+    verdict = settling._verdict
+    patch.setattr(settling, "_verdict", lambda *known: (verdict(*known)[0], None))
 
 
 def has_a_deadline_at_once(patch: Patch) -> None:
-    verdict = rollout._verdict
+    verdict = settling._verdict
 
     def mutant(draft: Draft, *known: Any) -> tuple[bool, float | None]:
         healthy, due = verdict(draft, *known)
         return healthy, None if due is None else draft.now
 
-    patch.setattr(rollout, "_verdict", mutant)
+    patch.setattr(settling, "_verdict", mutant)
 
 
 def starts_the_next_batch_before_the_end_of_this(patch: Patch) -> None:
@@ -204,7 +204,7 @@ def wakes_up_for_nothing(patch: Patch) -> None:
 
 
 def cancels_in_the_middle_of_a_batch(patch: Patch) -> None:
-    settle = rollout._settle
+    settle = settling.settle
 
     def mutant(draft: Draft) -> None:
         running = draft.running
@@ -212,7 +212,7 @@ def cancels_in_the_middle_of_a_batch(patch: Patch) -> None:
             draft.update(replace(running, in_progress=NOBODY))
         settle(draft)
 
-    patch.setattr(rollout, "_settle", mutant)
+    patch.setattr(settling, "settle", mutant)
 
 
 def ends_without_a_reason(patch: Patch) -> None:

@@ -61,6 +61,16 @@ def apply_model(world: World, value: str) -> None:
     ask(world, names.ANNOTATION_APPLY, value)
 
 
+def pin(world: World, number: str) -> None:
+    """The user sets `imageReference.version`."""
+    world.change(image_reference=world.spec.image_reference.model_copy(update={"version": number}))
+
+
+def models(world: World) -> set[str]:
+    """The models of the pods that there are."""
+    return {pod.model for pod in world.pods.values()}
+
+
 def new_model(world: World, revision: str = "2", **container: Any) -> None:
     """The user edits the template."""
     template = world.spec.template

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,6 @@ from scaleset.application import Application, CannotStartError, Options, one_lin
 from scaleset.kube.informer import Informer
 from scaleset.runtime.workers import Workers
 from tests.unit.fake_api_server import FakeApi
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[FakeApi]:
-    async with FakeApi().serve() as server:
-        yield server
 
 
 def application(kubeconfig: str, **options: Any) -> Application:

@@ -4,35 +4,20 @@ from typing import Any
 
 import pytest
 
-from scaleset.api.gallery_image_version import GalleryImageVersionSpec, GalleryImageVersionStatus
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
-from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
-from scaleset.controllers.caches import Caches
 from scaleset.controllers.custom_objects import CustomObjects, Projection
-from scaleset.controllers.gallery_image_version import group
 from scaleset.controllers.status_writer import StatusWriter
 from scaleset.controllers.wakes import Wakes
+from scaleset.controllers.watching import watch
 from scaleset.kube import errors
 from scaleset.kube.client import Client
-from scaleset.kube.resources import GALLERY_IMAGE_VERSIONS, SCALE_SETS, UPGRADE_POLICIES
+from scaleset.kube.resources import SCALE_SETS
 from scaleset.planning.models import describe
 from tests.cluster.harness.manifests import image_version, scale_set, upgrade_policy
 from tests.unit.fake_api_server import FakeApi
 
 Json = dict[str, Any]
-
-
-@pytest.fixture
-async def api():
-    async with FakeApi().serve() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(api, tmp_path):
-    async with await Client.open(api.kubeconfig(tmp_path)) as opened:
-        yield opened
 
 
 def put(api: FakeApi, name: str = "web", *, generation: int = 1, **changes: Any) -> Json:
@@ -173,34 +158,7 @@ class World:
             versions=lambda key: self.woken.append(("version", key)),
             policies=lambda key: self.woken.append(("policy", key)),
         )
-        nothing: Any = None
-        self.caches = wakes.caches = Caches(
-            scale_sets=CustomObjects(
-                client,
-                SCALE_SETS,
-                status=ScaleSetStatus,
-                projection=Projection(ScaleSetSpec.parse, describe),
-                on_change=wakes.scale_set,
-            ),
-            policies=CustomObjects(
-                client,
-                UPGRADE_POLICIES,
-                status=UpgradePolicyStatus,
-                projection=Projection(UpgradePolicySpec.parse),
-                on_change=wakes.policy,
-            ),
-            versions=CustomObjects(
-                client,
-                GALLERY_IMAGE_VERSIONS,
-                status=GalleryImageVersionStatus,
-                projection=Projection(GalleryImageVersionSpec.parse),
-                on_change=wakes.version,
-                key=group,
-            ),
-            pods=nothing,
-            claims=nothing,
-            revisions=nothing,
-        )
+        self.caches = watch(client, wakes)
         self._version = 0
 
     def tell(self, objects: CustomObjects[Any], body: Json, *, namespace: str = "a", kind: str = "ADDED") -> set[Any]:

@@ -13,22 +13,9 @@ from scaleset.kube.client import Client
 from scaleset.kube.errors import Unavailable
 from scaleset.kube.informer import Informer
 from scaleset.kube.resources import PODS
-from tests.unit.fake_api_server import FakeApi
 from tests.unit.test_kube_store import Pod
 
 KEY = ("a", "web")
-
-
-@pytest.fixture
-async def api():
-    async with FakeApi().serve() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(api, tmp_path):
-    async with await Client.open(api.kubeconfig(tmp_path)) as opened:
-        yield opened
 
 
 def project(obj: dict[str, Any]) -> Pod:
@@ -151,7 +138,7 @@ async def test_a_cut_stream_goes_on_where_it_was_without_a_list(api, following):
 
 
 async def test_a_frozen_stream_is_noticed_and_replaced(api, following, monkeypatch):
-    monkeypatch.setattr("scaleset.kube.client.SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr("scaleset.kube.transport.SILENCE_SECONDS", 0.1)
     async with following.run() as informer:
         await until(lambda: api.watching)
         api.frozen = True

@@ -46,18 +46,6 @@ class Contender:
 
 
 @pytest.fixture
-async def api():
-    async with FakeApi().serve() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(api, tmp_path):
-    async with await Client.open(api.kubeconfig(tmp_path)) as opened:
-        yield opened
-
-
-@pytest.fixture
 def one(client):
     return Contender(client, "one")
 

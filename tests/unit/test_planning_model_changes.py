@@ -7,21 +7,14 @@ from tests.simulation.scenes import (
     code,
     counts,
     deleted,
+    models,
     new_model,
+    pin,
     rollout,
     running,
     start,
 )
 from tests.simulation.world import World, policy
-
-
-def pin(world: World, number: str) -> None:
-    """The user sets `imageReference.version`."""
-    world.change(image_reference=world.spec.image_reference.model_copy(update={"version": number}))
-
-
-def models(world: World) -> set[str]:
-    return {pod.model for pod in world.pods.values()}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Custom data and extensions as a pod gets them (semantics 3.2, 3.3), and the health probe beside them (3.4)."""
+"""Custom data and extensions as a pod gets them (semantics 3.2, 3.3)."""
 
 import base64
 import json
@@ -10,26 +10,16 @@ import pytest
 from scaleset.api.extensions import MAX_CUSTOM_DATA
 from scaleset.planning import models, pods, provisioning
 from scaleset.planning.instances import Build
-from scaleset.planning.pods import Identity
+from tests.simulation.rendering import IMAGE, OWNER, Json, rendered
 from tests.simulation.world import spec
 
-OWNER = Identity("shop", "web", "uid-web")
-IMAGE = "example.com/web:1.0.0"
 SCRIPT = "#!/bin/sh\necho ready > /tmp/state\n"
 MOUNT = {"name": "scaleset-custom-data", "mountPath": "/var/lib/scaleset/custom-data", "subPath": "custom-data"}
 SHARED = {"name": "scaleset-shared", "mountPath": "/var/lib/scaleset"}
 
-Json = dict[str, Any]
-
 
 def container(name: str = "app", **fields: Any) -> Json:
     return {"name": name, **fields}
-
-
-def rendered(*, number: int = 0, **changes: Any) -> Json:
-    """The pod of an instance of a set with those fields."""
-    model = models.describe(OWNER.name, spec(**{"replicas": 1, **changes}))
-    return pods.pod(OWNER, model, Build(model.name, "1.0.0", IMAGE), number, previous=None, created_at=1_800_000_000.0)
 
 
 def template(*containers: Json, **pod: Any) -> Json:
@@ -387,71 +377,3 @@ def test_a_whole_pod():
             },
         ],
     }
-
-
-# The health extension (3.4)
-
-
-def probes(**probe: Any) -> tuple[Json, Json | None]:
-    bare = {"spec": {"containers": [{"name": "app"}]}}
-    found = rendered(template=bare, health={"probe": probe})["spec"]["containers"][0]
-    return found["readinessProbe"], found.get("startupProbe")
-
-
-@pytest.mark.parametrize(
-    ("probe", "check"),
-    [
-        (
-            {"protocol": "http", "requestPath": "/healthz"},
-            {"httpGet": {"path": "/healthz", "port": 80, "scheme": "HTTP"}},
-        ),
-        ({"protocol": "https", "requestPath": "/"}, {"httpGet": {"path": "/", "port": 443, "scheme": "HTTPS"}}),
-        (
-            {"protocol": "https", "requestPath": "/", "port": 1},
-            {"httpGet": {"path": "/", "port": 1, "scheme": "HTTPS"}},
-        ),
-        ({"protocol": "tcp", "port": 65535}, {"tcpSocket": {"port": 65535}}),
-    ],
-)
-def test_a_health_probe_is_a_readiness_probe(probe, check):
-    readiness, startup = probes(**probe)
-    assert readiness == {**check, "periodSeconds": 5, "successThreshold": 1, "failureThreshold": 1}
-    assert startup is None
-
-
-@pytest.mark.parametrize("interval", [5, 60])
-@pytest.mark.parametrize("number", [1, 24])
-def test_so_many_probes_in_a_row_change_the_state_in_both_directions(interval, number):
-    readiness, _ = probes(protocol="tcp", port=80, intervalInSeconds=interval, numberOfProbes=number)
-    assert (readiness["periodSeconds"], readiness["successThreshold"], readiness["failureThreshold"]) == (
-        interval,
-        number,
-        number,
-    )
-
-
-@pytest.mark.parametrize(("grace", "failures"), [(5, 1), (6, 2), (60, 12), (14400, 2880)])
-def test_the_grace_period_is_a_startup_probe_of_at_least_that_long(grace, failures):
-    _, startup = probes(protocol="tcp", port=80, gracePeriodInSeconds=grace)
-    assert startup == {"tcpSocket": {"port": 80}, "periodSeconds": 5, "failureThreshold": failures}
-
-
-@pytest.mark.parametrize(
-    "probe",
-    [
-        {"protocol": "tcp"},
-        {"protocol": "tcp", "port": 80, "requestPath": "/"},
-        {"protocol": "http"},
-        {"protocol": "udp", "port": 80},
-        {"protocol": "tcp", "port": 0},
-        {"protocol": "tcp", "port": 65536},
-        {"protocol": "tcp", "port": 80, "intervalInSeconds": 4},
-        {"protocol": "tcp", "port": 80, "intervalInSeconds": 61},
-        {"protocol": "tcp", "port": 80, "numberOfProbes": 0},
-        {"protocol": "tcp", "port": 80, "numberOfProbes": 25},
-        {"protocol": "tcp", "port": 80, "gracePeriodInSeconds": 14401},
-    ],
-)
-def test_outside_of_azures_ranges_there_is_no_probe(probe):
-    with pytest.raises(ValueError, match="health"):
-        spec(health={"probe": probe})

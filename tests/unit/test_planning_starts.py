@@ -15,22 +15,13 @@ from tests.simulation.scenes import (
     counts,
     deleted,
     new_model,
+    pin,
     reasons,
     rollout,
     running,
     start,
 )
 from tests.simulation.world import World, policy
-
-
-def pin(world: World, number: str) -> None:
-    """The user sets `imageReference.version`."""
-    world.change(image_reference=world.spec.image_reference.model_copy(update={"version": number}))
-
-
-def models(world: World) -> set[str]:
-    return {pod.model for pod in world.pods.values()}
-
 
 # --- by the platform
 

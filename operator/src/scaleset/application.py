@@ -8,25 +8,17 @@ what they are at, then the lease is given back.
 import asyncio
 import logging
 import os
-import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from scaleset import endpoints, handlers
 from scaleset.api import names
-from scaleset.api.gallery_image_version import GalleryImageVersionSpec, GalleryImageVersionStatus
-from scaleset.api.scale_set import ScaleSetSpec
-from scaleset.api.scale_set_status import ScaleSetStatus
-from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
-from scaleset.controllers import projections
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.custom_objects import CustomObjects, Projection
-from scaleset.controllers.gallery_image_version import SWEEP, GalleryImageVersionController, group
+from scaleset.controllers.gallery_image_version import SWEEP, GalleryImageVersionController
 from scaleset.controllers.prepulls import Prepulls
 from scaleset.controllers.projections import Key
 from scaleset.controllers.replication_views import ReplicationViews
@@ -34,16 +26,14 @@ from scaleset.controllers.scale_set import ScaleSetController
 from scaleset.controllers.status_writer import StatusWriter
 from scaleset.controllers.upgrade_policy import UpgradePolicyController
 from scaleset.controllers.wakes import Wakes
+from scaleset.controllers.watching import watch
 from scaleset.kube.client import Client
-from scaleset.kube.errors import ApiError, NotFound
-from scaleset.kube.informer import Informer
 from scaleset.kube.lease import Lease
-from scaleset.kube.resources import CLAIMS, GALLERY_IMAGE_VERSIONS, PODS, REVISIONS, SCALE_SETS, UPGRADE_POLICIES
 from scaleset.observability.events import EventRecorder
 from scaleset.observability.metrics import Metrics
-from scaleset.planning.models import describe
 from scaleset.runtime.clock import ServerClock
 from scaleset.runtime.queue import WorkQueue
+from scaleset.runtime.signals import before, told_to_end
 from scaleset.runtime.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -88,7 +78,6 @@ class Application:
         self._identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid4().hex[:8]}"
         self._queues: dict[str, WorkQueue[Key]] = {name: self._queue(name) for name in WORKERS}
         self._lease: Lease | None = None
-        self._client: Client | None = None
         self._caches: Caches | None = None
         self._wakes = Wakes(
             scale_sets=self._queues["scaleset"].add,
@@ -102,13 +91,13 @@ class Application:
         """Run until SIGTERM or SIGINT. LeaseLostError when another process took over; CannotStartError and OSError
         from the start.
         """
-        told = _told_to_end()
+        told = told_to_end()
         async with AsyncExitStack() as stack:
             await self._serve(stack)
-            client = self._client = await stack.enter_async_context(await self._open())
+            client = await stack.enter_async_context(await self._open())
             try:
-                if await _before(told, self._wait_for_crds(client)):
-                    caches = self._caches = self._watch(client)
+                if await before(told, handlers.wait_for_kinds(client, self._options.namespaces)):
+                    caches = self._caches = watch(client, self._wakes, namespaces=self._options.namespaces or (None,))
                     recorder = EventRecorder(client, instance=self._identity, now=self._clock.now)
                     await self._run(client, caches, recorder, told)
             finally:
@@ -135,60 +124,6 @@ class Application:
         self._metrics.watch_queue(name, queue)
         return queue
 
-    def _watch(self, client: Client) -> Caches:
-        namespaces: Sequence[str | None] = self._options.namespaces or (None,)
-        wakes = self._wakes
-        caches = Caches(
-            scale_sets=CustomObjects(
-                client,
-                SCALE_SETS,
-                status=ScaleSetStatus,
-                projection=Projection(ScaleSetSpec.parse, describe),
-                on_change=wakes.scale_set,
-                namespaces=namespaces,
-            ),
-            policies=CustomObjects(
-                client,
-                UPGRADE_POLICIES,
-                status=UpgradePolicyStatus,
-                projection=Projection(UpgradePolicySpec.parse),
-                on_change=wakes.policy,
-                namespaces=namespaces,
-            ),
-            versions=CustomObjects(
-                client,
-                GALLERY_IMAGE_VERSIONS,
-                status=GalleryImageVersionStatus,
-                projection=Projection(GalleryImageVersionSpec.parse),
-                on_change=wakes.version,
-                namespaces=namespaces,
-                key=group,
-            ),
-            pods=self._informer(client, PODS, projections.pod, wakes.instance, namespaces),
-            claims=self._informer(client, CLAIMS, projections.claim, wakes.instance, namespaces),
-            revisions=self._informer(client, REVISIONS, projections.revision, wakes.instance, namespaces),
-        )
-        wakes.caches = caches
-        return caches
-
-    @staticmethod
-    def _informer(
-        client: Client,
-        resource: Any,
-        project: Callable[[projections.JSON], Any],
-        on_change: Callable[[Key], None],
-        namespaces: Sequence[str | None],
-    ) -> Informer[Any]:
-        return Informer(
-            client,
-            resource,
-            project=project,
-            key=projections.belongs_to,
-            on_change=on_change,
-            namespaces=namespaces,
-            label_selector=names.LABEL_NAME,
-        )
-
     # How it runs
 
     async def _run(self, client: Client, caches: Caches, recorder: EventRecorder, told: "asyncio.Task[str]") -> None:
@@ -205,7 +140,7 @@ class Application:
         )
         parts = [
             asyncio.create_task(kopf, name="kopf"),
-            asyncio.create_task(self._follow(caches), name="informers"),
+            asyncio.create_task(caches.run(), name="informers"),
             asyncio.create_task(recorder.run(), name="events"),
             asyncio.create_task(self._work(client, caches, recorder), name="work"),
         ]
@@ -228,19 +163,6 @@ class Application:
         for task in parts:
             task.cancel()
         await asyncio.gather(*parts, return_exceptions=True)
-
-    @staticmethod
-    async def _follow(caches: Caches) -> None:
-        async with asyncio.TaskGroup() as group:
-            for cache in (
-                caches.scale_sets,
-                caches.policies,
-                caches.versions,
-                caches.pods,
-                caches.claims,
-                caches.revisions,
-            ):
-                group.create_task(cache.run())
 
     def _new_lease(self, client: Client) -> Lease | None:
         if not self._options.leader_elect:
@@ -298,26 +220,6 @@ class Application:
     def _on_result(self, name: str) -> Callable[[str, float], None]:
         return lambda result, seconds: self._metrics.reconciled(name, result, seconds)
 
-    async def _wait_for_crds(self, client: Client) -> None:
-        """kopf serves only kinds that exist when it starts."""
-        namespace = self._options.namespaces[0] if self._options.namespaces else None
-        said = ""
-        while True:
-            try:
-                for resource in (SCALE_SETS, UPGRADE_POLICIES, GALLERY_IMAGE_VERSIONS):
-                    async with aclosing(client.pages(resource, namespace, limit=1)) as pages:
-                        await anext(pages)
-            except NotFound:
-                problem = "the CustomResourceDefinitions are not installed: kubectl apply -f crds/"
-            except ApiError as error:
-                problem = str(error)
-            else:
-                return
-            if problem != said:
-                log.warning('waiting for="API server" problem="%s"', problem)
-                said = problem
-            await asyncio.sleep(1.0)
-
     # What others ask
 
     async def _serve(self, stack: AsyncExitStack) -> None:
@@ -349,27 +251,6 @@ class Application:
 def one_line(text: str) -> str:
     """A sentence for a log that may have come with line breaks."""
     return " ".join(text.split())[:400]
-
-
-def _told_to_end() -> "asyncio.Task[str]":
-    """A task that ends with the first SIGTERM or SIGINT. Further ones change nothing: the end is bounded anyway."""
-    signals: asyncio.Queue[str] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signals.put_nowait, number.name)
-    return asyncio.create_task(signals.get(), name="signal")
-
-
-async def _before(told: "asyncio.Task[str]", work: Coroutine[Any, Any, None]) -> bool:
-    """Whether the work was done before we were told to end; if not, it is cancelled."""
-    task = asyncio.create_task(work)
-    await asyncio.wait({task, told}, return_when=asyncio.FIRST_COMPLETED)
-    if not task.done():
-        task.cancel()
-        await asyncio.wait({task})
-        return False
-    task.result()
-    return not told.done()
 
 
 def _own_namespace(namespaces: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ import itertools
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,8 @@ import kopf
 from scaleset.api import names
 from scaleset.kube.client import Client
 from scaleset.kube.credentials import Credentials
+from scaleset.kube.errors import ApiError, NotFound
+from scaleset.kube.resources import GALLERY_IMAGE_VERSIONS, SCALE_SETS, UPGRADE_POLICIES
 from scaleset.runtime.apart import run_apart
 
 log = logging.getLogger(__name__)
@@ -28,6 +31,27 @@ Seen = Callable[[str | None, dict[str, Any]], None]
 
 LOGIN_SECONDS = 60.0
 """How long kopf keeps credentials before it asks for them again: bound tokens are rotated long before they expire."""
+
+
+async def wait_for_kinds(client: Client, namespaces: Sequence[str]) -> None:
+    """Return once the API server knows our three kinds: kopf serves only those that exist when it starts."""
+    namespace = namespaces[0] if namespaces else None
+    said = ""
+    while True:
+        try:
+            for resource in (SCALE_SETS, UPGRADE_POLICIES, GALLERY_IMAGE_VERSIONS):
+                async with aclosing(client.pages(resource, namespace, limit=1)) as pages:
+                    await anext(pages)
+        except NotFound:
+            problem = "the CustomResourceDefinitions are not installed: kubectl apply -f crds/"
+        except ApiError as error:
+            problem = str(error)
+        else:
+            return
+        if problem != said:
+            log.warning('waiting for="API server" problem="%s"', problem)
+            said = problem
+        await asyncio.sleep(1.0)
 
 
 async def run(client: Client, seen: dict[str, Seen], *, namespaces: Sequence[str]) -> None:

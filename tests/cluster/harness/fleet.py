@@ -4,13 +4,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic, sleep
 
-from .api import IMAGES, PODS, POLICIES, SCALE_SETS, Api, ApiError, Json, Kind, condition
+from .api import IMAGES, PODS, POLICIES, QUOTAS, SCALE_SETS, Api, ApiError, Json, Kind, condition
 from .manifests import image_version, scale_set, upgrade_policy
 from .recorder import Recorder, World
 from .trace import VERSION_LABEL, parse_ranges
 
 POLICY_RULES = Kind("validatingadmissionpolicies", "admissionregistration.k8s.io", namespaced=False)
 POLICY_BINDINGS = Kind("validatingadmissionpolicybindings", "admissionregistration.k8s.io", namespaced=False)
+
+
+def limit(api: Api, namespace: str, name: str, hard: Json, *, used: Json | None = None) -> None:
+    """A quota, once the API server goes by it: it has counted, and that much where `used` is given."""
+
+    def counts(quota: Json | None) -> bool:
+        counted = (quota or {}).get("status", {}).get("used")
+        return bool(counted) if used is None else counted == used
+
+    api.create(QUOTAS, namespace, {"metadata": {"name": name}, "spec": {"hard": hard}})
+    api.wait(QUOTAS, namespace, name, counts, timeout=25, message="the quota counts")
 
 
 def deploy(

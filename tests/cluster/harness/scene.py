@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from . import manifests
 from .api import CLAIMS, IMAGES, NAMESPACES, PODS, POLICIES, QUOTAS, SCALE_SETS, Api, Json, Kind
 from .cluster import Cluster
+from .fleet import limit
 from .recorder import Recorder, World
 from .trace import INSTANCE_LABEL, MODEL_LABEL, VERSION_LABEL
 
@@ -87,15 +88,7 @@ class Scene:
 
     def quota(self, **hard: str) -> None:
         """A quota named `quota`, once the API server goes by it."""
-        self.api.create(QUOTAS, self.namespace, {"metadata": {"name": "quota"}, "spec": {"hard": hard}})
-        self.api.wait(
-            QUOTAS,
-            self.namespace,
-            "quota",
-            lambda seen: seen is not None and seen.get("status", {}).get("used"),
-            timeout=25,
-            message="the quota counts",
-        )
+        limit(self.api, self.namespace, "quota", hard)
 
     def lift_quota(self) -> None:
         self.api.delete(QUOTAS, self.namespace, "quota")

@@ -1,6 +1,8 @@
 """Everything that is watched, in one place."""
 
+import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec
 from scaleset.api.scale_set import ScaleSetSpec
@@ -25,14 +27,18 @@ class Caches:
     @property
     def synced(self) -> bool:
         """Whether everything was listed once; before that nothing may be decided."""
-        return all(
-            cache.synced
-            for cache in (self.scale_sets, self.policies, self.versions, self.pods, self.claims, self.revisions)
-        )
+        return all(cache.synced for cache in self._each)
 
     def age(self) -> float:
         """Seconds since the API server last confirmed the oldest of these views."""
-        return max(
-            cache.age()
-            for cache in (self.scale_sets, self.policies, self.versions, self.pods, self.claims, self.revisions)
-        )
+        return max(cache.age() for cache in self._each)
+
+    async def run(self) -> None:
+        """Follow all of them until cancelled, or until one fails."""
+        async with asyncio.TaskGroup() as group:
+            for cache in self._each:
+                group.create_task(cache.run())
+
+    @property
+    def _each(self) -> tuple[CustomObjects[Any] | Informer[Any], ...]:
+        return (self.scale_sets, self.policies, self.versions, self.pods, self.claims, self.revisions)

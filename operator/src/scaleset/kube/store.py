@@ -33,7 +33,7 @@ _NOTHING: frozenset[Key] = frozenset()
 
 
 class Record(Protocol):
-    """What a projection keeps of an object, at least."""
+    """What a projection keeps of an object, at least: which one it is, and in which version."""
 
     @property
     def namespace(self) -> str: ...
@@ -42,7 +42,7 @@ class Record(Protocol):
     @property
     def uid(self) -> str: ...
     @property
-    def resource_version(self) -> str | int: ...
+    def resource_version(self) -> str: ...
 
 
 T = TypeVar("T", bound=Record)

@@ -9,11 +9,12 @@ import logging
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from scaleset.api import names
 from scaleset.kube.client import Client
 from scaleset.kube.resources import EVENTS
+from scaleset.kube.store import Record
 from scaleset.planning.snapshot import Event
 
 log = logging.getLogger(__name__)
@@ -21,19 +22,6 @@ log = logging.getLogger(__name__)
 REPORTING_CONTROLLER = f"{names.GROUP}/operator"
 MAX_NOTE = 1024
 BACKLOG = 1000
-
-
-class Regarding(Protocol):
-    """The ScaleSet that an event is about."""
-
-    @property
-    def namespace(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def uid(self) -> str: ...
-    @property
-    def resource_version(self) -> str: ...
 
 
 class EventRecorder:
@@ -46,8 +34,8 @@ class EventRecorder:
         self._waiting: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(BACKLOG)
         self._complained = False
 
-    def record(self, regarding: Regarding, event: Event) -> None:
-        """Put it into the queue; when that is full the event is dropped."""
+    def record(self, regarding: Record, event: Event) -> None:
+        """Put an event about that ScaleSet into the queue; when that is full the event is dropped."""
         body = self._body(regarding, event)
         try:
             self._waiting.put_nowait((regarding.namespace, body))
@@ -78,7 +66,7 @@ class EventRecorder:
             log.warning('event_dropped why="%s"', why)
             self._complained = True
 
-    def _body(self, regarding: Regarding, event: Event) -> dict[str, Any]:
+    def _body(self, regarding: Record, event: Event) -> dict[str, Any]:
         note = event.message if len(event.message) <= MAX_NOTE else event.message[: MAX_NOTE - 1] + "…"
         return {
             "apiVersion": "events.k8s.io/v1",

@@ -7,7 +7,6 @@ it are replaced only while their instance is in the running batch or in `applyin
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -60,14 +59,10 @@ class Policy:
         own = kind is Kind.MODEL or automatic.use_rolling_upgrade_policy
         return cls(
             rolling=spec.rolling_upgrade_policy if own else RollingUpgradePolicy(),
-            health_timeout=_seconds(spec.health_timeout),
-            min_ready_time=_seconds(spec.min_ready_time),
+            health_timeout=spec.health_timeout.total_seconds(),
+            min_ready_time=spec.min_ready_time.total_seconds(),
             disable_automatic_rollback=automatic.disable_automatic_rollback,
         )
-
-
-def _seconds(duration: timedelta) -> float:
-    return duration.total_seconds()
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class Offset:
 
 
 class ServerClock:
-    """The API server's time, in seconds since 1970. Feed it with `Client.on_date`.
+    """The API server's time, in seconds since 1970. Feed it with `Transport.on_date`.
 
     Until the first response it is this machine's wall clock, which nothing can be decided on yet anyway.
     """

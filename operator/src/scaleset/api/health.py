@@ -1,0 +1,94 @@
+"""How the health of an instance is judged, and the health extension (semantics 1.3, 3.4)."""
+
+from typing import Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from scaleset.api.identifiers import RequestPath
+from scaleset.api.model import Int, Model, cel, rules
+
+
+class HealthProbe(Model):
+    """The health extension: a probe of the instance container that the operator writes."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "self.protocol == 'tcp' || has(self.requestPath)",
+                "set requestPath, such as /healthz: an http or https probe needs it",
+            ),
+            cel("self.protocol != 'tcp' || !has(self.requestPath)", "remove requestPath: a tcp probe has none"),
+            cel("self.protocol != 'tcp' || has(self.port)", "set port: a tcp probe needs it"),
+        )
+    )
+
+    protocol: Literal["http", "https", "tcp"] = Field(
+        description="How the instance is asked: http, https (any certificate) or tcp (a connection)."
+    )
+    port: Int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port of the instance, 1 to 65535. Default: 80 for http, 443 for https; tcp needs one.",
+    )
+    request_path: RequestPath | None = Field(
+        default=None,
+        description=(
+            "Path to ask for by http or https, such as /healthz. Healthy is a status of 200 to 399. Default: none."
+        ),
+    )
+    interval_in_seconds: Int = Field(
+        default=5, ge=5, le=60, description="Seconds from one probe to the next, 5 to 60. Default: 5."
+    )
+    number_of_probes: Int = Field(
+        default=1,
+        ge=1,
+        le=24,
+        description="How many probes in a row have to agree before the state changes, 1 to 24. Default: 1.",
+    )
+    grace_period_in_seconds: Int | None = Field(
+        default=None,
+        ge=5,
+        le=14400,
+        description=(
+            "Seconds after the start of the instance during which failing probes are not held against it, 5 to 14400. "
+            "Default: intervalInSeconds * numberOfProbes."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.protocol == "tcp" and (self.port is None or self.request_path is not None):
+            raise ValueError("a tcp probe needs port and has no requestPath")
+        if self.protocol != "tcp" and self.request_path is None:
+            raise ValueError("an http or https probe needs requestPath, such as /healthz")
+        return self
+
+
+class Health(Model):
+    """What makes an instance healthy."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "!(has(self.source) && self.source == 'InstanceState' && has(self.probe))",
+                "remove probe, or set source to ReadinessProbe: there can be only one source of health",
+            )
+        )
+    )
+
+    source: Literal["ReadinessProbe", "InstanceState"] | None = Field(
+        default=None,
+        description=(
+            "ReadinessProbe: healthy is a pod that is Ready. InstanceState: healthy is a pod whose containers all run."
+            " Default: ReadinessProbe if there is a readiness probe, a health probe or a readiness gate, else "
+            "InstanceState. Automatic image upgrades need a probe, a readiness gate, or InstanceState written here."
+        ),
+    )
+    probe: HealthProbe | None = Field(
+        default=None,
+        description=(
+            "The health extension: rendered as the readiness probe of the instance container, which then must not have"
+            " one of its own. Default: none."
+        ),
+    )

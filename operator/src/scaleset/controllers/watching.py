@@ -1,0 +1,90 @@
+"""Which objects are watched, what is kept of each kind, and whom its changes wake."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from scaleset.api import names
+from scaleset.api.gallery_image_version import GalleryImageVersionSpec, GalleryImageVersionStatus
+from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.api.scale_set_status import ScaleSetStatus
+from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
+from scaleset.controllers import projections
+from scaleset.controllers.caches import Caches
+from scaleset.controllers.custom_objects import CustomObjects, Projection
+from scaleset.controllers.gallery_image_version import group
+from scaleset.controllers.projections import JSON, Key, Revision
+from scaleset.controllers.wakes import Wakes
+from scaleset.kube.client import Client
+from scaleset.kube.informer import Informer
+from scaleset.kube.resources import (
+    CLAIMS,
+    GALLERY_IMAGE_VERSIONS,
+    PODS,
+    REVISIONS,
+    SCALE_SETS,
+    UPGRADE_POLICIES,
+    Resource,
+)
+from scaleset.planning.instances import Claim, Pod
+from scaleset.planning.models import describe
+
+Namespaces = Sequence[str | None]
+T = TypeVar("T", Pod, Claim, Revision)
+
+
+def watch(client: Client, wakes: Wakes, *, namespaces: Namespaces = (None,)) -> Caches:
+    """Caches of those namespaces, (None,) being all of them, that wake whom their changes concern. They are empty until
+    `Caches.run`.
+    """
+    caches = Caches(
+        scale_sets=CustomObjects(
+            client,
+            SCALE_SETS,
+            status=ScaleSetStatus,
+            projection=Projection(ScaleSetSpec.parse, describe),
+            on_change=wakes.scale_set,
+            namespaces=namespaces,
+        ),
+        policies=CustomObjects(
+            client,
+            UPGRADE_POLICIES,
+            status=UpgradePolicyStatus,
+            projection=Projection(UpgradePolicySpec.parse),
+            on_change=wakes.policy,
+            namespaces=namespaces,
+        ),
+        versions=CustomObjects(
+            client,
+            GALLERY_IMAGE_VERSIONS,
+            status=GalleryImageVersionStatus,
+            projection=Projection(GalleryImageVersionSpec.parse),
+            on_change=wakes.version,
+            namespaces=namespaces,
+            key=group,
+        ),
+        pods=_of_instances(client, PODS, projections.pod, wake=wakes.instance, namespaces=namespaces),
+        claims=_of_instances(client, CLAIMS, projections.claim, wake=wakes.instance, namespaces=namespaces),
+        revisions=_of_instances(client, REVISIONS, projections.revision, wake=wakes.instance, namespaces=namespaces),
+    )
+    wakes.caches = caches
+    return caches
+
+
+def _of_instances(
+    client: Client,
+    resource: Resource,
+    project: Callable[[JSON], T],
+    *,
+    wake: Callable[[Key], None],
+    namespaces: Namespaces,
+) -> Informer[T]:
+    """What bears the label of a set, by the set."""
+    return Informer(
+        client,
+        resource,
+        project=project,
+        key=projections.belongs_to,
+        on_change=wake,
+        namespaces=namespaces,
+        label_selector=names.LABEL_NAME,
+    )
