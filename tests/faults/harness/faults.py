@@ -27,6 +27,10 @@ REASONS = {
 }
 
 
+SEED = 8
+"""Of every random choice here."""
+
+
 class CutError(Exception):
     """The connection is to be cut."""
 
@@ -50,24 +54,26 @@ class Exchange(ABC):
 
 
 class Fault:
-    """Strikes the calls that it `takes`: all of them, or each `every`-th, `times` at most. Subclasses say how."""
+    """Strikes the calls that it `takes`: all of them, each `every`-th or a random `share`; `times` at most. Subclasses
+    say how.
+    """
 
-    def __init__(self, *, every: int = 1, times: int | None = None) -> None:
+    def __init__(self, *, every: int = 1, times: int | None = None, share: float = 1.0) -> None:
         self.count = 0
         self.every, self.times = every, times
+        self._share, self._chance = share, random.Random(SEED)
         self.struck = Event()
         self._met = 0
         self._ended = asyncio.Event()
 
-    def takes(self, call: Call) -> bool:
+    def takes(self, call: Call) -> bool:  # noqa: ARG002 - some subclasses look at it
         """Whether this call is struck. Asked once for each that fits."""
         self._met += 1
-        if self._met % self.every or (self.times is not None and self.count >= self.times) or not self.meant(call):
+        if self._met % self.every or (self.times is not None and self.count >= self.times):
+            return False
+        if self._chance.random() >= self._share:
             return False
         self.strike()
-        return True
-
-    def meant(self, call: Call) -> bool:  # noqa: ARG002 - for subclasses that leave calls alone
         return True
 
     def strike(self) -> None:
