@@ -1,4 +1,4 @@
-"""Objects made up from our CRD schemas: valid ones, ones at the bounds, and ones with a single thing wrong or strange."""
+"""Objects made up from our CRD schemas: valid ones, ones at the bounds, ones with something wrong or strange."""
 
 import random
 from copy import deepcopy

@@ -111,8 +111,7 @@ def test_a_continue_token_expires(rig):
     seeded(rig, "pages_of_two")
     rig.policy(**SLOW)
     rig.create(replicas=5)
-    continued = lambda call: call.verb == "list" and "continue" in call.parameters  # noqa: E731 - a predicate
-    with rig.proxy.inject(Answer(410, every=2, times=8), continued) as fault:
+    with rig.proxy.inject(Answer(410, every=2, times=8), _continued) as fault:
         under_way(rig)
         completes(rig)()
         until(lambda: fault.count > 0, timeout=90, message="a list has a second page")
@@ -320,7 +319,7 @@ def test_every_call_takes_up_to_four_seconds(rig):
 
 
 def test_an_old_list_is_given_again(rig):
-    """An API server that lags behind says that all are healthy, and its watch says nothing; the gate is closed really."""
+    """An API server that lags behind says that all are healthy, its watch says nothing; the gate is closed."""
     fleet(rig)
     pods = calls("pods", "list")
     with rig.proxy.inject(Replay(), pods) as old:
@@ -374,6 +373,10 @@ def test_a_token_is_replaced(rig):
 def under_way_bad(rig: Rig) -> None:
     rig.publish("2.0.0", "bad")
     rig.batch(1, version="2.0.0")
+
+
+def _continued(call: Call) -> bool:
+    return call.verb == "list" and "continue" in call.parameters
 
 
 def _bears(token: str) -> On:

@@ -5,7 +5,7 @@ import pytest
 from tests.cluster.harness.api import CLAIMS, IMAGES, PODS, POLICIES, SCALE_SETS, VOLUMES, ApiError, Kind, condition
 from tests.cluster.harness.scene import ready, with_claims
 from tests.faults.harness.components import Component
-from tests.faults.harness.rig import Rig
+from tests.faults.harness.rig import Rig, refusal
 from tests.faults.harness.webhook import meddling
 
 pytestmark = pytest.mark.timeout(600)
@@ -133,13 +133,10 @@ def test_readiness_flaps_once_a_second(rig):
     rig.policy(healthTimeout="PT10S")
     rig.publish("2.0.0", "bad")
     rig.batch(1, version="2.0.0")
-    for _ in range(8):
-        for value in ("false", None):
-            try:
-                rig.api.label(PODS, rig.namespace, "web-3", ready=value)
-            except ApiError as error:
-                assert error.status == 404, error
-            rig.recorder.settle(0.5)
+    for number in range(17):  # ends as it began, not ready
+        value = None if number % 2 else "false"
+        refusal(rig.api.label, PODS, rig.namespace, "web-0", ready=value)
+        rig.recorder.settle(0.5)
     rig.rollout("Faulted", "2.0.0")
     rig.healthy(5, version="1.0.0")
     rig.recorder.settle(4)
@@ -148,7 +145,7 @@ def test_readiness_flaps_once_a_second(rig):
     rig.tell(
         65,
         "readiness of an instance flaps at 1 Hz during a batch",
-        times=16,
+        times=17,
         outcome="one restore, no more",
         recovery=None,
     )
@@ -203,3 +200,17 @@ def test_a_webhook_changes_every_new_pod(rig):
     assert condition(rig.world.scale_sets["web"], "UpToDate") == "True"
     what = "a mutating webhook adds a container and changes the image"
     rig.tell(74, what, times=webhook.count, outcome="no endless replacing", recovery=None)
+
+
+def test_image_and_size_change_in_one_write(rig):
+    """Another sku and three instances more: the new ones come, all get the new image, batch by batch."""
+    fleet(rig, replicas=3)
+    rig.policy(mode="Rolling", healthTimeout="PT20S")
+    rig.publish("1.0.0", "fast", sku="desktop")
+    reference = {"publisher": "example", "offer": "os", "sku": "desktop", "version": "latest"}
+    rig.change(replicas=6, imageReference=reference)
+    rig.healthy(6)
+    rig.wait(
+        lambda world: rig.says("UpToDate")["status"] == "True" and len(world.pods_of("web")) == 6, "all are up to date"
+    )
+    rig.tell(51, "imageReference and replicas in one patch", times=1, outcome="both carried out", recovery=None)

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from tests.cluster.harness.api import Json
+from tests.cluster.harness.api import ApiError, Json
 from tests.cluster.harness.cluster import ROOT, Cluster
 from tests.cluster.harness.company import Company, Scenario
 from tests.cluster.harness.operator import Operator
@@ -31,6 +31,15 @@ RECOVERY_SECONDS = 60.0
 PATIENCE = 120.0
 """For whatever is expected: only a machine that stands still needs longer."""
 Program = Sequence[str]
+
+
+def refusal(call: Callable[..., object], *arguments: Any, **options: Any) -> int:
+    """The HTTP status of the API server's refusal, 0 if it was carried out."""
+    try:
+        call(*arguments, **options)
+    except ApiError as error:
+        return error.status
+    return 0
 
 
 class Rig(Scene):

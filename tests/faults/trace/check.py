@@ -62,10 +62,12 @@ def violations(trace: Trace, settings: Settings | None = None) -> list[str]:
 def _as_labelled_at_birth(trace: Trace) -> Trace:
     """Users may relabel pods, so each is told by the labels that it was created with."""
     labels: dict[str, Json] = {}
-    seen: list[Seen] = []
-    for each in trace.seen:
-        if each.kind == "pods":
-            born = labels.setdefault(each.uid, each.object["metadata"].get("labels") or {})
-            each = replace(each, object={**each.object, "metadata": {**each.object["metadata"], "labels": born}})  # noqa: PLW2901
-        seen.append(each)
-    return replace(trace, seen=tuple(seen))
+
+    def born(seen: Seen) -> Seen:
+        if seen.kind != "pods":
+            return seen
+        metadata = seen.object["metadata"]
+        known = labels.setdefault(seen.uid, metadata.get("labels") or {})
+        return replace(seen, object={**seen.object, "metadata": {**metadata, "labels": known}})
+
+    return replace(trace, seen=tuple(born(seen) for seen in trace.seen))
