@@ -8,7 +8,7 @@ import pytest
 from tests.cluster.harness.api import PODS, SCALE_SETS
 from tests.cluster.harness.scene import runs
 from tests.faults import trace
-from tests.faults.harness.components import Component, answers
+from tests.faults.harness.components import ControlPlane
 from tests.faults.harness.rig import Rig
 from tests.faults.test_api_faults import completes, goes_on
 
@@ -17,7 +17,7 @@ AT_ONCE = 1
 OUTAGE_SECONDS = 60.0
 
 
-def rolling(rig: Rig) -> None:
+def rolling(rig: Rig) -> ControlPlane:
     """Five instances, one of which runs the new version."""
     rig.recorder.patient = True
     rig.settings = trace.Settings(slack=15)
@@ -26,51 +26,49 @@ def rolling(rig: Rig) -> None:
     rig.create(replicas=5)
     rig.publish("2.0.0")
     rig.upgraded("2.0.0", 1)
+    return ControlPlane(rig.cluster)
 
 
 def test_the_api_server_is_killed_and_stays_away_for_a_minute(rig):
-    rolling(rig)
-    server = Component(rig.cluster, "kube-apiserver")
-    server.kill()
+    plane = rolling(rig)
+    plane.server.kill()
     rig.recorder.settle(OUTAGE_SECONDS)
-    server.start()
-    answers(rig.cluster)
+    plane.server.start()
+    plane.answers()
     recovery = rig.recovered(goes_on(rig))
     completes(rig)()
     rig.tell(19, "API server killed, away for 60 s", times=1, outcome="rollout went on", recovery=recovery)
 
 
 def test_the_api_server_is_frozen_for_a_minute(rig):
-    rolling(rig)
-    server = Component(rig.cluster, "kube-apiserver")
-    server.freeze()
+    plane = rolling(rig)
+    plane.server.freeze()
     rig.recorder.settle(OUTAGE_SECONDS)
-    server.thaw()
+    plane.server.thaw()
+    plane.answers()
     recovery = rig.recovered(goes_on(rig))
     completes(rig)()
     rig.tell(21, "API server frozen for 60 s", times=1, outcome="rollout went on", recovery=recovery)
 
 
 def test_etcd_is_killed_and_comes_back(rig):
-    rolling(rig)
-    etcd = Component(rig.cluster, "etcd")
+    plane = rolling(rig)
     for _ in range(3):
-        etcd.kill()
+        plane.etcd.kill()
         rig.recorder.settle(3)
-        etcd.start()
-        answers(rig.cluster)
+        plane.etcd.start()
+        plane.answers()
     recovery = rig.recovered(goes_on(rig))
     completes(rig)()
     rig.tell(22, "etcd killed with -9, away for 3 s", times=3, outcome="rollout went on", recovery=recovery)
 
 
 def test_etcd_is_frozen_for_a_minute(rig):
-    rolling(rig)
-    etcd = Component(rig.cluster, "etcd")
-    etcd.freeze()
+    plane = rolling(rig)
+    plane.etcd.freeze()
     rig.recorder.settle(OUTAGE_SECONDS)
-    etcd.thaw()
-    answers(rig.cluster)
+    plane.etcd.thaw()
+    plane.answers()
     recovery = rig.recovered(goes_on(rig))
     completes(rig)()
     rig.tell(21, "etcd frozen for 60 s", times=1, outcome="rollout went on", recovery=recovery)
@@ -81,18 +79,18 @@ def test_etcd_is_restored_from_a_backup(rig, tmp_path_factory):
     rig.start()
     rig.policy(healthTimeout="PT30S")
     rig.create(replicas=4)
-    server, etcd = Component(rig.cluster, "kube-apiserver"), Component(rig.cluster, "etcd")
+    plane = ControlPlane(rig.cluster)
     backup = rig.directory / "backup"
-    etcd.back_up(backup)
+    plane.etcd.back_up(backup)
     rig.publish("2.0.0")
     rig.upgraded("2.0.0", 2)
     rig.recorder.stop()  # its watches would tell of two pasts
-    server.kill()
-    etcd.kill()
-    etcd.restore(backup)
-    etcd.start()
-    server.start()
-    answers(rig.cluster)
+    plane.server.kill()
+    plane.etcd.kill()
+    plane.etcd.restore(backup)
+    plane.etcd.start()
+    plane.server.start()
+    plane.answers()
     assert {runs(pod) for pod in rig.api.list(PODS, rig.namespace)} == {"1.0.0"}
     with rig.anew():
 

@@ -27,6 +27,10 @@ class Component:
     def pid(self) -> int:
         return int(self._pid_file.read_text())
 
+    @property
+    def lives(self) -> bool:
+        return _lives(self.pid)
+
     def freeze(self) -> None:
         os.kill(self.pid, signal.SIGSTOP)
 
@@ -68,19 +72,32 @@ class Component:
         shutil.copytree(source, self.folder / "etcd")
 
 
-def answers(cluster: Cluster, *, timeout: float = 90) -> None:
-    """Waits until the API server can read from etcd and write to it."""
-    deadline = monotonic() + timeout
-    while True:
-        problem: Exception
+class ControlPlane:
+    """All of them. Those that end because the API server is away are started again with it, as a kubelet does."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        names = ("kube-controller-manager", "kube-scheduler", "kwok-controller")
+        self.server, self.etcd = Component(cluster, "kube-apiserver"), Component(cluster, "etcd")
+        self._others = [Component(cluster, name) for name in names]
+
+    def answers(self, *, timeout: float = 90) -> None:
+        """Waits until the API server can read from etcd and write to it, and the others run."""
+        deadline = monotonic() + timeout
+        while problem := self._problem():
+            assert monotonic() < deadline, f"the API server does not answer: {problem}"
+            sleep(0.2)
+        for component in self._others:
+            if not component.lives:
+                component.start()
+
+    def _problem(self) -> Exception | None:
         try:
-            cluster.api.list(NAMESPACES)
-            cluster.api.try_create(NAMESPACES, None, {"metadata": {"name": "probe"}})
-            return
+            self._cluster.api.list(NAMESPACES)
+            self._cluster.api.try_create(NAMESPACES, None, {"metadata": {"name": "probe"}})
         except Exception as error:  # noqa: BLE001 - whatever it is, it is down
-            problem = error
-        assert monotonic() < deadline, f"the API server does not answer: {problem}"
-        sleep(0.2)
+            return error
+        return None
 
 
 def _lives(pid: int) -> bool:

@@ -138,7 +138,7 @@ class Truncate(Fault):
         return await exchange.reply(code, headers, body[: len(body) // 2])
 
     async def event(self, call: Call, line: bytes) -> list[bytes]:  # noqa: ARG002
-        if self.times is not None and self.count >= self.times:
+        if (self.times is not None and self.count >= self.times) or self._chance.random() >= self._share:
             return [line]
         self.strike()
         return [line[: len(line) // 2]]
@@ -249,7 +249,9 @@ class GoneInStream(Fault):
 
 
 class Replay(Fault):
-    """A LIST of before, again and again: an API server that lags behind. `learn` is when it is remembered."""
+    """A LIST of before, again and again: an API server that lags behind. While it is `learning` it remembers the first
+    answer to each.
+    """
 
     def __init__(self, *, every: int = 1, times: int | None = None) -> None:
         super().__init__(every=every, times=times)
@@ -262,7 +264,9 @@ class Replay(Fault):
     async def treat(self, exchange: Exchange) -> web.StreamResponse:
         key = exchange.call.path, exchange.call.query
         if self.learning:
-            self.remembered[key] = await exchange.forward()
+            answer = await exchange.forward()
+            self.remembered.setdefault(key, answer)
+            return await exchange.reply(*answer)
         code, headers, body = self.remembered[key]
         return await exchange.reply(code, {k: v for k, v in headers.items() if k != "Date"}, body)
 
