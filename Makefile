@@ -31,7 +31,7 @@ demo: venv ## a cluster, the operator, a good image and a bad one, live
 	@$(BIN)/python -m hack.demo
 
 .PHONY: test
-test: test-unit test-cluster ## all tests
+test: test-unit test-cluster test-faults ## all tests
 
 .PHONY: test-unit
 test-unit: venv ## rules, properties and the explored model; needs no cluster
@@ -44,6 +44,14 @@ test-cluster: venv binaries ## the operator as a process against a real API serv
 	@$(BIN)/python -m pytest -n 3 --dist loadfile tests/cluster --ignore tests/cluster/test_figures.py $(PYTEST)
 	@echo "Measuring the figures, with nothing beside them ..."
 	@$(BIN)/python -m pytest -s tests/cluster/test_figures.py
+
+.PHONY: test-faults
+test-faults: venv binaries ## the operator killed at every write, behind a proxy that misbehaves, on a control plane that dies
+	@hack/faketime.sh
+	@rm -rf .work/faults
+	@echo "Breaking things, three files at a time, each with a cluster of its own (about 12 minutes) ..."
+	@$(BIN)/python -m pytest -n 3 --dist loadfile tests/faults $(PYTEST)
+	@if [[ -z '$(PYTEST)' ]]; then $(BIN)/python -m tests.faults.table --check; fi
 
 .PHONY: lint
 lint: venv ## style, types, layers, and that the CRDs are those of the models

@@ -15,17 +15,13 @@ from tests.cluster.harness.scene import ready, with_claims
 from tests.cluster.test_leadership import account
 from tests.faults import trace
 from tests.faults.harness.calls import calls
+from tests.faults.harness.clock import wrong_clock
 from tests.faults.harness.faults import Freeze
 from tests.faults.harness.rig import Rig
 
 pytestmark = pytest.mark.timeout(400)
 AT_ONCE = 6
 ROOMY = {"maxUnhealthyInstancePercent": 60}
-HOUR_AHEAD = {
-    "LD_PRELOAD": "/usr/$LIB/faketime/libfaketime.so.1",
-    "FAKETIME": "+1h",
-    "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-}
 
 # What is played. Each waits for something that happens with the bug as well as without it.
 
@@ -92,7 +88,7 @@ def broken_after_its_batch(rig: Rig, bug: str) -> None:
 
 def late_but_in_time(rig: Rig, bug: str) -> None:
     """With a clock that is an hour ahead."""
-    seeded(rig, bug, environment=HOUR_AHEAD)
+    seeded(rig, bug, environment=wrong_clock(FAKETIME="+1h"))
     rig.policy(healthTimeout="PT15S")
     rig.create(replicas=3)
     rig.publish("2.0.0", "bad")

@@ -5,7 +5,6 @@ Replicas have an account each, so that the audit log tells who wrote what; S13 i
 
 import random
 import signal
-from pathlib import Path
 from time import monotonic
 
 import pytest
@@ -15,12 +14,12 @@ from tests.cluster.harness.fleet import until
 from tests.cluster.harness.operator import Operator
 from tests.cluster.harness.scene import ready, runs
 from tests.cluster.test_leadership import LEASE, LEASE_SECONDS, account, leads
+from tests.faults.harness.clock import wrong_clock
 from tests.faults.harness.rig import PATIENCE, Rig
 from tests.faults.test_checker import seeded
 
 pytestmark = pytest.mark.timeout(600)
 AT_ONCE = 6
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 SEED = 20261121
 
 
@@ -48,12 +47,10 @@ def fleet(rig: Rig, replicas: int = 5) -> None:
 
 def clock(rig: Rig, offset: str, *, moving: bool = False) -> dict[str, str]:
     """An environment in which the wall clock is wrong. `moving`: it reads the offset anew, from the file `clock`."""
-    assert FAKETIME.exists(), "this test needs Debian's faketime: apt-get install faketime"
-    common = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     if not moving:
-        return {**common, "FAKETIME": offset}
+        return wrong_clock(FAKETIME=offset)
     (rig.directory / "clock").write_text(offset)
-    return {**common, "FAKETIME_TIMESTAMP_FILE": str(rig.directory / "clock"), "FAKETIME_CACHE_DURATION": "1"}
+    return wrong_clock(FAKETIME_TIMESTAMP_FILE=str(rig.directory / "clock"), FAKETIME_CACHE_DURATION="1")
 
 
 def test_killed_again_and_again(rig):
