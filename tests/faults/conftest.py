@@ -33,7 +33,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
 
 
 @pytest.fixture(scope="module")
-def ensemble(cluster: Cluster, report: Report, request: pytest.FixtureRequest) -> Iterator[Ensemble]:
+def ensemble(
+    cluster: Cluster, report: Report, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ensemble]:
     """The tests of this module, at play."""
     items = [item for item in request.session.items if item.path == request.path and isinstance(item, pytest.Function)]
     scenarios = [
@@ -41,7 +43,9 @@ def ensemble(cluster: Cluster, report: Report, request: pytest.FixtureRequest) -
         for item in items
         if "rig" in item.fixturenames
     ]
-    with Ensemble(cluster, scenarios, report=report, at_once=getattr(request.module, "AT_ONCE", 6)) as ensemble:
+    directory = tmp_path_factory.mktemp("rigs")
+    at_once = getattr(request.module, "AT_ONCE", 6)
+    with Ensemble(cluster, scenarios, report=report, directory=directory, at_once=at_once) as ensemble:
         yield ensemble
 
 

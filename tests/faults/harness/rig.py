@@ -5,9 +5,7 @@ own operator, since it is the operator that is maltreated.
 """
 
 import itertools
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -148,11 +146,13 @@ class Rig(Scene):
 class Ensemble(Company):
     """`with Ensemble(cluster, scenarios) as ensemble:` plays all of them, so many at once."""
 
-    def __init__(self, cluster: Cluster, scenarios: Iterable[Scenario], *, report: Report, at_once: int) -> None:
+    def __init__(
+        self, cluster: Cluster, scenarios: Iterable[Scenario], *, report: Report, directory: Path, at_once: int
+    ) -> None:
         super().__init__(cluster, None, scenarios, at_once=at_once)
         self._report = report
         self._rigs: dict[str, Rig] = {}
-        self._directory = Path(tempfile.mkdtemp(prefix=f"faults-{os.getpid()}-"))
+        self._directory = directory
 
     def log(self, name: str) -> str:
         rig = self._rigs.get(self._namespaces.get(name, ""))
