@@ -74,7 +74,7 @@ def test_etcd_is_frozen_for_a_minute(rig):
     rig.tell(21, "etcd frozen for 60 s", times=1, outcome="rollout went on", recovery=recovery)
 
 
-def test_etcd_is_restored_from_a_backup(rig, tmp_path_factory):
+def test_etcd_is_restored_from_a_backup(rig):
     """All that happened since is undone, and versions of objects run backwards. The pods of the backup are what is."""
     rig.start()
     rig.policy(healthTimeout="PT30S")
