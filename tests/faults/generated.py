@@ -45,7 +45,7 @@ STRANGE: tuple[Any, ...] = (
 VALID: dict[str, Json] = {
     "scalesets": scale_set("made", replicas=2),
     "upgradepolicies": upgrade_policy("made"),
-    "galleryimageversions": image_version("7.0.0"),
+    "galleryimageversions": image_version("7.0.0", sku="made"),  # no neighbour's image
 }
 
 

@@ -186,7 +186,10 @@ class Proxy:
     def _send(self, call: Call) -> Any:
         url = f"{self._host}{call.path}" + (f"?{call.query}" if call.query else "")
         return self._session(call).request(
-            call.method, URL(url, encoded=True), data=call.body or None, headers=call.headers
+            call.method,
+            URL(url, encoded=True),
+            data=call.body or None,
+            headers={**call.headers, "Accept-Encoding": "identity"},
         )
 
 
