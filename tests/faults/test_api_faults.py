@@ -33,7 +33,7 @@ from tests.faults.harness.faults import (
 from tests.faults.harness.rig import Rig
 from tests.faults.test_checker import seeded
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 AT_ONCE = 8
 BROKEN = ("web-2", "web-3", "web-4")
 SLOW = {"healthTimeout": "PT90S"}

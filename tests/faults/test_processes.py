@@ -19,7 +19,7 @@ from tests.faults.harness.rig import PATIENCE, Rig
 from tests.faults.test_api_faults import goes_on
 from tests.faults.test_checker import seeded
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 AT_ONCE = 6
 SEED = 20261121
 

@@ -9,7 +9,7 @@ from tests.faults.harness.components import Component
 from tests.faults.harness.rig import Rig, refusal
 from tests.faults.harness.webhook import meddling
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 AT_ONCE = 6
 BUDGETS = Kind("poddisruptionbudgets", "policy")
 

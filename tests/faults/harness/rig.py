@@ -26,7 +26,7 @@ from .report import Report
 
 RECOVERY_SECONDS = 60.0
 """What docs/reliability.md promises: after a fault has ended, the operator is at work again within this time."""
-PATIENCE = 120.0
+PATIENCE = 240.0
 """For whatever is expected: only a machine that stands still needs longer."""
 Program = Sequence[str]
 
