@@ -13,7 +13,7 @@ from tests.cluster.harness.api import Json
 from tests.cluster.harness.trace import Seen, Trace
 
 from . import rollouts, writers
-from .replay import Replay
+from .replay import RELABELLED, Replay
 
 Rule = Callable[[Replay, float], Iterator[str]]
 
@@ -67,7 +67,10 @@ def _as_labelled_at_birth(trace: Trace) -> Trace:
         if seen.kind != "pods":
             return seen
         metadata = seen.object["metadata"]
-        known = labels.setdefault(seen.uid, metadata.get("labels") or {})
+        mine = metadata.get("labels") or {}
+        known = labels.setdefault(seen.uid, mine)
+        if any(mine.get(key) != value for key, value in known.items()):
+            known = {**known, RELABELLED: "true"}
         return replace(seen, object={**seen.object, "metadata": {**metadata, "labels": known}})
 
     return replace(trace, seen=tuple(born(seen) for seen in trace.seen))

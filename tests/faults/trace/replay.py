@@ -26,6 +26,8 @@ from tests.cluster.harness.trace import (
 )
 
 Version = tuple[int, ...]
+RELABELLED = "tests/relabelled"
+"""On a pod whose labels a user changed: the operator may take it for one of another build."""
 
 
 class Why(Enum):
@@ -64,6 +66,7 @@ class Life:
     going: Moment | None = None
     gone: Moment | None = None
     ended: bool = False
+    relabelled: bool = False
     deletion: Write | None = None
     before: "Life | None" = None
     after: "Life | None" = None
@@ -178,6 +181,7 @@ class Replay:
             life.healthy.append((now, None))
         elif not well and open_span:
             life.healthy[-1] = (life.healthy[-1][0], now)
+        life.relabelled |= bool(seen.label(RELABELLED))
         if life.going is None and (seen.terminating or seen.type == "DELETED"):
             life.going = now
         if seen.type == "DELETED":

@@ -210,7 +210,12 @@ def s9_nothing_for_nothing(replay: Replay, slack: float) -> Iterator[str]:
     otherwise the first one changed nothing.
     """
     for life, now in replay.moves(Why.SAME):
-        if life.ended or life.name in replay.trace.disturbed or _re_added(replay, life.after or life):
+        if (
+            life.ended
+            or life.relabelled
+            or life.name in replay.trace.disturbed
+            or _re_added(replay, life.after or life)
+        ):
             continue
         if _spec_changed(replay, life, now):
             continue
