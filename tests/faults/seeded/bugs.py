@@ -217,7 +217,7 @@ def writes_the_status_all_the_time() -> None:
             try:
                 self._caches.scale_sets.remember(await self._client.patch_status(SCALE_SETS, key[0], key[1], body))
             except ApiError:
-                await self._caches.scale_sets.reread(key[0], key[1])
+                await self._caches.scale_sets.reread(seen)
         return 0.1
 
     _patch(ScaleSetController, "reconcile", mutant)
