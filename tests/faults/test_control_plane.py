@@ -91,6 +91,7 @@ def test_etcd_is_restored_from_a_backup(rig):
     plane.etcd.start()
     plane.server.start()
     plane.answers()
+    plane.restart_others()
     assert {runs(pod) for pod in rig.api.list(PODS, rig.namespace)} == {"1.0.0"}
     with rig.anew():
 
