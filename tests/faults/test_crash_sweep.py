@@ -120,7 +120,7 @@ def _rollout(rig: Rig, case: Case | None) -> Any:
         deadline = monotonic() + PATIENCE
         while not stop.done.wait(0.1) and not _halted(rig):
             assert monotonic() < deadline, f"{case[0]} is not reached, nor the end"
-        reached = stop.done.is_set()
+        reached = stop.done.wait(8)  # counts are written a little after the end
         process.kill()
     process.start()
     again = monotonic()
