@@ -111,6 +111,7 @@ class Recorder:
         with self._changed:
             self._ended = True
             watches = list(self._watches.values())
+            self._watches.clear()
         for watch in watches:
             watch.close()
         for thread in self._threads:
