@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CLUSTER ?= scaleset
 NODES ?= 10
+KIND ?= scaleset
 PYTEST ?=
 
 .PHONY: help
@@ -30,13 +31,21 @@ lock: ## write the lock files again, with the newest versions that pyproject.tom
 demo: venv ## a cluster, the operator, a good image and a bad one, live
 	@$(BIN)/python -m hack.demo
 
+.PHONY: kind-demo
+kind-demo: venv ## the same in kind: real containers, the operator as Helm installs it
+	@$(BIN)/python -m hack.demo kind
+
+.PHONY: observe
+observe: venv ## a fleet with good and bad rollouts, watched by a real Prometheus (ARGS=--screenshot: docs/images/)
+	@$(BIN)/python -m hack.observe $(ARGS)
+
 .PHONY: test
-test: test-unit test-cluster test-faults ## all tests
+test: test-unit test-cluster test-faults test-chart ## all tests
 
 .PHONY: test-unit
 test-unit: venv ## rules, properties and the explored model; needs no cluster
 	@echo "Running the unit tests and exploring the model ..."
-	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit $(wildcard tests/model) $(PYTEST)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/observability $(wildcard tests/model) $(PYTEST)
 
 .PHONY: test-cluster
 test-cluster: venv binaries ## the operator as a process against a real API server
@@ -53,14 +62,25 @@ test-faults: venv binaries ## the operator killed at every write, behind a proxy
 	@$(BIN)/python -m pytest -n 3 --dist loadfile tests/faults $(PYTEST)
 	@if [[ -z '$(PYTEST)' ]]; then $(BIN)/python -m tests.faults.table --check; fi
 
+.PHONY: test-kind
+test-kind: venv ## the image, Helm, real containers, probes and volumes in kind; needs docker, or root and apt-get
+	@hack/kind/engine.sh
+	@WITH_KIND=1 WITH_HELM=1 hack/cluster/build.sh >/dev/null
+	@hack/kind/up.sh --node-image >/dev/null
+	@echo "Running the kind tests in a cluster of their own (about 8 minutes) ..."
+	@$(BIN)/python -m pytest tests/kind $(PYTEST)
+
 .PHONY: lint
-lint: venv ## style, types, layers, and that the CRDs are those of the models
-	@echo "Checking style, types, layers and CRDs ..."
+lint: venv ## style, types, layers, and that the CRDs and docs/reference are those of the code
+	@echo "Checking style, types, layers, CRDs and reference pages ..."
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy operator/src tests hack
 	@NO_COLOR=1 $(BIN)/lint-imports
 	@$(BIN)/python -m scaleset.api.crd --check
+	@$(BIN)/python -m hack.reference --check
+	@$(BIN)/python -m hack.cli_reference --check
+	@$(BIN)/python -m hack.monitoring --check
 
 .PHONY: format
 format: venv ## put the code into its form
@@ -71,6 +91,35 @@ format: venv ## put the code into its form
 crds: venv ## write crds/ from the models
 	@echo "Writing crds/ ..."
 	@$(BIN)/python -m scaleset.api.crd --output crds/
+	@echo "The chart has them, too: \`make chart\` writes them there."
+
+.PHONY: cli-record
+cli-record: venv binaries ## record anew what the plugin's views are tested on, and docs/cli.txt (two minutes)
+	@$(BIN)/python -m tests.unit.cli.record
+
+.PHONY: chart
+chart: venv ## write what is generated of the chart: schema, README table, CRD templates, deploy/install.yaml
+	@echo "Writing what is generated of the chart ..."
+	@$(BIN)/python -m hack.chart
+
+.PHONY: test-chart
+test-chart: venv binaries ## the Helm chart: rendered, refused, installed, and the operator with its rights
+	@echo "Testing the chart, two files at a time, each with a cluster of its own ..."
+	@WITH_HELM=1 hack/cluster/build.sh >/dev/null
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/chart $(PYTEST)
+
+.PHONY: lint-chart
+lint-chart: ## helm lint and checkov on what the chart renders
+	@hack/chart/lint.sh
+
+.PHONY: reference
+reference: venv ## write docs/reference/ from the code
+	@$(BIN)/python -m hack.reference
+	@$(BIN)/python -m hack.cli_reference
+
+.PHONY: monitoring
+monitoring: venv ## write the PrometheusRule, the Grafana dashboard and the chart's copies of both
+	@$(BIN)/python -m hack.monitoring
 
 .PHONY: binaries
 binaries: ## a Kubernetes control plane for cluster-up and the tests (7 minutes the first time)
@@ -87,10 +136,27 @@ cluster-down: ## delete that cluster
 	@echo "Deleting cluster $(CLUSTER) ..."
 	@hack/cluster/up.sh --delete $(CLUSTER)
 
+.PHONY: image
+image: venv ## the operator's image
+	@hack/image/build.sh >/dev/null
+
+.PHONY: kind-up
+kind-up: venv ## start a kind cluster with the operator's image and those of the samples on it (KIND=name)
+	@hack/kind/up.sh $(KIND)
+	@hack/kind/up.sh --load $(KIND) $$(hack/image/build.sh) $$(hack/kind/instance/build.sh 1.0.0 1.1.0)
+	@echo "Its tools: export PATH=$$(WITH_KIND=1 WITH_HELM=1 hack/cluster/build.sh):\$$PATH"
+
+.PHONY: kind-down
+kind-down: ## delete that cluster
+	@echo "Deleting kind cluster $(KIND) ..."
+	@hack/kind/up.sh --delete $(KIND)
+
 .PHONY: clean
 clean: ## remove the environment, caches and clusters (not the Kubernetes binaries in ~/.cache)
 	@echo "Removing .venv, .work and caches ..."
 	@for folder in .work/clusters/clusters/*/; do \
 	  if [[ -d $$folder ]]; then hack/cluster/up.sh --delete "$$(basename "$$folder")"; fi; done
+	@for file in .work/kind/*.kubeconfig; do \
+	  if [[ -e $$file ]]; then hack/kind/up.sh --delete "$$(basename "$$file" .kubeconfig)"; fi; done
 	@rm -rf $(VENV) .work dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

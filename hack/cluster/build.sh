@@ -5,7 +5,8 @@
 #   build.sh [DIR]      DIR: default ${XDG_CACHE_HOME:-~/.cache}/kube-binaries/$KUBE
 #   BUILD=always        never download, build
 #   WITH_HELM=1         also helm
-#   WITH_KIND=1         also kubelet, kubeadm, kube-proxy, coredns, kind, local-path-provisioner: what a kind node image needs
+#   WITH_KIND=1         kubectl and kind, and nothing else: what a kind cluster needs
+#   WITH_KIND=node      also everything that a kind node image is made of, kubelet and kubeadm among it
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$here/versions.sh"
@@ -22,11 +23,14 @@ plan=(
   "kubectl 40 kube"
   "kwok 20 get sigs.k8s.io/kwok/cmd/kwok@$KWOK"
 )
-if [[ -n ${WITH_HELM:-} ]]; then plan+=("helm 60 get helm.sh/helm/v3/cmd/helm@$HELM"); fi
-if [[ -n ${WITH_KIND:-} ]]; then
-  plan+=("kubelet 60 kube" "kubeadm 30 kube" "kube-proxy 20 kube" "kind 20 get sigs.k8s.io/kind@$KIND"
-    "coredns 90 get github.com/coredns/coredns@$COREDNS"
+tools=() # these are always built
+if [[ -n ${WITH_HELM:-} ]]; then tools+=("helm 60 get helm.sh/helm/v3/cmd/helm@$HELM"); fi
+if [[ -n ${WITH_KIND:-} ]]; then tools+=("kubectl 40 kube" "kind 20 get sigs.k8s.io/kind@$KIND"); fi
+if [[ ${WITH_KIND:-} == 1 ]]; then plan=(); fi
+if [[ ${WITH_KIND:-} == node ]]; then
+  tools+=("kubelet 60 kube" "kubeadm 30 kube" "kube-proxy 20 kube" "coredns 90 get github.com/coredns/coredns@$COREDNS"
     "local-path-provisioner 30 get github.com/rancher/local-path-provisioner@$LOCAL_PATH")
+  plan=("${plan[@]:1:4}") # a node needs no kwok
 fi
 
 missing() { # the entries of the plan whose binary is not there
@@ -77,12 +81,12 @@ build_missing() { # build_missing ENTRY...: with a line for each
 }
 
 main() {
-  number=0 total="$(missing "${plan[@]}" | grep -c .)" || true
+  number=0 total="$(missing "${plan[@]}" "${tools[@]}" | grep -c .)" || true
+  build_missing "${tools[@]}"
   if [[ -n $(missing "${plan[@]}") ]]; then
-    build_missing "${plan[0]}"
+    if [[ -z ${WITH_KIND:-} ]]; then build_missing "${plan[0]}"; fi
     if [[ ${BUILD:-} != always && -z ${WITH_KIND:-} ]] && downloadable; then
       echo "kwokctl downloads the Kubernetes binaries that are not in $bin at the first start" >&2
-      if [[ -n ${WITH_HELM:-} ]]; then build_missing "${plan[@]: -1}"; fi
     else
       build_missing "${plan[@]}"
     fi
@@ -91,7 +95,7 @@ main() {
 }
 
 # Two builds at once would get in each other's way; the second one waits, and finds everything there.
-if [[ -n $(missing "${plan[@]}") ]] && command -v flock >/dev/null; then
+if [[ -n $(missing "${plan[@]}" "${tools[@]}") ]] && command -v flock >/dev/null; then
   exec 9>"$bin/.lock"
   flock --nonblock 9 || { echo "waiting for another build in $bin" >&2; flock 9; }
   main 9>&-

@@ -1,4 +1,4 @@
-"""`python -m hack.demo`: exit code 0 when every claim held, 1 when one did not, 130 after Ctrl-C.
+"""`python -m hack.demo [embedded|kind]`: exit code 0 when every claim held, 1 when one did not, 130 after Ctrl-C.
 
 KEEP=1 leaves cluster and operator running. NO_COLOR, CI or an output that is no terminal: plain lines.
 """
@@ -8,25 +8,36 @@ import signal
 import sys
 from types import FrameType
 
-from .embedded import Embedded, NotPossibleError, binaries
+from .embedded import Embedded
 from .journal import Journal
+from .kind import Kind
+from .place import NotPossibleError, Place
 from .screen import Screen, wants_live
 from .story import ClaimError, Story
 
 LOG_LINES = 30
 ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+PLACES: dict[str, type[Embedded | Kind]] = {"embedded": Embedded, "kind": Kind}
 
 
 def main() -> int:
     for number in ENDINGS:
         signal.signal(number, _end)
-    screen = Screen(live=wants_live(os.environ))
-    journal = Journal(screen.say)
+    where = (sys.argv[1:] or ["embedded"])[0]
+    if where not in PLACES or len(sys.argv) > 2:
+        print(f"usage: python -m hack.demo [{'|'.join(PLACES)}]", file=sys.stderr)
+        return 2
     try:
-        embedded = Embedded(binaries())
+        place = PLACES[where].prepared()
     except NotPossibleError as error:
         return _not_possible(error)
-    story = Story(journal, embedded)
+    return _play(place)
+
+
+def _play(place: Place) -> int:
+    screen = Screen(live=wants_live(os.environ))
+    journal = Journal(screen.say)
+    story = Story(journal, place)
     keep = bool(os.environ.get("KEEP"))
     code = 1
     try:
@@ -36,49 +47,50 @@ def main() -> int:
         journal.add("step", f"All {story.checks} claims held, in {journal.elapsed:.0f} s.")
         if not keep:
             journal.add("blank")
-            journal.add("step", "To look around: KEEP=1 make demo leaves everything running and says how, such as")
-            journal.add("table", f"{embedded.kubectl('NAME')} get sset")
+            look = f"To look around: KEEP=1 make {place.target} leaves everything running and says how, such as"
+            journal.add("step", look)
+            journal.add("table", f"{place.kubectl('NAME')} get sset")
         code = 0
     except ClaimError as error:
         journal.add("wrong", str(error))
-        _show_log(embedded)
+        _show_log(place)
     except NotPossibleError as error:
         _not_possible(error)
-        _show_log(embedded)
+        _show_log(place)
     except KeyboardInterrupt:
         print("\nInterrupted.", flush=True)
         keep, code = False, 130
     except SystemExit as error:
         keep, code = False, int(str(error.code))
     except BaseException:
-        _show_log(embedded)
+        _show_log(place)
         raise
     finally:
         if story.world:
             story.world.close()
-        _leave(embedded, keep=keep)
+        _leave(place, keep=keep)
     return code
 
 
-def _leave(embedded: Embedded, *, keep: bool) -> None:
+def _leave(place: Place, *, keep: bool) -> None:
     """Cleans up, or says what is left and how to delete it."""
-    look = f"  {embedded.kubectl(embedded.name)} get sset"
+    look = f"  {place.kubectl(place.name)} get sset"
     if keep:
-        embedded.keep()
+        place.keep()
         print(f"\nThe cluster and the operator keep running. Look around, or publish a version of your own:\n{look}")
-        print(f"  curl {embedded.metrics}/metrics\nDelete both:\n  {embedded.delete_command()}", flush=True)
+        print(f"  {place.metrics_command()}\nDelete both:\n  {place.delete_command()}", flush=True)
         return
     for number in (signal.SIGINT, *ENDINGS):
         signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C leaves nothing half deleted
-    print(f"\nDeleting cluster {embedded.name} ...", flush=True)
+    print(f"\nDeleting cluster {place.name} ...", flush=True)
     try:
-        embedded.delete()
+        place.delete()
     except NotPossibleError as error:
-        print(f"{error}\nTry again: {embedded.delete_command()}", file=sys.stderr)
+        print(f"{error}\nTry again: {place.delete_command()}", file=sys.stderr)
 
 
-def _show_log(embedded: Embedded) -> None:
-    if found := embedded.operator_log(LOG_LINES):
+def _show_log(place: Place) -> None:
+    if found := place.operator_log(LOG_LINES):
         print(f"\nThe last {len(found)} lines of the operator's log:", *found, sep="\n  ", flush=True)
 
 

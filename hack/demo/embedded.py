@@ -1,4 +1,4 @@
-"""The demo's cluster and operator: started here, and gone afterwards however the demo ends.
+"""A cluster and its operator, for a demo: started here, and gone afterwards however the demo ends.
 
 The cluster is watched by hack/cluster/reap.sh, which deletes it when this process is gone. The operator lives as long
 as its cluster: a shell ends it once the kubeconfig is deleted. So `make cluster-down` ends both after KEEP=1.
@@ -7,43 +7,59 @@ as its cluster: a shell ends it once the kubeconfig is deleted. So `make cluster
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Self
 
 import urllib3
 
-ROOT = Path(__file__).parents[2]
+from . import objects
+from .api import Api
+from .place import ROOT, NotPossibleError, Script, told
+
 SCRIPTS = ROOT / "hack" / "cluster"
 UNTIL_DELETED = 'while [ -e "$0" ] && kill -0 "$1"; do sleep 1; done; kill "$1"'
 
 
-class NotPossibleError(Exception):
-    """The demo cannot be played here; the message says what is missing."""
-
-
 class Embedded:
-    """One cluster with its operator. `delete` may be called at any time."""
+    """A `Place` with simulated nodes and the operator as a process."""
 
-    def __init__(self, binaries: Path) -> None:
+    target = "demo"
+    title = "start a Kubernetes control plane and the operator"
+    health_timeout = 7
+    patience = 1
+
+    def __init__(self, binaries: Path, *, prefix: str = "demo") -> None:
         self.binaries = binaries
-        self.name = f"demo-{secrets.token_hex(2)}"
+        self.name = f"{prefix}-{secrets.token_hex(2)}"
+        self.about = (
+            f"Cluster {self.name} is a real etcd, API server, scheduler and controller manager; only its nodes are "
+            "simulated. Takes about five seconds."
+        )
         self.folder = Path(os.environ.get("SCALESET_CLUSTERS") or ROOT / ".work" / "clusters").absolute()
         self.kubeconfig = self.folder / f"{self.name}.kubeconfig"
-        self.metrics = f"127.0.0.1:{_free_port()}"
-        self._log = self.folder / "clusters" / self.name / "logs" / "operator.log"
-        self._script: subprocess.Popen[str] | None = None
+        self.metrics = f"127.0.0.1:{free_port()}"
+        self.data = self.folder / "clusters" / self.name  # gone with the cluster
+        self._log = self.data / "logs" / "operator.log"
+        self._script = Script(SCRIPTS / "up.sh")
         self._operator: subprocess.Popen[bytes] | None = None
 
-    def start_cluster(self) -> None:
-        self._up("--watch-pid", str(os.getpid()), "--start", "1s", self.name, "5")
+    @classmethod
+    def prepared(cls, *, prefix: str = "demo") -> Self:
+        """With the Kubernetes binaries: the first time they are built or downloaded, with a line for each."""
+        if shutil.which("bash") is None:
+            raise NotPossibleError("bash was not found: the scripts that start the cluster need it.")
+        return cls(Path(*told([SCRIPTS / "build.sh"])), prefix=prefix)
 
-    def start_operator(self) -> None:
-        """Returns once it is ready."""
-        health = f"127.0.0.1:{_free_port()}"
+    def start_cluster(self) -> None:
+        self._script.run("--watch-pid", str(os.getpid()), "--start", "1s", self.name, "5")
+
+    def start_operator(self, api: Api) -> None:
+        objects.install(api)
+        health = f"127.0.0.1:{free_port()}"
         command = [sys.executable, "-m", "scaleset", "--kubeconfig", str(self.kubeconfig), "--no-leader-elect"]
         command += ["--metrics-bind-address", self.metrics, "--health-bind-address", health]
         with self._log.open("ab") as log:
@@ -71,7 +87,6 @@ class Embedded:
         return self._operator is not None and self._operator.poll() is None
 
     def operator_log(self, count: int) -> list[str]:
-        """Its last lines."""
         if not self._log.exists():
             return []
         return self._log.read_text(errors="replace").splitlines()[-count:]
@@ -89,11 +104,8 @@ class Embedded:
             except subprocess.TimeoutExpired:
                 self._operator.kill()
                 self._operator.wait()
-        if self._script is not None and self._script.poll() is None:
-            # Interrupted while the cluster was starting. The group, because bash waits for what it runs.
-            os.killpg(self._script.pid, signal.SIGTERM)
-            self._script.wait()
-        self._up("--delete", self.name)
+        self._script.end()
+        self._script.run("--delete", self.name)
 
     def delete_command(self) -> str:
         if "SCALESET_CLUSTERS" in os.environ:
@@ -101,11 +113,13 @@ class Embedded:
         return f"make cluster-down CLUSTER={self.name}"
 
     def kubectl(self, name: str) -> str:
-        """How to call kubectl on a cluster of that name, to be copied by the reader."""
         kubeconfig = self.folder / f"{name}.kubeconfig"
         if kubeconfig.is_relative_to(Path.cwd()):
             kubeconfig = kubeconfig.relative_to(Path.cwd())
         return f"KUBECONFIG={kubeconfig} {self._kubectl()}"
+
+    def metrics_command(self) -> str:
+        return f"curl {self.metrics}/metrics"
 
     def _kubectl(self) -> str:
         if shutil.which("kubectl"):
@@ -115,33 +129,9 @@ class Embedded:
             return f"~/{cached.relative_to(Path.home())}" if cached.is_relative_to(Path.home()) else str(cached)
         return f"{self.binaries}/kwokctl kubectl"
 
-    def _up(self, *arguments: str) -> None:
-        self._script = subprocess.Popen(
-            [SCRIPTS / "up.sh", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        said, _ = self._script.communicate()
-        if self._script.returncode:
-            raise NotPossibleError(f"hack/cluster/up.sh {' '.join(arguments)} failed:\n{said.rstrip()}")
 
-
-def binaries() -> Path:
-    """The folder of the Kubernetes binaries. The first time they are built or downloaded, with a line for each."""
-    if shutil.which("bash") is None:
-        raise NotPossibleError("bash was not found: the scripts that start the cluster need it.")
-    built = subprocess.run(
-        [SCRIPTS / "build.sh"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False
-    )
-    if built.returncode:
-        raise NotPossibleError("")  # it said why
-    return Path(built.stdout.strip())
-
-
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

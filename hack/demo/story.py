@@ -3,17 +3,14 @@
 import textwrap
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from time import monotonic, sleep
 
-import yaml
-
-from .api import CRDS, IMAGES, POLICIES, SCALE_SETS, SERVICE_ACCOUNTS, Api, Json
-from .embedded import ROOT, Embedded
+from . import objects
+from .api import IMAGES, POLICIES, SCALE_SETS, SERVICE_ACCOUNTS, Api, Json
 from .journal import Journal
+from .place import Place
 from .world import World, ids, serves, version
 
-OBJECTS = Path(__file__).with_name("objects.yaml")
 REPLICAS = 10
 ALLOWED_DOWN = 2
 EVERYBODY = set(range(REPLICAS))
@@ -34,9 +31,9 @@ class Story:
     replicas = REPLICAS
     allowed_down = ALLOWED_DOWN
 
-    def __init__(self, journal: Journal, embedded: Embedded) -> None:
+    def __init__(self, journal: Journal, place: Place) -> None:
         self.journal = journal
-        self.embedded = embedded
+        self.place = place
         self.world: World | None = None
         self.step = 0
         self.checks = 0
@@ -53,18 +50,11 @@ class Story:
         self._look_back(claims)
 
     def _start(self) -> None:
-        self._begin(
-            "start a Kubernetes control plane and the operator",
-            f"Cluster {self.embedded.name} is a real etcd, API server, scheduler and controller manager; only its "
-            "nodes are simulated. Takes about five seconds.",
-        )
-        self.embedded.start_cluster()
-        self._api = Api(self.embedded.kubeconfig)
-        for path in sorted((ROOT / "crds").glob("*.yaml")):
-            for body in yaml.safe_load_all(path.read_text()):
-                self._api.apply(CRDS, body)
+        self._begin(self.place.title, self.place.about)
+        self.place.start_cluster()
+        self._api = Api(self.place.kubeconfig)
+        self.place.start_operator(self._api)
         self._ok("the cluster runs and has our custom resources")
-        self.embedded.start_operator()
         self._ok("the operator is ready")
         deadline = monotonic() + 30
         while not self._api.list(SERVICE_ACCOUNTS)[0]:  # pods are refused until then
@@ -74,10 +64,12 @@ class Story:
     def _create_fleet(self) -> dict[str, str]:
         self._begin(
             f"create a set of {REPLICAS} instances with version 1.0.0",
-            f"Each has a volume of its own. At most {ALLOWED_DOWN} may be down at a time (20 %). An instance gets 7 s "
-            "to become healthy, because this is a demo; the default is 5 minutes. Takes a few seconds.",
+            f"Each has a volume of its own. At most {ALLOWED_DOWN} may be down at a time (20 %). An instance gets "
+            f"{self._timeout} s to become healthy, because this is a demo; the default is 5 minutes. Takes "
+            f"{'a few seconds' if self.place.patience == 1 else 'half a minute'}.",
         )
-        policy, scale_set = yaml.safe_load_all(OBJECTS.read_text())
+        policy, scale_set = objects.fleet()
+        policy["spec"]["healthTimeout"] = f"PT{self._timeout}S"
         self._api.apply(POLICIES, policy)
         self._publish("1.0.0")
         self._world = self.world = World(self._api, replicas=REPLICAS, on_event=self._event)
@@ -95,7 +87,7 @@ class Story:
         self._begin(
             f"publish {target}, {what}",
             f"The set follows `latest`, so it rolls by itself: {REPLICAS // ALLOWED_DOWN} batches of {ALLOWED_DOWN}, "
-            "each one only when the one before is healthy. Takes about 20 seconds.",
+            f"each one only when the one before is healthy. Takes about {20 * self.place.patience} seconds.",
         )
         before = self._world.uids()
         self._world.measure()
@@ -116,8 +108,9 @@ class Story:
     def _publish_broken(self) -> None:
         self._begin(
             "publish 1.2.0, which never becomes ready",
-            "One batch should fail and get 1.1.0 back, and the rollout should stop there. Takes about 15 seconds: 7 s "
-            "(not the usual 5 minutes) until the batch has failed, and a few to restore it.",
+            "One batch should fail and get 1.1.0 back, and the rollout should stop there. Takes about "
+            f"{self._timeout + 8 * self.place.patience} seconds: {self._timeout} s (not the usual 5 minutes) until the "
+            "batch has failed, and a few to restore it.",
         )
         before = self._world.uids()
         self._world.measure()
@@ -125,7 +118,7 @@ class Story:
         self._wait(lambda: self._restoring() or self._ended("1.2.0"), 30, "the batch to fail", self._fleet)
         failed = self._restoring()
         if failed:
-            self._note(f"{_names(failed)} were not healthy after 7 s and get 1.1.0 back")
+            self._note(f"{_names(failed)} were not healthy after {self._timeout} s and get 1.1.0 back")
         self._until_ended("1.2.0", "Faulted")
         self._wait(lambda: self._all_on("1.1.0"), 20, f"{REPLICAS} healthy instances of 1.1.0", self._fleet)
         rollout = self._rollout()
@@ -197,8 +190,9 @@ class Story:
 
     def _wait(self, until: Callable[[], object], timeout: float, expected: str, found: Callable[[], str]) -> None:
         """A claim that may take a while to come true."""
-        came = self._world.wait(lambda: until() or not self.embedded.operator_runs(), timeout)
-        if not self.embedded.operator_runs():
+        timeout *= self.place.patience
+        came = self._world.wait(lambda: until() or not self.place.operator_runs(), timeout)
+        if not self.place.operator_runs():
             raise ClaimError("the operator to run", "that it has ended")
         self._check(came, f"{expected} within {timeout:g} s", found())
 
@@ -211,6 +205,10 @@ class Story:
         # Events follow a moment later. They are a courtesy of the operator: the story waits for them, no check does.
         self._world.wait(lambda: self._told and self._told[-1] == f"Rollout{code}", 2)
 
+    @property
+    def _timeout(self) -> int:
+        return self.place.health_timeout
+
     def _ended(self, target: str) -> bool:
         return self._target() == target and self._code() not in {"", "RollingForward"}
 
@@ -218,14 +216,7 @@ class Story:
         return ids(self._rollout().get("restoring"))
 
     def _publish(self, number: str, *, tag: str = "") -> None:
-        reference = {"publisher": "example", "offer": "web", "sku": "stable", "version": number}
-        body = {
-            "apiVersion": "scaleset.dev/v1beta1",
-            "kind": "GalleryImageVersion",
-            "metadata": {"name": f"web-{number}"},
-            "spec": {**reference, "image": f"example.com/web:{tag or number}"},
-        }
-        self._api.apply(IMAGES, body)
+        self._api.apply(IMAGES, objects.image(number, tag=tag))
 
     def _event(self, reason: str, note: str) -> None:
         self.journal.add("event", textwrap.shorten(note, LONGEST_EVENT, placeholder=" ..."), head=reason)

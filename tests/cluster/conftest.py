@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.harness.api import NAMESPACES, Api
+from tests.cluster.harness.api import NAMESPACES, SCALE_SETS, Api, Json, condition
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.company import Company
 from tests.cluster.harness.desk import Desk, open_desk
+from tests.cluster.harness.fleet import deploy
+from tests.cluster.harness.manifests import upgrade_policy
 from tests.cluster.harness.operator import Operator
+from tests.cluster.harness.plugin import Plugin
 from tests.cluster.harness.recorder import Recorder
 from tests.cluster.harness.trace import AuditLog
 
@@ -164,3 +167,44 @@ def pytest_runtest_makereport(
         for process in item.stash.get(_operators, []):
             report.sections.append((f"{process.log_path.name} (its end)", process.log()[-8000:]))
     return report
+
+
+# What tests of the plugin begin with
+
+
+@pytest.fixture(scope="module")
+def served(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """One operator for the whole cluster, with a lease, as it is installed."""
+    operator = Operator(
+        kubeconfig=cluster.kubeconfig,
+        namespaces=[],
+        log=tmp_path_factory.mktemp("cli") / "operator.log",
+        arguments=["--leader-elect", "--leader-election-namespace", "default"],
+    )
+    operator.start()
+    try:
+        operator.wait_ready()
+        yield operator
+    finally:
+        operator.stop()
+
+
+@pytest.fixture
+def plugin(cluster: Cluster, namespace: str, tmp_path: Path, served: Operator) -> Plugin:
+    return Plugin(cluster.kubeconfig, namespace, tmp_path)
+
+
+@pytest.fixture
+def web(plugin: Plugin, api: Api) -> Callable[..., Plugin]:
+    """`web()` makes a set of five that is healthy on 1.0.0; keywords are those of the policy."""
+
+    def make(**policy: object) -> Plugin:
+        deploy(api, plugin.namespace, policy=upgrade_policy(**policy))  # type: ignore[arg-type]
+        api.wait(SCALE_SETS, plugin.namespace, "web", _ready, timeout=60, message="the set of five is healthy on 1.0.0")
+        return plugin
+
+    return make
+
+
+def _ready(found: Json | None) -> bool:
+    return found is not None and condition(found, "Ready") == "True"

@@ -209,6 +209,30 @@ def test_an_image_changed_in_place_restarts_the_container(
     assert found["status"]["observedGeneration"] == changed["metadata"]["generation"]
 
 
+def test_a_late_kubelet_tells_the_new_generation_of_the_old_container(api: Api, namespace: str, recorder: Recorder):
+    """As a real one does for a moment: Ready and observed, while the container before still runs."""
+    api.create(PODS, namespace, pod("web", "1.0.0-fast"))
+    wait_ready(recorder, "web")
+    api.set_image(namespace, "web", f"{REGISTRY}:1.1.0-late")
+    recorder.wait_for(
+        lambda world: container(world.pods["web"])["restartCount"] == 1, timeout=30, message="it is started again"
+    )
+    stale = [seen.object for seen in history(recorder, "web") if started(seen.object)]
+    stale = [pod for pod in stale if ready(pod) and container(pod)["restartCount"] == 0]
+    said = {
+        each["observedGeneration"] for pod in stale for each in pod["status"]["conditions"] if each["type"] == "Ready"
+    }
+    assert said == {1, 2}
+    wait_ready(recorder, "web")
+
+
+def test_a_renamed_image_has_another_name_in_the_status(api: Api, namespace: str, recorder: Recorder):
+    api.create(PODS, namespace, pod("web", "1.0.0-renamed"))
+    wait_ready(recorder, "web")
+    assert container(recorder.world.pods["web"])["image"] == f"renamed.example/{REGISTRY}:1.0.0-renamed"
+    recorder.never(lambda world: container(world.pods["web"])["restartCount"], seconds=1.5, message="it starts again")
+
+
 def test_a_label_takes_readiness_away_and_gives_it_back(api: Api, namespace: str, recorder: Recorder):
     api.create(PODS, namespace, pod("web", "1.0.0-fast"))
     wait_ready(recorder, "web")

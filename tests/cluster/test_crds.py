@@ -50,9 +50,15 @@ def test_the_schema_is_structural_and_complete(api: Api, plural):
     assert "NonStructuralSchema" not in conditions
 
 
-@pytest.mark.parametrize("name", ["sset", "upol", "giv", "scaleset"])
+@pytest.mark.parametrize("name", ["sset", "upol", "giv", "scaleset-operator"])
 def test_short_names_and_the_category(kubectl, name):
     kubectl("get", name, "--all-namespaces")
+
+
+@pytest.mark.parametrize("name", ["scaleset", "upgradepolicy", "galleryimageversion"])
+def test_one_object_is_found_by_the_name_of_its_kind(kubectl, name):
+    """A category of that name would stand in the way."""
+    assert kubectl("get", name, "missing", "--ignore-not-found") == ""
 
 
 @pytest.mark.parametrize("plural", KINDS)

@@ -143,10 +143,18 @@ def test_logs_for_machines(api: Api, namespace: str, recorder: Recorder, operato
     assert process.terminate() == 0
     lines = [json.loads(line) for line in process.log().splitlines()]
     assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
-    text = " ".join(line["message"] for line in lines)
-    for reason in ("RolloutStarted", "BatchStarted", "BatchCompleted", "RolloutCompleted", "stopping reason=signal"):
-        assert reason in text
     assert {line["level"] for line in lines} == {"info"}
+    assert lines[-1]["event"] == "stopping"
+    assert lines[-1]["reason"] == "signal"
+    decisions = [line for line in lines if line["event"] == "decision"]
+    assert {(line["namespace"], line["scaleset"]) for line in decisions} == {(namespace, "web")}
+    told = [(line["reason"], line.get("rollout"), line.get("batch")) for line in decisions]
+    assert told[0] == ("NewVersionAvailable", None, None)
+    assert told[1] == ("RolloutStarted", "1", None)
+    batches = [(reason, "1", n) for n in range(1, 6) for reason in ("BatchStarted", "BatchCompleted")]
+    assert told[2:] == [*batches, ("RolloutCompleted", "1", None)]
+    notes = {each["note"] for each in api.list(EVENTS, namespace) if each["regarding"]["kind"] == "ScaleSet"}
+    assert {line["message"] for line in decisions} == notes, "the sentence is the same one"
 
 
 def test_logs_for_people(api: Api, namespace: str, recorder: Recorder, operator: Start) -> None:
@@ -184,6 +192,7 @@ def test_help_and_version() -> None:
         (["--health-bind-address", ":"], "':' is not an address"),
         (["--log-format", "xml"], "invalid choice: 'xml'"),
         (["--log-level", "loud"], "invalid choice: 'loud'"),
+        (["--prepull-service-account", "My Account"], "'My Account' is not the name of a service account"),
         (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
         (["--kubeconfig"], "expected one argument"),
     ],

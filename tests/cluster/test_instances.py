@@ -1,10 +1,12 @@
 """Instances: their number, their names and their data, whatever happens to their pods."""
 
+import re
 from typing import Any
 
 from tests.cluster.harness.api import CLAIMS, PODS, SCALE_SETS, SERVICE_ACCOUNTS, Json
 from tests.cluster.harness.manifests import claim, pod, scale_set
 from tests.cluster.harness.scene import Scene, progress, ready, runs, says, with_claims
+from tests.cluster.harness.trace import parse_ranges
 
 
 def back(scene: Scene, name: str, gone: str) -> Json:
@@ -28,8 +30,17 @@ def blocked(scene: Scene, instance: int, message: str) -> None:
         ),
         f"instance {instance} is Blocked: {message}",
     )
-    scene.event("InstanceBlocked", f"Instance {instance} is blocked.")
+    scene.wait(
+        lambda world: any(instance in told_of(note) for note in world.events("InstanceBlocked")),
+        f"an event tells that instance {instance} is blocked",
+    )
     scene.wait(lambda world: message in says(world, "Stalled")["message"], "a condition says why")
+
+
+def told_of(note: str) -> frozenset[int]:
+    """The instances that an event InstanceBlocked is about."""
+    found = re.match(r"Instances? ([\d,-]+) (is|are) blocked\. ", note)
+    return parse_ranges(found[1]) if found else frozenset()
 
 
 def test_scaling_to_zero_and_back_keeps_the_data(scene: Scene) -> None:

@@ -3,14 +3,12 @@
 Each replica has an account of its own, so that the API server's audit log tells who wrote what.
 """
 
-import base64
 import signal
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.cluster.harness.api import LEASES, SERVICE_ACCOUNTS, Api, Json, Kind
 from tests.cluster.harness.cluster import Cluster
@@ -36,19 +34,7 @@ def account(cluster: Cluster, namespace: str, name: str, directory: Path) -> Pat
     subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
     api.create(BINDINGS, None, {"metadata": {"name": f"{namespace}-{name}"}, "subjects": [subject], "roleRef": role})
-    token = api.create_token(namespace, name)
-    config = yaml.safe_load(cluster.kubeconfig.read_text())
-    ca = config["clusters"][0]["cluster"].get("certificate-authority")
-    if ca:
-        data = base64.b64encode(Path(ca).read_bytes()).decode()
-        config["clusters"][0]["cluster"] = {
-            "server": config["clusters"][0]["cluster"]["server"],
-            "certificate-authority-data": data,
-        }
-    config["users"][0]["user"] = {"token": token}
-    path = directory / f"{name}.kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    return path
+    return cluster.kubeconfig_of(namespace, name, directory)
 
 
 @pytest.fixture

@@ -51,6 +51,7 @@ POLICY_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({BATCH: 4}, "should be greater than or equal to 5"),
     ({UNHEALTHY: 4}, "should be greater than or equal to 5"),
     ({"spec.mode": "rolling"}, 'supported values: "Automatic", "Manual", "Rolling"'),
+    ({"spec.replacementMethod": "InPlace"}, 'supported values: "Recreate", "InPlaceIfPossible"'),
     ({"spec.healthTimeout": "5m"}, WRITE_DURATION),
     ({"spec.healthTimeout": ""}, WRITE_DURATION),
     ({"spec.healthTimeout": "P"}, WRITE_DURATION),

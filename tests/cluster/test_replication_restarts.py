@@ -1,12 +1,10 @@
 """Pre-pulls by an operator that is killed, that may not look at nodes, and that lives in a strict namespace."""
 
-import base64
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.cluster.harness.api import (
     IMAGES,
@@ -231,14 +229,7 @@ def limited_account(cluster: Cluster, namespace: str, directory: Path) -> Path:
     subject = {"kind": "ServiceAccount", "name": "limited", "namespace": namespace}
     role = {"apiGroup": RBAC, "kind": "Role", "name": "limited"}
     api.create(ROLE_BINDINGS, namespace, {"metadata": {"name": "limited"}, "subjects": [subject], "roleRef": role})
-    config = yaml.safe_load(cluster.kubeconfig.read_text())
-    found = config["clusters"][0]["cluster"]
-    if authority := found.pop("certificate-authority", None):
-        found["certificate-authority-data"] = base64.b64encode(Path(authority).read_bytes()).decode()
-    config["users"][0]["user"] = {"token": api.create_token(namespace, "limited")}
-    path = directory / "limited.kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    return path
+    return cluster.kubeconfig_of(namespace, "limited", directory)
 
 
 def grant_nodes(api: Api, namespace: str) -> None:

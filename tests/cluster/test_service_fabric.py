@@ -1,8 +1,9 @@
-"""Service Fabric node types: update domain by update domain, and Azure's conditions."""
+"""Service Fabric node types: update domain by update domain, and Azure's conditions; and the one for Windows."""
 
 from tests.cluster.harness.api import Json
+from tests.cluster.harness.recorder import World
 from tests.cluster.harness.rollouts import touched
-from tests.cluster.harness.scene import Scene, progress
+from tests.cluster.harness.scene import Scene, progress, runs
 
 ALL = {"maxBatchInstancePercent": 100, "maxUnhealthyInstancePercent": 100}
 
@@ -59,3 +60,44 @@ def test_what_azure_asks_for_is_asked_for(scene: Scene) -> None:
     scene.policy(mode="Manual")
     said = scene.condition("Accepted", "InvalidSpec")["message"]
     assert said == "Service Fabric sets support upgrade mode Automatic only; the policy's mode is Manual."
+
+
+def test_shrinking_below_five_is_refused_and_not_done(scene: Scene) -> None:
+    """The size that was accepted last stays, and upgrades wait, until the size is right."""
+    scene.policy(mode="Automatic")
+    scene.create(replicas=6, serviceFabric=fabric())
+    before = scene.uids()
+    scene.scale(4)
+    said = scene.condition("Accepted", "InvalidSpec")["message"]
+    assert said == (
+        "Durability Silver needs at least 5 instances; spec.replicas is 4. Until then the set keeps its size of 6."
+    )
+    scene.publish("1.1.0", "fast")
+    scene.never(lambda world: world.status("web").get("rollingUpgrade") or len(world.pods_of("web")) < 6, "it acts")
+    assert scene.uids() == before
+    scene.delete_pod("web-5")
+    scene.wait(lambda world: len({*before.values(), *uids(world)}) == 7 and len(uids(world)) == 6, "web-5 comes back")
+    scene.scale(5)
+    scene.rollout("Completed", "1.1.0")
+    scene.healthy(5, version="1.1.0")
+
+
+def test_windows_that_updates_itself_is_not_upgraded_automatically(scene: Scene) -> None:
+    windows = {"windowsConfiguration": {"enableAutomaticUpdates": True}}
+    scene.create(replicas=2)
+    scene.publish("1.1.0", "fast", osType="Windows")
+    scene.rollout("Completed", "1.1.0")
+    scene.change(osProfile=windows)
+    said = scene.condition("Accepted", "InvalidSpec")["message"]
+    assert said == (
+        "Automatic OS Upgrade of a Windows image needs spec.osProfile.windowsConfiguration.enableAutomaticUpdates "
+        "to be false."
+    )
+    scene.publish("1.2.0", "fast", osType="Windows")
+    scene.never(lambda world: [pod for pod in world.pods_of("web") if runs(pod) == "1.2.0"], "it is upgraded")
+    scene.change(osProfile={"windowsConfiguration": {"enableAutomaticUpdates": False}})
+    scene.rollout("Completed", "1.2.0")
+
+
+def uids(world: World) -> list[str]:
+    return [pod["metadata"]["uid"] for pod in world.pods_of("web")]

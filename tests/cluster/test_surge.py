@@ -60,7 +60,7 @@ def test_a_quota_with_room_for_some_of_them(scene: Scene) -> None:
     rollout = scene.rollout("Completed", "1.1.0")
     assert rollout["progress"] == progress(4, 0, 0, 0)
     scene.healthy(4, version="1.1.0")
-    scene.event("SurgeRefused", "in place")
+    scene.event("SurgeRefused", "without surge")
 
 
 def test_a_set_with_data_disks_is_upgraded_in_place(scene: Scene) -> None:

@@ -171,7 +171,7 @@ CASES: list[tuple[Callable[[Rig, str], None], str, str]] = [
     (with_disks, "force_delete", "S5"),
     (with_disks, "deletes_claims", "S6"),
     (with_disks, "status_after_delete", "S2 written ahead"),
-    (with_disks, "takes_notes_on_pods", "S11"),
+    (with_disks, "takes_notes_on_pods", "S7"),
     (closed_gate, "ignores_the_gate", "S2 gate"),
     (closed_gate_that_nobody_sees, "admits_on_cached_pods", "S2 gate"),
     (bad_version, "goes_on_after_a_breach", "S3"),

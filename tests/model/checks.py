@@ -11,7 +11,7 @@ from scaleset.planning.instances import Pod
 from scaleset.planning.state import Code, Kind, Rollout, StartedBy, State
 from tests.model import states
 from tests.model.moves import Decision
-from tests.model.states import BROKEN, READY, STARTING, TERMINATING, Place, Seen
+from tests.model.states import BROKEN, READY, STALE, STARTING, TERMINATING, Place, Seen
 
 
 class ViolatedError(AssertionError):
@@ -29,7 +29,17 @@ def healthy(pod: Seen | None) -> bool:
 
 def unhealthy(pod: Seen | None) -> bool:
     """Counts in the gates: missing, broken, going, or not ready in its time."""
-    return pod is None or pod.phase in (BROKEN, TERMINATING) or (pod.phase == STARTING and pod.old)
+    return pod is None or pod.phase in (BROKEN, TERMINATING) or (starts(pod) and pod.old)
+
+
+def starts(pod: Seen) -> bool:
+    """On its way to be ready: just created, or changed in place."""
+    return pod.phase in (STARTING, STALE)
+
+
+def untouchable(place: Place) -> set[int]:
+    """Instances that set actions pass over."""
+    return {number for number, everything in place.protected if everything}
 
 
 def everybody(place: Place, state: State) -> list[int]:
@@ -44,7 +54,8 @@ def check(place: Place, decision: Decision) -> None:
     _batch(place, decision, before, after)
     _settled(place, decision, before, after)
     _builds(before, after)
-    _deletions(place, decision, after)
+    _deletions(place, decision, before, after)
+    _changes(place, decision, after)
     _start(place, before, after)
     _counts(place, after)
     _order(place, decision)
@@ -57,24 +68,30 @@ def _batch(place: Place, decision: Decision, before: State, after: State) -> Non
     rollout = after.rollout
     if rollout is None or not rollout.running:
         return
-    earlier = before.rollout.in_progress if before.rollout is not None and before.rollout.running else frozenset()
-    admitted = rollout.in_progress - earlier
+    was = before.rollout if before.rollout is not None and before.rollout.running else None
+    earlier = was.in_progress if was is not None else frozenset()
+    # A new instance that there is no room for gives its place in the batch to the old one beside it.
+    beside = was.batch.replaces if was is not None and was.batch is not None else frozenset()
+    admitted = rollout.in_progress - earlier - beside
     if not admitted:
         return
     batch = rollout.batch
-    require(batch is not None and batch.instances >= rollout.in_progress, "S1: in progress outside the batch")
+    if batch is None or not batch.instances >= rollout.in_progress:
+        raise ViolatedError("S1: in progress outside the batch")
     require(not earlier & rollout.in_progress, "S1: a batch while another is in progress")
     policy = rollout.policy.rolling
     n = place.replicas
     require(len(admitted) <= max(1, n * policy.max_batch_instance_percent // 100), "S1: the batch is too large")
     require(decision.snapshot.fresh, "S2: admitted on old pods")
     pods = dict(place.pods)
-    ids = everybody(place, after)
+    ids = [number for number in everybody(place, after) if number not in batch.surge]
     bad = {number for number in ids if unhealthy(pods.get(number))}
-    only_broken = admitted <= bad and (policy.prioritize_unhealthy_instances or rollout.kind is Kind.MODEL)
+    only_broken = (batch.replaces or admitted) <= bad and (
+        policy.prioritize_unhealthy_instances or rollout.kind is Kind.MODEL
+    )
     closed = len(bad) * 100 > policy.max_unhealthy_instance_percent * n
     require(not closed or only_broken, "S2: admitted with the gate closed")
-    starting = {number for number in ids if (p := pods.get(number)) and p.phase == STARTING and not p.old}
+    starting = {number for number in ids if (p := pods.get(number)) and starts(p) and not p.old}
     require(not starting, "S2: admitted while an instance starts")
     require(not place.suspend, "S2: admitted while suspended")
     require(rollout.ending is None, "S3: admitted after a decision to end")
@@ -119,7 +136,10 @@ def _builds(before: State, after: State) -> None:
     """S4, S8: a build changes to the target, or back to the previous one; never down by itself."""
     rollout = after.rollout
     busy = after.applying | (rollout.in_progress if rollout is not None else frozenset())
-    for number in before.builds.keys() & after.builds.keys():
+    was, now = (s.rollout.batch if s.rollout is not None else None for s in (before, after))
+    # Who went at the end of a surging batch may have left its id to a new instance of the next one.
+    reborn = was.replaces & now.surge if was is not None and now is not None else frozenset()
+    for number in (before.builds.keys() & after.builds.keys()) - reborn:
         old, new = before.builds[number], after.builds[number]
         if old == new:
             continue
@@ -138,9 +158,11 @@ def number_of(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("."))
 
 
-def _deletions(place: Place, decision: Decision, after: State) -> None:
+def _deletions(place: Place, decision: Decision, before: State, after: State) -> None:
     """S1, S7: only pods of instances that the written state hands over, and this very pod."""
-    rollout = after.rollout
+    was, rollout = before.rollout, after.rollout
+    # Of two instances side by side one goes (feature_checks say which), however many there are to be by now.
+    side_by_side = was.batch.surge | was.batch.replaces if was is not None and was.batch is not None else frozenset()
     busy = after.applying | (rollout.in_progress if rollout is not None and rollout.running else frozenset())
     for deletion in decision.plan.deletions:
         number = deletion.instance
@@ -148,7 +170,8 @@ def _deletions(place: Place, decision: Decision, after: State) -> None:
         require(deletion.uid == pod.uid and deletion.uid, "S7: a deletion without the pod's uid")
         build = after.builds.get(number)
         if build is None:
-            require(len(after.builds) >= place.replicas, f"S1: instance {number} is deleted and not surplus")
+            surplus = len(after.builds) >= place.replicas or number in side_by_side
+            require(surplus, f"S1: instance {number} is deleted and not surplus")
             continue
         require(number in busy, f"S1: instance {number} is deleted outside batch and request")
         require((pod.model, pod.version) != (build.model, build.version), f"S9: {number} is deleted for nothing")
@@ -158,17 +181,38 @@ def _deletions(place: Place, decision: Decision, after: State) -> None:
         require(after.builds.get(number, creation.build) == creation.build, f"S4: {number} comes back as another")
 
 
+def _changes(place: Place, decision: Decision, after: State) -> None:
+    """S1, S4, S7: what is changed in place was handed over, is this very pod as it was seen, and needs no new one."""
+    rollout = after.rollout
+    busy = after.applying | (rollout.in_progress if rollout is not None and rollout.running else frozenset())
+    shown = dict(place.pods if place.view is None or decision.snapshot.fresh else place.view)
+    for wanted in decision.plan.changes:
+        number, pod = wanted.instance, decision.snapshot.pods[wanted.instance]
+        seen = shown[number]
+        require(wanted.uid == pod.uid and wanted.uid, "S7: a change without the pod's uid")
+        require(wanted.resource_version == pod.resource_version, "S7: a change without the pod's resourceVersion")
+        require(number in busy, f"S1: instance {number} is changed outside batch and request")
+        require(wanted.build == after.builds[number], f"S4: {number} is changed to what is not written down for it")
+        require(
+            (pod.model, pod.version) != (wanted.build.model, wanted.build.version), f"S9: {number} changed for nothing"
+        )
+        require(wanted.build.model == pod.model, f"S4: {number} needs a new pod for its model")
+        require(wanted.change.image == states.image_of(seen.runs or seen.version), f"S10: {number} runs another image")
+        require(not pod.deleting, f"S7: {number} is changed while it goes")
+        require(wanted.previous == after.previous.get(number), f"the way back of {number} is not on its pod")
+
+
 def _order(place: Place, decision: Decision) -> None:
     """Write-ahead: whenever the operator dies, what it deleted so far was handed over by the status as it stands."""
     state = states.read(place.status)
     for step in decision.steps:
         if step.verb == "status":
             state = states.read(step.text)
-        elif step.verb == "delete":
+        elif step.verb in ("delete", "change"):
             rollout = state.rollout
             busy = rollout.in_progress if rollout is not None and rollout.running else frozenset()
             given = step.number in busy | state.applying or step.number not in state.builds
-            require(given, f"S1: instance {step.number} is deleted before the status says so")
+            require(given, f"S1: instance {step.number} is taken down before the status says so")
 
 
 def _start(place: Place, before: State, after: State) -> None:
@@ -198,7 +242,7 @@ def _counts(place: Place, after: State) -> None:
     if rollout.running:
         require(rollout.waiting is not None, "S14: it waits and does not say why")
     elif rollout.code is Code.COMPLETED:
-        _complete(after, rollout)
+        _complete(place, after, rollout)
     else:
         require(rollout.error is not None and rollout.error.message, "S14: it ended without a reason")
         require(not rollout.in_progress, "it ended in the middle of a batch")
@@ -220,10 +264,10 @@ def _breach(place: Place, after: State, rollout: Rollout) -> None:
         require(broken, "4.2: it ended with the gate open")
 
 
-def _complete(after: State, rollout: Rollout) -> None:
+def _complete(place: Place, after: State, rollout: Rollout) -> None:
     target = rollout.target
     for number, build in after.builds.items():
-        if number in rollout.failed:
+        if number in rollout.failed or number in untouchable(place):
             continue
         if target.version is not None:
             require(number_of(build.version) >= number_of(target.version), f"S14: Completed without instance {number}")
@@ -266,7 +310,9 @@ def check_end(place: Place, decision: Decision) -> None:
         require(not rollout.in_progress, "L1: a batch never ends")
         reason = rollout.waiting.reason if rollout.waiting is not None else ""
         require(reason in ("Suspended", "ImageNotFound"), f"L1: it runs for ever, waiting for {reason!r}")
-    require(len(place.pods) == place.replicas, "L1: not as many pods as wanted")
+    protected = {number for number, _ in place.protected}
+    surplus = len(place.pods) > place.replicas and protected.issuperset(number for number, _ in place.pods)
+    require(len(place.pods) == place.replicas or surplus, "L1: not as many pods as wanted")
     offers = states.offers_of(place)
     for number, pod in place.pods:
         if not place.tainted and offers[pod.version].bad:
@@ -290,4 +336,5 @@ def _automatic(decision: Decision) -> bool:
 
 def _older(place: Place, decision: Decision) -> bool:
     latest = decision.plan.status["latestVersion"]
-    return latest is not None and any(number_of(pod.version) < number_of(latest) for _, pod in place.pods)
+    upgradable = [pod for number, pod in place.pods if number not in untouchable(place)]
+    return latest is not None and any(number_of(pod.version) < number_of(latest) for pod in upgradable)

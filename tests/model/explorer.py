@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from tests.model import checks, moves, states
+from tests.model import checks, feature_checks, moves, states
 from tests.model.moves import Decision
-from tests.model.states import BROKEN, STARTING, TERMINATING, Place
+from tests.model.states import BROKEN, STALE, STARTING, TERMINATING, Place
 
 EVERYTHING = frozenset({"crash", "stale", "slow", "flap", "lose", "quota", "user"})
 _LONGEST = 400
@@ -76,6 +76,7 @@ class Explorer:
         if decision is None:
             decision = moves.decide_in(key, self.policy)
             checks.check(key, decision)
+            feature_checks.check(key, decision)
             self.decisions[key] = decision
         return decision
 
@@ -109,7 +110,9 @@ class Explorer:
         after = moves.carry_out(place, self._decide(place))
         if after != place:
             return "reconcile", after
-        for phase in (BROKEN, TERMINATING, STARTING):
+        if place.fixed:
+            return "images may be changed again", place._replace(fixed=False)
+        for phase in (BROKEN, TERMINATING, STALE, STARTING):
             if any(pod.phase == phase for _, pod in place.pods):
                 healed = place
                 for number, pod in place.pods:
@@ -135,6 +138,8 @@ def _end_of(place: Place, number: int, phase: str) -> Place:
     pod = dict(place.pods)[number]
     if phase == TERMINATING:
         return states.tidy(place._replace(pods=tuple(entry for entry in place.pods if entry[0] != number)))
+    if phase == STALE:
+        return states.tidy(place._replace(pods=states.change(place.pods, number, phase=STARTING, runs="")))
     if phase == STARTING and states.offers_of(place)[pod.version].bad:
         return place
     return states.tidy(place._replace(pods=states.change(place.pods, number, phase=states.READY, settled=False)))

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from scaleset.api import names
+from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planning.decide import decide
 from scaleset.planning.instances import Pod
 from scaleset.planning.snapshot import Plan, Snapshot, Verdict
 from scaleset.planning.state import State
 from tests.model import states
-from tests.model.states import BROKEN, READY, STARTING, TERMINATING, Offer, Place, Pods, Seen
+from tests.model.states import BROKEN, READY, STALE, STARTING, TERMINATING, Offer, Place, Pods, Seen
 from tests.simulation.world import OWNER
 
 ACCEPTED = Verdict(accepted=True)
@@ -31,6 +32,7 @@ class Step(NamedTuple):
     text: str = ""
     model: int = 0
     uid: str = ""
+    resource_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def decide_in(place: Place, policy: UpgradePolicySpec) -> Decision:
     snapshot = Snapshot(
         owner=OWNER,
         generation=1,
-        spec=states.spec_of(place.replicas, place.model, suspend=place.suspend),
+        spec=_spec(place),
         state=before,
         model=states.model_of(place.model),
         now=states.NOW,
@@ -66,6 +68,7 @@ def decide_in(place: Place, policy: UpgradePolicySpec) -> Decision:
         models=tuple(states.model_of(index, number) for index, number in place.revisions),
         catalogue=tuple(states.offer(entry) for entry in place.offers),
         refusals=_refused(place, before, seen),
+        unchangeable=_fixed(place, seen),
     )
     for _ in range(6):
         plan = decide(snapshot)
@@ -74,15 +77,33 @@ def decide_in(place: Place, policy: UpgradePolicySpec) -> Decision:
             return Decision(before, snapshot, plan, _steps(place, plan))
         if needs.fresh:
             snapshot = replace(snapshot, pods=real, fresh=True, refusals=_refused(place, before, real))
+            snapshot = replace(snapshot, unchangeable=_fixed(place, real))
         if needs.verdict is not None:
             snapshot = replace(snapshot, verdicts={needs.verdict.model.name: ACCEPTED})
         if needs.admission is not None:
-            snapshot = replace(snapshot, admissions={**snapshot.admissions, needs.admission.instance: ACCEPTED})
+            asked = needs.admission.instance
+            snapshot = replace(snapshot, admissions={**snapshot.admissions, asked: _admitted(place, asked)})
     raise AssertionError(f"the plan never has what it needs: {place}")
+
+
+def _spec(place: Place) -> ScaleSetSpec:
+    shape = Place("", (), place.replicas, (), place.model, suspend=place.suspend)
+    return states.spec_in(shape._replace(zones=place.zones, protected=place.protected))
+
+
+def _admitted(place: Place, number: int) -> Verdict:
+    """What a dry run says: the pod that is there already would make room for its successor."""
+    if place.quota and place.foreseen and number not in dict(place.pods):
+        return Verdict(accepted=False, message=QUOTA, quota=True)
+    return ACCEPTED
 
 
 def _refused(place: Place, state: State, pods: dict[int, Pod]) -> dict[int, str]:
     return {number: QUOTA for number in state.builds if number not in pods} if place.quota else {}
+
+
+def _fixed(place: Place, pods: dict[int, Pod]) -> dict[str, str]:
+    return {pod.uid: "images are fixed" for pod in pods.values()} if place.fixed else {}
 
 
 def _steps(place: Place, plan: Plan) -> tuple[Step, ...]:
@@ -95,6 +116,10 @@ def _steps(place: Place, plan: Plan) -> tuple[Step, ...]:
     if status != place.status or handled:
         steps.append(Step("status", text=status))
     steps += [Step("delete", d.instance, uid=d.uid) for d in plan.deletions]
+    steps += [
+        Step("change", c.instance, c.build.version, states.index_of(c.build.model), c.uid, c.resource_version)
+        for c in plan.changes
+    ]
     steps += [Step("create", c.instance, c.build.version, states.index_of(c.build.model), "") for c in plan.creations]
     return tuple(steps)
 
@@ -121,12 +146,41 @@ def _carry_out(place: Place, step: Step) -> Place:
             pod = pods.get(step.number)
             if pod is None or pod.phase == TERMINATING or f"{step.number}/{pod.uid}" != step.uid:
                 return place
-            return place._replace(pods=states.change(place.pods, step.number, phase=TERMINATING, settled=False))
+            return place._replace(
+                pods=states.change(place.pods, step.number, phase=TERMINATING, settled=False, runs="")
+            )
+        case "change":
+            return _change(place, step)
         case _:
             if step.number in pods or place.quota:
                 return place
             born = Seen(step.model, step.text, STARTING, old=False, uid=2)
             return place._replace(pods=(*place.pods, (step.number, born)))
+
+
+def _change(place: Place, step: Step) -> Place:
+    """The image of a pod changes in place, if that pod is still as it was seen. It stays Ready until the kubelet has
+    started its container again, which it need not do for the image that the container has.
+    """
+    pod = dict(place.pods).get(step.number)
+    if pod is None or place.fixed:
+        return place
+    known = states.pod_of(step.number, pod)
+    if step.uid != known.uid or step.resource_version not in ("", known.resource_version):
+        return place
+    runs = pod.runs or (pod.version if pod.phase == READY else "")
+    stale = bool(runs) and runs != step.text
+    phase = STALE if stale else READY if runs else STARTING
+    new = pod._replace(
+        model=step.model,
+        version=step.text,
+        phase=phase,
+        old=False,
+        settled=False,
+        changed=True,
+        runs=runs if stale else "",
+    )
+    return place._replace(pods=tuple((n, new if n == step.number else p) for n, p in place.pods))
 
 
 # --- the surroundings
@@ -140,12 +194,17 @@ def natural(place: Place) -> Iterator[tuple[str, Place]]:
             yield f"pod {number} is gone", _with(place, _without(place.pods, number))
         elif pod.phase == STARTING and not offers[pod.version].bad:
             yield f"pod {number} is ready", _with(place, states.change(place.pods, number, phase=READY))
+        elif pod.phase == STALE:
+            again = states.change(place.pods, number, phase=STARTING, runs="")
+            yield f"the container of pod {number} is started again", _with(place, again)
         elif pod.phase == BROKEN:
             yield f"pod {number} heals", _with(place, states.change(place.pods, number, phase=READY, settled=False))
     if place.view is not None:
         yield "the cache catches up", states.tidy(place._replace(view=None))
     if place.quota:
         yield "the quota is lifted", place._replace(quota=False)
+    if place.fixed:
+        yield "images may be changed again", place._replace(fixed=False)
 
 
 def later(place: Place) -> Place:
@@ -169,9 +228,14 @@ def disturbances(place: Place, decision: Decision, kinds: frozenset[str]) -> Ite
         yield "time passes", later(place)
     if "quota" in kinds and not place.quota:
         yield "the quota is used up", place._replace(quota=True)
+    policy = decision.snapshot.policy
+    if "quota" in kinds and policy is not None and policy.changes_in_place and not place.fixed:
+        yield "images may not be changed in place", place._replace(fixed=True)
     yield from _pods(place, kinds)
     if "user" in kinds:
         yield from _user(place)
+    if "protect" in kinds:
+        yield from _protect(place)
 
 
 def _pods(place: Place, kinds: frozenset[str]) -> Iterator[tuple[str, Place]]:
@@ -179,7 +243,7 @@ def _pods(place: Place, kinds: frozenset[str]) -> Iterator[tuple[str, Place]]:
         if "flap" in kinds and pod.phase == READY:
             yield f"pod {number} breaks", _with(place, states.change(place.pods, number, phase=BROKEN, settled=False))
         if "lose" in kinds and pod.phase != TERMINATING:
-            lost = states.change(place.pods, number, phase=TERMINATING, settled=False)
+            lost = states.change(place.pods, number, phase=TERMINATING, settled=False, runs="")
             yield f"pod {number} is deleted by hand", _with(place, lost)
 
 
@@ -202,6 +266,20 @@ def _user(place: Place) -> Iterator[tuple[str, Place]]:
         yield "scale in", place._replace(replicas=place.replicas - 1)
     yield "suspend or resume", place._replace(suspend=not place.suspend)
     yield "the model changes", place._replace(model=1 - place.model)
+
+
+def _protect(place: Place) -> Iterator[tuple[str, Place]]:
+    """The user gives and takes protection of the first and of the last instance."""
+    now = dict(place.protected)
+    flavours: dict[bool | None, str] = {None: "not protected", False: "protected from scale-in", True: "protected"}
+    present = [number for number, _ in place.pods]
+    for number in sorted({min(present), max(present)} if present else ()):
+        for flavour, what in flavours.items():
+            if flavour is now.get(number):
+                continue
+            others = {n: f for n, f in now.items() if n != number}
+            changed = others if flavour is None else {**others, number: flavour}
+            yield f"instance {number} is {what}", place._replace(protected=tuple(sorted(changed.items())))
 
 
 def _with(place: Place, pods: Pods) -> Place:

@@ -17,7 +17,7 @@ from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.planning import models as model_rules
 from scaleset.planning import record
 from scaleset.planning.gallery import GalleryVersion
-from scaleset.planning.instances import Build, Pod
+from scaleset.planning.instances import Build, Change, Pod
 from scaleset.planning.models import Model
 from scaleset.planning.state import NOBODY, Rollout, State
 from tests.simulation.world import EPOCH, OWNER, spec, version
@@ -26,6 +26,8 @@ OLD = EPOCH
 NOW = EPOCH + 1_000_000.0
 
 STARTING, READY, BROKEN, TERMINATING = "starting", "ready", "broken", "terminating"
+STALE = "stale"
+"""The image was changed in place, and the status is still about the container before: Ready."""
 
 
 class Seen(NamedTuple):
@@ -35,10 +37,14 @@ class Seen(NamedTuple):
     version: str
     phase: str
     old: bool
-    """Created before every deadline that counts from now."""
+    """Created, or changed in place, before every deadline that counts from now."""
     settled: bool = False
     """Ready for longer than any delay."""
     uid: int = 0
+    changed: bool = False
+    """Whether its image was changed in place."""
+    runs: str = ""
+    """Of a stale pod: the version of its container."""
 
 
 Pods = tuple[tuple[int, Seen], ...]
@@ -66,8 +72,15 @@ class Place(NamedTuple):
     start: bool = False
     """The user asked for a start and nobody has looked yet."""
     cancel: bool = False
+    fixed: bool = False
+    """The API server refuses to change an image in place."""
     quota: bool = False
     """The API server refuses every new pod."""
+    foreseen: bool = False
+    """Whether a dry run tells of the quota; otherwise only the pod that does not fit does."""
+    zones: int = 0
+    protected: tuple[tuple[int, bool], ...] = ()
+    """Protected instances; True protects from all actions of the set, False from scale-in only."""
     view: Pods | None = None
     """What the cache shows while it lags behind."""
     tainted: bool = False
@@ -81,6 +94,21 @@ def spec_of(replicas: int, model: int, *, suspend: bool) -> ScaleSetSpec:
     container = {"name": "app", "readinessProbe": {"httpGet": {"path": "/", "port": 80}}}
     template = {"metadata": {"labels": {"revision": str(model)}}, "spec": {"containers": [container]}}
     return spec(replicas=replicas, suspend=suspend, template=template)
+
+
+@cache
+def spec_in(place: Place) -> ScaleSetSpec:
+    """The spec as it stands. The model goes without zones and protection: it is about what instances are, and these
+    are about which.
+    """
+    flag = {False: "protectFromScaleIn", True: "protectFromScaleSetActions"}
+    changes = {
+        "zones": [f"z{number}" for number in range(place.zones)],
+        "protectedInstances": [{"id": number, flag[everything]: True} for number, everything in place.protected],
+    }
+    base = spec_of(place.replicas, place.model, suspend=place.suspend)
+    raw = base.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return ScaleSetSpec.model_validate({**raw, **changes})
 
 
 @cache
@@ -101,24 +129,32 @@ def offer(entry: Offer) -> GalleryVersion:
 @cache
 def pod_of(number: int, seen: Seen) -> Pod:
     """The pod as the planner sees it."""
-    created = OLD if seen.old else NOW
-    since = {READY: OLD if seen.settled else NOW, BROKEN: created + 10}.get(seen.phase)
+    begun = OLD if seen.old else NOW
+    since = {READY: OLD if seen.settled else NOW, BROKEN: begun + 10, STALE: OLD}.get(seen.phase)
+    created = OLD if seen.changed else begun
     return Pod(
         namespace=OWNER.namespace,
         name=OWNER.instance(number),
         uid=f"{number}/{seen.uid}",
-        resource_version="1",
+        resource_version=f"{seen.uid}/{seen.model}/{seen.version}/{seen.phase}",
         owner=OWNER.uid,
         set_name=OWNER.name,
         model=model_of(seen.model).name,
         version=seen.version,
         created=created,
-        started=created,
+        started=begun,
         deleting=seen.phase == TERMINATING,
-        ready=seen.phase == READY,
+        ready=seen.phase in (READY, STALE),
         ready_since=since,
-        images=(("app", f"example.com/web:{seen.version}"),),
+        images=(("app", image_of(seen.version)),),
+        container_ids=(("app", seen.runs),),
+        change=Change(begun, "app", image_of(seen.runs), seen.runs or "before") if seen.changed else None,
+        current=seen.phase != STALE,
     )
+
+
+def image_of(number: str) -> str:
+    return f"example.com/web:{number}"
 
 
 def build_of(seen: Seen) -> tuple[str, str]:
@@ -145,6 +181,7 @@ def write(state: State) -> str:
     )
     raw = {key: value for key, value in record.write(forgetful, location="default").items() if value}
     raw.pop("osUpgradeHistory", None)
+    raw.pop("acceptedReplicas", None)  # Here every spec is accepted.
     if "rollingUpgrade" in raw:
         for name in ("progress", "rollbackInfo"):
             del raw["rollingUpgrade"][name]
@@ -207,7 +244,7 @@ def aged(status: str) -> str:
 
 
 def age(pods: Pods) -> Pods:
-    return tuple((n, p._replace(old=True, settled=p.phase == READY)) for n, p in pods)
+    return tuple((n, p._replace(old=True, settled=p.phase == READY, changed=p.phase == STALE)) for n, p in pods)
 
 
 def pods_by_id(pods: Pods) -> dict[int, Pod]:

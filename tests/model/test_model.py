@@ -1,14 +1,16 @@
 """Every state that a small set can reach, and every decision in it (S1 to S5, S7, S8, S10, S14, L1, no livelock).
 
 For 0 to 6 instances: a good and a bad image, the operator killed after any single write, an old view of the pods,
-pods that break, heal, get lost or take too long, a quota, and a user who publishes, excludes, cancels, starts, scales,
-suspends and edits the model, each at any moment. A path holds as many of those as its budget; everything else
-happens in any order by itself. `MODEL_BUDGET=1 make test-unit` adds one to every budget and takes an hour.
+pods that break, heal, get lost or take too long, images changed in place or refused, a quota, and a user who
+publishes, excludes, cancels, starts, scales, suspends and edits the model, each at any moment. A path holds as many
+of those as its budget; everything else happens in any order by itself. `MODEL_BUDGET=1 make test-unit` adds one to
+every budget and takes an hour.
 """
 
 import os
 from collections.abc import Callable, Iterable
 from time import process_time
+from typing import Any
 
 import pytest
 
@@ -52,7 +54,7 @@ def explore(
     return explorer
 
 
-@pytest.mark.timeout(0 if MORE else 120)
+@pytest.mark.timeout(0 if MORE else 300)
 @pytest.mark.parametrize(
     ("replicas", "budget", "kinds"),
     [
@@ -87,9 +89,10 @@ HALF = {
     "maxUnhealthyInstancePercent": 50,
     "pauseTimeBetweenBatches": "PT1M",
 }
+IN_PLACE: dict[str, Any] = {"replacementMethod": "InPlaceIfPossible"}
 
 
-@pytest.mark.timeout(0 if MORE else 120)
+@pytest.mark.timeout(0 if MORE else 300)
 @pytest.mark.parametrize(
     ("name", "by", "roots", "replicas"),
     [
@@ -99,6 +102,10 @@ HALF = {
         ("mode Automatic, images by hand", policy(mode="Automatic", automatic=False), edited, (1, 2)),
         ("a set just created", policy(), births, (0, 1, 2, 3)),
         ("batches of half with pauses", policy(rolling=HALF), image, (2, 3, 4)),
+        ("in place", policy(**IN_PLACE), image, (0, 1, 2, 3, 4)),
+        ("in place, batches of half", policy(rolling=HALF, **IN_PLACE), image, (2, 3)),
+        ("in place, mode Rolling", policy(mode="Rolling", **IN_PLACE), edited, (1, 2)),
+        ("in place, mode Automatic", policy(mode="Automatic", automatic=False, **IN_PLACE), edited, (1, 2)),
         ("unhealthy first", policy(rolling={**HALF, "prioritizeUnhealthyInstances": True}), image, (3, 4)),
     ],
     ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.planning import batches, desired, endings, gates, outdated, rollout, settling, starts
+from scaleset.planning import batches, desired, endings, gates, health, in_place, outdated, rollout, settling, starts
 from scaleset.planning.batches import batch_limit
 from scaleset.planning.decide import decide
 from scaleset.planning.draft import Draft
@@ -20,11 +20,12 @@ from scaleset.planning.state import NOBODY, State
 from tests.model import moves
 from tests.model.explorer import EVERYTHING, Explorer, FoundError
 from tests.model.states import Place
-from tests.model.test_model import HALF, edited, image
+from tests.model.test_model import HALF, IN_PLACE, edited, image
 from tests.simulation.world import policy
 
 Patch = pytest.MonkeyPatch
 # The gate leaves more room than the size of a batch.
+CHANGING = policy(**IN_PLACE)
 ROOMY = policy(rolling={"maxUnhealthyInstancePercent": 50})
 
 
@@ -111,12 +112,12 @@ def writes_the_status_last(patch: Patch) -> None:
 
 
 def restarts_what_is_broken(patch: Patch) -> None:
-    rule = desired._to_be_deleted
+    rule = desired._to_be_replaced
 
     def mutant(draft: Draft, instance: Instance, pod: Pod, replaceable: frozenset[int]) -> bool:
         return rule(draft, instance, pod, replaceable) or (instance.bad and not pod.deleting)
 
-    patch.setattr(desired, "_to_be_deleted", mutant)
+    patch.setattr(desired, "_to_be_replaced", mutant)
 
 
 def deletes_by_name(patch: Patch) -> None:
@@ -220,6 +221,41 @@ def ends_without_a_reason(patch: Patch) -> None:
     patch.setattr(endings, "_end", lambda draft, running, code, _error: end(draft, running, code, None))
 
 
+def takes_stale_ready_for_the_new_images(patch: Patch) -> None:
+    rule = health.healthy_since
+
+    def mutant(pod: Pod, *, by: str) -> float | None:
+        return rule(replace(pod, current=True), by=by)
+
+    patch.setattr(health, "healthy_since", mutant)
+    patch.setattr(settling, "healthy_since", mutant)
+
+
+def changes_in_place_by_name(patch: Patch) -> None:
+    change = in_place.change
+    patch.setattr(in_place, "change", lambda *known: replace(change(*known), uid=""))
+
+
+def changes_whatever_became_of_the_pod(patch: Patch) -> None:
+    change = in_place.change
+    patch.setattr(in_place, "change", lambda *known: replace(change(*known), resource_version=""))
+
+
+def changes_in_place_what_needs_a_new_pod(patch: Patch) -> None:
+    patch.setattr(in_place, "_differ_by_image", lambda _before, _after: True)
+
+
+def counts_the_deadline_of_a_change_from_the_creation(patch: Patch) -> None:
+    patch.setattr(Pod, "begun", property(lambda pod: pod.created))
+
+
+def forgets_which_container_ran_before(patch: Patch) -> None:
+    change = in_place.change
+    patch.setattr(
+        in_place, "change", lambda draft, number, pod, build: change(draft, number, replace(pod, change=None), build)
+    )
+
+
 CASES: list[tuple[Callable[[Patch], None], str, dict[str, Any]]] = [
     (rounds_batches_up, "S1", {"replicas": 6, "by": ROOMY}),
     (closes_the_gate_at_exactly_the_limit, "4.2", {"replicas": 5, "budget": 1, "kinds": {"flap"}}),
@@ -258,6 +294,17 @@ CASES: list[tuple[Callable[[Patch], None], str, dict[str, Any]]] = [
     (wakes_up_for_nothing, "L1", {"replicas": 1}),
     (cancels_in_the_middle_of_a_batch, "S", {"replicas": 2, "budget": 1, "kinds": {"user"}}),
     (ends_without_a_reason, "S14", {"replicas": 1}),
+    (takes_stale_ready_for_the_new_images, "S14", {"replicas": 1, "by": CHANGING}),
+    (changes_in_place_by_name, "S7", {"replicas": 1, "by": CHANGING}),
+    (changes_whatever_became_of_the_pod, "S7", {"replicas": 1, "by": CHANGING}),
+    (
+        changes_in_place_what_needs_a_new_pod,
+        "S4",
+        {"replicas": 1, "by": policy(mode="Rolling", **IN_PLACE), "roots": edited},
+    ),
+    (counts_the_deadline_of_a_change_from_the_creation, "S10", {"replicas": 1, "by": CHANGING}),
+    (forgets_which_container_ran_before, "S10", {"replicas": 1, "budget": 1, "kinds": {"slow"}, "by": CHANGING}),
+    (writes_the_status_last, "S1", {"replicas": 1, "by": CHANGING}),
 ]
 
 

@@ -114,6 +114,11 @@ def reasons(world: World) -> list[str]:
     return [event.reason for event in world.events]
 
 
+def changed(world: World) -> list[int]:
+    """Instances whose image was changed in place, in order."""
+    return [int(name.split()[1]) for name in world.writes if name.startswith("change ")]
+
+
 def deleted(world: World) -> list[int]:
     """Instances whose pod was deleted, in order."""
     return [int(name.split()[1]) for name in world.writes if name.startswith("delete ")]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaleset.planning.instances import Build
-from scaleset.planning.snapshot import Deletion
+from scaleset.planning.snapshot import Deletion, ImageChange
 from scaleset.planning.state import NOBODY, Code, Kind, Rollout, StartedBy, State
 from tests.simulation.world import World
 
@@ -55,6 +55,16 @@ class Watched(World):
             assert pod.ended or not build.same_as(pod), "S9: deleted for nothing"
         super().delete(deletion)
 
+    def change_image(self, wanted: ImageChange) -> None:
+        """S1, S7: what the written state hands over, a pod of ours as it was seen, to the build written down for it."""
+        state, pod = self.state, self.pods.get(wanted.instance)
+        assert wanted.uid.startswith("pod-"), "S7"
+        assert wanted.resource_version, "S7: changed in place whatever became of it"
+        assert wanted.instance in state.applying | in_progress(state), "S1: changed outside batch and request"
+        assert wanted.build == state.builds[wanted.instance], "S4: changed to another build than the one written down"
+        assert pod is None or not wanted.build.same_as(pod), "S9: changed for nothing"
+        super().change_image(wanted)
+
     # --- what a status may say after another
 
     def _admitted(self, before: State, after: State) -> None:
@@ -93,7 +103,7 @@ class Watched(World):
         for number in (was.verifying - (now.verifying if now.running else NOBODY)) & after.builds.keys():
             pod, build = self.pods.get(number), before.builds[number]
             works = pod is not None and self.up(number) and build.same_as(pod)
-            since = was.batch.started if pod is None or pod.deleting or not build.same_as(pod) else pod.created
+            since = was.batch.started if pod is None or pod.deleting or not build.same_as(pod) else pod.begun
             if number in now.successful:
                 assert works, f"S14: {number} counts as upgraded and is not"
             else:
@@ -164,7 +174,9 @@ class Watched(World):
 
     def up(self, number: int) -> bool:
         pod = self.pods.get(number)
-        return pod is not None and pod.ready and not pod.deleting and pod.reporting and not pod.ended
+        if pod is None or not pod.current:
+            return False
+        return pod.ready and not pod.deleting and pod.reporting and not pod.ended
 
     def down(self, number: int) -> bool:
         """Missing, going, broken, or not ready although it had its time."""
@@ -172,6 +184,7 @@ class Watched(World):
 
     def starting(self, number: int) -> bool:
         pod = self.pods.get(number)
-        if pod is None or pod.deleting or pod.ended or pod.ready or not pod.reporting:
+        if pod is None or pod.deleting or pod.ended or self.up(number) or not pod.reporting:
             return False
-        return pod.ready_since is None and self.now < pod.created + 300
+        new = pod.ready_since is None or (pod.change is not None and pod.ready_since <= (pod.started or 0.0) + 2)
+        return (new or not pod.current) and self.now < pod.begun + 300

@@ -1,7 +1,8 @@
 """The world that `decide()` acts on, in memory.
 
 It carries plans out as the operator does (model, status, deletions, creations), may stop after any single write, and
-lets pods behave by the tag of their image, as the stages of the embedded cluster do. The state goes through the JSON
+lets pods behave by the tag of their image, as the stages of the embedded cluster do. After a change in place a pod
+stays Ready until its container is started again. The state goes through the JSON
 of the status at every step, so what does not survive a restart cannot help a decision.
 """
 
@@ -23,7 +24,7 @@ from scaleset.planning.gallery import Definition, GalleryVersion
 from scaleset.planning.instances import Claim, Pod
 from scaleset.planning.models import Model
 from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import Creation, Deletion, Event, Plan, Snapshot, Turn, Verdict
+from scaleset.planning.snapshot import Creation, Deletion, Event, ImageChange, Plan, Snapshot, Turn, Verdict
 from scaleset.planning.state import State
 
 OWNER = Identity("shop", "web", "uid-web")
@@ -88,6 +89,12 @@ class World:
     """Instances whose pod the API server would not create when last asked."""
     quota: Callable[[Creation], str | None] = lambda _: None
     """What the API server says against creating a pod."""
+    unchangeable: dict[str, str] = field(default_factory=dict)
+    """Pods, by uid, whose image the API server would not change in place when last asked."""
+    keeps: Callable[[ImageChange], str | None] = lambda _: None
+    """What the API server says against changing an image in place."""
+    deaf: set[int] = field(default_factory=set)
+    """Instances whose kubelet does not come to the change of an image."""
     strangers: dict[int, str] = field(default_factory=dict)
     verdict: Callable[[Model], Verdict] = lambda _: Verdict(accepted=True)
     admit: Callable[[int], Verdict] = lambda _: Verdict(accepted=True)
@@ -108,6 +115,10 @@ class World:
     plans: list[Plan] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
     wake_at: float | None = None
+    observed: Snapshot | None = None
+    """What the last plan was decided on."""
+    acted: Callable[[Snapshot, Plan], None] = lambda *_: None
+    """Told of every plan that was carried out whole, and what it was decided on."""
     uids: Iterator[int] = field(default_factory=lambda: iter(range(1, 10**9)))
 
     # --- observing
@@ -137,6 +148,7 @@ class World:
             models=tuple(self.models.values()),
             catalogue=tuple(self.catalogue),
             refusals=dict(self.refusals),
+            unchangeable=dict(self.unchangeable),
             ages=dict(self.ages),
             turn=self.turn(),
             fresh=fresh,
@@ -150,6 +162,7 @@ class World:
         for _ in range(6):
             plan = decide(snapshot)
             if not plan.needs:
+                self.observed = snapshot
                 return plan
             if plan.needs.fresh:
                 snapshot = replace(snapshot, fresh=True, pods=dict(self.pods))
@@ -171,6 +184,7 @@ class World:
         if self._differs(plan.status):
             steps.append(("status", partial(self._write, plan.status)))
         steps += [(f"delete {d.instance}", partial(self.delete, d)) for d in plan.deletions]
+        steps += [(f"change {c.instance}", partial(self.change_image, c)) for c in plan.changes]
         steps += [
             (f"create {c.instance}", partial(self.create, c))
             for c in plan.creations
@@ -190,6 +204,8 @@ class World:
         if writes is None or writes >= len(steps):
             self.events += plan.events
             self.wake_at = plan.wake_at
+            if self.observed is not None:
+                self.acted(self.observed, plan)
         self.plans.append(plan)
         return plan
 
@@ -224,10 +240,26 @@ class World:
             if pod.deleting:
                 if number not in self.held:
                     del self.pods[number]
-            elif not pod.ready and self.now >= pod.created + self.start and self._works(number, pod):
+            elif not pod.current and number not in self.deaf and self.now > pod.begun:
+                self.pods[number] = self._restarted(pod)
+            elif not pod.ready and self.now >= pod.begun + self.start and self._works(number, pod):
                 self.pods[number] = replace(
-                    pod, ready=True, ready_since=self.now, running=True, running_since=pod.created, message=""
+                    pod, ready=True, ready_since=self.now, running=True, running_since=pod.begun, message=""
                 )
+
+    def _restarted(self, pod: Pod) -> Pod:
+        """The kubelet starts the container again, with the image that the pod has now."""
+        return replace(
+            pod,
+            current=True,
+            ready=False,
+            ready_since=pod.begun,
+            started=self.now,
+            running=False,
+            message=self.says,
+            resource_version=str(next(self.uids)),
+            container_ids=(("app", f"container-{next(self.uids)}"),),
+        )
 
     def breaks(self, number: int) -> None:
         """The instance loses its health."""
@@ -266,10 +298,11 @@ class World:
 
     def _happenings(self) -> Iterator[float]:
         for number, pod in self.pods.items():
-            if pod.deleting and number not in self.held:
+            restarts = not pod.current and number not in self.deaf
+            if restarts or (pod.deleting and number not in self.held):
                 yield self.now + 0.01
             elif not pod.ready and not pod.deleting and self._works(number, pod):
-                yield max(pod.created + self.start, self.now + 0.01)
+                yield max(pod.begun + self.start, self.now + 0.01)
 
     # --- writes
 
@@ -294,6 +327,25 @@ class World:
         if pod is None or pod.uid != deletion.uid:
             return
         self.pods[deletion.instance] = replace(pod, deleting=True)
+
+    def change_image(self, wanted: ImageChange) -> None:
+        number, pod = wanted.instance, self.pods.get(wanted.instance)
+        if pod is None or (pod.uid, pod.resource_version) != (wanted.uid, wanted.resource_version):
+            return
+        if (refusal := self.keeps(wanted)) is not None:
+            self.unchangeable[pod.uid] = refusal
+            return
+        image, before = wanted.build.image, wanted.change
+        self.pods[number] = replace(
+            pod,
+            model=wanted.build.model,
+            version=wanted.build.version,
+            images=((before.container, image), *pod.images[1:]),
+            previous=wanted.previous,
+            change=replace(before, at=float(int(before.at))),
+            current=image == before.image,
+            resource_version=str(next(self.uids)),
+        )
 
     def create(self, creation: Creation) -> None:
         number = creation.instance
@@ -323,4 +375,5 @@ class World:
             previous=creation.previous,
             instance_created=creation.created_at,
             images=(("app", creation.build.image),),
+            container_ids=(("app", f"container-{next(self.uids)}"),),
         )

@@ -275,6 +275,7 @@ def test_an_empty_policy_is_azures_default():
             "disableAutomaticRollback": False,
             "useRollingUpgradePolicy": True,
         },
+        "replacementMethod": "Recreate",
         "healthTimeout": "PT5M",
         "minReadyTime": "PT0S",
     }

@@ -6,7 +6,7 @@ import pytest
 
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
-from scaleset.controllers.custom_objects import CustomObjects, Projection
+from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.status_writer import StatusWriter
 from scaleset.controllers.wakes import Wakes
 from scaleset.controllers.watching import watch
@@ -14,6 +14,7 @@ from scaleset.kube import errors
 from scaleset.kube.client import Client
 from scaleset.kube.resources import SCALE_SETS
 from scaleset.planning.models import describe
+from scaleset.records.custom_objects import Projection
 from tests.cluster.harness.manifests import image_version, scale_set, upgrade_policy
 from tests.unit.fake_api_server import FakeApi
 

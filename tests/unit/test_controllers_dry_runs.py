@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scaleset.controllers.dry_runs import requested
+from scaleset.kube.verdicts import requested
 
 
 def container(requests: Any = None, limits: Any = None) -> Any:

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from scaleset.controllers import projections
-from scaleset.controllers.observation import instance_number
-from scaleset.controllers.projections import MAX_MESSAGE, explain, plain, pod, seconds
 from scaleset.planning.instances import Build
+from scaleset.records import projections
+from scaleset.records.instances import instance_number
+from scaleset.records.projections import MAX_MESSAGE, explain, plain, pod, seconds
 
 JSON = dict[str, Any]
 OWNER = {"apiVersion": "scaleset.dev/v1beta1", "kind": "ScaleSet", "name": "web", "uid": "set-uid", "controller": True}
@@ -132,6 +132,9 @@ def test_running_means_all_containers_and_since_the_last_of_them():
     assert half.running is False
 
 
+CRASHED = {"terminated": {"exitCode": 9, "message": "no disk"}}
+
+
 @pytest.mark.parametrize(
     ("status", "words"),
     [
@@ -156,6 +159,11 @@ def test_running_means_all_containers_and_since_the_last_of_them():
             {"containerStatuses": [{"name": "os", "state": {"terminated": {"exitCode": 9, "message": "no disk"}}}]},
             "container os: Error, exit code 9: no disk",
         ),
+        (
+            {"containerStatuses": [{"name": "os", "state": {"running": {}}, "lastState": CRASHED, "ready": False}]},
+            "container os: restarted after exit code 9: no disk",
+        ),
+        ({"containerStatuses": [{"name": "os", "state": {"running": {}}, "lastState": CRASHED, "ready": True}]}, ""),
         (
             {
                 "initContainerStatuses": [{"name": "extension-a", "state": {"terminated": {"exitCode": 1}}}],

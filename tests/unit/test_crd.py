@@ -137,9 +137,9 @@ def test_names_and_subresources():
         for definition in DEFINITIONS
     }
     assert found == {
-        names.SCALE_SET_PLURAL: (["sset"], ["scaleset"], ["scale", "status"]),
-        names.UPGRADE_POLICY_PLURAL: (["upol"], ["scaleset"], ["status"]),
-        names.GALLERY_IMAGE_VERSION_PLURAL: (["giv"], ["scaleset"], ["status"]),
+        names.SCALE_SET_PLURAL: (["sset"], [names.CATEGORY], ["scale", "status"]),
+        names.UPGRADE_POLICY_PLURAL: (["upol"], [names.CATEGORY], ["status"]),
+        names.GALLERY_IMAGE_VERSION_PLURAL: (["giv"], [names.CATEGORY], ["status"]),
     }
 
 

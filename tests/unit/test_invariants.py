@@ -305,7 +305,7 @@ def test_s7_catches_a_delete_of_a_foreign_pod():
     ("verb", "group", "resource", "subresource"),
     [
         ("delete", "", "persistentvolumeclaims", ""),
-        ("patch", "", "pods", ""),
+        ("update", "", "pods", ""),
         ("create", "", "secrets", ""),
         ("patch", "scaleset.dev", "scalesets", ""),
         ("deletecollection", "", "pods", ""),

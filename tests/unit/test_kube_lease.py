@@ -234,7 +234,7 @@ async def test_a_note_on_the_lease_is_no_reason_to_lose_it(api, one):
             await turns(api, 3)
         assert one.lease.held()
         assert one.log == ["started"]
-        assert api.objects["a/scaleset-operator"]["metadata"]["annotations"] == {"note": "4"}
+        assert api.objects["a/scaleset-operator"]["metadata"]["annotations"]["note"] == "4"
 
 
 async def test_many_contenders_never_two_at_once(api, tmp_path):

@@ -55,6 +55,13 @@ def test_automatic_upgrades_need_exactly_one_source_of_health(template, health, 
     assert accepted(world)[0] == reason
 
 
+def test_mode_rolling_alone_needs_none():
+    """Azure refuses it; here running containers are then what is waited for."""
+    world = created(template=PLAIN)
+    world.policy = policy(mode="Rolling", automatic=False)
+    assert accepted(world)[0] == "Accepted"
+
+
 def test_the_sentence_for_no_health_source_is_azures():
     world = created(template=PLAIN)
     assert accepted(world)[1].startswith(

@@ -7,10 +7,12 @@ import pytest
 
 from scaleset.planning.ranges import parse
 from tests.simulation.scenes import apply_model, code, counts, deleted, new_model, reasons, rollout, running, start
-from tests.simulation.world import World, policy
+from tests.simulation.world import World, policy, spec
 
 
-def breached(*, back: bool, replicas: int = 10, bad: int = 10, mode: str = "Rolling", **rolling: Any) -> World:
+def breached(
+    *, back: bool, replicas: int = 10, bad: int = 10, mode: str = "Rolling", zones: tuple[str, ...] = (), **rolling: Any
+) -> World:
     """A model whose pods are not healthy on the first `bad` instances; on the model before they are."""
     by = policy(
         mode=mode,
@@ -18,7 +20,7 @@ def breached(*, back: bool, replicas: int = 10, bad: int = 10, mode: str = "Roll
         rolling={"rollbackFailedInstancesOnPolicyBreach": back, **rolling},
         healthTimeout="PT60S",
     )
-    world = running(replicas, by=by)
+    world = running(replicas, by=by, zones=list(zones))
     new_model(world)
     wanted = world.model.name
 
@@ -55,6 +57,41 @@ def test_without_it_failed_instances_stay():
     assert models(world).count(world.model.name) == 2
     assert rollout(world)["restored"] == ""
     assert deleted(world) == [0, 1]
+
+
+def test_one_that_is_protected_meanwhile_stays_as_it_is():
+    """Perhaps somebody wants to look at what failed."""
+    world = breached(back=True)
+    wanted = world.model.name
+    world.run(10)
+    protected = spec(protectedInstances=[{"id": 1, "protectFromScaleSetActions": True}]).protected_instances
+    world.change(protected_instances=protected)
+    world.run(300)
+    assert code(world) == "Faulted"
+    assert deleted(world) == [0, 1, 0]
+    assert [n for n, model in enumerate(models(world)) if model == wanted] == [1]
+    assert (rollout(world)["restored"], rollout(world)["failed"]) == ("0", "0-1")
+
+
+def test_going_back_mixes_no_zones_either():
+    """2 of zone a fails within the limit, then 1 of zone b is too many; each goes back in a batch of its zone."""
+    rolling: dict[str, Any] = dict.fromkeys(
+        ("maxBatchInstancePercent", "maxUnhealthyInstancePercent", "maxUnhealthyUpgradedInstancePercent"), 50
+    )
+    world = breached(back=True, bad=0, replicas=4, zones=("a", "b"), **rolling)
+    wanted = world.model.name
+    world._works = lambda number, pod: pod.model != wanted or number not in {1, 2}  # type: ignore[method-assign]
+    seen: list[frozenset[int]] = []
+
+    def check(w: World) -> None:
+        going = parse(rollout(w).get("restoring")) if "rollingUpgrade" in w.status else frozenset()
+        if going and going not in seen:
+            seen.append(going)
+
+    world.run(600, each=check)
+    assert code(world) == "Faulted"
+    assert rollout(world)["restored"] == "1-2"
+    assert seen == [{2}, {1}]
 
 
 def test_failures_of_earlier_batches_go_back_too_and_a_batch_at_a_time():

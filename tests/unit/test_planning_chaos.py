@@ -120,7 +120,7 @@ class Chaos:
         world.run(7200, each=self.check)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(shape=shapes, story=steps)
 def test_in_the_end_all_is_well(shape, story):
     """L4: after all faults a good version reaches everybody who is not protected, and nothing is left over."""
@@ -138,7 +138,7 @@ def test_in_the_end_all_is_well(shape, story):
     assert sum(counts.values()) == len(world.pods)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(
     replicas=st.integers(1, 9),
     percent=st.sampled_from([5, 20, 50, 100]),

@@ -13,9 +13,9 @@ from typing import Any, cast
 import pytest
 
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.custom_objects import CustomObject, PolicyObject, ScaleSetObject
 from scaleset.controllers.turns import Turns
 from scaleset.planning.snapshot import Turn
+from scaleset.records.custom_objects import CustomObject, PolicyObject, ScaleSetObject
 from tests.simulation.scenes import BAD, cancel, code, condition, running, start
 from tests.simulation.world import EPOCH, World, policy, spec
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaleset.api.scale_set_status import ScaleSetStatus
@@ -32,7 +32,7 @@ from scaleset.planning.state import (
 from tests.simulation.scenes import BAD, code, rollout, running
 from tests.simulation.world import EPOCH, World
 
-SOME = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SOME = settings(max_examples=60)
 MOMENTS = st.integers(0, 10**9).map(lambda seconds: EPOCH + seconds)
 VERSIONS = st.sampled_from(["0.0.0", "1.0.0", "1.10.0", "2147483647.0.1"])
 MODELS = st.sampled_from(["web-1", "web-2"])

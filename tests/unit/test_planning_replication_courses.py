@@ -107,7 +107,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(STEPS, max_size=40))
 def test_whatever_happens_it_ends_with_the_image_everywhere_and_no_pod(steps):
     world = World()

@@ -110,6 +110,31 @@ def test_after_a_completed_one_they_get_the_new_one():
     assert versions_after_scaling_out(world, 5) == {"2.0.0"}
 
 
+def scaled_out_onto_a_bad_version(**rolling: object) -> World:
+    """In the moment between its publication and its first rollout; the fix follows."""
+    world = running(2, by=policy(rolling=rolling))
+    world.publish("2.0.0", suffix=BAD)
+    world.change(replicas=3)
+    world.run(400)
+    assert world.versions == {0: "1.0.0", 1: "1.0.0", 2: "2.0.0"}
+    world.publish("3.0.0")
+    world.run(400)
+    return world
+
+
+def test_one_that_came_before_the_first_rollout_of_a_bad_version_holds_up_the_fix_of_a_small_set():
+    world = scaled_out_onto_a_bad_version()
+    assert condition(world, "Progressing")["reason"] == "HealthGateWaiting"
+    world.change(replicas=2)
+    world.run(60)
+    assert world.versions == {0: "3.0.0", 1: "3.0.0"}
+
+
+def test_unless_unhealthy_instances_go_first():
+    world = scaled_out_onto_a_bad_version(prioritizeUnhealthyInstances=True)
+    assert world.versions == {0: "3.0.0", 1: "3.0.0", 2: "3.0.0"}
+
+
 def test_they_always_get_the_newest_model():
     world = running(3)
     new_model(world)
@@ -152,7 +177,7 @@ def test_a_start_after_scaling_from_nothing():
     assert set(world.versions.values()) == {"2.0.0"}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes=st.lists(st.integers(0, 12), min_size=1, max_size=6), apart=st.lists(st.integers(0, 11), max_size=3))
 def test_any_sequence_of_sizes_ends_at_the_last_one(sizes, apart):
     """And deletes no instance that the last size keeps in vain: ids stay unique and as low as they were free."""

@@ -100,13 +100,6 @@ def test_without_automatic_upgrades_nothing_of_that_matters(changes):
     assert judged(automatic=False, **changes)["status"] == "True"
 
 
-def test_shrinking_below_five_is_told():
-    world = running(6, by=policy(mode="Automatic"), serviceFabric=fabric())
-    world.change(replicas=4)
-    world.run(60)
-    assert condition(world, "Accepted")["message"].startswith("Durability Silver needs at least 5 instances")
-
-
 def walked(world: World) -> list[tuple[int, ...]]:
     """The batches of the last rollout, in order, as the pods were deleted."""
     batches: dict[int, tuple[int, ...]] = {}

@@ -209,7 +209,7 @@ def test_a_dry_run_that_finds_no_room_means_in_place_and_is_said():
     assert sorted(world.versions) == [0, 1, 2, 3, 4]
     said = [event.message for event in world.events if event.reason == "SurgeRefused"]
     assert len(said) == 5
-    assert said[0] == "No room for more instances, upgrading in place: exceeded quota: pods"
+    assert said[0] == "No room for more instances, upgrading without surge: exceeded quota: pods"
 
 
 def test_a_dry_run_that_is_refused_for_another_reason_deletes_nothing():

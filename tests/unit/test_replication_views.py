@@ -9,7 +9,11 @@ from scaleset.planning import prepull as pods
 from scaleset.planning.replication import Node, Stage
 
 BODY = pods.pod(
-    "ops", version=("shop", "web-1.2.0", "uid-v"), image="example.com/web:1.2.0", node=Node("n", "uid-n", "1", "west")
+    "ops",
+    version=("shop", "web-1.2.0", "uid-v"),
+    image="example.com/web:1.2.0",
+    node=Node("n", "uid-n", "1", "west"),
+    service_account="default",
 )
 
 

@@ -49,6 +49,14 @@ def parser() -> argparse.ArgumentParser:
         help="namespace of the lease; default: the pod's own, else the first served",
     )
     command.add_argument(
+        "--prepull-service-account",
+        default="default",
+        type=_service_account,
+        metavar="NAME",
+        help="service account, in the namespace of the lease, whose pull secrets pods use that pull images onto nodes;"
+        " default: %(default)s",
+    )
+    command.add_argument(
         "--metrics-bind-address", type=_address, default=":8080", metavar="HOST:PORT", help="default: %(default)s"
     )
     command.add_argument(
@@ -76,6 +84,12 @@ def _namespace(text: str) -> str:
     return text
 
 
+def _service_account(text: str) -> str:
+    if len(text) > 253 or not re.fullmatch("[a-z0-9]([-.a-z0-9]*[a-z0-9])?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a service account")
+    return text
+
+
 def main() -> None:
     """Run the operator until it is told to stop. Exit code 1 when it cannot start or has lost the lease."""
     sys.setrecursionlimit(DEEPEST_OBJECT)
@@ -87,6 +101,7 @@ def main() -> None:
         namespaces=tuple(dict.fromkeys(given.namespace)),
         leader_elect=given.leader_elect,
         lease_namespace=given.leader_election_namespace,
+        prepull_service_account=given.prepull_service_account,
         metrics_bind_address=given.metrics_bind_address,
         health_bind_address=given.health_bind_address,
     )
@@ -95,10 +110,10 @@ def main() -> None:
     except KeyboardInterrupt:
         return
     except (CannotStartError, LeaseLostError, ApiError, OSError) as error:
-        log.error('ended error="%s"', error)
+        log.error('ended error="%(error)s"', {"error": error})
         sys.exit(1)
     except Exception:
-        log.exception("ended by a mistake of ours")
+        log.exception('ended error="%(error)s"', {"error": "a mistake of ours"})
         sys.exit(1)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from scaleset import endpoints, handlers
@@ -20,7 +21,6 @@ from scaleset.api import names
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.gallery_image_version import SWEEP, GalleryImageVersionController
 from scaleset.controllers.prepulls import Prepulls
-from scaleset.controllers.projections import Key
 from scaleset.controllers.replication_views import ReplicationViews
 from scaleset.controllers.scale_set import ScaleSetController
 from scaleset.controllers.status_writer import StatusWriter
@@ -31,6 +31,7 @@ from scaleset.kube.client import Client
 from scaleset.kube.lease import Lease
 from scaleset.observability.events import EventRecorder
 from scaleset.observability.metrics import Metrics
+from scaleset.records.projections import Key
 from scaleset.runtime.clock import ServerClock
 from scaleset.runtime.queue import WorkQueue
 from scaleset.runtime.signals import before, told_to_end
@@ -44,7 +45,6 @@ GRACE_SECONDS = 10.0
 """What reconciles that run get to finish when we are told to end; with events and lease below Kubernetes' 30 s."""
 FLUSH_SECONDS = 2.0
 WORKERS = {"scaleset": 8, "galleryimageversion": 2, "upgradepolicy": 2}
-LEASE_NAME = "scaleset-operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class Options:
     namespaces: tuple[str, ...] = ()
     leader_elect: bool = True
     lease_namespace: str | None = None
+    prepull_service_account: str = "default"
     metrics_bind_address: str = ":8080"
     health_bind_address: str = ":8081"
 
@@ -75,6 +76,7 @@ class Application:
         self._options = options
         self._clock = ServerClock()
         self._metrics = Metrics()
+        self._metrics.leading(names.LEASE_NAME, leader=False)
         self._identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid4().hex[:8]}"
         self._queues: dict[str, WorkQueue[Key]] = {name: self._queue(name) for name in WORKERS}
         self._lease: Lease | None = None
@@ -95,10 +97,13 @@ class Application:
         async with AsyncExitStack() as stack:
             await self._serve(stack)
             client = await stack.enter_async_context(await self._open())
+            self._metrics.host = urlsplit(client.credentials().host).netloc
             try:
                 if await before(told, handlers.wait_for_kinds(client, self._options.namespaces)):
                     caches = self._caches = watch(client, self._wakes, namespaces=self._options.namespaces or (None,))
-                    recorder = EventRecorder(client, instance=self._identity, now=self._clock.now)
+                    recorder = EventRecorder(
+                        client, instance=self._identity, now=self._clock.now, on_event=self._metrics.told
+                    )
                     await self._run(client, caches, recorder, told)
             finally:
                 told.cancel()
@@ -149,7 +154,7 @@ class Application:
         # None of the parts ever ends by itself: one that does brings its error, and the process must not go on
         # without it.
         done, _ = await asyncio.wait([told, *parts], return_when=asyncio.FIRST_COMPLETED)
-        log.info("stopping reason=%s", ",".join(sorted(task.get_name() for task in done)))
+        log.info("stopping reason=%(reason)s", {"reason": ",".join(sorted(task.get_name() for task in done))})
         await self._end(recorder, parts)
         for task in done:
             task.result()
@@ -166,12 +171,12 @@ class Application:
 
     def _new_lease(self, client: Client) -> Lease | None:
         if not self._options.leader_elect:
-            self._metrics.leading(LEASE_NAME, leader=True)
+            self._metrics.leading(names.LEASE_NAME, leader=True)
             return None
         return Lease(
             client,
             self._own_namespace(),
-            LEASE_NAME,
+            names.LEASE_NAME,
             self._identity,
             on_started=self._started_leading,
             now=self._clock.now,
@@ -181,13 +186,15 @@ class Application:
         return self._options.lease_namespace or _own_namespace(self._options.namespaces)
 
     def _started_leading(self) -> None:
-        self._metrics.leading(LEASE_NAME, leader=True)
+        self._metrics.leading(names.LEASE_NAME, leader=True)
         self._leading.set()
 
     async def _hold(self, lease: Lease) -> None:
         await lease.run()
-        self._metrics.leading(LEASE_NAME, leader=False)
-        raise LeaseLostError(f"the lease {LEASE_NAME} was lost to {lease.holder or 'nobody'}; writing has stopped")
+        self._metrics.leading(names.LEASE_NAME, leader=False)
+        raise LeaseLostError(
+            f"the lease {names.LEASE_NAME} was lost to {lease.holder or 'nobody'}; writing has stopped"
+        )
 
     async def _work(self, client: Client, caches: Caches, recorder: EventRecorder) -> None:
         """Reconcile as soon as everything was listed once and the lease is held."""
@@ -195,18 +202,38 @@ class Application:
             await self._leading.wait()
         while not caches.synced:  # noqa: ASYNC110 - six views, and only until their first lists are through
             await asyncio.sleep(0.02)
-        log.info("leading identity=%s scalesets=%d", self._identity, len(caches.scale_sets.all()))
+        self._metrics.lead(caches.scale_sets.all, leads=client.writes_allowed)
+        log.info(
+            "leading identity=%(identity)s scalesets=%(scalesets)d",
+            {"identity": self._identity, "scalesets": len(caches.scale_sets.all())},
+        )
         writer = StatusWriter(client)
         wakes, served = self._wakes, self._options.namespaces
         views = ReplicationViews(client, self._own_namespace(), on_nodes=wakes.nodes, on_pod=wakes.prepull)
-        prepulls = Prepulls(client, views, serves=lambda name: not served or name in served, now=self._clock.now)
+        prepulls = Prepulls(
+            client,
+            views,
+            service_account=self._options.prepull_service_account,
+            serves=lambda name: not served or name in served,
+            now=self._clock.now,
+        )
         versions = GalleryImageVersionController(
-            caches.versions, writer, prepulls, on_replicated=wakes.replicated, now=self._clock.now
+            caches.versions,
+            writer,
+            prepulls,
+            images=self._metrics.images,
+            on_replicated=wakes.replicated,
+            now=self._clock.now,
         )
         self._queues["galleryimageversion"].add(SWEEP)
         reconciles: dict[str, Callable[[Key], Awaitable[float | None]]] = {
             "scaleset": ScaleSetController(
-                client, caches, recorder=recorder, now=self._clock.now, wake=self._queues["scaleset"].add
+                client,
+                caches,
+                recorder=recorder,
+                fleet=self._metrics.fleet,
+                now=self._clock.now,
+                wake=self._queues["scaleset"].add,
             ).reconcile,
             "galleryimageversion": versions.reconcile,
             "upgradepolicy": UpgradePolicyController(caches, writer).reconcile,

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -49,7 +49,7 @@ async def wait_for_kinds(client: Client, namespaces: Sequence[str]) -> None:
         else:
             return
         if problem != said:
-            log.warning('waiting for="API server" problem="%s"', problem)
+            log.warning('waiting for="API server" error="%(error)s"', {"error": problem})
             said = problem
         await asyncio.sleep(1.0)
 
@@ -72,6 +72,8 @@ async def run(client: Client, seen: dict[str, Seen], *, namespaces: Sequence[str
             registry=registry,
             settings=settings(),
             standalone=True,
+            # By default it asks for the user's name, and a container's user often has none.
+            identity=cast("Any", "scaleset-operator"),
             clusterwide=not namespaces,
             namespaces=tuple(namespaces),
             stop_flag=stop,
@@ -86,7 +88,7 @@ async def run(client: Client, seen: dict[str, Seen], *, namespaces: Sequence[str
             await run_apart("kopf", serve)
         except Exception as error:  # noqa: BLE001 - kopf ends with whatever its watches end with
             problem = f"{type(error).__name__}: {_sentence(error)}"
-        log.error('kopf_ended error="%s" retry_in=%.1fs', problem, wait)
+        log.error('kopf_ended error="%(error)s" retry_in=%(retry_in).1fs', {"error": problem, "retry_in": wait})
         await asyncio.sleep(wait)
 
 

@@ -3,6 +3,7 @@
 The `kubernetes` package reads the kubeconfig and sets up TLS; paths and bodies are ours.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,6 +42,10 @@ SECRETS = Kind("secrets")
 QUOTAS = Kind("resourcequotas")
 REVISIONS = Kind("controllerrevisions", "apps")
 LEASES = Kind("leases", "coordination.k8s.io")
+SERVICES = Kind("services")
+ENDPOINT_SLICES = Kind("endpointslices", "discovery.k8s.io")
+BUDGETS = Kind("poddisruptionbudgets", "policy")
+DEPLOYMENTS = Kind("deployments", "apps")
 EVENTS = Kind("events", "events.k8s.io")
 CRDS = Kind("customresourcedefinitions", "apiextensions.k8s.io", namespaced=False)
 SCALE_SETS = Kind("scalesets", "scaleset.dev", "v1beta1")
@@ -80,7 +85,8 @@ class Watch:
     def close(self) -> None:
         """Ends the iteration, also one that is waiting in another thread."""
         self._closed = True
-        self._response.shutdown()
+        with contextlib.suppress(OSError):  # it ended by itself at this moment
+            self._response.shutdown()
 
 
 class Api:
@@ -115,6 +121,10 @@ class Api:
                 return None
             raise
 
+    def raw(self, path: str) -> Json:
+        """What a path answers that is no object's, such as the kubelet's statistics behind a node's proxy."""
+        return self._call("GET", path)
+
     def list(self, kind: Kind, namespace: str | None = None, *, selector: str = "") -> Items:
         return self.list_at(kind, namespace, selector=selector)[0]
 
@@ -147,19 +157,26 @@ class Api:
         query = {"fieldManager": USER_AGENT, "force": "true"}
         return self._call("PATCH", path, body=body, query=query, content="application/apply-patch+yaml")
 
-    def patch(self, kind: Kind, namespace: str | None, name: str, body: Json, *, subresource: str = "") -> Json:
-        """A JSON merge patch."""
+    def patch(
+        self, kind: Kind, namespace: str | None, name: str, body: Json, *, subresource: str = "", **query: str
+    ) -> Json:
+        """A JSON merge patch; `dryRun="All"` keeps nothing."""
         path = _path(kind, namespace, name, subresource)
-        return self._call("PATCH", path, body=body, content="application/merge-patch+json")
+        return self._call("PATCH", path, query=query, body=body, content="application/merge-patch+json")
 
     def delete(self, kind: Kind, namespace: str | None, name: str, **options: Any) -> Json:
         """Options are those of DeleteOptions, e.g. propagationPolicy="Orphan"."""
         return self._call("DELETE", _path(kind, namespace, name), body=options or None)
 
-    def evict(self, namespace: str, name: str) -> Json:
-        """As `kubectl drain` does: refused with 429 where a PodDisruptionBudget forbids it."""
+    def evict(self, namespace: str, name: str) -> bool:
+        """As `kubectl drain` does it. False when a disruption budget does not allow it now."""
         body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}}
-        return self._call("POST", _path(PODS, namespace, name, "eviction"), body=body, patient=False)
+        response = self._request("POST", _path(PODS, namespace, name, "eviction"), query={}, body=body)
+        if response.status == 429:
+            return False
+        if response.status >= 300:
+            raise _error(response)
+        return True
 
     def create_token(self, namespace: str, account: str) -> str:
         """A token of a service account, good for an hour."""
@@ -247,10 +264,9 @@ class Api:
         body: Json | Items | None = None,
         query: Json | None = None,
         content: str = "application/json",
-        patient: bool = True,
     ) -> Json:
         response = self._request(method, path, query=query or {}, body=body, content=content)
-        for _ in range(20 if patient else 0):
+        for _ in range(20):
             if response.status != 429:  # right after a CRD was installed: "storage is (re)initializing"
                 break
             sleep(float(response.headers.get("Retry-After", 1)))

@@ -1,10 +1,13 @@
 """A real control plane for a test session, started and deleted by hack/cluster/up.sh."""
 
+import base64
 import os
 import subprocess
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import yaml
 
 from .api import NAMESPACES, NODES, PODS, SERVICE_ACCOUNTS, Api, Items, Json
 
@@ -13,10 +16,13 @@ UP = ROOT / "hack" / "cluster" / "up.sh"
 
 
 class Cluster:
-    """`with Cluster("name", directory) as cluster:` its nodes are simulated. Afterwards it is gone, even by kill -9."""
+    """`with Cluster("name", directory) as cluster:` its nodes are simulated. Afterwards it is gone, even by kill -9.
 
-    def __init__(self, name: str, directory: Path, *, nodes: int = 10, start: str = "1s") -> None:
-        self.name, self.nodes, self.start = name, nodes, start
+    `crds=False` for tests of how our CRDs get there.
+    """
+
+    def __init__(self, name: str, directory: Path, *, nodes: int = 10, start: str = "1s", crds: bool = True) -> None:
+        self.name, self.nodes, self.start, self.crds = name, nodes, start, crds
         self.kubeconfig = directory / "kubeconfig"
         self.audit_log = directory / "audit.log"
         self.api: Api
@@ -32,7 +38,7 @@ class Cluster:
             stdin=subprocess.DEVNULL,
         )
         self.api = Api(self.kubeconfig)
-        for path in sorted((ROOT / "crds").glob("*.yaml")):
+        for path in sorted((ROOT / "crds").glob("*.yaml")) if self.crds else ():
             self.api.apply_file(path)
         return self
 
@@ -50,6 +56,17 @@ class Cluster:
         message = f"namespace {name} gets its default service account"
         self.api.wait(SERVICE_ACCOUNTS, name, "default", bool, timeout=30, message=message)
         return name
+
+    def kubeconfig_of(self, namespace: str, account: str, directory: Path) -> Path:
+        """A kubeconfig with nothing but a token of that service account."""
+        config = yaml.safe_load(self.kubeconfig.read_text())
+        found = config["clusters"][0]["cluster"]
+        if authority := found.pop("certificate-authority", None):
+            found["certificate-authority-data"] = base64.b64encode(Path(authority).read_bytes()).decode()
+        config["users"][0]["user"] = {"token": self.api.create_token(namespace, account)}
+        path = directory / f"{account}.kubeconfig"
+        path.write_text(yaml.safe_dump(config))
+        return path
 
     def lose_node(self, name: str) -> None:
         """The node reports no more: Ready=Unknown, its pods Ready=False.

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from .api import NAMESPACES
 from .cluster import Cluster
-from .operator import Operator
 from .recorder import Recorder
 from .scene import Scene
 from .trace import AuditLog
@@ -25,18 +24,26 @@ _numbers = count(1)
 Scenario = tuple[str, Callable[..., object], dict[str, Any]]
 
 
+class Logs(Protocol):
+    """An operator, however it runs."""
+
+    def log(self) -> str: ...
+
+
 class Company:
     """`with Company(cluster, operator, scenarios) as company:` begins at once; `company.end_of(name)` waits for one."""
 
     def __init__(
         self,
         cluster: Cluster,
-        operator: Operator | None,
+        operator: Logs | None,
         scenarios: Iterable[Scenario],
         *,
+        scene: type[Scene] = Scene,
         at_once: int = AT_ONCE,
     ) -> None:
         self.operator = operator
+        self._scene = scene
         self._cluster = cluster
         self._scenarios = list(scenarios)
         self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="scenario")
@@ -80,7 +87,7 @@ class Company:
     def _perform(
         self, namespace: str, recorder: Recorder, play: Callable[..., object], parameters: dict[str, Any]
     ) -> None:
-        play(scene=Scene(self._cluster, namespace, recorder), **parameters)
+        play(scene=self._scene(self._cluster, namespace, recorder), **parameters)
 
     def _violations(self, recorder: Recorder) -> list[str]:
         return recorder.violations()

@@ -147,6 +147,12 @@ def _delete_pod(api: Api, namespace: str) -> None:
         api.delete(PODS, namespace, pod["metadata"]["name"], dryRun=["All"])
 
 
+def _change_pod(api: Api, namespace: str) -> None:
+    for pod in api.list(PODS, namespace):
+        body: Json = {"metadata": {"annotations": {"example.com/probe": ""}}}
+        api.patch(PODS, namespace, pod["metadata"]["name"], body, dryRun="All")
+
+
 def _write_status(api: Api, namespace: str) -> None:
     for found in api.list(SCALE_SETS, namespace):
         api.patch(SCALE_SETS, namespace, found["metadata"]["name"], {"status": {}}, subresource="status")
@@ -154,5 +160,6 @@ def _write_status(api: Api, namespace: str) -> None:
 
 _PROBES: dict[tuple[str, str], Callable[[Api, str], object]] = {
     ("pods", "DELETE"): _delete_pod,
+    ("pods", "UPDATE"): _change_pod,
     ("scalesets/status", "UPDATE"): _write_status,
 }

@@ -19,6 +19,7 @@ class _Replacement:
     """An instance that the operator took away and that has not proven itself yet."""
 
     deleted_uid: str
+    """Empty when its image was changed in place."""
     replicas: int
     created_at: float | None = None
 
@@ -65,12 +66,13 @@ class _Policies:
 def s1_batch_limit(trace: Trace) -> Iterator[str]:
     """At most max(1, N·batch/100) instances of a set are being replaced, verified or restored at any time.
 
-    An instance counts from the moment at which a pod that the operator deleted is terminating until its replacement is
-    healthy or has used up its health timeout. Taking an instance away for good (scaling in) does not count.
+    An instance counts from the moment at which a pod that the operator deleted is terminating, or its image is changed
+    in place, until it is healthy again or has used up its health timeout. Taking an instance away for good (scaling
+    in) does not count.
     """
     fleets: defaultdict[str, _Fleet] = defaultdict(_Fleet)
     policies = _Policies()
-    deleted = trace.deleted_by_operator()
+    deleted, changed = trace.deleted_by_operator(), trace.changed_in_place()
     for seen in trace.of("pods", "scalesets", "upgradepolicies"):
         if seen.kind == "upgradepolicies":
             policies.learn(seen)
@@ -82,6 +84,8 @@ def s1_batch_limit(trace: Trace) -> Iterator[str]:
             fleet = fleets[seen.scale_set]
             timeout = policies.health_timeout(fleet.policy) - TIMEOUT_SLACK
             _expire(fleet, seen.at, timeout)
+            if (seen.uid, seen.order) in changed and seen.name not in trace.disturbed:
+                fleet.replacing[seen.name] = _Replacement("", fleet.replicas, seen.at)
             _follow(fleet, seen, deleted)
             limit = fleet.limit(policies.percent(fleet.policy))
             if len(fleet.replacing) > limit:
@@ -165,6 +169,7 @@ def s3_nothing_more_after_breach(trace: Trace) -> Iterator[str]:
     """After a rollout ended as Faulted its target reaches no further instance, until another rollout begins."""
     faulted: dict[str, tuple[str, str]] = {}
     versions: dict[str, str] = {}
+    changed = trace.changed_in_place()
     for seen in trace.of("pods", "scalesets"):
         if seen.kind == "scalesets":
             rollout = _rollout(seen.object)
@@ -175,7 +180,8 @@ def s3_nothing_more_after_breach(trace: Trace) -> Iterator[str]:
         elif seen.scale_set:
             version, before = seen.label(VERSION_LABEL), versions.get(seen.name)
             run, target = faulted.get(seen.scale_set, ("", ""))
-            if seen.type == "ADDED" and run and version == target and before not in (None, target):
+            begins = seen.type == "ADDED" or (seen.uid, seen.order) in changed
+            if begins and run and version == target and before not in (None, target):
                 yield f"{seen.name} got {target} after rollout {run} had ended as Faulted"
             versions[seen.name] = version
 
@@ -185,6 +191,7 @@ def s4_previous_or_target(trace: Trace) -> Iterator[str]:
     images: dict[str, str] = {}
     before: dict[str, dict[str, str]] = {}
     rollouts: dict[str, Json] = {}
+    changed = trace.changed_in_place()
     for seen in trace.of("pods", "scalesets"):
         if seen.kind == "scalesets":
             rollout = _rollout(seen.object)
@@ -192,8 +199,8 @@ def s4_previous_or_target(trace: Trace) -> Iterator[str]:
                 rollouts.pop(seen.name, None)
             elif rollouts.get(seen.name, {}).get("id") != rollout["id"]:
                 rollouts[seen.name], before[seen.name] = rollout, dict(images)
-        elif seen.scale_set and seen.type == "ADDED":
-            image = _image(seen.object)
+        elif seen.scale_set and (seen.type == "ADDED" or (seen.uid, seen.order) in changed):
+            image = seen.image
             if seen.scale_set in rollouts and seen.name not in trace.disturbed:
                 target = _target(rollouts[seen.scale_set]).get("image")
                 previous = before[seen.scale_set].setdefault(seen.name, image)
@@ -232,9 +239,11 @@ def s6_claims_stay(trace: Trace) -> Iterator[str]:
 def s8_versions_go_up(trace: Trace) -> Iterator[str]:
     """An instance's version only goes up, or back to the one that it had right before (a restore)."""
     history: defaultdict[str, list[tuple[int, ...]]] = defaultdict(list)
+    changed = trace.changed_in_place()
     for seen in trace.of("pods"):
         version = parse_version(seen.label(VERSION_LABEL))
-        if seen.type != "ADDED" or not seen.scale_set or not version or seen.name in trace.disturbed:
+        begins = seen.type == "ADDED" or (seen.uid, seen.order) in changed
+        if not begins or not seen.scale_set or not version or seen.name in trace.disturbed:
             continue
         versions = history[seen.name]
         if not versions or version > versions[-1]:
@@ -263,11 +272,6 @@ def _rollout(scale_set: Json) -> Json | None:
 
 def _target(rollout: Json) -> Json:
     return rollout.get("targetImageReference") or {}
-
-
-def _image(pod: Json) -> str:
-    """The image of the instance container: the first one, in every template of the tests."""
-    return str(pod["spec"]["containers"][0]["image"])
 
 
 def _dotted(version: tuple[int, ...]) -> str:

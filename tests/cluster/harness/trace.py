@@ -14,6 +14,8 @@ SET_LABEL = "scaleset.dev/name"
 INSTANCE_LABEL = "scaleset.dev/instance-id"
 VERSION_LABEL = "scaleset.dev/image-version"
 MODEL_LABEL = "scaleset.dev/model"
+CHANGED = "scaleset.dev/changed-in-place"
+POD_NAME = "authentication.kubernetes.io/pod-name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +47,32 @@ class Seen:
 
     @property
     def ready(self) -> bool:
-        return condition(self.object, "Ready") == "True"
+        """Whether it is said of the pod as it is now, and of containers with the images that it has now."""
+        return condition(self.object, "Ready") == "True" and not self._stale
+
+    @property
+    def image(self) -> str:
+        """The image of the instance container: the first one, in every template of the tests."""
+        return str(self.object["spec"]["containers"][0].get("image", ""))
+
+    @property
+    def _stale(self) -> bool:
+        """Whether the container that the status tells of is the one that ran before the image was changed."""
+        metadata, status = self.object["metadata"], self.object.get("status") or {}
+        for each in status.get("conditions") or []:
+            if each["type"] == "Ready" and each.get("observedGeneration", 1) < metadata.get("generation", 1):
+                return True
+        note = (metadata.get("annotations") or {}).get(CHANGED)
+        if not note or json.loads(note)["image"] == self.image:
+            return False
+        ids = [each.get("containerID", "") for each in status.get("containerStatuses") or []]
+        return json.loads(note)["id"] in ids
 
     @property
     def running(self) -> bool:
         """Whether all containers run: health of a set without an application signal."""
         containers = (self.object.get("status") or {}).get("containerStatuses") or []
-        return bool(containers) and all("running" in each["state"] for each in containers)
+        return bool(containers) and not self._stale and all("running" in each["state"] for each in containers)
 
     @property
     def terminating(self) -> bool:
@@ -77,6 +98,7 @@ class Write:
     body: Json
     time: str = ""
     user: str = ""
+    pod: str = ""  # whose token it was, where the sender runs in the cluster
 
     @property
     def took_effect(self) -> bool:
@@ -100,6 +122,16 @@ class Trace:
 
     def of(self, *kinds: str) -> list[Seen]:
         return sorted((each for each in self.seen if each.kind in kinds), key=lambda each: each.order)
+
+    def changed_in_place(self) -> frozenset[tuple[str, int]]:
+        """Uid and order of the events that show another image in a pod that was there before."""
+        images: dict[str, str] = {}
+        changes: set[tuple[str, int]] = set()
+        for seen in self.of("pods"):
+            if images.setdefault(seen.uid, seen.image) != seen.image:
+                changes.add((seen.uid, seen.order))
+                images[seen.uid] = seen.image
+        return frozenset(changes)
 
     def deleted_by_operator(self) -> frozenset[str]:
         """The uids of pods that a delete of the operator reached."""
@@ -146,6 +178,7 @@ def _write(entry: Json) -> Write:
         body=body,
         time=entry["requestReceivedTimestamp"],
         user=(entry.get("user") or {}).get("username", ""),
+        pod=next(iter(((entry.get("user") or {}).get("extra") or {}).get(POD_NAME, [])), ""),
     )
 
 

@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from .api import Json
-from .trace import Trace, Write, precondition_uid
+from .trace import MODEL_LABEL, VERSION_LABEL, Trace, Write, precondition_uid
 
 ALLOWED: frozenset[tuple[str, str]] = frozenset(
     {
         ("create", "pods"),
+        ("patch", "pods"),
         ("delete", "pods"),
         ("create", "persistentvolumeclaims"),
         ("create", "apps/controllerrevisions"),
@@ -52,6 +53,24 @@ def s7_deletes_carry_the_uid(trace: Trace) -> Iterator[str]:
             yield f"{write} is about a pod that no ScaleSet controls"
 
 
+def s7_changes_carry_uid_and_version(trace: Trace) -> Iterator[str]:
+    """Every change of a pod in place names its uid and the version that was seen, and touches nothing but the image
+    and what we write on our pods.
+    """
+    for write in trace.writes:
+        if write.resource != "pods" or write.verb != "patch":
+            continue
+        metadata = write.body.get("metadata") or {}
+        if not metadata.get("uid") or not metadata.get("resourceVersion"):
+            yield f"{write} lacks the uid or the resourceVersion of the pod"
+        marks = {*(metadata.get("labels") or {}), *(metadata.get("annotations") or {})}
+        if not all(mark.startswith("scaleset.dev/") for mark in marks):
+            yield f"{write} changes marks that are not ours: {sorted(marks)}"
+        containers = (write.body.get("spec") or {}).get("containers") or []
+        if [sorted(each) for each in containers] != [["image", "name"]]:
+            yield f"{write} changes more than one image"
+
+
 def s11_only_allowed_writes(trace: Trace) -> Iterator[str]:
     """Writes touch only pods, claims (create), revisions, events, own status and the lease, in the set's namespace;
     in the operator's own one only pods that pull an image.
@@ -91,11 +110,26 @@ def s12_few_writes(trace: Trace) -> Iterator[str]:
             yield f"set {name}: {count} status writes for {steps} batches and changes of its spec, {limit} are plenty"
 
 
+def s12_one_patch_for_a_build(trace: Trace) -> Iterator[str]:
+    """Changing an instance in place is one write."""
+    patches = Counter(write.name for write in trace.writes if _pod_write(write, "patch"))
+    builds: dict[str, list[tuple[str, str]]] = {}
+    for seen in trace.of("pods"):
+        build = seen.label(VERSION_LABEL), seen.label(MODEL_LABEL)
+        if builds.setdefault(seen.name, [build])[-1] != build:
+            builds[seen.name].append(build)
+    for name, count in patches.items():
+        if count >= len(builds.get(name, ())):
+            yield f"pod {name}: {count} patches for {len(builds.get(name, ()))} builds"
+
+
 RULES: dict[str, Callable[[Trace], Iterator[str]]] = {
     "S5": s5_no_force_delete,
     "S7": s7_deletes_carry_the_uid,
+    "S7 in place": s7_changes_carry_uid_and_version,
     "S11": s11_only_allowed_writes,
     "S12": s12_few_writes,
+    "S12 in place": s12_one_patch_for_a_build,
 }
 
 

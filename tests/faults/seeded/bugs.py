@@ -20,6 +20,7 @@ from scaleset.kube.resources import CLAIMS, PODS, SCALE_SETS
 from scaleset.planning import batches, desired, gallery, gates, outdated, rollout
 from scaleset.planning.draft import Draft, target_build
 from scaleset.planning.state import NOBODY
+from scaleset.records import instances
 from scaleset.runtime.clock import ServerClock
 
 BUGS: dict[str, Callable[[], None]] = {}
@@ -175,21 +176,21 @@ def heals_with_a_newer_version() -> None:
 
 @bug
 def restarts_what_is_unhealthy() -> None:
-    rule = desired._to_be_deleted
+    rule = desired._to_be_replaced
 
     def mutant(draft: Draft, instance: Any, pod: Any, replaceable: frozenset[int]) -> bool:
         return rule(draft, instance, pod, replaceable) or (instance.bad and not pod.deleting)
 
-    _patch(desired, "_to_be_deleted", mutant)
+    _patch(desired, "_to_be_replaced", mutant)
 
 
 @bug
 def deletes_pods_of_others() -> None:
     def mutant(pods: Any, seen: Any) -> Any:
-        named = {observation.instance_number(seen.name, pod.name): pod for pod in pods}
+        named = {instances.instance_number(seen.name, pod.name): pod for pod in pods}
         return {number: pod for number, pod in named.items() if number is not None}, {}
 
-    _patch(observation, "_pods", mutant)
+    _patch(observation, "owned", mutant)
 
 
 @bug

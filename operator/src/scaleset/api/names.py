@@ -5,7 +5,10 @@ from typing import Final
 GROUP: Final = "scaleset.dev"
 VERSION: Final = "v1beta1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
-CATEGORY: Final = "scaleset"
+CATEGORY: Final = "scaleset-operator"
+"""What `kubectl get` lists all three kinds by. Not `scaleset`: kubectl takes a category for a list of kinds, so that
+`kubectl get scaleset web` would be refused.
+"""
 
 SCALE_SET_KIND: Final = "ScaleSet"
 SCALE_SET_PLURAL: Final = "scalesets"
@@ -27,6 +30,7 @@ LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "scaleset-operator"
 
 ANNOTATION_PREVIOUS: Final = "scaleset.dev/previous"
+ANNOTATION_CHANGED: Final = "scaleset.dev/changed-in-place"
 ANNOTATION_CUSTOM_DATA: Final = "scaleset.dev/custom-data"
 ANNOTATION_CREATED_AT: Final = "scaleset.dev/created-at"
 ANNOTATION_START: Final = "scaleset.dev/start-upgrade-at"
@@ -39,6 +43,11 @@ ANNOTATION_PREPULL_NODE: Final = "scaleset.dev/prepull-node"
 """On the same pod: the uid of the node that it is for."""
 ANNOTATION_PREPULL_OF: Final = "scaleset.dev/prepull-of"
 """On the same pod: namespace/name of the GalleryImageVersion."""
+
+LEASE_NAME: Final = "scaleset-operator"
+"""The Lease that the operator which works holds."""
+ANNOTATION_OPERATOR_VERSION: Final = "scaleset.dev/operator-version"
+"""On that Lease: the version of its holder."""
 
 MAX_SCALE_SET_NAME: Final = 59
 """Longest name of a ScaleSet: `<set>-999` is then a valid host name and label value (63 characters)."""

@@ -8,6 +8,7 @@ from scaleset.api.identifiers import Form
 from scaleset.api.model import Bool, Model, cel, rules
 
 MAX_ZONES: Final = 16
+MAX_REPLICAS: Final = 1000
 MAX_UPDATE_DOMAINS: Final = 20
 
 Zone = Annotated[

@@ -17,7 +17,7 @@ from scaleset.api.identifiers import (
     VersionOrLatest,
 )
 from scaleset.api.model import Bool, Int, Model, Spec, cel, immutable, list_map, rules
-from scaleset.api.placement import MAX_UPDATE_DOMAINS, OSProfile, ScaleInPolicy, ServiceFabric, Zones
+from scaleset.api.placement import MAX_REPLICAS, MAX_UPDATE_DOMAINS, OSProfile, ScaleInPolicy, ServiceFabric, Zones
 from scaleset.api.pod_template import (
     POD_TEMPLATE_SCHEMA,
     annotation_schema,
@@ -40,7 +40,6 @@ __all__ = [
     "parse_status",
 ]
 
-MAX_REPLICAS: Final = 1000
 MAX_SINGLE_PLACEMENT_GROUP: Final = 100
 MAX_CLAIMS: Final = 32
 

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 from scaleset.api.conditions import Conditions
 from scaleset.api.duration import Duration
 from scaleset.api.model import Bool, Int, Message, Model, Ranges, ShortMessage, Status, Time, Word
+from scaleset.api.placement import MAX_REPLICAS
 
 MAX_INSTANCES: Final = 50
 MAX_HISTORY: Final = 5
@@ -80,6 +81,9 @@ class PolicySnapshot(Model):
         default=False, description="Whether a breach takes failed instances back to their previous model."
     )
     max_surge: Bool = Field(default=False, description="Whether new instances are created before old ones go.")
+    replacement_method: Literal["Recreate", "InPlaceIfPossible"] = Field(
+        default="Recreate", description="How an instance gets another build."
+    )
     health_timeout: Duration | None = Field(
         default=None, description="How long an instance may take to become healthy, ISO 8601."
     )
@@ -286,6 +290,10 @@ class ScaleSetStatus(Status):
     )
     selector: Annotated[str, Field(max_length=1024)] | None = Field(
         default=None, description="Label selector of the pods, for the scale subresource."
+    )
+    accepted_replicas: Annotated[Int, Field(ge=0, le=MAX_REPLICAS)] | None = Field(
+        default=None,
+        description="How many instances there are to be: spec.replicas as it was when the spec was last accepted.",
     )
     current_version: Word | None = Field(
         default=None,

@@ -68,8 +68,8 @@ class RollingUpgradePolicy(Model):
         default=False,
         description=(
             "true: new instances are created first and as many old ones deleted once they are healthy, instead of "
-            "replacing in place. Only for sets without volumeClaimTemplates; others are upgraded in place. Default: "
-            "false."
+            "taking the old ones down first. Only for sets without volumeClaimTemplates, and where a quota has room; "
+            "otherwise replacementMethod holds. Default: false."
         ),
     )
 
@@ -113,6 +113,15 @@ class UpgradePolicySpec(Spec):
     automatic_os_upgrade_policy: AutomaticOSUpgradePolicy = Field(
         default=AutomaticOSUpgradePolicy(), description="Upgrades that the platform starts by itself."
     )
+    replacement_method: Literal["Recreate", "InPlaceIfPossible"] = Field(
+        default="Recreate",
+        description=(
+            "How an instance gets another build. Recreate: its pod is deleted and created again. InPlaceIfPossible: "
+            "where only the image differs, and the instance has no extensions and runs no custom data, the image is "
+            "changed in the running pod, which keeps its uid, IP, node, volumes and other containers. With maxSurge "
+            "new instances come first all the same. Default: Recreate."
+        ),
+    )
     health_timeout: HealthTimeout = Field(
         default=timedelta(minutes=5),
         description="How long an upgraded instance may take to become healthy, ISO 8601, PT1S to P1D. Default: PT5M.",
@@ -133,6 +142,11 @@ class UpgradePolicySpec(Spec):
             "Default: any number."
         ),
     )
+
+    @property
+    def changes_in_place(self) -> bool:
+        """Whether an image is changed in the running pod where that is possible."""
+        return self.replacement_method == "InPlaceIfPossible"
 
 
 class UpgradePolicyStatus(Status):

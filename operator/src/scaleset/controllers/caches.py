@@ -8,9 +8,9 @@ from scaleset.api.gallery_image_version import GalleryImageVersionSpec
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.controllers.custom_objects import CustomObjects
-from scaleset.controllers.projections import Revision
 from scaleset.kube.informer import Informer
 from scaleset.planning.instances import Claim, Pod
+from scaleset.records.projections import Revision
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,17 @@ that went away meanwhile. So all three kinds are listed once at the start, and a
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from scaleset.api.gallery_image_version import GalleryImageVersionSpec
-from scaleset.api.model import InvalidSpec, Status
-from scaleset.api.scale_set import ScaleSetSpec
-from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.controllers.projections import JSON, Key, plain, seconds
+from scaleset.api.model import Status
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError
 from scaleset.kube.resources import Resource
 from scaleset.kube.store import Store
-from scaleset.planning.models import Model
+from scaleset.records.custom_objects import CustomObject, Projection
+from scaleset.records.projections import JSON, Key
 
 log = logging.getLogger(__name__)
 
@@ -29,72 +25,6 @@ RESYNC_SECONDS = 60.0
 RETRY_SECONDS = 2.0
 
 S = TypeVar("S")
-
-
-@dataclass(frozen=True, slots=True)
-class CustomObject(Generic[S]):
-    """One custom resource. `spec` is None when it cannot be understood; `problem` says why."""
-
-    namespace: str
-    name: str
-    uid: str
-    resource_version: str
-    generation: int
-    created: float
-    deleting: bool
-    annotations: Mapping[str, str]
-    spec: S | None
-    problem: str
-    status: Mapping[str, Any] = field(repr=False)
-    model: Model | None = field(default=None, repr=False)
-    """Of a ScaleSet: the model that its spec asks for."""
-
-
-ScaleSetObject = CustomObject[ScaleSetSpec]
-PolicyObject = CustomObject[UpgradePolicySpec]
-VersionObject = CustomObject[GalleryImageVersionSpec]
-
-
-class Projection(Generic[S]):
-    """Parses a kind's objects. The last parse of each is kept: a status or an annotation changes no spec."""
-
-    def __init__(self, parse: Callable[[object], S], model: Callable[[str, S], Model] | None = None) -> None:
-        self._parse = parse
-        self._model = model
-        self._parsed: dict[str, tuple[int, S | None, str, Model | None]] = {}
-
-    def __call__(self, raw: JSON) -> CustomObject[S]:
-        metadata = raw["metadata"]
-        uid, generation = metadata["uid"], int(metadata.get("generation") or 0)
-        known = self._parsed.get(uid)
-        if known is None or known[0] != generation:
-            known = (generation, *self._understand(metadata["name"], raw))
-            self._parsed[uid] = known
-        _, spec, problem, model = known
-        return CustomObject(
-            namespace=metadata["namespace"],
-            name=metadata["name"],
-            uid=uid,
-            resource_version=metadata["resourceVersion"],
-            generation=generation,
-            created=seconds(metadata.get("creationTimestamp")) or 0.0,
-            deleting=bool(metadata.get("deletionTimestamp")),
-            annotations=metadata.get("annotations") or {},
-            spec=spec,
-            problem=problem,
-            status=raw.get("status") or {},
-            model=model,
-        )
-
-    def forget(self, uid: str) -> None:
-        self._parsed.pop(uid, None)
-
-    def _understand(self, name: str, raw: JSON) -> tuple[S | None, str, Model | None]:
-        try:
-            spec = self._parse(raw)
-        except InvalidSpec as error:
-            return None, plain(str(error)), None
-        return spec, "", self._model(name, spec) if self._model is not None else None
 
 
 class CustomObjects(Generic[S]):
@@ -183,10 +113,13 @@ class CustomObjects(Generic[S]):
             except ApiError as error:
                 if str(error) != complaint:
                     complaint = str(error)
-                    log.warning('list_failed resource=%s error="%s"', self.resource, complaint)
+                    log.warning(
+                        'list_failed resource=%(resource)s error="%(error)s"',
+                        {"resource": self.resource, "error": complaint},
+                    )
                 wait = RETRY_SECONDS
             except Exception:
-                log.exception("list_failed resource=%s", self.resource)
+                log.exception("list_failed resource=%(resource)s", {"resource": self.resource})
                 wait = RESYNC_SECONDS
             await asyncio.sleep(wait)
 

@@ -15,14 +15,17 @@ from typing import Any
 
 from scaleset.api.conditions import Condition, set_condition
 from scaleset.api.gallery_image_version import GalleryImageVersionStatus
-from scaleset.controllers.custom_objects import CustomObjects, VersionObject
+from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.patches import JSON
-from scaleset.controllers.prepulls import Prepulls, full, reported
-from scaleset.controllers.projections import Key
+from scaleset.controllers.prepulls import Prepulls
 from scaleset.controllers.status_writer import StatusWriter
-from scaleset.planning.gallery import Definition, GalleryVersion, winners
+from scaleset.observability.images import Images
+from scaleset.planning.gallery import winners
 from scaleset.planning.history import timestamp
 from scaleset.planning.replication import Replication
+from scaleset.records.custom_objects import VersionObject
+from scaleset.records.projections import Key
+from scaleset.records.versions import definition_key, full, gallery_version, reported
 
 log = logging.getLogger(__name__)
 
@@ -35,44 +38,10 @@ FLUSH_SECONDS = 5.0
 """Percents and sentences that change while images are pulled are written this often at most."""
 
 
-def definition_key(namespace: str, publisher: str, offer: str) -> Key:
-    """What groups versions: the gallery and the image definition, whatever the sku."""
-    return namespace, f"{publisher}/{offer}"
-
-
 def group(seen: VersionObject) -> Key:
     """The group of a version; one that cannot be understood is alone."""
     spec = seen.spec
     return (seen.namespace, seen.name) if spec is None else definition_key(seen.namespace, spec.publisher, spec.offer)
-
-
-def gallery_version(seen: VersionObject) -> GalleryVersion | None:
-    """As the planner sees it; None when its spec cannot be understood."""
-    spec = seen.spec
-    if spec is None:
-        return None
-    profile = spec.publishing_profile
-    return GalleryVersion(
-        name=seen.name,
-        definition=Definition(seen.namespace, spec.publisher, spec.offer, spec.sku),
-        version=spec.version,
-        image=spec.image,
-        created=seen.created,
-        excluded=profile.exclude_from_latest,
-        regions={r.name: r.exclude_from_latest for r in profile.target_regions} or None,
-        replicated=_replicated(seen),
-        end_of_life=profile.end_of_life_date.timestamp() if profile.end_of_life_date is not None else None,
-        os_type=spec.os_type,
-        scope=spec.sharing.scope,
-        shared_with=frozenset(spec.sharing.namespaces),
-    )
-
-
-def _replicated(seen: VersionObject) -> frozenset[str] | None:
-    """Where the image is on the nodes, by the status; None when that is not waited for."""
-    if not full(seen):
-        return None
-    return frozenset(region.name for region in reported(seen).values() if region.state == "Completed")
 
 
 class GalleryImageVersionController:
@@ -87,12 +56,14 @@ class GalleryImageVersionController:
         writer: StatusWriter,
         prepulls: Prepulls,
         *,
+        images: Images,
         on_replicated: Callable[[Key], None],
         now: Callable[[], float],
     ) -> None:
         self._versions = versions
         self._writer = writer
         self._prepulls = prepulls
+        self._images = images
         self._on_replicated = on_replicated
         self._now = now
         self._flushed: dict[str, float] = {}
@@ -102,6 +73,7 @@ class GalleryImageVersionController:
         members: list[VersionObject] = [seen for seen in self._versions.of(key) if not seen.deleting]
         candidates = [version for seen in members if (version := gallery_version(seen)) is not None]
         chosen = {version.name: version for version in winners(candidates).values()}
+        self._images.reconciled(key, chosen.values())
         rivals = {(v.definition, v.version): v.name for v in chosen.values()}
         waits: list[float] = []
         for seen in members:
@@ -140,7 +112,10 @@ class GalleryImageVersionController:
                 self._flushed[seen.uid] = monotonic()
         if states != before:
             told = " ".join(f"{name}={state}" for name, state in states.items())
-            log.info("replication version=%s/%s %s", seen.namespace, seen.name, told)
+            log.info(
+                "replication version=%(namespace)s/%(version)s %(regions)s",
+                {"namespace": seen.namespace, "version": seen.name, "regions": told},
+            )
             self._on_replicated(key)
         undone = await self._prepulls.carry_out(seen, plan)
         times += [undone] if undone is not None else []

@@ -1,28 +1,29 @@
-"""Creates and deletes what a plan names: models, claims, pods.
+"""Creates, changes and deletes what a plan names: models, claims, pods.
 
 Every call can be repeated. Names are deterministic, so a create that was carried out before is answered with
-AlreadyExists, and what is there is ours or a stranger's; a delete names the uid, so it reaches that pod or nothing.
-Claims are only ever created.
+AlreadyExists, and what is there is ours or a stranger's; a delete names the uid, so it reaches that pod or nothing; a
+change of a pod's image names the version that was seen, too. Claims are only ever created.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 from scaleset.api import names
-from scaleset.controllers import projections
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.memory import Memory, delay
-from scaleset.controllers.observation import not_ours
-from scaleset.controllers.projections import plain
 from scaleset.kube.client import Client
 from scaleset.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from scaleset.kube.resources import CLAIMS, PODS, REVISIONS
-from scaleset.planning import pods
+from scaleset.planning import in_place, pods
 from scaleset.planning.instances import Claim
 from scaleset.planning.models import Model
 from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import Creation, Deletion, Plan
+from scaleset.planning.snapshot import Creation, Deletion, ImageChange, Plan
+from scaleset.records import projections
+from scaleset.records.instances import not_ours
+from scaleset.records.projections import plain
 
 log = logging.getLogger(__name__)
 
@@ -72,16 +73,20 @@ class InstanceWriter:
             try:
                 await self._client.delete(REVISIONS, owner.namespace, model.name, uid=model.uid)
             except (NotFound, Conflict):
-                log.debug("revision_gone revision=%s/%s", owner.namespace, model.name)
+                log.debug(
+                    "revision_gone revision=%(namespace)s/%(revision)s",
+                    {"namespace": owner.namespace, "revision": model.name},
+                )
             self._caches.revisions.forget(owner.namespace, model.name, model.uid)
 
-    async def carry_out(self, owner: Identity, plan: Plan, models: dict[str, Model], memory: Memory) -> None:
-        """Delete and create, several at a time. The first error whose outcome is unknown is raised when all are
-        through.
+    async def carry_out(self, owner: Identity, plan: Plan, models: dict[str, Model], memory: Memory) -> bool:
+        """Delete, change and create, several at a time; whether to decide again at once, because a change could not be
+        made. The first error whose outcome is unknown is raised when all are through.
         """
         now = self._now()
         refused = {n for n, refusal in memory.refusals.items() if now < refusal.retry_at}
-        calls: list[Awaitable[None]] = [self._bounded(self._delete(owner, deletion)) for deletion in plan.deletions]
+        calls = [self._bounded(self._delete(owner, deletion)) for deletion in plan.deletions]
+        calls += [self._bounded(self._change(owner, change, memory)) for change in plan.changes]
         calls += [
             self._bounded(self._create(owner, creation, models[creation.build.model], memory))
             for creation in plan.creations
@@ -91,10 +96,38 @@ class InstanceWriter:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+        return False in results
 
-    async def _bounded(self, call: Awaitable[None]) -> None:
+    async def _bounded(self, call: Coroutine[Any, Any, bool | None]) -> bool | None:
         async with self._slots:
-            await call
+            return await call
+
+    async def _change(self, owner: Identity, wanted: ImageChange, memory: Memory) -> bool:
+        """Whether it is done. A refusal is remembered: it leaves recreating the pod."""
+        try:
+            raw = await self._client.patch_merging(PODS, owner.namespace, wanted.name, in_place.patch(wanted))
+        except NotFound:
+            self._caches.pods.forget(owner.namespace, wanted.name, wanted.uid)
+            return False
+        except Conflict:
+            return await self._read_again(owner, wanted)
+        except (Forbidden, Invalid) as error:
+            memory.unchangeable[wanted.uid] = plain(error.message)
+            log.warning(
+                'change_refused scaleset=%(namespace)s/%(scaleset)s instance=%(instance)d error="%(error)s"',
+                {"namespace": owner.namespace, "scaleset": owner.name, "instance": wanted.instance, "error": error},
+            )
+            return False
+        self._caches.pods.remember(raw)
+        return True
+
+    async def _read_again(self, owner: Identity, wanted: ImageChange) -> bool:
+        """The pod changed since it was seen, were it only its status: the next decision takes it as it is now."""
+        try:
+            self._caches.pods.remember(await self._client.get(PODS, owner.namespace, wanted.name))
+        except NotFound:
+            self._caches.pods.forget(owner.namespace, wanted.name, wanted.uid)
+        return False
 
     async def _delete(self, owner: Identity, deletion: Deletion) -> None:
         try:
@@ -126,7 +159,10 @@ class InstanceWriter:
             await self._create_pod(owner, creation, model, memory)
         except (Forbidden, Invalid, NotFound) as error:
             memory.refused(number, plain(error.message), now=self._now())
-            log.warning('instance_refused instance=%s/%s error="%s"', owner.namespace, owner.instance(number), error)
+            log.warning(
+                'instance_refused scaleset=%(namespace)s/%(scaleset)s instance=%(instance)d error="%(error)s"',
+                {"namespace": owner.namespace, "scaleset": owner.name, "instance": number, "error": error},
+            )
 
     async def _create_pod(self, owner: Identity, creation: Creation, model: Model, memory: Memory) -> None:
         number = creation.instance

@@ -31,6 +31,8 @@ class Memory:
     refusals: dict[int, Refusal] = field(default_factory=dict)
     strangers: dict[int, Refusal] = field(default_factory=dict)
     foreign_claims: dict[str, tuple[Claim, float]] = field(default_factory=dict)
+    unchangeable: dict[str, str] = field(default_factory=dict)
+    """Pods, by uid, whose image the API server would not change in place, with its words."""
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
     flushed: float = 0.0
@@ -45,9 +47,14 @@ class Memory:
             self.attempts.clear()
 
     def saw(self, pods: Iterable[tuple[int, Pod]]) -> None:
-        """Remember when instances were first created: a pod that is gone cannot say it any more."""
-        for number, pod in pods:
-            self.ages[number] = pod.instance_created or pod.created
+        """Remember when instances were first created: a pod that is gone cannot say it any more. What was said of pods
+        that are gone is forgotten.
+        """
+        present = dict(pods)
+        self.ages.update({number: pod.instance_created or pod.created for number, pod in present.items()})
+        if self.unchangeable:
+            uids = {pod.uid for pod in present.values()}
+            self.unchangeable = {uid: words for uid, words in self.unchangeable.items() if uid in uids}
 
     def forget_others(self, instances: Collection[int]) -> None:
         """Whoever gets the id of an instance that is no more is a new one."""

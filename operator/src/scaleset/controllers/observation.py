@@ -6,15 +6,16 @@ from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.custom_objects import ScaleSetObject
-from scaleset.controllers.gallery_image_version import definition_key, gallery_version
 from scaleset.controllers.memory import Memory
 from scaleset.planning import record
 from scaleset.planning.gallery import GalleryVersion
-from scaleset.planning.instances import Claim, Pod
+from scaleset.planning.instances import Claim
 from scaleset.planning.models import Model
 from scaleset.planning.pods import Identity
 from scaleset.planning.snapshot import Snapshot, Turn, Verdict
+from scaleset.records.custom_objects import ScaleSetObject
+from scaleset.records.instances import owned
+from scaleset.records.versions import definition_key, gallery_version
 
 
 def observe(
@@ -30,7 +31,7 @@ def observe(
     """What is known of the set now. Its spec must have been understood."""
     if seen.spec is None or seen.model is None:
         raise ValueError(f"ScaleSet {seen.namespace}/{seen.name} has no valid spec: {seen.problem}")
-    mine, strangers = _pods(caches.pods.of((seen.namespace, seen.name)), seen)
+    mine, strangers = owned(caches.pods.of((seen.namespace, seen.name)), seen)
     memory.saw(mine.items())
     return Snapshot(
         owner=Identity(seen.namespace, seen.name, seen.uid),
@@ -47,6 +48,7 @@ def observe(
         models=_models(caches, seen),
         catalogue=_catalogue(caches, seen.namespace, seen.spec),
         refusals={n: refusal.message for n, refusal in memory.refusals.items()},
+        unchangeable=dict(memory.unchangeable),
         ages=memory.ages,
         verdicts=memory.verdicts,
         admissions=admissions or {},
@@ -54,34 +56,6 @@ def observe(
         fresh=fresh,
         reported=seen.status,
     )
-
-
-def _pods(pods: Iterable[Pod], seen: ScaleSetObject) -> tuple[dict[int, Pod], dict[int, str]]:
-    """Our pods, and what sits on our names without being ours."""
-    mine: dict[int, Pod] = {}
-    strangers: dict[int, str] = {}
-    for pod in pods:
-        number = instance_number(seen.name, pod.name)
-        if number is None:
-            continue
-        if pod.owner == seen.uid:
-            mine[number] = pod
-        else:
-            strangers[number] = not_ours(pod.name)
-    return mine, strangers
-
-
-def not_ours(name: str) -> str:
-    """What is said of a pod that has one of our names and another owner."""
-    return f"Pod {name} exists but does not belong to this ScaleSet. Delete it."
-
-
-def instance_number(set_name: str, pod_name: str) -> int | None:
-    """The id in an instance's name; None for a name that is none."""
-    prefix, _, number = pod_name.rpartition("-")
-    if prefix != set_name or not number.isascii() or not number.isdecimal() or len(number) > 4:
-        return None
-    return int(number) if number == str(int(number)) else None
 
 
 def _claims(claims: Iterable[Claim], memory: Memory) -> dict[str, Claim]:

@@ -9,9 +9,6 @@ import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from scaleset.api.gallery_image_version import GalleryImageVersionStatus
-from scaleset.controllers.custom_objects import VersionObject
-from scaleset.controllers.projections import plain
 from scaleset.controllers.replication_views import ReplicationViews
 from scaleset.kube.client import Client
 from scaleset.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
@@ -23,7 +20,6 @@ from scaleset.planning.replication import (
     Ledger,
     Node,
     Prepull,
-    Region,
     Replication,
     View,
     after,
@@ -31,26 +27,16 @@ from scaleset.planning.replication import (
     image_names,
     without_nodes,
 )
+from scaleset.records.custom_objects import VersionObject
+from scaleset.records.projections import plain
+from scaleset.records.versions import reported
 
 log = logging.getLogger(__name__)
 
 
-def full(seen: VersionObject) -> bool:
-    """Whether the version asks for its image to be pulled beforehand."""
-    return seen.spec is not None and seen.spec.publishing_profile.replication_mode == "Full"
-
-
-def reported(seen: VersionObject) -> dict[str, Region]:
-    """The regions as the status of a Full version has them; none where the status speaks of another mode."""
-    status = GalleryImageVersionStatus.parse({"status": seen.status}).replication_status
-    if status is None or status.mode != "Full":
-        return {}
-    return {r.region: Region(r.region, r.state, r.progress, r.details or "") for r in status.summary}
-
-
 class Prepulls:
-    """The pods that pull, of all versions. `serves` tells whether a namespace is ours; `now` is the API server's
-    clock.
+    """The pods that pull, of all versions, with the pull secrets of `service_account`. `serves` tells whether a
+    namespace is ours; `now` is the API server's clock.
     """
 
     def __init__(
@@ -58,11 +44,13 @@ class Prepulls:
         client: Client,
         views: ReplicationViews,
         *,
+        service_account: str,
         serves: Callable[[str], bool],
         now: Callable[[], float],
     ) -> None:
         self._client = client
         self._views = views
+        self._service_account = service_account
         self._serves = serves
         self._now = now
         self._ledgers: dict[str, Ledger] = {}
@@ -106,7 +94,10 @@ class Prepulls:
     async def release(self, seen: VersionObject) -> None:
         """The version needs no pods, or none any more."""
         if self._ledgers.pop(seen.uid, None) is not None:
-            log.info("replication_ended version=%s/%s", seen.namespace, seen.name)
+            log.info(
+                "replication_ended version=%(namespace)s/%(version)s",
+                {"namespace": seen.namespace, "version": seen.name},
+            )
         await self._delete(self._of(seen.uid))
 
     async def sweep(self, alive: Collection[str]) -> None:
@@ -132,7 +123,7 @@ class Prepulls:
     async def _delete(self, pods: Collection[Prepull], *, orphaned: bool = False) -> None:
         staying = [pod for pod in pods if not pod.deleting and pod.uid not in self._leaving]
         if orphaned and staying:
-            log.info("prepulls_orphaned pods=%d", len(staying))
+            log.info("prepulls_orphaned pods=%(pods)d", {"pods": len(staying)})
         self._leaving.update(pod.uid for pod in staying)
         await asyncio.gather(*map(self._delete_one, staying))
 
@@ -152,16 +143,23 @@ class Prepulls:
             return ROOM_SECONDS
         self._creating += 1
         name, namespace = prepull.pod_name(seen.name, seen.uid, node), self._views.namespace
-        version = (seen.namespace, seen.name, seen.uid)
+        body = prepull.pod(
+            namespace,
+            version=(seen.namespace, seen.name, seen.uid),
+            image=seen.spec.image,
+            node=node,
+            service_account=self._service_account,
+        )
         try:
-            raw = await self._client.create(
-                PODS, namespace, prepull.pod(namespace, version=version, image=seen.spec.image, node=node)
-            )
+            raw = await self._client.create(PODS, namespace, body)
         except AlreadyExists:
             # Unknown to us: it is from a write whose answer got lost, or somebody took its label away.
             raw = await self._client.get(PODS, namespace, name)
         except (Forbidden, Invalid, NotFound) as error:
-            log.warning('prepull_refused pod=%s/%s node=%s error="%s"', namespace, name, node.name, error)
+            log.warning(
+                'prepull_refused pod=%(namespace)s/%(pod)s node=%(node)s error="%(error)s"',
+                {"namespace": namespace, "pod": name, "node": node.name, "error": error},
+            )
             self._refused(seen, plain(error.message))
             return 0.0
         finally:

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any, Generic
 
 from scaleset.api import names
-from scaleset.controllers.projections import JSON, Key, explain, plain
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError, Forbidden
 from scaleset.kube.informer import Informer
@@ -23,6 +22,7 @@ from scaleset.planning.gallery import DEFAULT_REGION
 from scaleset.planning.pods import REGION_LABEL
 from scaleset.planning.prepull import CONTAINER
 from scaleset.planning.replication import Node, Prepull, Stage
+from scaleset.records.projections import JSON, Key, explain, plain
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +164,10 @@ class Permitted(Generic[T]):
     def _say(self, problem: str) -> None:
         if problem != self._problem:
             self._problem = problem
-            log.warning('view_unavailable resource=%s problem="%s"', self._resource, problem)
+            log.warning(
+                'view_unavailable resource=%(resource)s error="%(error)s"',
+                {"resource": self._resource, "error": problem},
+            )
             self._changed()
 
 

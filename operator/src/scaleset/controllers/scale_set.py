@@ -17,18 +17,20 @@ from scaleset.api.conditions import Condition, set_condition
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers import dry_runs
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.custom_objects import ScaleSetObject
 from scaleset.controllers.instance_writer import InstanceWriter
 from scaleset.controllers.memory import Memory
 from scaleset.controllers.observation import observe
 from scaleset.controllers.patches import merge_patch, urgent
-from scaleset.controllers.projections import Key
 from scaleset.controllers.status_writer import StatusWriter, compared
 from scaleset.controllers.turns import Turns
 from scaleset.kube.client import Client
+from scaleset.observability.fleet import Fleet
+from scaleset.observability.logging import NOTHING
 from scaleset.planning.decide import decide
 from scaleset.planning.pods import Identity
 from scaleset.planning.snapshot import Event, Needs, Plan, Snapshot, Verdict
+from scaleset.records.custom_objects import ScaleSetObject
+from scaleset.records.projections import Key
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,10 @@ OBSERVATIONS = 6
 """How often a plan may ask for more before the attempt is given up."""
 FLUSH_SECONDS = 5.0
 """Counts and sentences that change while a batch runs are written together, this often at most."""
+DECISION = (
+    "decision scaleset=%(namespace)s/%(scaleset)s rollout=%(rollout)s batch=%(batch)s reason=%(reason)s "
+    'message="%(message)s"'
+)
 
 
 class Recorder(Protocol):
@@ -54,12 +60,14 @@ class ScaleSetController:
         caches: Caches,
         *,
         recorder: Recorder,
+        fleet: Fleet,
         now: Callable[[], float],
         wake: Callable[[Key], None],
     ) -> None:
         self._client = client
         self._caches = caches
         self._recorder = recorder
+        self._fleet = fleet
         self._now = now
         self._memories: dict[Key, Memory] = {}
         self._instances = InstanceWriter(client, caches, now=now)
@@ -71,13 +79,16 @@ class ScaleSetController:
         seen = self._caches.scale_sets.get(*key)
         if seen is None or seen.deleting:
             self._memories.pop(key, None)
+            self._fleet.gone(key)
             return None
+        self._fleet.saw(seen)
         if seen.spec is None:
             return await self._refuse(seen)
         memory = self._memories.setdefault(key, Memory())
         memory.new_generation(seen.generation)
         memory.forgive(self._now())
         snapshot, plan = await self._decide(seen, memory)
+        self._fleet.looked(seen, snapshot)
         with self._turns.taken(seen, plan.state):
             return await self._act(seen, snapshot, plan, memory)
 
@@ -130,22 +141,24 @@ class ScaleSetController:
             if not await self._status.write(self._caches.scale_sets, seen, plan.status):
                 return 0.0
             memory.flushed = monotonic()
+        self._fleet.decided(seen, snapshot, plan)
         for event in plan.events:
-            log.info(
-                'decision scaleset=%s/%s reason=%s message="%s"', seen.namespace, seen.name, event.reason, event.message
-            )
+            log.info(DECISION, _told(seen, event))
             self._recorder.record(seen, event)
         models = {model.name: model for model in (*snapshot.models, *plan.store, snapshot.model)}
         memory.only(creation.instance for creation in plan.creations)
         memory.forget_others(plan.state.builds)
-        await self._instances.carry_out(owner, plan, models, memory)
+        unfinished = await self._instances.carry_out(owner, plan, models, memory)
         await self._instances.discard(owner, plan.discard)
+        if unfinished:
+            return 0.0
         times = [at - self._now() for at in (plan.wake_at, memory.next_retry()) if at is not None]
         times += [later] if later is not None else []
         return max(0.0, min(times)) if times else None
 
     async def _refuse(self, seen: ScaleSetObject) -> float | None:
         """A set that cannot be understood gets a condition; its instances stay as they are."""
+        self._fleet.refused(seen)
         existing = ScaleSetStatus.parse({"status": seen.status}).conditions
         before = next((c.message for c in existing if c.type == "Accepted"), "")
         for kind, status in (("Accepted", "False"), ("Ready", "False"), ("Stalled", "True")):
@@ -165,8 +178,22 @@ class ScaleSetController:
         }
         written = await self._status.write(self._caches.scale_sets, seen, wanted)
         if written and before != seen.problem:
-            self._recorder.record(seen, Event("InvalidSpec", seen.problem, warning=True))
+            event = Event("InvalidSpec", seen.problem, warning=True)
+            log.info(DECISION, _told(seen, event))
+            self._recorder.record(seen, event)
         return None if written else 0.0
+
+
+def _told(seen: ScaleSetObject, event: Event) -> dict[str, Any]:
+    """The sentence of an event for the log, and what it is about."""
+    return {
+        "namespace": seen.namespace,
+        "scaleset": seen.name,
+        "rollout": event.rollout or NOTHING,
+        "batch": event.batch or NOTHING,
+        "reason": event.reason,
+        "message": event.message,
+    }
 
 
 def _postpone(plan: Plan, memory: Memory) -> float | None:

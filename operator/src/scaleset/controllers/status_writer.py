@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from scaleset.api.model import Status
-from scaleset.controllers.custom_objects import CustomObject, CustomObjects
+from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.patches import JSON, merge_patch
 from scaleset.kube.client import Client
 from scaleset.kube.errors import Conflict, NotFound
+from scaleset.records.custom_objects import CustomObject
 
 
 class StatusWriter:

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.custom_objects import ScaleSetObject
-from scaleset.controllers.projections import Key, seconds
 from scaleset.planning.snapshot import Turn
 from scaleset.planning.state import State
+from scaleset.records.custom_objects import ScaleSetObject
+from scaleset.records.projections import Key, seconds
 
 
 class Turns:

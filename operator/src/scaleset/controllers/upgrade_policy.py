@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from scaleset.api.conditions import Condition, set_condition
 from scaleset.api.upgrade_policy import UpgradePolicyStatus
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.projections import Key
 from scaleset.controllers.status_writer import StatusWriter
+from scaleset.records.projections import Key
 
 
 class UpgradePolicyController:

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.gallery_image_version import SWEEP, definition_key, group
-from scaleset.controllers.prepulls import full
-from scaleset.controllers.projections import Key
+from scaleset.controllers.gallery_image_version import SWEEP, group
+from scaleset.records.projections import Key
+from scaleset.records.versions import definition_key, full
 
 Wake = Callable[[Key], None]
 

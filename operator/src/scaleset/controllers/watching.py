@@ -8,11 +8,9 @@ from scaleset.api.gallery_image_version import GalleryImageVersionSpec, GalleryI
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
-from scaleset.controllers import projections
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.custom_objects import CustomObjects, Projection
+from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.gallery_image_version import group
-from scaleset.controllers.projections import JSON, Key, Revision
 from scaleset.controllers.wakes import Wakes
 from scaleset.kube.client import Client
 from scaleset.kube.informer import Informer
@@ -27,6 +25,9 @@ from scaleset.kube.resources import (
 )
 from scaleset.planning.instances import Claim, Pod
 from scaleset.planning.models import describe
+from scaleset.records import projections
+from scaleset.records.custom_objects import Projection
+from scaleset.records.projections import JSON, Key, Revision
 
 Namespaces = Sequence[str | None]
 T = TypeVar("T", Pod, Claim, Revision)

@@ -15,7 +15,7 @@ from scaleset import __version__
 from scaleset.kube import errors
 from scaleset.kube.credentials import Credentials, connect
 from scaleset.kube.resources import LEASES, Resource
-from scaleset.kube.transport import JSON, OnDate, OnRequest, Transport, always, ignore
+from scaleset.kube.transport import JSON, STRATEGIC_MERGE_PATCH, OnDate, OnRequest, Transport, always, ignore
 
 Page = tuple[list[JSON], str]
 """Objects, and the resourceVersion of the state that they are."""
@@ -199,6 +199,12 @@ class Client:
         """JSON merge patch. With `metadata.resourceVersion` in the body it is a Conflict when that is outdated."""
         return await self._write("PATCH", resource, resource.item(namespace, name), body)
 
+    async def patch_merging(
+        self, resource: Resource, namespace: str | None, name: str, body: Mapping[str, Any]
+    ) -> JSON:
+        """Strategic merge patch: entries of lists such as containers are merged by name. Preconditions: see `patch`."""
+        return await self._write("PATCH", resource, resource.item(namespace, name), body, patch=STRATEGIC_MERGE_PATCH)
+
     async def patch_status(self, resource: Resource, namespace: str | None, name: str, body: Mapping[str, Any]) -> JSON:
         """JSON merge patch of the status subresource; preconditions as in `patch`."""
         return await self._write("PATCH", resource, f"{resource.item(namespace, name)}/status", body)
@@ -223,8 +229,9 @@ class Client:
         body: Mapping[str, Any],
         *,
         query: Mapping[str, str] | None = None,
+        patch: str | None = None,
         timeout: float = CALL_TIMEOUT_SECONDS,
     ) -> JSON:
         # The lease's own writes are what makes the gate open.
         gate = always if resource == LEASES else self.writes_allowed
-        return await self.transport.call(method, path, query=query, body=body, gate=gate, timeout=timeout)
+        return await self.transport.call(method, path, query=query, body=body, patch=patch, gate=gate, timeout=timeout)

@@ -126,11 +126,11 @@ class Connection:
                 await self._load(self._configuration, anew)
             identity = _identity(self._configuration)
             if identity != self._identity:
-                log.info("credentials_changed new_connections=true")
+                log.info("credentials_changed")
                 old, self._api, self._identity = self._api, self._new_api(), identity
                 await old.close()
         except Exception as error:  # noqa: BLE001 - a plugin or a file may fail in any way; the credentials that we have may still do
-            log.warning('credentials_reload_failed error="%s: %s"', type(error).__name__, error)
+            log.warning('credentials_reload_failed error="%(error)s"', {"error": f"{type(error).__name__}: {error}"})
             return False
         else:
             self._loaded_at = monotonic()

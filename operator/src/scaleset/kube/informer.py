@@ -55,7 +55,7 @@ class _Stream:
     def heard(self) -> None:
         self.contact = monotonic()
         if self.complaint:
-            log.info("informer_recovered namespace=%s", self.namespace or "*")
+            log.info("informer_recovered namespace=%(namespace)s", {"namespace": self.namespace or "*"})
             self.complaint = ""
 
 
@@ -178,7 +178,10 @@ class Informer(Generic[T]):
                 stream.relist |= stream.failures >= HOPELESS_WATCHES
                 await self._pause(stream, at_least=error.retry_after)
             except Exception:
-                log.exception("informer_failed resource=%s namespace=%s", self.resource, stream.namespace or "*")
+                log.exception(
+                    "informer_failed resource=%(resource)s namespace=%(namespace)s",
+                    {"resource": self.resource, "namespace": stream.namespace or "*"},
+                )
                 await self._pause(stream)
 
     async def _step(self, stream: _Stream) -> None:
@@ -212,7 +215,7 @@ class Informer(Generic[T]):
 
     def _restart(self, version: int, *, but: _Stream | None = None) -> None:
         """List everything again: etcd is at `version` now, less than what we had seen."""
-        log.warning("etcd_restored resource=%s now=%d", self.resource, version)
+        log.warning("etcd_restored resource=%(resource)s now=%(now)d", {"resource": self.resource, "now": version})
         for stream in self._streams:
             stream.relist |= stream is not but
             if stream is not but and stream.limit is not None:
@@ -277,8 +280,10 @@ class Informer(Generic[T]):
         """Say once what is wrong, not once a try, and nothing of a connection that was cut and is back at once."""
         complaint = str(error)
         if complaint != stream.complaint and stream.failures >= 2:
-            where = stream.namespace or "*"
-            log.warning('informer_unavailable resource=%s namespace=%s error="%s"', self.resource, where, complaint)
+            log.warning(
+                'informer_unavailable resource=%(resource)s namespace=%(namespace)s error="%(error)s"',
+                {"resource": self.resource, "namespace": stream.namespace or "*", "error": complaint},
+            )
             stream.complaint = complaint
 
     async def _pause(self, stream: _Stream, *, at_least: float | None = None) -> None:

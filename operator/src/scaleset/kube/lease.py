@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Any
 
+from scaleset import __version__
+from scaleset.api import names
 from scaleset.kube.client import Client
 from scaleset.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
 from scaleset.kube.resources import LEASES
@@ -27,6 +29,9 @@ from scaleset.kube.resources import LEASES
 log = logging.getLogger(__name__)
 
 JSON = dict[str, Any]
+
+_ABOUT = {names.ANNOTATION_OPERATOR_VERSION: __version__}
+"""Whoever looks at the lease sees which version works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,9 @@ class Lease:
             if await self._try():
                 break
             await asyncio.sleep(self._retry_period * (1 + 0.2 * self._jitter()))
-        log.info("lease_acquired lease=%s/%s identity=%s", self._namespace, self._name, self.identity)
+        log.info(
+            "lease_acquired lease=%(namespace)s/%(lease)s identity=%(identity)s", self._about(identity=self.identity)
+        )
         self.on_started()
         try:
             while (left := self._held_until - self._monotonic()) > 0:
@@ -113,7 +120,7 @@ class Lease:
                 # Not renewed once it has run out: after a pause of this process somebody else may be the holder.
                 if self.held():
                     await self._try()
-            log.error("lease_lost lease=%s/%s holder=%s", self._namespace, self._name, self.holder)
+            log.error("lease_lost lease=%(namespace)s/%(lease)s holder=%(holder)s", self._about(holder=self.holder))
             self.on_lost()
         except asyncio.CancelledError:
             await self.release()
@@ -139,9 +146,11 @@ class Lease:
                 )
                 if self._object["spec"].get("holderIdentity") == self.identity:
                     await self._put({**self._object["spec"], **released})
-            log.info("lease_released lease=%s/%s", self._namespace, self._name)
+            log.info("lease_released lease=%(namespace)s/%(lease)s", self._about())
         except ApiError as error:
-            log.warning('lease_release_failed lease=%s/%s error="%s"', self._namespace, self._name, error)
+            log.warning(
+                'lease_release_failed lease=%(namespace)s/%(lease)s error="%(error)s"', self._about(error=error)
+            )
 
     async def _try(self) -> bool:
         """One attempt to get or to renew it; True if that succeeded. No answer changes nothing: `held()` runs out by
@@ -180,7 +189,7 @@ class Lease:
         # Its holder may not have noticed yet that it was deleted.
         if self._other is not None and self._monotonic() < self._other.expires:
             return False
-        metadata = {"namespace": self._namespace, "name": self._name}
+        metadata = {"namespace": self._namespace, "name": self._name, "annotations": _ABOUT}
         body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": self._term(0)}
         try:
             self._object = await self._client.create(LEASES, self._namespace, body, timeout=self._request_timeout)
@@ -218,7 +227,10 @@ class Lease:
 
     async def _put(self, spec: JSON) -> None:
         # With its uid and resourceVersion, or a PUT would create it again after a deletion.
-        body = {**(self._object or {}), "spec": spec}
+        found = self._object or {}
+        metadata = found.get("metadata") or {}
+        about = {**(metadata.get("annotations") or {}), **_ABOUT}
+        body = {**found, "metadata": {**metadata, "annotations": about}, "spec": spec}
         timeout = self._request_timeout
         self._object = await self._client.replace(LEASES, self._namespace, self._name, body, timeout=timeout)
 
@@ -231,7 +243,11 @@ class Lease:
     def _time(self) -> str:
         return datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
+    def _about(self, **more: object) -> dict[str, object]:
+        """For the log: which lease, and what there is to say of it."""
+        return {"namespace": self._namespace, "lease": self._name, **more}
+
     def _complain(self, error: ApiError) -> None:
         if str(error) != self._complaint:
             self._complaint = str(error)
-            log.warning('lease_unavailable lease=%s/%s error="%s"', self._namespace, self._name, error)
+            log.warning('lease_unavailable lease=%(namespace)s/%(lease)s error="%(error)s"', self._about(error=error))

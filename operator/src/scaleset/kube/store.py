@@ -216,7 +216,10 @@ class Store(Generic[T]):
             record = self._project(raw)
         except Exception:
             # One object that nobody expected must not blind us for all the others.
-            log.exception("projection_failed object=%s/%s", *place)
+            log.exception(
+                "projection_failed object=%(namespace)s/%(object)s",
+                dict(zip(("namespace", "object"), place, strict=True)),
+            )
             return _NOTHING
         known = self._records.get(place)
         unheard = known is not None and known.uid == record.uid and self._same(known, record)

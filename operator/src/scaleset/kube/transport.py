@@ -25,6 +25,9 @@ JSON = dict[str, Any]
 OnDate = Callable[[str, float, float], None]
 OnRequest = Callable[[str, str, float], None]
 
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+
 CONNECT_TIMEOUT_SECONDS = 5.0
 SILENCE_SECONDS = 70.0
 """Bookmarks come once a minute, so a watch that is silent for longer is dead."""
@@ -84,18 +87,21 @@ class Transport:
         *,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
+        patch: str | None = None,
         gate: Callable[[], bool] = always,
         timeout: float,
     ) -> JSON:
         """Send one request and return its answer; Unavailable if that is not there within `timeout` seconds.
 
-        `gate` is asked right before each attempt; NotLeader if it says no.
+        `patch` is the media type of a patch, a JSON merge patch where it is absent. `gate` is asked right before each
+        attempt; NotLeader if it says no.
         """
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS)
         try:
             # One bound for all of it: the wait for a connection, new credentials after a 401, the body.
             async with asyncio.timeout(timeout):
-                response = await self._send(method, self._url(path, query), body=body, gate=gate, limits=limits)
+                url = self._url(path, query)
+                response = await self._send(method, url, body=body, patch=patch, gate=gate, limits=limits)
                 try:
                     answer: JSON = json.loads(await response.read())
                 finally:
@@ -110,15 +116,16 @@ class Transport:
         url: URL,
         *,
         body: Mapping[str, Any] | None = None,
+        patch: str | None = None,
         gate: Callable[[], bool] = always,
         limits: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
         """Send one request, again with new credentials after a 401, and return its response if that is a success."""
         sent = monotonic()
-        response = await self._attempt(method, url, body=body, gate=gate, limits=limits)
+        response = await self._attempt(method, url, body=body, patch=patch, gate=gate, limits=limits)
         if response.status == 401 and await self._connection.renew(sent):
             response.release()
-            response = await self._attempt(method, url, body=body, gate=gate, limits=limits)
+            response = await self._attempt(method, url, body=body, patch=patch, gate=gate, limits=limits)
         if response.status < 400:
             return response
         try:
@@ -135,13 +142,14 @@ class Transport:
         url: URL,
         *,
         body: Mapping[str, Any] | None,
+        patch: str | None,
         gate: Callable[[], bool],
         limits: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
         headers = self._connection.headers()
         headers["Accept"] = "application/json"
         if method == "PATCH":
-            headers["Content-Type"] = "application/merge-patch+json"
+            headers["Content-Type"] = patch or MERGE_PATCH
         if not gate():
             raise errors.NotLeader(f"{method} {url.path} not sent: we do not hold the lease")
         sent = monotonic()

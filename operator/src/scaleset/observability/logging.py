@@ -4,28 +4,44 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Final, Literal
 
 Format = Literal["text", "json"]
+
+NOTHING: Final = "-"
+"""A value that there is none of: a sign for people, no key for machines."""
 
 _QUIET = ("aiohttp", "asyncio", "kubernetes", "kopf", "kopf.objects")
 """Libraries whose INFO lines repeat while nothing happens, such as kopf's line for each event."""
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object a line: docs/reference/logs.md.
+
+    A line of ours names its values (`log.info("decision scaleset=%(scaleset)s", {"scaleset": name})`), so the text for
+    people and the keys for machines are one statement.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {
+        line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if record.name.partition(".")[0] == "scaleset":
+            line["event"] = str(record.msg).partition(" ")[0]
+        if isinstance(record.args, Mapping):
+            line |= {str(key): _plain(value) for key, value in record.args.items() if value != NOTHING}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=True)
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, int | float) else str(value)
 
 
 def configure(*, form: Format, level: str) -> None:

@@ -2,7 +2,8 @@
 
 What the schema cannot see is judged here: a missing policy, no such image, a health signal that automatic upgrades
 need, a template that the API server refuses. A refusal leaves the instances as they are, on the newest model that was
-accepted; it is never a crash or a silent default.
+accepted and, where the spec contradicts itself (InvalidSpec), at the size that was accepted last; it is never a crash
+or a silent default.
 """
 
 from dataclasses import replace
@@ -12,7 +13,7 @@ from scaleset.api.placement import ServiceFabric
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planning import gallery, health, provisioning
-from scaleset.planning.draft import Acceptance, Draft, Wanted
+from scaleset.planning.draft import INVALID, Acceptance, Draft, Wanted
 from scaleset.planning.instances import Build
 from scaleset.planning.models import Model
 from scaleset.planning.pods import REGION_LABEL, ZONE_LABEL
@@ -57,11 +58,27 @@ def accept(draft: Draft) -> None:
         draft.acceptance = refused
         effective = asked if asked.number else fallback
         _ask_again(draft, refused)
-    draft.latest = _latest(draft, effective or asked)
+    _settle_size(draft)
+    draft.eligible = _eligible(draft, effective or asked)
+    draft.latest = next(iter(draft.eligible), None)
     if effective is not None:
         draft.models[effective.name] = effective
         found = _resolve(draft, effective)
         draft.wanted = Wanted(effective, found.version if found else None, found.image if found else None)
+
+
+def _settle_size(draft: Draft) -> None:
+    """The size is accepted or refused with the rest of the spec; a refused one leaves the last accepted size."""
+    state, asked, acceptance = draft.state, draft.snapshot.spec.replicas, draft.acceptance
+    if not acceptance.refuses_all:
+        draft.state = replace(state, replicas=asked)
+        return
+    if state.replicas is None and draft.snapshot.pods:
+        # The status was lost: what is there is all that is known to have been accepted.
+        draft.state = replace(state, replicas=len(draft.snapshot.pods))
+    if draft.replicas != asked:
+        text = f"{acceptance.message} Until then the set keeps its size of {draft.replicas}."
+        draft.acceptance = replace(acceptance, message=text)
 
 
 def _ask_again(draft: Draft, refused: Acceptance) -> None:
@@ -110,7 +127,7 @@ def _refusal(draft: Draft, asked: Model) -> Acceptance | None:
     except ValueError as error:
         return _invalid(f"{error}.".replace("..", "."))
     if snapshot.policy.automatic_os_upgrade_policy.enable_automatic_os_upgrade:
-        problem = _not_automatic(draft, snapshot.policy)
+        problem = _not_automatic(asked, spec, policy=snapshot.policy)
         if problem is not None:
             return _invalid(problem)
     return None
@@ -130,12 +147,11 @@ def _misplaced(asked: Model, spec: ScaleSetSpec) -> str | None:
     return None
 
 
-def _not_automatic(draft: Draft, policy: UpgradePolicySpec) -> str | None:
+def _not_automatic(asked: Model, spec: ScaleSetSpec, *, policy: UpgradePolicySpec) -> str | None:
     """Why image upgrades cannot be automatic for this set (Azure's requirements)."""
-    spec = draft.snapshot.spec
     if spec.service_fabric is not None:
         return _service_fabric(spec, spec.service_fabric, policy)
-    if spec.health.source is None and not health.has_application_signal(spec):
+    if spec.health.source is None and not health.has_application_signal(asked):
         return NO_HEALTH_SOURCE
     return None
 
@@ -178,7 +194,7 @@ def _windows(draft: Draft, found: gallery.GalleryVersion) -> Acceptance | None:
 
 
 def _invalid(message: str) -> Acceptance:
-    return Acceptance("InvalidSpec", message)
+    return Acceptance(INVALID, message)
 
 
 def _resolve(draft: Draft, model: Model) -> gallery.GalleryVersion | None:
@@ -189,10 +205,10 @@ def _resolve(draft: Draft, model: Model) -> gallery.GalleryVersion | None:
     return next(iter(gallery.eligible(catalogue, definition, draft.asker, now=draft.now)), None)
 
 
-def _latest(draft: Draft, model: Model) -> str | None:
+def _eligible(draft: Draft, model: Model) -> tuple[str, ...]:
     catalogue, now = draft.snapshot.catalogue, draft.now
     draft.wake(gallery.next_expiry(catalogue, now=now))
-    return next((v.version for v in gallery.eligible(catalogue, draft.definition(model), draft.asker, now=now)), None)
+    return tuple(v.version for v in gallery.eligible(catalogue, draft.definition(model), draft.asker, now=now))
 
 
 def _no_image(draft: Draft, model: Model) -> Acceptance:

@@ -59,8 +59,12 @@ def next_batch(candidates: Sequence[Instance], *, unhealthy: Collection[int], ru
 
 def only_broken(candidates: Sequence[Instance], *, rules: Rules) -> tuple[int, ...]:
     """A batch of nothing but unhealthy instances: it cannot make anything worse, so it passes a closed gate."""
-    broken = [instance for instance in candidates if instance.bad]
-    return tuple(sorted(instance.id for instance in _first_group(broken, rules)[: rules.limit]))
+    return together([instance for instance in candidates if instance.bad], rules=rules)
+
+
+def together(candidates: Sequence[Instance], *, rules: Rules) -> tuple[int, ...]:
+    """The first candidates that may be in one batch, as many as its size allows, however healthy anybody is."""
+    return tuple(sorted(instance.id for instance in _first_group(candidates, rules)[: rules.limit]))
 
 
 def batches_left(pending: Sequence[Instance], *, rules: Rules) -> int:

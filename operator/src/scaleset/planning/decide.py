@@ -2,12 +2,12 @@
 
 Pure and level-triggered. It is taken again after every event, from the whole observed state; it looks at no earlier
 decision but what the status records. The caller carries out a plan in this order: store the model, write the status,
-delete and create, tell. If it is killed in between, the next decision goes on from there.
+delete, change in place and create, tell. If it is killed in between, the next decision goes on from there.
 
 Invariants, whatever the snapshot (tests/model explores them):
 - at most max(1, floor(N * maxBatchInstancePercent / 100)) instances are in progress;
 - a plan that admits a batch or judges an instance at its deadline was made from a fresh LIST;
-- every deletion names a pod's uid, and no claim is ever among the deletions;
+- every deletion names a pod's uid, every change in place its resourceVersion too, and no claim is ever deleted;
 - deciding again about what a plan led to, with nothing new, changes nothing.
 """
 
@@ -17,6 +17,7 @@ from dataclasses import replace
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planning import acceptance, desired, history, models, report, rollout, scaling, starts
 from scaleset.planning.draft import Acceptance, Draft
+from scaleset.planning.figures import figures
 from scaleset.planning.snapshot import Plan, Snapshot
 
 
@@ -55,9 +56,11 @@ def decide(snapshot: Snapshot) -> Plan:
         store=tuple(draft.store),
         discard=models.expendable(tuple(draft.models.values()), _used(draft)),
         deletions=tuple(draft.deletions),
+        changes=tuple(draft.changes),
         creations=tuple(draft.creations),
         events=tuple(draft.events),
         wake_at=min(draft.wakes, default=None),
+        figures=figures(draft),
     )
 
 

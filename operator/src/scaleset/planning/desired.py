@@ -1,11 +1,15 @@
-"""What the state says, compared with the pods: what to create and what to delete.
+"""What the state says, compared with the pods: what to create, what to delete, what to change in place.
 
 A pod is replaced only where the state authorises it (its instance is in the running batch or in `applying`); a lost
 one is created again with the build that is recorded for it. A pod that ended for good (evicted, node shut down) is
 deleted so that it can be created again. An instance is Blocked, and left alone, when its name is taken by something
 that is not ours or its data would be lost.
+
+Replacing is one intent with two methods: the image is changed in the running pod where policy and builds allow it
+(`in_place`), otherwise the pod is deleted and created again.
 """
 
+from scaleset.planning import in_place
 from scaleset.planning.batches import batch_limit
 from scaleset.planning.draft import Draft
 from scaleset.planning.instances import Build, Instance, Pod
@@ -32,13 +36,13 @@ def block(draft: Draft) -> None:
 
 
 def compare(draft: Draft) -> None:
-    """Creations and deletions that lead from the pods to the state."""
+    """What leads from the pods to the state."""
     fresh_build = new_build(draft)
     replaceable = draft.state.applying | _batch(draft)
     for number, instance in draft.instances.items():
         if instance.pod is not None:
-            if _to_be_deleted(draft, instance, instance.pod, replaceable):
-                draft.deletions.append(_deletion(number, instance.pod))
+            if _to_be_replaced(draft, instance, instance.pod, replaceable):
+                _replace(draft, instance, instance.pod)
         elif number not in draft.blocked:
             build = draft.state.builds.get(number) or fresh_build
             if build is not None and _obstacle(draft, number, build) is None:
@@ -46,6 +50,7 @@ def compare(draft: Draft) -> None:
     for number, pod in draft.snapshot.pods.items():
         if number not in draft.instances and not pod.deleting:
             draft.deletions.append(_deletion(number, pod))
+    in_place.tell_refusals(draft)
 
 
 def _batch(draft: Draft) -> frozenset[int]:
@@ -70,12 +75,21 @@ def _untouched(instance: Instance) -> bool:
     return pod is not None and not pod.deleting and build is not None and not build.same_as(pod)
 
 
-def _to_be_deleted(draft: Draft, instance: Instance, pod: Pod, replaceable: frozenset[int]) -> bool:
+def _to_be_replaced(draft: Draft, instance: Instance, pod: Pod, replaceable: frozenset[int]) -> bool:
     if pod.deleting:
         return False
     build = draft.state.builds.get(instance.id)
     replaced = instance.id in replaceable and build is not None and not build.same_as(pod)
     return (replaced or pod.ended) and instance.id not in draft.blocked
+
+
+def _replace(draft: Draft, instance: Instance, pod: Pod) -> None:
+    """By the method that the policy asks for and the two builds allow."""
+    build = instance.build
+    if build is not None and in_place.possible(draft, instance.id, pod, build):
+        draft.changes.append(in_place.change(draft, instance.id, pod, build))
+    else:
+        draft.deletions.append(_deletion(instance.id, pod))
 
 
 def _deletion(number: int, pod: Pod) -> Deletion:

@@ -16,8 +16,10 @@ from scaleset.planning.gates import Gate, before_batch
 from scaleset.planning.instances import Build, HealthState, Instance, Pod
 from scaleset.planning.models import Model
 from scaleset.planning.placement import place
-from scaleset.planning.snapshot import Creation, Deletion, DryRun, Event, Needs, Snapshot, Verdict
+from scaleset.planning.snapshot import Creation, Deletion, DryRun, Event, ImageChange, Needs, Snapshot, Verdict
 from scaleset.planning.state import Kind, Rollout, State, Target, Waiting
+
+INVALID = "InvalidSpec"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,14 @@ class Acceptance:
     reason: str
     message: str
     accepted: bool = False
+
+    @property
+    def refuses_all(self) -> bool:
+        """Whether the spec contradicts itself or its policy: then nothing of it is acted on, its size included. What
+        only misses something outside it (a policy, an image, room for its pods) is about new pods: scaling goes on
+        with the model before, and scaling in may be what makes room.
+        """
+        return self.reason == INVALID
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,8 @@ class Draft:
     """What users were told so far."""
     wanted: Wanted | None = None
     latest: str | None = None
+    eligible: tuple[str, ...] = ()
+    """Versions that `latest` chooses from, highest first."""
     instances: dict[int, Instance] = field(default_factory=dict)
     waiting: Waiting | None = None
     """Why no rollout starts."""
@@ -72,6 +84,7 @@ class Draft:
     events: list[Event] = field(default_factory=list)
     creations: list[Creation] = field(default_factory=list)
     deletions: list[Deletion] = field(default_factory=list)
+    changes: list[ImageChange] = field(default_factory=list)
     blocked: dict[int, str] = field(default_factory=dict)
     store: list[Model] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
@@ -82,7 +95,9 @@ class Draft:
 
     @property
     def replicas(self) -> int:
-        return self.snapshot.spec.replicas
+        """How many instances there are to be: the size that was accepted last."""
+        accepted = self.state.replicas
+        return self.snapshot.spec.replicas if accepted is None else accepted
 
     @property
     def rollout(self) -> Rollout | None:
@@ -112,7 +127,8 @@ class Draft:
 
     @property
     def health_source(self) -> str:
-        return health.source(self.snapshot.spec)
+        """By the model that counts: a spec that is refused does not change how running instances are judged."""
+        return health.source(self.wanted.model if self.wanted is not None else self.snapshot.model)
 
     @property
     def health_timeout(self) -> float:
@@ -140,7 +156,13 @@ class Draft:
             self.wakes.append(at)
 
     def tell(self, reason: str, message: str, *, warning: bool = False) -> None:
-        self.events.append(Event(reason, message, warning))
+        self.events.append(self.about(Event(reason, message, warning), self.state.rollout))
+
+    def about(self, event: Event, rollout: Rollout | None) -> Event:
+        """The event with the rollout and the batch that it is about: one that runs, or has just ended."""
+        if rollout is None or not (rollout.running or rollout.completed == self.now):
+            return replace(event, rollout=None, batch=None)
+        return replace(event, rollout=rollout.id, batch=rollout.batch.number if rollout.batch is not None else None)
 
     def update(self, rollout: Rollout) -> None:
         self.state = replace(self.state, rollout=rollout)
@@ -199,9 +221,9 @@ class Draft:
         if state is HealthState.HEALTHY:
             return state, "", pod.ready_since
         if state is HealthState.INITIALIZING:
-            self.wake(pod.created + timeout)
+            self.wake(pod.begun + timeout)
         message = "The pod is terminating." if pod.deleting else pod.message
-        return state, message or "Instance found to be unhealthy or unreachable.", pod.ready_since or pod.created
+        return state, message or "Instance found to be unhealthy or unreachable.", pod.ready_since or pod.begun
 
 
 def known_image(draft: Draft, version: str) -> str | None:

@@ -7,12 +7,15 @@ A pod that was never Ready is Initializing until the health timeout after its cr
 Ready and is not any more is Unhealthy whatever its age. That it was Ready shows in the Ready condition itself: it
 changed after the pod had started. The kubelet writes the first `Ready=False` together with the start time; both have
 whole seconds.
+
+A pod whose image was changed in place begins anew with the change: what its status says before the container was
+started again (`Pod.current`) is about the image before.
 """
 
 from typing import Any
 
-from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.planning.instances import HealthState, Pod
+from scaleset.planning.models import Model
 
 READINESS = "ReadinessProbe"
 INSTANCE_STATE = "InstanceState"
@@ -21,28 +24,34 @@ INSTANCE_STATE = "InstanceState"
 _SAME_MOMENT = 2.0
 
 
-def has_application_signal(spec: ScaleSetSpec) -> bool:
+def has_application_signal(model: Model) -> bool:
     """Whether something reports application health: a probe or a readiness gate."""
-    if spec.health.probe is not None:
+    if _asked(model).get("probe") is not None:
         return True
-    pod: dict[str, Any] = spec.template.get("spec") or {}
+    pod: dict[str, Any] = model.template.get("spec") or {}
     return bool(pod.get("readinessGates")) or any(
         isinstance(container, dict) and container.get("readinessProbe") for container in pod.get("containers") or []
     )
 
 
-def source(spec: ScaleSetSpec) -> str:
+def source(model: Model) -> str:
     """The health source in force: as asked for, else readiness when there is any signal, else the state of the
     containers.
     """
-    if spec.health.source is not None:
-        return spec.health.source
-    return READINESS if has_application_signal(spec) else INSTANCE_STATE
+    asked = _asked(model).get("source")
+    if asked is not None:
+        return str(asked)
+    return READINESS if has_application_signal(model) else INSTANCE_STATE
+
+
+def _asked(model: Model) -> dict[str, Any]:
+    """The set's `health`, which is part of the model."""
+    return model.data.get("health") or {}
 
 
 def healthy_since(pod: Pod, *, by: str) -> float | None:
     """Since when the pod has been healthy without a break; None when it is not."""
-    if pod.deleting or pod.ended or not pod.reporting:
+    if pod.deleting or pod.ended or not pod.reporting or not pod.current:
         return None
     if by == INSTANCE_STATE:
         return pod.running_since if pod.running else None
@@ -55,7 +64,7 @@ def state(pod: Pod, *, by: str, now: float, timeout: float) -> HealthState:
         return HealthState.UNKNOWN
     if healthy_since(pod, by=by) is not None:
         return HealthState.HEALTHY
-    if pod.deleting or pod.ended or _was_ready(pod) or now >= pod.created + timeout:
+    if pod.deleting or pod.ended or _was_ready(pod) or now >= pod.begun + timeout:
         return HealthState.UNHEALTHY
     return HealthState.INITIALIZING
 

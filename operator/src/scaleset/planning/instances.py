@@ -23,6 +23,16 @@ class Build:
         return self.model == pod.model and self.version == pod.version
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The last change of a pod's image in place: when, and what its instance container ran until then."""
+
+    at: float
+    container: str
+    image: str
+    container_id: str
+
+
 class HealthState(StrEnum):
     """Azure's four states of application health (semantics 3.4)."""
 
@@ -59,6 +69,17 @@ class Pod:
     note: str = ""
     """What its custom data or a suppressed extension left behind though it failed."""
     images: tuple[tuple[str, str], ...] = ()
+    container_ids: tuple[tuple[str, str], ...] = ()
+    change: Change | None = None
+    current: bool = True
+    """Whether its status is about the image that it has now: after a change in place, not before its container was
+    started again.
+    """
+
+    @property
+    def begun(self) -> float:
+        """When it began with its present build: at its creation, or when its image was changed in place."""
+        return self.created if self.change is None else self.change.at
 
     def image(self, container: str | None) -> str:
         """Image of the named container, of the first one when the name is unknown."""

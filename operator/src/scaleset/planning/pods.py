@@ -59,9 +59,7 @@ def pod(
     annotations = dict(user.get("annotations") or {})
     annotations[names.ANNOTATION_CREATED_AT] = timestamp(created_at)
     if previous is not None:
-        annotations[names.ANNOTATION_PREVIOUS] = json.dumps(
-            {"model": previous.model, "version": previous.version, "image": previous.image}, separators=(",", ":")
-        )
+        annotations[names.ANNOTATION_PREVIOUS] = previous_build(previous)
     spec: dict[str, Any] = template.get("spec") or {}
     spec["hostname"] = owner.instance(number)
     if service := model.data.get("serviceName"):
@@ -83,7 +81,7 @@ def pod(
             "labels": {
                 **(user.get("labels") or {}),
                 **_labels(owner, number),
-                **_build_labels(build),
+                **build_labels(build),
                 names.LABEL_UPDATE_DOMAIN: str(where.update_domain),
                 **({names.LABEL_ZONE: zone} if zone else {}),
             },
@@ -138,8 +136,14 @@ def _labels(owner: Identity, number: int) -> dict[str, str]:
     }
 
 
-def _build_labels(build: Build) -> dict[str, str]:
+def build_labels(build: Build) -> dict[str, str]:
+    """The labels by which a pod says what it runs."""
     return {names.LABEL_VERSION: build.version, names.LABEL_MODEL: build.model}
+
+
+def previous_build(build: Build) -> str:
+    """The annotation by which a pod says what its instance ran before."""
+    return json.dumps({"model": build.model, "version": build.version, "image": build.image}, separators=(",", ":"))
 
 
 def _instance_container(spec: dict[str, Any], model: Model) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 Pulling is all that it is for: its command need not exist in the image, and whatever the container does after the pull,
 also to fail at once, tells that the image is there. The scheduler places it as it places a DaemonSet's pods, so limits
 of the node count, and a policy that checks pods sees nothing unusual: it passes Pod Security `restricted`, has no token
-and asks for next to nothing. Images that need a pull secret of their own are pulled with what the node or the service
-account `default` of the operator's namespace offers.
+and asks for next to nothing. Images that need a pull secret are pulled with those of its service account: the operator
+itself has no business with secrets.
 """
 
 import hashlib
@@ -45,7 +45,9 @@ def pod_name(version_name: str, version_uid: str, node: Node) -> str:
     return f"prepull-{readable}-{digest}"
 
 
-def pod(namespace: str, *, version: tuple[str, str, str], image: str, node: Node) -> dict[str, Any]:
+def pod(
+    namespace: str, *, version: tuple[str, str, str], image: str, node: Node, service_account: str
+) -> dict[str, Any]:
     """The pod in the operator's namespace for a version, given by namespace, name and uid."""
     version_namespace, version_name, version_uid = version
     windows = node.os == "windows"
@@ -77,6 +79,7 @@ def pod(namespace: str, *, version: tuple[str, str, str], image: str, node: Node
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 0,
             "activeDeadlineSeconds": DEADLINE_SECONDS,
+            "serviceAccountName": service_account,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "securityContext": _WINDOWS if windows else _LINUX,

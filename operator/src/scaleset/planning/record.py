@@ -53,6 +53,7 @@ def read(status: api.ScaleSetStatus) -> State:
         rollout = replace(rollout, in_progress=rollout.in_progress & batch & builds.keys())
     known = status.current_image and status.current_version and _VERSION.fullmatch(status.current_version)
     return State(
+        replicas=status.accepted_replicas,
         current_version=status.current_version if known else None,
         current_image=status.current_image if known else None,
         proven=seconds(status.proven_time),
@@ -147,6 +148,7 @@ def _read_policy(seen: api.PolicySnapshot) -> Policy:
         health_timeout=300.0 if seen.health_timeout is None else seen.health_timeout.total_seconds(),
         min_ready_time=0.0 if seen.min_ready_time is None else seen.min_ready_time.total_seconds(),
         disable_automatic_rollback=seen.disable_automatic_rollback,
+        in_place=seen.replacement_method == "InPlaceIfPossible",
     )
 
 
@@ -189,6 +191,7 @@ def write(state: State, *, location: str) -> dict[str, Any]:
     if rollout is not None and rollout.running and rollout.kind is Kind.IMAGE:
         entries = (history.attempt(rollout, location=location), *entries)[: history.KEPT]
     return {
+        "acceptedReplicas": state.replicas,
         "currentVersion": state.current_version,
         "currentImage": state.current_image,
         "provenTime": _time(state.proven),
@@ -242,6 +245,7 @@ def _write_rollout(rollout: Rollout) -> dict[str, Any]:
             "enableCrossZoneUpgrade": policy.rolling.enable_cross_zone_upgrade,
             "rollbackFailedInstancesOnPolicyBreach": policy.rolling.rollback_failed_instances_on_policy_breach,
             "maxSurge": policy.rolling.max_surge,
+            "replacementMethod": "InPlaceIfPossible" if policy.in_place else "Recreate",
             "healthTimeout": format_duration(timedelta(seconds=policy.health_timeout)),
             "minReadyTime": format_duration(timedelta(seconds=policy.min_ready_time)),
             "disableAutomaticRollback": policy.disable_automatic_rollback,

@@ -5,6 +5,7 @@ The conditions follow kstatus: `Reconciling` and `Stalled` are there to be true 
 cannot go on, so that `kubectl wait`, `helm --wait` and GitOps tools understand a set without knowing it.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ from scaleset.planning.state import Code, Rollout
 MAX_INSTANCES = 50
 MAX_MESSAGE = 256
 MAX_NOTE = 100
+MAX_OBSTACLES = 5
+"""Different sentences about newly blocked instances in one decision."""
 _TOLD = 1024
 """So much of a sentence tells it from another: long ones are cut in the status."""
 
@@ -235,11 +238,7 @@ def _stalled(draft: Draft) -> tuple[str, str] | None:
     if not draft.acceptance.accepted:
         return draft.acceptance.reason, draft.acceptance.message
     if draft.blocked:
-        first = min(draft.blocked)
-        return (
-            "InstanceBlocked",
-            f"Instances {ranges.render(draft.blocked)} are blocked. {first}: {draft.blocked[first]}",
-        )
+        return "InstanceBlocked", _blocked(draft, draft.blocked)
     surplus = len(draft.state.builds) - extra(draft.state) - draft.replicas
     if surplus > 0:
         text = f"{surplus} instances more than wanted are protected from scale-in."
@@ -264,10 +263,13 @@ def _up_to_date(draft: Draft, counts: Counts) -> tuple[bool, str, str]:
 
 
 def announce(draft: Draft) -> None:
-    """Tell, once, what this decision newly finds. It comes before what was done about it."""
+    """Tell, once, what this decision newly finds. It comes before what was done about it, so it is about the rollout
+    that ran before.
+    """
     done, draft.events = draft.events, []
     _news(draft)
-    draft.events += done
+    before = draft.snapshot.state.rollout
+    draft.events = [*(draft.about(event, before) for event in draft.events), *done]
 
 
 def _news(draft: Draft) -> None:
@@ -278,12 +280,9 @@ def _news(draft: Draft) -> None:
     refusal = draft.acceptance.message
     if not draft.acceptance.accepted and (accepted is None or accepted.message[:_TOLD] != refusal[:_TOLD]):
         draft.tell(draft.acceptance.reason, refusal, warning=True)
-    known = {row.id for row in before.instances if row.state == "Blocked"}
-    # Without any model the refusal has said it all.
-    blocked = draft.blocked.keys() - known if draft.wanted is not None else ()
-    for number in sorted(blocked)[:MAX_INSTANCES]:
-        draft.tell("InstanceBlocked", f"Instance {number} is blocked. {draft.blocked[number]}", warning=True)
-    _tell_notes(draft)
+    rows = _instances(draft)
+    _tell_blocked(draft, rows)
+    _tell_notes(draft, rows)
     waiting = draft.rollout.waiting if draft.rollout is not None else draft.waiting
     if (
         waiting is not None
@@ -293,14 +292,41 @@ def _news(draft: Draft) -> None:
         draft.tell(waiting.reason, waiting.message)
 
 
-def _tell_notes(draft: Draft) -> None:
+def _tell_blocked(draft: Draft, rows: list[dict[str, Any]]) -> None:
+    """Instances that are newly blocked, those with the same obstacle together. What remembers that they were told is
+    the list of instances, which has an end: those beyond it are told with the first of it.
+    """
+    if draft.wanted is None:
+        return  # Without any model the refusal has said it all.
+    known = {row.id for row in draft.reported.instances if row.state == "Blocked"}
+    listed = {row["id"] for row in rows if row["state"] == "Blocked"}
+    if listed <= known:
+        return
+    alike: dict[str, list[int]] = {}
+    for number in sorted(draft.blocked.keys() - known):
+        own = draft.snapshot.owner.instance(number)
+        text = draft.blocked[number].replace(own, "").replace(f'"{number}"', "")
+        kind = text if text in alike or len(alike) < MAX_OBSTACLES else next(reversed(alike))
+        alike.setdefault(kind, []).append(number)
+    for numbers in alike.values():
+        draft.tell("InstanceBlocked", _blocked(draft, numbers), warning=True)
+
+
+def _blocked(draft: Draft, numbers: Collection[int]) -> str:
+    first = min(numbers)
+    if len(numbers) == 1:
+        return f"Instance {first} is blocked. {draft.blocked[first]}"
+    return f"Instances {ranges.render(numbers)} are blocked. {first}: {draft.blocked[first]}"
+
+
+def _tell_notes(draft: Draft, rows: list[dict[str, Any]]) -> None:
     """Failures that do not fail an instance: of custom data, and of extensions that may fail. Of instances that are not
     listed nothing is told, since nothing would remember it.
     """
     known = {row.id: row.message or "" for row in draft.reported.instances}
     new = {
         number: note
-        for number in (row["id"] for row in _instances(draft))
+        for number in (row["id"] for row in rows)
         if (note := _note(draft.instances[number])) and note not in known.get(number, "")
     }
     if new:

@@ -134,12 +134,16 @@ def _unhealthy_upgraded(draft: Draft, rollout: Rollout) -> frozenset[int]:
 
 
 def _roll_back(draft: Draft, rollout: Rollout, error: UpgradeError) -> None:
-    """After a breach: where the policy says so, failed instances get their previous model back. Then the run ends."""
-    back = sorted(rollout.failed & draft.state.previous.keys()) if rollout.rolls_back_on_breach else []
+    """After a breach: where the policy says so, failed instances get their previous model back, batch by batch like any
+    others. Then the run ends. One that was protected meanwhile stays as it is.
+    """
+    back = (
+        (rollout.failed & draft.state.previous.keys()) - draft.protected() if rollout.rolls_back_on_breach else NOBODY
+    )
     if not back:
         endings.fault(draft, rollout, error)
         return
-    ids = frozenset(back[: draft.batch_rules(rollout).limit])
+    ids = frozenset(batches.together([draft.instances[n] for n in sorted(back)], rules=draft.batch_rules(rollout)))
     batch = Batch(rollout.batches_done + 1, rollout.batches_done + 1, ids, draft.now, restore_started=draft.now)
     returning = replace(rollout, batch=batch, in_progress=ids, error=error, next_batch=None)
     draft.state = settling.restore(replace(draft.state, rollout=returning), set(ids))
@@ -223,7 +227,9 @@ def _admit(draft: Draft, rollout: Rollout) -> None:
     extra = surge.ids(draft, rollout, chosen)
     verdict = _ask(draft, rollout, moves[chosen[0]], extra[0] if extra else chosen[0])
     if verdict is not None and extra and verdict.quota:
-        draft.tell("SurgeRefused", f"No room for more instances, upgrading in place: {verdict.message}", warning=True)
+        draft.tell(
+            "SurgeRefused", f"No room for more instances, upgrading without surge: {verdict.message}", warning=True
+        )
         extra, verdict = (), _ask(draft, rollout, moves[chosen[0]], chosen[0])
     if verdict is None:
         return

@@ -22,13 +22,15 @@ _VERSION = re.compile(r"(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,9})")
 
 def adopt(draft: Draft) -> None:
     """Record the builds of pods that the state does not know: new ones, or all of them after a restore without
-    status. What an instance ran before is forgotten once its pod runs and no batch or request has it in hand.
+    status. A recorded build whose model does not exist is none, where the pod's own makes sense: nothing was ever
+    created from it. What an instance ran before is forgotten once its pod runs and no batch or request has it in hand.
     """
     leaving = draft.rollout.leaving if draft.rollout is not None else NOBODY
+    in_hand = draft.state.applying | (draft.rollout.in_progress if draft.rollout is not None else NOBODY)
     unknown = {
         number: build
         for number, pod in draft.snapshot.pods.items()
-        if number not in draft.state.builds
+        if (number not in draft.state.builds or _made_up(draft, number, in_hand))
         and number not in leaving
         and not pod.deleting
         and (build := _build_of(draft, pod)) is not None
@@ -44,6 +46,11 @@ def adopt(draft: Draft) -> None:
     if arrived:
         kept = {n: build for n, build in draft.state.previous.items() if n not in arrived}
         draft.state = replace(draft.state, previous=kept)
+
+
+def _made_up(draft: Draft, number: int, in_hand: frozenset[int]) -> bool:
+    """Whether the recorded build of an instance that stays as it is names a model that there is not."""
+    return number not in in_hand and draft.state.builds[number].model not in draft.models
 
 
 def _build_of(draft: Draft, pod: Pod) -> Build | None:
@@ -66,11 +73,15 @@ def _first_version(draft: Draft) -> None:
 
 
 def scale(draft: Draft) -> None:
-    """Drop surplus instances from the state and settle which ids the set has."""
+    """Drop surplus instances from the state and settle which ids the set has. By a refused spec none goes that has a
+    pod: neither its size nor its protection counts.
+    """
     surplus = len(draft.state.builds) - extra(draft.state) - draft.replicas
     if surplus > 0:
         beside = beside_each_other(draft.state)
         gone = frozenset(_first_to_go(draft, beside)[:surplus])
+        if draft.acceptance.refuses_all:
+            gone -= draft.snapshot.pods.keys()
         draft.state = without(draft.state, gone | {new for new, old in beside.items() if old in gone})
     draft.look(sorted(draft.state.builds))
     free = free_ids(draft)

@@ -47,7 +47,7 @@ def _verdict(draft: Draft, rollout: Rollout, batch: Batch, number: int) -> tuple
             return False, None
         restoring = number in rollout.failed and batch.restore_started is not None
         return False, ((batch.restore_started if restoring else None) or batch.started) + timeout
-    deadline = pod.created + timeout
+    deadline = pod.begun + timeout
     healthy = healthy_since(pod, by=draft.health_source)
     if healthy is None:
         return False, deadline

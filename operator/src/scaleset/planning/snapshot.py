@@ -7,7 +7,7 @@ from typing import Any
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planning.gallery import GalleryVersion
-from scaleset.planning.instances import Build, Claim, Pod
+from scaleset.planning.instances import Build, Change, Claim, Pod
 from scaleset.planning.models import Model
 from scaleset.planning.pods import Identity
 from scaleset.planning.state import State
@@ -60,6 +60,8 @@ class Snapshot:
     catalogue: tuple[GalleryVersion, ...] = ()
     refusals: Mapping[int, str] = field(default_factory=dict)
     """Instances whose pod or claim the API server would not create when last asked, with its words."""
+    unchangeable: Mapping[str, str] = field(default_factory=dict)
+    """Pods, by uid, whose image the API server would not change in place, with its words."""
     ages: Mapping[int, float] = field(default_factory=dict)
     """When each instance was first created, as far as it is remembered."""
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
@@ -95,12 +97,29 @@ class Deletion:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageChange:
+    """Change the image of a running pod: of this very one, as it was seen."""
+
+    instance: int
+    name: str
+    uid: str
+    resource_version: str
+    build: Build
+    previous: Build | None
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """One decision, told to the user."""
 
     reason: str
     message: str
     warning: bool = False
+    rollout: str | None = None
+    """Id of the rollout that runs, or has just ended."""
+    batch: int | None = None
+    """Number of the batch that runs, or has just ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +148,26 @@ class Needs:
 
 
 @dataclass(frozen=True, slots=True)
+class Figures:
+    """A set in numbers, for metrics: what the status does not say, or not in numbers."""
+
+    instances: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """How many instances by version and health; together they are all instances, the missing ones too."""
+    behind: int = 0
+    """Versions that `latest` could choose and that are newer than the oldest one that an instance runs."""
+    blocked: str = ""
+    """Why no batch runs, one of `figures.REASONS`; empty when a batch runs, or nothing is to be done."""
+    batch: int = 0
+    """The running batch, else the last one."""
+    batches: int = 0
+    """How many batches the rollout takes in all, as planned now."""
+    from_version: str = ""
+    """What the running or last rollout started from, as far as it is known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do: store the model, write the status, then delete and create, then tell."""
+    """What to do: store the model, write the status, then delete, change in place and create, then tell."""
 
     state: State
     status: Mapping[str, Any] = field(default_factory=dict)
@@ -138,7 +175,9 @@ class Plan:
     """Models to create or to renumber, each with its revision number."""
     discard: tuple[Model, ...] = ()
     deletions: tuple[Deletion, ...] = ()
+    changes: tuple[ImageChange, ...] = ()
     creations: tuple[Creation, ...] = ()
     events: tuple[Event, ...] = ()
     wake_at: float | None = None
     needs: Needs = field(default_factory=Needs)
+    figures: Figures = field(default_factory=Figures)

@@ -47,6 +47,8 @@ class Policy:
     health_timeout: float = 300.0
     min_ready_time: float = 0.0
     disable_automatic_rollback: bool = False
+    in_place: bool = False
+    """Whether an image is changed in the running pod where that is possible."""
 
     @property
     def pause(self) -> float:
@@ -62,6 +64,7 @@ class Policy:
             health_timeout=spec.health_timeout.total_seconds(),
             min_ready_time=spec.min_ready_time.total_seconds(),
             disable_automatic_rollback=automatic.disable_automatic_rollback,
+            in_place=spec.changes_in_place,
         )
 
 
@@ -258,6 +261,8 @@ class Retry:
 class State:
     """The durable state of a ScaleSet."""
 
+    replicas: int | None = None
+    """The size that was accepted last; None before any was."""
     current_version: str | None = None
     current_image: str | None = None
     proven: float | None = None

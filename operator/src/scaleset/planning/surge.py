@@ -2,10 +2,10 @@
 4.6).
 
 The engine is the same: the new instances are the batch. What differs is here: which ids they get, that a failed one
-is simply removed (the one that it was to replace still runs), and that the batch falls back to replacing in place
-when a quota has no room for more pods. Any other refusal would meet the pod in place as well, so it fails the new
-instance and leaves the old one alone. The number of healthy instances never drops below what it was. Only for sets
-without claims: a data disk belongs to its instance.
+is simply removed (the one that it was to replace still runs), and that the batch falls back to taking the old ones
+down first when a quota has no room for more pods. Any other refusal would meet the next pod of an old one as well, so
+it fails the new instance and leaves the old one alone. The number of healthy instances never drops below what it was.
+Only for sets without claims: a data disk belongs to its instance.
 """
 
 from dataclasses import replace
@@ -15,7 +15,7 @@ from scaleset.planning.draft import Draft
 from scaleset.planning.placement import place
 from scaleset.planning.ranges import render
 from scaleset.planning.scaling import without
-from scaleset.planning.state import NOBODY, Batch, Rollout
+from scaleset.planning.state import NOBODY, Batch, Rollout, Waiting
 
 QUOTA = "exceeded quota"
 """Kubernetes' words for a pod that there is no room for."""
@@ -44,7 +44,7 @@ def ids(draft: Draft, rollout: Rollout, chosen: tuple[int, ...]) -> tuple[int, .
 
 
 def fall_back(draft: Draft) -> None:
-    """Replace in place what a quota has no room for beside the others."""
+    """Take down the old ones of what a quota has no room for beside the others."""
     rollout = draft.running
     batch = rollout.batch
     if batch is None:
@@ -77,7 +77,9 @@ def fall_back(draft: Draft) -> None:
         del draft.instances[number]
     draft.look(olds)
     words = draft.snapshot.refusals[min(refused)]
-    draft.tell("SurgeRefused", f"No room for more instances, replacing {render(olds)} in place: {words}", warning=True)
+    draft.tell(
+        "SurgeRefused", f"No room for more instances, replacing {render(olds)} without surge: {words}", warning=True
+    )
 
 
 def leave(draft: Draft) -> bool:
@@ -87,7 +89,11 @@ def leave(draft: Draft) -> bool:
     draft.state = replace(draft.state, builds=builds)
     for number in leaving:
         draft.instances.pop(number, None)
-    return any(n in draft.snapshot.pods and not draft.snapshot.pods[n].deleting for n in leaving)
+    going = [n for n in sorted(leaving) if n in draft.snapshot.pods and not draft.snapshot.pods[n].deleting]
+    if going:
+        waiting = Waiting("BatchInProgress", f"Waiting for instances {render(going)} to be deleted.")
+        draft.update(replace(draft.running, waiting=waiting))
+    return bool(going)
 
 
 def finish(draft: Draft, batch: Batch) -> None:

@@ -76,11 +76,16 @@ class WorkQueue(Generic[K]):
     def unfinished_work(self) -> float:
         """Seconds that the keys being worked on have taken so far, in sum."""
         now = self._monotonic()
-        return sum(now - since for since in self._processing.values())
+        return sum(now - since for since in self._begun())
 
     def longest_running(self) -> float:
         """Seconds that the slowest of them has taken so far."""
-        return self._monotonic() - min(self._processing.values()) if self._processing else 0.0
+        now = self._monotonic()
+        return now - min(self._begun(), default=now)
+
+    def _begun(self) -> list[float]:
+        """A copy: metrics are read in a thread of their own."""
+        return list(self._processing.values())
 
     def add(self, key: K) -> None:
         """Have the key looked at as soon as a worker is free."""

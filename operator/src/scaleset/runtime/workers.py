@@ -75,7 +75,9 @@ class Workers(Generic[K]):
         if self._tasks:
             _, running = await asyncio.wait(self._tasks, timeout=grace)
             if running:
-                log.warning("workers_cancelled running=%d grace=%gs", len(running), grace)
+                log.warning(
+                    "workers_cancelled running=%(running)d grace=%(grace)gs", {"running": len(running), "grace": grace}
+                )
             await self._end(running)
 
     async def _end(self, tasks: set[asyncio.Task[None]]) -> None:
@@ -118,7 +120,7 @@ class Workers(Generic[K]):
             self._queue.add_after(key, again)
         self.on_result("success" if again is None else "requeue_after", monotonic() - began)
         if self._errors.pop(key, None) is not None:
-            log.info("reconcile_recovered key=%s", _text(key))
+            log.info("reconcile_recovered key=%(key)s", {"key": _text(key)})
 
     async def _call(self, key: K) -> float | None:
         try:
@@ -136,7 +138,11 @@ class Workers(Generic[K]):
         self._errors[key] = text
         # A refusal by the API server explains itself; anything else is a mistake of ours, and its place is wanted.
         known = isinstance(error, (ApiError, NotLeader))
-        log.error('reconcile_failed key=%s error="%s" retry_in=%.2fs', _text(key), text, wait, exc_info=not known)
+        log.error(
+            'reconcile_failed key=%(key)s error="%(error)s" retry_in=%(retry_in).2fs',
+            {"key": _text(key), "error": text, "retry_in": wait},
+            exc_info=not known,
+        )
 
 
 def _text(key: object) -> str:

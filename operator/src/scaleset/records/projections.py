@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scaleset.api import names
-from scaleset.planning.instances import Build, Claim, Pod
+from scaleset.planning.instances import Build, Change, Claim, Pod
 from scaleset.planning.models import Model
 from scaleset.planning.provisioning import CUSTOM_DATA_CONTAINER, EXTENSION_PREFIX
 
@@ -19,9 +19,10 @@ JSON = dict[str, Any]
 Key = tuple[str, str]
 
 MAX_MESSAGE = 512
+_NOT_RESTARTED = "The image was changed in place; the kubelet has not started the container again yet."
 _ENDED = ("Failed", "Succeeded")
 _LOST = ("NodeLost", "NodeStatusUnknown")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def seconds(time: str | None) -> float | None:
 
 def plain(text: str) -> str:
     """One line without control or direction characters: what others wrote goes into our status, events and logs."""
-    return _CONTROL.sub(" ", text).strip()[:MAX_MESSAGE]
+    return CONTROL.sub(" ", text).strip()[:MAX_MESSAGE]
 
 
 def pod(raw: JSON) -> Pod:
@@ -61,8 +62,17 @@ def pod(raw: JSON) -> Pod:
     conditions = {condition.get("type"): condition for condition in status.get("conditions") or []}
     ready = conditions.get("Ready") or {}
     containers = status.get("containerStatuses") or []
-    running_since = [seconds(((c.get("state") or {}).get("running") or {}).get("startedAt")) for c in containers]
-    known = [at for at in running_since if at is not None]
+    running_since = [(c.get("name", ""), _running_since(c)) for c in containers]
+    known = [at for _, at in running_since if at is not None]
+    images = {c.get("name", ""): c.get("image", "") for c in (raw.get("spec") or {}).get("containers") or []}
+    ids = {c.get("name", ""): c.get("containerID") or "" for c in containers}
+    change = _change(annotations.get(names.ANNOTATION_CHANGED))
+    current = change is None or (_observed(ready, metadata) and _restarted(change, images, ids))
+    ready_since, started = seconds(ready.get("lastTransitionTime")), seconds(status.get("startTime"))
+    if change is not None:
+        started = dict(running_since).get(change.container) if current else None
+        if ready.get("status") == "True":
+            ready_since = max((at for at in (ready_since, started) if at is not None), default=None)
     return Pod(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -75,26 +85,50 @@ def pod(raw: JSON) -> Pod:
         created=seconds(metadata.get("creationTimestamp")) or 0.0,
         deleting=bool(metadata.get("deletionTimestamp")),
         ended=status.get("phase") in _ENDED,
-        ready=_is_ready(ready, metadata),
-        ready_since=seconds(ready.get("lastTransitionTime")),
-        started=seconds(status.get("startTime")),
+        ready=ready.get("status") == "True" and _observed(ready, metadata),
+        ready_since=ready_since,
+        started=started,
         running=bool(containers) and len(known) == len(containers),
         running_since=max(known, default=None),
         reporting=status.get("phase") != "Unknown"
         and status.get("reason") not in _LOST
         and ready.get("status") != "Unknown",
-        message=plain(explain(status, conditions)),
+        message=plain(explain(status, conditions)) or ("" if current else _NOT_RESTARTED),
         previous=_previous(annotations.get(names.ANNOTATION_PREVIOUS)),
         instance_created=seconds(annotations.get(names.ANNOTATION_CREATED_AT)),
         note=plain(_note(status)),
-        images=tuple((c.get("name", ""), c.get("image", "")) for c in (raw.get("spec") or {}).get("containers") or []),
+        images=tuple(images.items()),
+        container_ids=tuple(ids.items()),
+        change=change,
+        current=current,
     )
 
 
-def _is_ready(condition: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
-    """Ready, and said of the pod as it is now: an image changed in place makes an older verdict worthless."""
-    if condition.get("status") != "True":
-        return False
+def _running_since(container: Mapping[str, Any]) -> float | None:
+    return seconds(((container.get("state") or {}).get("running") or {}).get("startedAt"))
+
+
+def _change(text: str | None) -> Change | None:
+    """The note of a change in place. Whoever writes one that makes no sense has the pod judged as if it had none."""
+    if text is None:
+        return None
+    try:
+        raw = json.loads(text)
+        at = seconds(raw["at"])
+        return None if at is None else Change(at, str(raw["container"]), str(raw["image"]), str(raw["id"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _restarted(change: Change, images: Mapping[str, str], ids: Mapping[str, str]) -> bool:
+    """Whether the container that the status tells of is one of the image that the pod has now: another one than before
+    the change, or the same one with the image that it had.
+    """
+    return images.get(change.container) == change.image or ids.get(change.container, "") != change.container_id
+
+
+def _observed(condition: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
+    """Whether it is said of the pod as it is now. Kubernetes before 1.34 does not tell."""
     observed = condition.get("observedGeneration")
     return observed is None or int(observed) >= int(metadata.get("generation") or 0)
 
@@ -125,6 +159,8 @@ def _container(container: Mapping[str, Any]) -> str:
         return f"{text} (last exit code {last['exitCode']}{f': {words}' if words else ''})"
     if ended.get("exitCode"):
         return _both(f"{ended.get('reason') or 'Error'}, exit code {ended['exitCode']}", ended.get("message"))
+    if last.get("exitCode") and not container.get("ready"):  # it runs for a moment, between two crashes
+        return _both(f"restarted after exit code {last['exitCode']}", last.get("message"))
     return ""
 
 

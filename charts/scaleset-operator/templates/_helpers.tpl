@@ -1,0 +1,98 @@
+{{/* Names. A name has room for the longest suffix that is appended to it. */}}
+{{- define "scaleset-operator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "scaleset-operator.fullname" -}}
+{{- $name := include "scaleset-operator.name" . }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride }}
+{{- else if contains $name .Release.Name }}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "scaleset-operator.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "scaleset-operator.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "scaleset-operator.prepullServiceAccountName" -}}
+{{- with .Values.replication.serviceAccount }}
+{{- if .create }}
+{{- default (printf "%s-prepull" (include "scaleset-operator.fullname" $)) .name }}
+{{- else }}
+{{- default "default" .name }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "scaleset-operator.image" -}}
+{{- with .Values.image }}
+{{- if .digest }}
+{{- printf "%s@%s" .repository .digest }}
+{{- else }}
+{{- printf "%s:%s" .repository (default $.Chart.AppVersion .tag) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Labels: what a pod is selected by never changes, the rest may. */}}
+{{- define "scaleset-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "scaleset-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{/* Takes a list: the context, the component, and further labels. Ours win. */}}
+{{- define "scaleset-operator.labels" -}}
+{{- $root := index . 0 }}
+{{- $ours := dict
+  "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+  "app.kubernetes.io/name" (include "scaleset-operator.name" $root)
+  "app.kubernetes.io/instance" ($root.Release.Name | trunc 63 | trimSuffix "-")
+  "app.kubernetes.io/component" (index . 1)
+  "app.kubernetes.io/version" ($root.Chart.AppVersion | toString)
+  "app.kubernetes.io/part-of" "scaleset-operator"
+  "app.kubernetes.io/managed-by" $root.Release.Service
+}}
+{{- toYaml (merge $ours (index . 2) $root.Values.commonLabels) }}
+{{- end }}
+
+{{/* What the operator may do with sets and their instances, in each namespace that it serves. */}}
+{{- define "scaleset-operator.servingRules" -}}
+- apiGroups: [scaleset.dev]
+  resources: [scalesets, upgradepolicies, galleryimageversions]
+  verbs: [get, list, watch]
+- apiGroups: [scaleset.dev]
+  resources: [scalesets/status, upgradepolicies/status, galleryimageversions/status]
+  verbs: [patch]
+# Where OwnerReferencesPermissionEnforcement is on, whoever makes a set the owner of a pod needs this.
+- apiGroups: [scaleset.dev]
+  resources: [scalesets/finalizers]
+  verbs: [update]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, create, patch, delete]
+# Never delete, never update: what the role cannot do to data needs no trust.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get, list, watch, create]
+- apiGroups: [apps]
+  resources: [controllerrevisions]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
+{{- define "scaleset-operator.subject" -}}
+- kind: ServiceAccount
+  name: {{ include "scaleset-operator.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}

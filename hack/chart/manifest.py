@@ -1,0 +1,54 @@
+"""deploy/install.yaml: the chart with its default values, for `kubectl apply` without Helm."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from hack.chart import ROOT
+
+NAMESPACE = "scaleset-system"
+_HEAD = f"""\
+# The chart with its default values, written by `make chart`. Install it with
+#   kubectl apply --server-side -f install.yaml
+# The image is scaleset-operator with the version as its tag: have it where your nodes find it, or name yours.
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: {NAMESPACE}
+  labels:
+    app.kubernetes.io/name: scaleset-operator
+    pod-security.kubernetes.io/enforce: restricted
+"""
+
+
+def helm() -> Path:
+    """The pinned helm, built when it is missing (a minute, once)."""
+    build = ROOT / "hack" / "cluster" / "build.sh"
+    done = subprocess.run(
+        [build],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=os.environ | {"WITH_HELM": "1"},
+    )
+    return Path(done.stdout.strip()) / "helm"
+
+
+def kube_version() -> str:
+    """What to render for without a cluster: helm as built from its Go module believes in Kubernetes 1.20."""
+    versions = (ROOT / "hack" / "cluster" / "versions.sh").read_text(encoding="utf-8")
+    return str(re.findall(r"^KUBE=(\S+)", versions, re.MULTILINE)[0])
+
+
+def manifest(program: Path, chart: Path) -> str:
+    """All objects but the test. What only Helm cares for is left out."""
+    command: list[str | Path] = [
+        *(program, "template", "scaleset-operator", chart, "--namespace", NAMESPACE, "--skip-tests"),
+        *("--kube-version", kube_version()),
+    ]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
+    lines = done.stdout.splitlines(keepends=True)
+    helms = re.compile(r"\s+(helm\.sh/chart: |app\.kubernetes\.io/managed-by: Helm$)|# Source: ")
+    return _HEAD + "".join(line for line in lines if not helms.match(line))

@@ -1,0 +1,108 @@
+"""Writes docs/reference/cli.md from the plugin's own help:
+
+python -m hack.cli_reference           write it
+python -m hack.cli_reference --check   exit 1 if it differs
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+
+from scaleset.cli.app import PROGRAM, app
+from scaleset.cli.options import COMMON
+
+TARGET = Path(__file__).parents[1] / "docs" / "reference" / "cli.md"
+HEAD = f"""# {PROGRAM}
+
+Written by `make reference` from the plugin's help; change `operator/src/scaleset/cli` instead.
+
+## Flags of every verb
+
+They may stand before or after the verb. `-A` is for `list` only; `completion` has none of them.
+
+"""
+TAIL = """
+## Exit codes
+
+| code | meaning |
+|---|---|
+| 0 | done; of `status` and of what waits: completed |
+| 1 | an error, told in one sentence; of `status` and of what waits: faulted or cancelled |
+| 2 | no end yet, or not before `--timeout` |
+| 130 | interrupted by ctrl-C |
+| 141 | whoever read the output has gone |
+
+## Environment
+
+| variable | meaning |
+|---|---|
+| `KUBECONFIG` | kubeconfig files, as kubectl reads them |
+| `NO_COLOR` | set to anything: no colours |
+
+Without a terminal there are no colours and nothing is drawn over: `-w` prints the picture, a line for each change, and
+the picture at the end. Without UTF-8 all signs are ASCII.
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    root: Any = get_command(app)
+    common = {name: parameter for name, parameter in _parameters(root.commands["list"]).items() if name in COMMON}
+    parts = [HEAD, *_table(common.values())]
+    for name, command in root.commands.items():
+        parts += ["\n", *_verb(name, command)]
+    return "".join(parts) + TAIL
+
+
+def _verb(name: str, command: Any) -> Iterator[str]:
+    own = [parameter for key, parameter in _parameters(command).items() if key not in COMMON]
+    arguments = [parameter for parameter in own if parameter.param_type_name == "argument"]
+    options = [parameter for parameter in own if parameter.param_type_name == "option"]
+    shown = " ".join([PROGRAM, name, *(argument.metavar or argument.name.upper() for argument in arguments)])
+    yield f"## {name}\n\n```text\n{shown}{' [flags]' if options else ''}\n```\n\n"
+    yield "\n\n".join(" ".join(part.split()) for part in (command.help or "").strip().split("\n\n"))
+    yield "\n\n" if own else "\n"
+    yield from _table(own)
+
+
+def _parameters(command: Any) -> dict[str, Any]:
+    return {parameter.name: parameter for parameter in command.params if parameter.name != "help"}
+
+
+def _table(parameters: Any) -> Iterator[str]:
+    rows = [(_name(parameter), parameter.help) for parameter in parameters]
+    if rows:
+        yield "| flag | meaning |\n|---|---|\n"
+    for name, meaning in rows:
+        text = " ".join(meaning.replace("|", "\\|").split())
+        yield f"| {name} | {text} |\n"
+
+
+def _name(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return f"`{parameter.metavar or parameter.name.upper()}`"
+    value = "" if parameter.is_flag else f" {parameter.metavar or parameter.name.upper()}"
+    flags = ", ".join(sorted(parameter.opts, key=len))
+    return f"`{flags}{value}`".replace("|", "\\|")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Writes docs/reference/cli.md from the plugin's help.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if it differs")
+    text = reference()
+    if not parser.parse_args().check:
+        TARGET.write_text(text)
+        print(f"wrote {TARGET}")
+        return 0
+    if TARGET.exists() and TARGET.read_text() == text:
+        return 0
+    print(f"{TARGET} differs from the plugin's help: run `make reference`.", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

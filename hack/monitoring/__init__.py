@@ -1,0 +1,1 @@
+"""What is generated for monitoring: the PrometheusRule, the dashboard, and the chart's copies of both."""

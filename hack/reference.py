@@ -1,0 +1,156 @@
+"""Writes the tables of docs/reference/ from the code: metrics, events, log lines (`python -m hack.reference`)."""
+
+import argparse
+import ast
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from scaleset.observability.catalogue import CATALOGUE, Definition
+from scaleset.observability.metrics import Metrics
+from scaleset.observability.reasons import REASONS
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "operator" / "src" / "scaleset"
+PAGES = ROOT / "docs" / "reference"
+LEVELS = ("debug", "info", "warning", "error", "exception")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that the operator can log."""
+
+    event: str
+    level: str
+    keys: tuple[str, ...]
+
+
+def tables() -> dict[str, dict[str, str]]:
+    """Every table by its page and the name of its marks."""
+    return {
+        "metrics.md": {
+            "sets": _table(each for each in CATALOGUE if each.leader),
+            "operator": _table(each for each in CATALOGUE if not each.leader),
+            "process": _rows(("Name", "Type", "Meaning"), _of_process()),
+            "values": _rows(("Label", "Of", "Values"), _values()),
+            "buckets": _rows(("Histogram", "Upper bounds in seconds"), _buckets()),
+        },
+        "events.md": {"reasons": _rows(("Reason", "Type", "Meaning"), _reasons())},
+        "logs.md": {"lines": _rows(("Event", "Level", "Keys"), _lines())},
+    }
+
+
+def _table(definitions: Iterable[Definition]) -> str:
+    rows = (
+        (f"`{each.name}`", each.kind, ", ".join(f"`{label}`" for label in each.labels) or "none", each.help)
+        for each in definitions
+    )
+    return _rows(("Name", "Type", "Labels", "Meaning"), rows)
+
+
+def _of_process() -> Iterator[tuple[str, str, str]]:
+    known = {each.base for each in CATALOGUE}
+    for family in Metrics().registry.collect():
+        if family.name not in known:
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            yield f"`{name}`", "gauge" if family.type == "info" else family.type, family.documentation
+
+
+def _values() -> Iterator[tuple[str, str, str]]:
+    for each in CATALOGUE:
+        for label, values in each.values:
+            yield f"`{label}`", f"`{each.name}`", ", ".join(f"`{value}`" for value in values)
+
+
+def _buckets() -> Iterator[tuple[str, str]]:
+    for each in CATALOGUE:
+        if each.buckets:
+            yield f"`{each.name}`", ", ".join(f"{bound:g}" for bound in each.buckets)
+
+
+def _reasons() -> Iterator[tuple[str, str, str]]:
+    for reason, (types, text) in REASONS.items():
+        yield f"`{reason}`", ", ".join(types), text
+
+
+def _lines() -> Iterator[tuple[str, str, str]]:
+    for line in lines():
+        yield f"`{line.event}`", line.level, ", ".join(f"`{key}`" for key in line.keys)
+
+
+def lines() -> list[Line]:
+    """Every line that the source can log, found where it is logged."""
+    found: dict[str, Line] = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        constants = {
+            target.id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for call in ast.walk(tree):
+            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
+                continue
+            if not (isinstance(call.func.value, ast.Name) and call.func.value.id == "log" and call.func.attr in LEVELS):
+                continue
+            template = _text(call.args[0], constants)
+            level = "error" if call.func.attr == "exception" else call.func.attr
+            keys = tuple(dict.fromkeys(re.findall(r"%\((\w+)\)", template)))
+            line = Line(template.partition(" ")[0], level, keys)
+            known = found.get(line.event)
+            found[line.event] = line if known is None else Line(line.event, known.level, _united(known.keys, keys))
+    return [found[event] for event in sorted(found)]
+
+
+def _text(node: ast.expr, constants: Mapping[str, object]) -> str:
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.Name) and node.id in constants:
+        return str(constants[node.id])
+    raise ValueError(f"line {node.lineno}: a log line is a literal, so that its keys can be documented")
+
+
+def _united(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*first, *second)))
+
+
+def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    cells = [head, tuple("---" for _ in head), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in cells)
+
+
+def pages() -> dict[Path, str]:
+    """Every page as it should be. ValueError when a page has lost the marks of a table."""
+    found = {}
+    for name, inside in tables().items():
+        path = PAGES / name
+        text = path.read_text(encoding="utf-8")
+        for mark, table in inside.items():
+            begin, end = f"<!-- begin {mark} -->\n", f"<!-- end {mark} -->\n"
+            if begin not in text or end not in text:
+                raise ValueError(f"{path.relative_to(ROOT)} needs the marks {begin.strip()} and {end.strip()}")
+            before, _, rest = text.partition(begin)
+            text = f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
+        found[path] = text
+    return found
+
+
+def main() -> None:
+    """Write the pages, or with --check say which of them are not what the code says."""
+    command = argparse.ArgumentParser(prog="python -m hack.reference", description=__doc__)
+    command.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a page is outdated")
+    check = command.parse_args().check
+    outdated = {path: text for path, text in pages().items() if path.read_text("utf-8") != text}
+    if check and outdated:
+        sys.exit(f"outdated: {', '.join(str(path.relative_to(ROOT)) for path in outdated)}. Run make reference.")
+    for path, text in outdated.items():
+        path.write_text(text, encoding="utf-8")
+        print(f"wrote {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

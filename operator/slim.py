@@ -1,0 +1,21 @@
+"""Run once while the image is built: takes the generated classes of the kubernetes package away that nothing loads.
+
+There is one module for each of about 700 models and 60 APIs, twice: 70 of the 200 MB that the image may have. The
+operator sends and reads raw JSON, so it loads three of them, by way of kopf. The package loads each one at its first
+use, and the operator is loaded here, so what it needs stays.
+"""
+
+import sys
+from pathlib import Path
+
+import scaleset.__main__  # noqa: F401 - for what it loads
+
+used = {module.__file__ for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
+package = Path(sys.modules["kubernetes"].__file__ or "").parent
+for half in (package, package / "aio"):
+    for folder in (half / "client" / "api", half / "client" / "models"):
+        for path in folder.glob("*.py"):
+            if path.name != "__init__.py" and str(path) not in used:
+                path.unlink()
+for test in (*package.rglob("*_test.py"), *package.rglob("test_*.py")):
+    test.unlink()

@@ -1,0 +1,146 @@
+"""The snapshot that the planner decides on, read afresh from the API server, and dry runs for it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from scaleset.api import names
+from scaleset.api.model import InvalidSpec
+from scaleset.api.scale_set_status import ScaleSetStatus
+from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.cli.catalogue import spec_of, understood
+from scaleset.cli.failures import explain
+from scaleset.cli.forecasts import Forecast, foresee
+from scaleset.cli.pictures import SetView
+from scaleset.kube.errors import ApiError, Forbidden, NotFound
+from scaleset.kube.resources import CLAIMS, PODS, REVISIONS, SCALE_SETS
+from scaleset.kube.verdicts import ACCEPTED, asks_for_no_more, verdict
+from scaleset.planning import models, pods, record
+from scaleset.planning.pods import Identity
+from scaleset.planning.snapshot import DryRun, Snapshot, Turn, Verdict
+from scaleset.records import projections
+from scaleset.records.custom_objects import CustomObject
+from scaleset.records.instances import owned
+
+if TYPE_CHECKING:
+    from scaleset.cli.session import Session
+
+
+def forecast(session: "Session", found: SetView) -> Forecast:
+    """What the planner would do from now on. CliError if the spec cannot be understood."""
+    seen = snapshot(session, found)
+    admission = Admission(session, seen.owner)
+    return replace(foresee(seen, admission), unchecked=admission.unchecked)
+
+
+class Admission:
+    """Asks the API server whether it would take a pod. `unchecked` says why it could not be asked; then it would."""
+
+    def __init__(self, session: "Session", owner: Identity) -> None:
+        self.unchecked: str | None = None
+        self._session = session
+        self._owner = owner
+
+    def __call__(self, asked: DryRun, now: float) -> Verdict:
+        owner, client = self._owner, self._session.client
+        body = pods.pod(owner, asked.model, asked.build, asked.instance, previous=None, created_at=now)
+        try:
+            client.create(PODS, owner.namespace, body, dry_run=True)
+        except Forbidden as error:
+            if "cannot create resource" in error.message:
+                self.unchecked = explain(error, server=self._session.server)
+                return ACCEPTED
+            said = verdict(error)
+            return ACCEPTED if said.quota and self._replaces_no_less(body) else said
+        except ApiError as error:
+            return verdict(error)
+        return ACCEPTED
+
+    def _replaces_no_less(self, body: dict[str, Any]) -> bool:
+        try:
+            old = self._session.client.get(PODS, self._owner.namespace, body["metadata"]["name"])
+        except NotFound:
+            return False
+        return asks_for_no_more(old, body)
+
+
+def snapshot(session: "Session", found: SetView) -> Snapshot:
+    """What the operator would see, read afresh."""
+    spec = spec_of(found)
+    selector = f"{names.LABEL_NAME}={found.name}"
+    client = session.client
+    image = spec.image_reference
+    seen: CustomObject[Any] = CustomObject(
+        namespace=found.namespace,
+        name=found.name,
+        uid=found.uid,
+        resource_version=str(found.raw["metadata"]["resourceVersion"]),
+        generation=found.generation,
+        created=found.created or 0.0,
+        deleting=False,
+        annotations=found.annotations,
+        spec=spec,
+        problem="",
+        status=found.status,
+    )
+    mine, strangers = owned(
+        (projections.pod(raw) for raw in client.list(PODS, found.namespace, selector=selector)[0]), seen
+    )
+    claims = [projections.claim(raw) for raw in client.list(CLAIMS, found.namespace, selector=selector)[0]]
+    revisions = [projections.revision(raw) for raw in client.list(REVISIONS, found.namespace)[0]]
+    catalogue = [
+        version
+        for version in understood(session.versions(image.gallery_namespace or found.namespace))
+        if (version.definition.publisher, version.definition.offer) == (image.publisher, image.offer)
+    ]
+    policy = _policy(session, found)
+    return Snapshot(
+        owner=Identity(found.namespace, found.name, found.uid),
+        generation=found.generation,
+        spec=spec,
+        state=record.read(ScaleSetStatus.parse({"status": found.status})),
+        model=models.describe(found.name, spec),
+        now=client.now(),
+        policy=policy,
+        annotations=found.annotations,
+        pods=mine,
+        strangers=strangers,
+        claims={claim.name: claim for claim in claims},
+        models=tuple(revision.model for revision in revisions if revision.owner == found.uid),
+        catalogue=tuple(catalogue),
+        turn=_turn(session, found, policy),
+        fresh=True,
+        reported=found.status,
+    )
+
+
+def _policy(session: "Session", found: SetView) -> UpgradePolicySpec | None:
+    if not found.policy:
+        return UpgradePolicySpec()
+    for raw in session.policies(found.namespace):
+        if raw["metadata"]["name"] == found.policy and not raw["metadata"].get("deletionTimestamp"):
+            try:
+                return UpgradePolicySpec.parse(raw)
+            except InvalidSpec:
+                return None
+    return None
+
+
+def _turn(session: "Session", found: SetView, policy: UpgradePolicySpec | None) -> Turn | None:
+    """Where the set stands among those of its policy."""
+    if policy is None or policy.max_concurrent_scale_sets is None:
+        return None
+    others = [SetView(raw) for raw in session.client.list(SCALE_SETS, found.namespace)[0]]
+    same = [each for each in others if each.uid != found.uid and each.policy == found.policy]
+    mine = projections.seconds(found.status.get("waitingSince"))
+    rolling = sum(_rolls(each.rollout) and each.rolling for each in same)
+    ahead = 0
+    for each in same:
+        since = projections.seconds(each.status.get("waitingSince"))
+        if since is not None and not each.rolling and (mine is None or (since, each.name) < (mine, found.name)):
+            ahead += 1
+    return Turn(rolling, ahead)
+
+
+def _rolls(rollout: Mapping[str, Any]) -> bool:
+    return bool(rollout.get("batch") or rollout.get("batchesDone"))

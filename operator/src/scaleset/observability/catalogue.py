@@ -1,0 +1,276 @@
+"""Every metric: its name, type, labels and meaning. The code exports what stands here and docs/reference/metrics.md is
+written from it.
+
+Names of controller-runtime and client-go are theirs, so that dashboards made for operators in Go work. No label has
+unbounded values, and none ever has the name of a pod or of an instance.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import CollectorRegistry
+
+from scaleset.planning import changes, figures
+from scaleset.planning.instances import HealthState
+
+SET = ("namespace", "scaleset")
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+ROLLOUT_SECONDS = (30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 86400.0)
+INSTANCE_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0)
+
+STATUSES = ("Idle", "RollingForward", "Paused", "Completed", "Cancelled", "Faulted")
+STATES = ("pending", "in_progress", "succeeded", "failed", "restored")
+CHECKS = tuple(state.value.lower() for state in HealthState)
+BLOCKS = figures.REASONS
+WAITS = tuple(each for each in BLOCKS if each not in (figures.MAX_UNHEALTHY, "back_off", "target_failed"))
+"""Of a rollout that runs: the others keep one from starting, or end it."""
+CONDITIONS = ("Accepted", "Available", "Progressing", "Ready", "Reconciling", "Stalled", "UpToDate")
+TRUTHS = ("true", "false")
+"""The operator knows of each of its conditions whether it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One metric. `values` are those that a label can have, where they are few and fixed."""
+
+    name: str
+    kind: Literal["gauge", "counter", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    values: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    buckets: tuple[float, ...] = ()
+    leader: bool = field(default=False, kw_only=True)
+    """Whether only the leader has it."""
+
+    @property
+    def base(self) -> str:
+        """Without `_total`, which the library adds to counters."""
+        return self.name.removesuffix("_total")
+
+    def gauges(self) -> GaugeMetricFamily:
+        """An empty family, to be filled by a collector."""
+        return GaugeMetricFamily(self.base, self.help, labels=self.labels)
+
+    def counters(self) -> CounterMetricFamily:
+        return CounterMetricFamily(self.base, self.help, labels=self.labels)
+
+    def gauge(self, registry: CollectorRegistry) -> Gauge:
+        return Gauge(self.name, self.help, self.labels, registry=registry)
+
+    def counter(self, registry: CollectorRegistry) -> Counter:
+        return Counter(self.base, self.help, self.labels, registry=registry)
+
+    def histogram(self, registry: CollectorRegistry) -> Histogram:
+        return Histogram(self.name, self.help, self.labels, buckets=self.buckets, registry=registry)
+
+
+def _of_set(name: str, text: str, *labels: str, **values: Iterable[str]) -> Definition:
+    kind: Literal["gauge", "counter"] = "counter" if name.endswith("_total") else "gauge"
+    return Definition(name, kind, text, (*SET, *labels), _fixed(values), leader=True)
+
+
+def _histogram(
+    name: str, text: str, *labels: str, buckets: tuple[float, ...], leader: bool = False, **values: Iterable[str]
+) -> Definition:
+    return Definition(name, "histogram", text, labels, _fixed(values), buckets, leader=leader)
+
+
+def _fixed(values: dict[str, Iterable[str]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return tuple((label, tuple(each)) for label, each in values.items())
+
+
+INFO = _of_set("scaleset_info", "Always 1; static facts about a ScaleSet.", "image", "policy", "upgrade_mode")
+SPEC_REPLICAS = _of_set("scaleset_spec_replicas", "Desired instances.")
+STATUS_REPLICAS = _of_set("scaleset_status_replicas", "Instances whose pod exists and is not terminating.")
+INSTANCES = _of_set(
+    "scaleset_instances",
+    "Instances by version and health. The sum is all instances; one without a pod is Unhealthy.",
+    "version",
+    "health",
+    health=[state.value for state in HealthState],
+)
+CONDITION = _of_set(
+    "scaleset_status_condition",
+    "1 for the status that a condition has, 0 for the others.",
+    "condition",
+    "status",
+    condition=CONDITIONS,
+    status=TRUTHS,
+)
+GENERATION = _of_set("scaleset_metadata_generation", "Generation of the spec.")
+OBSERVED_GENERATION = _of_set(
+    "scaleset_status_observed_generation",
+    "Generation that the status is about; below scaleset_metadata_generation the operator is behind. 0 without any.",
+)
+IN_PROGRESS = _of_set("scaleset_rollout_in_progress", "1 while a rollout runs.")
+ROLLOUT_STATUS = _of_set(
+    "scaleset_rollout_status",
+    "1 for the state of the running or last rollout, 0 for the others. Idle: there was none yet. Paused: it runs, and "
+    "waits for the pause between batches or for spec.suspend.",
+    "status",
+    status=STATUSES,
+)
+ROLLOUT_INSTANCES = _of_set(
+    "scaleset_rollout_instances",
+    "Instances of the running or last rollout, each in one state. The sum is all that it is about; restored ones are "
+    "not counted as failed, and those being restored are in_progress.",
+    "state",
+    state=STATES,
+)
+BATCH = _of_set("scaleset_rollout_batch", "The running batch, counted from 1; between batches the last one.")
+BATCHES = _of_set("scaleset_rollout_batches", "Batches of the rollout in all, as planned now.")
+TARGET = _of_set(
+    "scaleset_rollout_target_info",
+    "Always 1; what the running or last rollout leads to. Of a rollout of the model the versions are the same.",
+    "from_version",
+    "to_version",
+    "started_by",
+    started_by=changes.STARTED_BY,
+)
+STARTED = _of_set(
+    "scaleset_rollout_start_timestamp_seconds", "When the running or last rollout started, Unix time; absent without."
+)
+PROGRESSED = _of_set(
+    "scaleset_rollout_last_progress_timestamp_seconds",
+    "When the running or last rollout last moved, Unix time: a batch began or ended, an instance was done with. After "
+    "a restart of the operator at least the start of the batch.",
+)
+BLOCKED = _of_set(
+    "scaleset_rollout_blocked",
+    "1 for what keeps a rollout from starting or going on, 0 for the others.",
+    "reason",
+    reason=BLOCKS,
+)
+BEHIND = _of_set(
+    "scaleset_image_versions_behind",
+    "Versions that latest could choose and that are newer than the oldest one that an instance runs.",
+)
+PUBLISHED = Definition(
+    "scaleset_image_version_published_timestamp_seconds",
+    "gauge",
+    "When a GalleryImageVersion was published, Unix time. image is publisher/offer/sku.",
+    ("namespace", "image", "version", "excluded"),
+    (("excluded", ("true", "false")),),
+    leader=True,
+)
+ROLLOUTS = _of_set(
+    "scaleset_rollouts_total",
+    "Rollouts that ended.",
+    "result",
+    "started_by",
+    result=changes.ROLLOUT_RESULTS,
+    started_by=changes.STARTED_BY,
+)
+ROLLOUT_DURATION = _histogram(
+    "scaleset_rollout_duration_seconds",
+    "Seconds from the start of a rollout to its end.",
+    "result",
+    buckets=ROLLOUT_SECONDS,
+    leader=True,
+    result=changes.ROLLOUT_RESULTS,
+)
+ROLLOUT_WAIT = _of_set(
+    "scaleset_rollout_wait_seconds_total",
+    "Seconds of running rollouts in which no batch ran, by what they waited for: duration is work and wait.",
+    "reason",
+    reason=WAITS,
+)
+BATCH_DURATION = _histogram(
+    "scaleset_batch_duration_seconds",
+    "Seconds from the start of a batch until all its instances were done with; failed if any of them failed.",
+    "result",
+    buckets=ROLLOUT_SECONDS,
+    leader=True,
+    result=changes.BATCH_RESULTS,
+)
+UPGRADES = _of_set(
+    "scaleset_instance_upgrades_total",
+    "Instances that a rollout was done with, each once by its end: failed ones that were restored are restored.",
+    "result",
+    result=changes.UPGRADE_RESULTS,
+)
+UPGRADE_DURATION = _histogram(
+    "scaleset_instance_upgrade_duration_seconds",
+    "Seconds from the delete of an instance until it was healthy on its new build (succeeded) or on its previous one "
+    "(restored, from the second delete), or given up (failed).",
+    "result",
+    buckets=INSTANCE_SECONDS,
+    leader=True,
+    result=changes.UPGRADE_RESULTS,
+)
+RESTORES = _of_set(
+    "scaleset_instance_restores_total",
+    "Restores of failed instances to their previous build; failed: not healthy on that either.",
+    "result",
+    result=changes.RESTORE_RESULTS,
+)
+HEALTH_CHECKS = _of_set(
+    "scaleset_health_checks_total",
+    "Instances looked at for a health gate or a verdict, on a fresh list of the pods.",
+    "result",
+    result=CHECKS,
+)
+EVENTS = Definition(
+    "scaleset_events_total", "counter", "Events told, repeated ones included.", ("type", "reason"), leader=True
+)
+RECONCILES = Definition(
+    "controller_runtime_reconcile_total",
+    "counter",
+    "Reconciles by result.",
+    ("controller", "result"),
+    (("result", ("success", "requeue_after", "error")),),
+)
+RECONCILE_ERRORS = Definition(
+    "controller_runtime_reconcile_errors_total", "counter", "Reconciles that failed.", ("controller",)
+)
+RECONCILE_SECONDS = _histogram(
+    "controller_runtime_reconcile_time_seconds", "Seconds that a reconcile takes.", "controller", buckets=SECONDS
+)
+ACTIVE_WORKERS = Definition("controller_runtime_active_workers", "gauge", "Reconciles that run now.", ("controller",))
+QUEUE_DEPTH = Definition("workqueue_depth", "gauge", "Keys that wait to be reconciled.", ("name",))
+QUEUE_ADDS = Definition("workqueue_adds_total", "counter", "Keys added since the start.", ("name",))
+QUEUE_RETRIES = Definition(
+    "workqueue_retries_total", "counter", "Keys added to be looked at later: after an error, or at a time.", ("name",)
+)
+QUEUE_UNFINISHED = Definition(
+    "workqueue_unfinished_work_seconds",
+    "gauge",
+    "Seconds that the reconciles running now have taken so far, in sum.",
+    ("name",),
+)
+QUEUE_LONGEST = Definition(
+    "workqueue_longest_running_processor_seconds",
+    "gauge",
+    "Seconds that the longest of the reconciles running now has taken so far.",
+    ("name",),
+)
+QUEUE_WAIT = _histogram(
+    "workqueue_queue_duration_seconds", "Seconds that a key waits to be reconciled.", "name", buckets=SECONDS
+)
+QUEUE_WORK = _histogram("workqueue_work_duration_seconds", "Seconds that a key is worked on.", "name", buckets=SECONDS)
+REQUESTS = Definition(
+    "rest_client_requests_total",
+    "counter",
+    "Requests to the API server by method and status code; <error> is one without a response.",
+    ("code", "method", "host"),
+)
+REQUEST_SECONDS = _histogram(
+    "rest_client_request_duration_seconds",
+    "Seconds until the API server's response.",
+    "method",
+    "host",
+    buckets=SECONDS,
+)
+LEADER = Definition("leader_election_master_status", "gauge", "1 while this process holds the lease.", ("name",))
+BUILD = Definition(
+    "scaleset_operator_build_info",
+    "gauge",
+    "Always 1; what is running.",
+    ("version", "revision", "python_version", "kopf_version"),
+)
+
+CATALOGUE: tuple[Definition, ...] = tuple(each for each in list(globals().values()) if isinstance(each, Definition))
+"""All of them, in the order in which they stand here."""

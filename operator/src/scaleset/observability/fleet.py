@@ -1,0 +1,186 @@
+"""Metrics of ScaleSets: their state as it was last seen, and what happened to them, counted from zero.
+
+A set's series are there as long as the set is: they are read when somebody scrapes, from the sets that are watched and
+from one record a set, which goes with it. Nothing is kept for sets that nobody sees any more.
+
+What counters count is the difference of two states, the second of which was written (planning.changes). A reply that
+was lost is counted at the next look; a process that is killed after a write and before its count loses that one, which
+its successor, who finds it written, does not count again.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from time import monotonic
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from scaleset.observability import catalogue, series
+from scaleset.observability.series import Families, Place, Seen
+from scaleset.planning.changes import ROLLOUT_RESULTS, STARTED_BY, Changes, changes
+from scaleset.planning.snapshot import Figures, Plan, Snapshot
+from scaleset.planning.state import Rollout
+
+
+@dataclass(slots=True)
+class _Record:
+    """Of one set."""
+
+    uid: str
+    figures: Figures | None = None
+    rollout: Rollout | None = None
+    mode: str = ""
+    came_from: str = ""
+    """What the rollout started from: after its end the status does not say it any more."""
+    known: bool = False
+    """Whether `rollout` was ever read: before, nothing is counted."""
+    progressed: float = 0.0
+    waiting: tuple[str, float] | None = None
+    """Why no batch of the running rollout runs, and since when by our monotonic clock."""
+    rollouts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    waits: dict[str, float] = field(default_factory=dict)
+    upgrades: Counter[str] = field(default_factory=Counter)
+    restores: Counter[str] = field(default_factory=Counter)
+    checks: Counter[str] = field(default_factory=Counter)
+
+
+class Fleet(Collector):
+    """Collects the sets; the histograms of all of them together are in the registry itself."""
+
+    def __init__(self, registry: CollectorRegistry, *, now: Callable[[], float] = monotonic) -> None:
+        self._now = now
+        self._records: dict[Place, _Record] = {}
+        self._objects: Callable[[], Iterable[Seen]] = tuple
+        self._leads: Callable[[], bool] = bool
+        self._durations = catalogue.ROLLOUT_DURATION.histogram(registry)
+        self._batches = catalogue.BATCH_DURATION.histogram(registry)
+        self._instances = catalogue.UPGRADE_DURATION.histogram(registry)
+        for histogram, definition in (
+            (self._durations, catalogue.ROLLOUT_DURATION),
+            (self._batches, catalogue.BATCH_DURATION),
+            (self._instances, catalogue.UPGRADE_DURATION),
+        ):
+            for value in dict(definition.values)["result"]:
+                histogram.labels(value)
+        registry.register(self)
+
+    def watch(self, objects: Callable[[], Iterable[Seen]], *, leads: Callable[[], bool]) -> None:
+        """Export those sets while `leads`. Both are asked from the thread that answers a scrape."""
+        self._objects, self._leads = objects, leads
+
+    # What happens
+
+    def saw(self, seen: Seen) -> None:
+        """There is such a set: its counters begin at zero."""
+        self._record(seen)
+
+    def gone(self, place: Place) -> None:
+        """The set is no more."""
+        self._records.pop(place, None)
+
+    def refused(self, seen: Seen) -> None:
+        """Its spec cannot be understood, so nobody looks at its instances: what was known of them is not shown on."""
+        record = self._record(seen)
+        record.figures = None
+        self._wait(record)
+
+    def looked(self, seen: Seen, snapshot: Snapshot) -> None:
+        """What the status says before anything is decided, with what was written and never answered."""
+        self._advance(self._record(seen), snapshot.state.rollout, snapshot)
+
+    def decided(self, seen: Seen, snapshot: Snapshot, plan: Plan) -> None:
+        """The status says what was decided."""
+        record = self._record(seen)
+        self._advance(record, plan.state.rollout, snapshot)
+        record.figures = plan.figures
+        record.came_from = plan.figures.from_version or record.came_from
+        record.mode = snapshot.policy.mode if snapshot.policy is not None else ""
+        if snapshot.fresh:
+            for (_, health), number in plan.figures.instances.items():
+                record.checks[health.lower()] += number
+        self._wait(record)
+
+    def _record(self, seen: Seen) -> _Record:
+        key = (seen.namespace, seen.name)
+        record = self._records.get(key)
+        if record is None or record.uid != seen.uid:
+            record = self._records[key] = _Record(seen.uid)
+        return record
+
+    def _advance(self, record: _Record, rollout: Rollout | None, snapshot: Snapshot) -> None:
+        if record.known:
+            found = changes(record.rollout, rollout, snapshot)
+            self._count(record, found)
+            if found.progress:
+                record.progressed = snapshot.now
+        elif rollout is not None:
+            record.progressed = series.last_moved(rollout)
+        if rollout is None or record.rollout is None or rollout.id != record.rollout.id:
+            record.came_from = ""
+        record.rollout, record.known = rollout, True
+
+    def _count(self, record: _Record, found: Changes) -> None:
+        if found.ended is not None:
+            record.rollouts[found.ended.result, found.ended.started_by] += 1
+            self._durations.labels(found.ended.result).observe(found.ended.seconds)
+        if found.batch is not None and found.batch.seconds is not None:
+            self._batches.labels(found.batch.result).observe(found.batch.seconds)
+        for instance in found.instances:
+            record.upgrades[instance.result] += 1
+            if instance.seconds is not None:
+                self._instances.labels(instance.result).observe(instance.seconds)
+        record.restores.update(found.restores)
+
+    def _wait(self, record: _Record) -> None:
+        """Add what was waited, and begin anew."""
+        now = self._now()
+        if record.waiting is not None:
+            reason, since = record.waiting
+            record.waits[reason] = record.waits.get(reason, 0.0) + now - since
+        rollout, figures = record.rollout, record.figures
+        waits = rollout is not None and rollout.running and rollout.batch is None
+        record.waiting = (figures.blocked, now) if waits and figures is not None and figures.blocked else None
+
+    # What is scraped
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {
+            **{each.name: each.gauges() for each in series.GAUGES},
+            **{each.name: each.counters() for each in series.COUNTERS},
+        }
+        for seen in self._objects() if self._leads() else ():
+            if not seen.deleting:
+                self._collect(families, seen)
+        yield from families.values()
+
+    def _collect(self, families: Families, seen: Seen) -> None:
+        place = (seen.namespace, seen.name)
+        record = self._records.get(place)
+        if record is None or record.uid != seen.uid:
+            series.of_object(families, place, seen, mode="")
+            return
+        series.of_object(families, place, seen, mode=record.mode)
+        figures = record.figures
+        if figures is not None:
+            series.of_figures(families, place, figures)
+            series.of_rollout(families, place, record.rollout, from_version=record.came_from, moved=record.progressed)
+        self._counts(families, place, record)
+
+    def _counts(self, families: Families, place: Place, record: _Record) -> None:
+        waits, waiting = record.waits.copy(), record.waiting
+        if waiting is not None:
+            waits[waiting[0]] = waits.get(waiting[0], 0.0) + self._now() - waiting[1]
+        for by in product(ROLLOUT_RESULTS, STARTED_BY):
+            families[catalogue.ROLLOUTS.name].add_metric((*place, *by), record.rollouts[by])
+        for reason in catalogue.WAITS:
+            families[catalogue.ROLLOUT_WAIT.name].add_metric((*place, reason), waits.get(reason, 0.0))
+        for definition, counts in (
+            (catalogue.UPGRADES, record.upgrades),
+            (catalogue.RESTORES, record.restores),
+            (catalogue.HEALTH_CHECKS, record.checks),
+        ):
+            ((_, values),) = definition.values
+            for value in values:
+                families[definition.name].add_metric((*place, value), counts[value])

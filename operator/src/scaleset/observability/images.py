@@ -1,0 +1,35 @@
+"""Metrics of GalleryImageVersions: what is published, and when it was."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from scaleset.observability import catalogue
+from scaleset.planning.gallery import GalleryVersion
+
+
+class Images(Collector):
+    """The versions that count, by the group of them that was reconciled last."""
+
+    def __init__(self) -> None:
+        self.leads: Callable[[], bool] = bool
+        """Asked from the thread that answers a scrape: only the leader exports them."""
+        self._groups: dict[tuple[str, str], tuple[GalleryVersion, ...]] = {}
+
+    def reconciled(self, group: tuple[str, str], versions: Iterable[GalleryVersion]) -> None:
+        """These are the versions of that group now, one of each number; none of them means that it is gone."""
+        found = tuple(versions)
+        if found:
+            self._groups[group] = found
+        else:
+            self._groups.pop(group, None)
+
+    def collect(self) -> Iterator[Metric]:
+        family = catalogue.PUBLISHED.gauges()
+        for versions in list(self._groups.values()) if self.leads() else ():
+            for version in versions:
+                gallery, publisher, offer, sku = version.definition
+                image, excluded = f"{publisher}/{offer}/{sku}", "true" if version.excluded else "false"
+                family.add_metric((gallery, image, version.version, excluded), version.created)
+        yield family

@@ -1,0 +1,31 @@
+"""Every reason that an event can have, with its types and what it says: docs/reference/events.md."""
+
+from typing import Final
+
+NORMAL: Final = "Normal"
+WARNING: Final = "Warning"
+
+REASONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
+    "NewVersionAvailable": ((NORMAL,), "`latest` means a higher version now."),
+    "RolloutStarted": ((NORMAL,), "A rolling upgrade begins: to what, and who started it."),
+    "BatchStarted": ((NORMAL,), "These instances are being replaced."),
+    "BatchCompleted": ((NORMAL, WARNING), "All instances of the batch are done with; a Warning when some failed."),
+    "RolloutCompleted": ((NORMAL,), "Everything that could be upgraded was."),
+    "RolloutCancelled": ((NORMAL,), "It ended early: by the user, by a newer model, or its target was withdrawn."),
+    "RolloutFaulted": ((WARNING,), "It ended because too much was unhealthy, or the new pods are refused."),
+    "InstanceRestored": ((WARNING,), "Failed instances are healthy again on their previous build."),
+    "InstanceRestoreFailed": ((WARNING,), "Failed instances are not healthy on their previous build either."),
+    "RollingBack": ((WARNING,), "After a breach failed instances return to their previous model."),
+    "HealthGateWaiting": ((NORMAL,), "A rollout does not start or go on until enough instances are healthy."),
+    "Suspended": ((NORMAL,), "spec.suspend keeps a rollout from starting or going on."),
+    "ApplyingModel": ((NORMAL,), "Instances are replaced at once, without batches."),
+    "SurgeRefused": ((WARNING,), "There is no room for more instances: this batch is upgraded without surge."),
+    "InPlaceRefused": ((WARNING,), "The API server does not change an image in place: the pod is recreated."),
+    "StartRefused": ((WARNING,), "A start or an apply-model by hand cannot be carried out, and why."),
+    "InstanceBlocked": ((WARNING,), "Instances are left alone: their name is taken or their data would be lost."),
+    "ProvisioningFailed": ((WARNING,), "Custom data or an extension failed that may fail."),
+    "InvalidSpec": ((WARNING,), "The spec cannot be understood or carried out, and what to change."),
+    "PolicyNotFound": ((WARNING,), "The UpgradePolicy that the set refers to does not exist."),
+    "ImageNotFound": ((WARNING,), "No GalleryImageVersion offers what the set refers to."),
+    "ModelRefused": ((WARNING,), "The API server refuses pods of the new model; instances stay on the one before."),
+}

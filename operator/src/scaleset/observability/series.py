@@ -1,0 +1,118 @@
+"""The series of one ScaleSet: which samples say what is known of it."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.observability import catalogue
+from scaleset.planning.snapshot import Figures
+from scaleset.planning.state import Rollout
+
+Place = tuple[str, str]
+"""Namespace and name of a set."""
+Families = Mapping[str, GaugeMetricFamily | CounterMetricFamily]
+"""What is being filled, by name of the metric."""
+
+GAUGES = tuple(each for each in catalogue.CATALOGUE if each.labels[:2] == catalogue.SET and each.kind == "gauge")
+COUNTERS = tuple(each for each in catalogue.CATALOGUE if each.labels[:2] == catalogue.SET and each.kind == "counter")
+
+
+class Seen(Protocol):
+    """A ScaleSet as it is watched."""
+
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def uid(self) -> str: ...
+    @property
+    def generation(self) -> int: ...
+    @property
+    def deleting(self) -> bool: ...
+    @property
+    def spec(self) -> ScaleSetSpec | None: ...
+    @property
+    def status(self) -> Mapping[str, Any]: ...
+
+
+def of_object(families: Families, place: Place, seen: Seen, *, mode: str) -> None:
+    """What the object itself says, whether or not the operator keeps up with it. Its status may be anybody's."""
+    status = seen.status
+    families[catalogue.GENERATION.name].add_metric(place, seen.generation)
+    families[catalogue.OBSERVED_GENERATION.name].add_metric(place, _number(status.get("observedGeneration")))
+    families[catalogue.STATUS_REPLICAS.name].add_metric(place, _number(status.get("replicas")))
+    for kind, truth in _conditions(status).items():
+        for value in catalogue.TRUTHS:
+            families[catalogue.CONDITION.name].add_metric((*place, kind, value), truth == value)
+    if seen.spec is not None:
+        reference, policy = seen.spec.image_reference, seen.spec.upgrade_policy_ref
+        image = f"{reference.publisher}/{reference.offer}/{reference.sku}"
+        families[catalogue.INFO.name].add_metric((*place, image, policy.name if policy else "", mode), 1)
+        families[catalogue.SPEC_REPLICAS.name].add_metric(place, seen.spec.replicas)
+
+
+def _conditions(status: Mapping[str, Any]) -> dict[str, str]:
+    found = status.get("conditions")
+    conditions = [each for each in found if isinstance(each, Mapping)] if isinstance(found, list | tuple) else []
+    truths = {each.get("type"): str(each.get("status")).lower() for each in conditions}
+    return {kind: truths[kind] for kind in catalogue.CONDITIONS if kind in truths}
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, int) else 0
+
+
+def of_figures(families: Families, place: Place, figures: Figures) -> None:
+    """What the last decision found."""
+    for (version, health), count in figures.instances.items():
+        families[catalogue.INSTANCES.name].add_metric((*place, version, health), count)
+    for reason in catalogue.BLOCKS:
+        families[catalogue.BLOCKED.name].add_metric((*place, reason), reason == figures.blocked)
+    families[catalogue.BEHIND.name].add_metric(place, figures.behind)
+    families[catalogue.BATCH.name].add_metric(place, figures.batch)
+    families[catalogue.BATCHES.name].add_metric(place, figures.batches)
+
+
+def of_rollout(families: Families, place: Place, rollout: Rollout | None, *, from_version: str, moved: float) -> None:
+    """The running or last rollout; zeros where there was none yet."""
+    families[catalogue.IN_PROGRESS.name].add_metric(place, rollout is not None and rollout.running)
+    status = _status(rollout)
+    for value in catalogue.STATUSES:
+        families[catalogue.ROLLOUT_STATUS.name].add_metric((*place, value), value == status)
+    for state, count in _instances(rollout).items():
+        families[catalogue.ROLLOUT_INSTANCES.name].add_metric((*place, state), count)
+    if rollout is not None:
+        to_version = rollout.target.version or from_version
+        labels = (from_version, to_version, rollout.started_by.lower())
+        families[catalogue.TARGET.name].add_metric((*place, *labels), 1)
+        families[catalogue.STARTED.name].add_metric(place, rollout.started)
+        families[catalogue.PROGRESSED.name].add_metric(place, moved)
+
+
+def _status(rollout: Rollout | None) -> str:
+    if rollout is None:
+        return "Idle"
+    waiting = rollout.waiting.reason if rollout.waiting is not None else ""
+    return "Paused" if rollout.running and waiting in ("Pause", "Suspended") else rollout.code.value
+
+
+def _instances(rollout: Rollout | None) -> dict[str, int]:
+    if rollout is None:
+        return dict.fromkeys(catalogue.STATES, 0)
+    return {
+        "pending": len(rollout.pending),
+        "in_progress": len(rollout.in_progress),
+        "succeeded": len(rollout.successful),
+        "failed": len(rollout.failed - rollout.restored - rollout.in_progress),
+        "restored": len(rollout.restored),
+    }
+
+
+def last_moved(rollout: Rollout) -> float:
+    """When a rollout moved last, as far as its status tells."""
+    times = [rollout.started, rollout.completed]
+    times += [rollout.batch.started, rollout.batch.restore_started] if rollout.batch is not None else []
+    return max(time for time in times if time is not None)

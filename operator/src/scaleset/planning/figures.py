@@ -1,0 +1,91 @@
+"""A set in numbers, as a decision found it: what metrics show of its state (docs/reference/metrics.md)."""
+
+from collections import Counter
+
+from scaleset.planning import batches
+from scaleset.planning.draft import Draft
+from scaleset.planning.gallery import number
+from scaleset.planning.gates import exceeds
+from scaleset.planning.instances import HealthState, Instance
+from scaleset.planning.snapshot import Figures
+from scaleset.planning.state import Code, Rollout, State
+
+NO_VERSION = "none"
+"""The version of an instance that never had one."""
+
+BLOCKED = {
+    "Pause": "pause",
+    "Suspended": "suspended",
+    "ConcurrencyLimit": "concurrency_limit",
+    "BackOff": "back_off",
+    "TargetFailed": "target_failed",
+    "ApplyingModel": "applying_model",
+    "InstancesInitializing": "health_gate",
+    "HealthGateWaiting": "health_gate",
+    "ImageNotFound": "image_missing",
+    "PolicyNotFound": "not_accepted",
+    "InvalidSpec": "not_accepted",
+    "ModelRefused": "not_accepted",
+}
+"""Why a rollout does not start or go on, by the reason of `waitingFor` or of the condition."""
+MAX_UNHEALTHY = "max_unhealthy"
+REASONS = (*dict.fromkeys(BLOCKED.values()), MAX_UNHEALTHY)
+
+
+def figures(draft: Draft) -> Figures:
+    """Of a decision that has been taken."""
+    found = Counter(map(_version_and_health, draft.instances.values()))
+    rollout = draft.state.rollout
+    batch, of = _batch(draft, rollout) if rollout is not None else (0, 0)
+    return Figures(
+        instances=found,
+        behind=_behind(draft, {version for version, _ in found}),
+        blocked=_blocked(draft),
+        batch=batch,
+        batches=of,
+        from_version=_from(draft.state, rollout) if rollout is not None else "",
+    )
+
+
+def _version_and_health(instance: Instance) -> tuple[str, str]:
+    ran = instance.pod or instance.build
+    # Nearly all are healthy, and the value of an enum takes its time.
+    health = "Healthy" if instance.health is HealthState.HEALTHY else instance.health.value
+    return (ran.version if ran is not None else "") or NO_VERSION, health
+
+
+def _behind(draft: Draft, versions: set[str]) -> int:
+    numbers = [number(version) for version in versions if version.count(".") == 2]
+    oldest = min(numbers, default=None)
+    return sum(oldest is not None and number(version) > oldest for version in draft.eligible)
+
+
+def _blocked(draft: Draft) -> str:
+    waiting = draft.rollout.waiting if draft.rollout is not None else draft.waiting
+    if waiting is None:
+        return BLOCKED.get(draft.acceptance.reason, "")
+    if waiting.reason == "HealthGateWaiting":
+        percent = draft.policy.rolling_upgrade_policy.max_unhealthy_instance_percent
+        if exceeds(sum(instance.bad for instance in draft.instances.values()), draft.replicas, percent):
+            return MAX_UNHEALTHY
+    return BLOCKED.get(waiting.reason, "")
+
+
+def _batch(draft: Draft, rollout: Rollout) -> tuple[int, int]:
+    if rollout.batch is not None:
+        return rollout.batch.number, rollout.batch.of
+    left = [draft.instances[n] for n in rollout.pending if n in draft.instances]
+    done = rollout.batches_done
+    return done, done + (batches.batches_left(left, rules=draft.batch_rules(rollout)) if left else 0)
+
+
+def _from(state: State, rollout: Rollout) -> str:
+    """`currentVersion` moves when a rollout completes: then the history knows the one before."""
+    if rollout.code is not Code.COMPLETED or rollout.target.version is None:
+        return state.current_version or ""
+    completed = (
+        entry["properties"]["targetImageReference"].get("version") or ""
+        for entry in state.history
+        if entry["properties"]["runningStatus"].get("code") == Code.COMPLETED
+    )
+    return next((version for version in completed if version != rollout.target.version), "")

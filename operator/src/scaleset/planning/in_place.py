@@ -1,0 +1,95 @@
+"""Changing the image of a running pod instead of replacing the pod.
+
+One PATCH takes an instance from one build to another: the image of its instance container, the labels that name the
+build, the build before. The pod keeps its uid, IP, node, volumes and other containers; the kubelet starts the one
+container again. Possible when the two builds differ in nothing but the image, and nothing of ours ran before the
+containers: extensions and executed custom data run in new pods only.
+
+The change leaves a note on the pod, since the status that follows is about the old container for a while. A kubelet
+reports the new generation as observed before it restarts anything, so Ready with that generation proves nothing; a
+container of another id does. The names of images prove nothing either: a runtime may tell them otherwise, and one
+image may have two of them.
+"""
+
+import json
+from typing import Any
+
+from scaleset.api import names
+from scaleset.planning.draft import Draft
+from scaleset.planning.history import timestamp
+from scaleset.planning.instances import Build, Change, Pod
+from scaleset.planning.models import Model
+from scaleset.planning.pods import build_labels, previous_build
+from scaleset.planning.ranges import render
+from scaleset.planning.snapshot import ImageChange
+
+
+def possible(draft: Draft, number: int, pod: Pod, build: Build) -> bool:
+    """Whether that pod is taken to the build in place."""
+    return not pod.ended and pod.uid not in draft.snapshot.unchangeable and _wanted(draft, number, pod, build)
+
+
+def change(draft: Draft, number: int, pod: Pod, build: Build) -> ImageChange:
+    """The change that takes the pod there. If the kubelet has not come to the last one yet, its container is still
+    the one before that.
+    """
+    container = draft.models[build.model].instance_container or ""
+    running = dict(pod.container_ids).get(container, "")
+    last = pod.change
+    untouched = last is not None and (last.container, last.container_id) == (container, running)
+    image = last.image if last is not None and untouched else pod.image(container)
+    note = Change(draft.now, container, image, running)
+    previous = draft.state.previous.get(number)
+    return ImageChange(number, pod.name, pod.uid, pod.resource_version, build, previous, note)
+
+
+def tell_refusals(draft: Draft) -> None:
+    """The pods that are replaced because the API server would not change them."""
+    refused = {
+        deletion.instance: draft.snapshot.unchangeable[deletion.uid]
+        for deletion in draft.deletions
+        if deletion.uid in draft.snapshot.unchangeable
+    }
+    if refused:
+        words = refused[min(refused)]
+        text = f"Recreating instances {render(refused)}: the API server does not change their image in place: {words}"
+        draft.tell("InPlaceRefused", text, warning=True)
+
+
+def patch(wanted: ImageChange) -> dict[str, Any]:
+    """The change as a strategic merge patch, for that pod in that version only."""
+    change = wanted.change
+    note = {"at": timestamp(change.at), "container": change.container, "image": change.image, "id": change.container_id}
+    return {
+        "metadata": {
+            "uid": wanted.uid,
+            "resourceVersion": wanted.resource_version,
+            "labels": build_labels(wanted.build),
+            "annotations": {
+                names.ANNOTATION_PREVIOUS: None if wanted.previous is None else previous_build(wanted.previous),
+                names.ANNOTATION_CHANGED: json.dumps(note, separators=(",", ":")),
+            },
+        },
+        "spec": {"containers": [{"name": change.container, "image": wanted.build.image}]},
+    }
+
+
+def _wanted(draft: Draft, number: int, pod: Pod, build: Build) -> bool:
+    """The running rollout goes by the policy that it started with, everything else by the one that stands."""
+    rollout = draft.rollout
+    in_batch = rollout is not None and number in rollout.in_progress
+    if not (rollout.policy.in_place if rollout is not None and in_batch else draft.policy.changes_in_place):
+        return False
+    before, after = draft.models.get(pod.model), draft.models.get(build.model)
+    return before is not None and after is not None and _differ_by_image(before, after)
+
+
+def _differ_by_image(before: Model, after: Model) -> bool:
+    """Whether pods of the two models differ in nothing but their image, and nothing of ours has to run again."""
+    if after.data.get("extensions") or (after.data.get("customData") and after.data.get("runCustomData")):
+        return False
+    return before.name == after.name or _apart_from_image(before) == _apart_from_image(after)
+
+
+def _apart_from_image(model: Model) -> dict[str, Any]:
+    return {key: value for key, value in model.data.items() if key != "imageReference"}

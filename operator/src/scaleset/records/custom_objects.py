@@ -1,0 +1,80 @@
+"""A custom resource as a record: what of it is needed, its spec understood or the reason why it cannot be."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from scaleset.api.gallery_image_version import GalleryImageVersionSpec
+from scaleset.api.model import InvalidSpec
+from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.planning.models import Model
+from scaleset.records.projections import JSON, plain, seconds
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class CustomObject(Generic[S]):
+    """One custom resource. `spec` is None when it cannot be understood; `problem` says why."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    generation: int
+    created: float
+    deleting: bool
+    annotations: Mapping[str, str]
+    spec: S | None
+    problem: str
+    status: Mapping[str, Any] = field(repr=False)
+    model: Model | None = field(default=None, repr=False)
+    """Of a ScaleSet: the model that its spec asks for."""
+
+
+ScaleSetObject = CustomObject[ScaleSetSpec]
+PolicyObject = CustomObject[UpgradePolicySpec]
+VersionObject = CustomObject[GalleryImageVersionSpec]
+
+
+class Projection(Generic[S]):
+    """Parses a kind's objects. The last parse of each is kept: a status or an annotation changes no spec."""
+
+    def __init__(self, parse: Callable[[object], S], model: Callable[[str, S], Model] | None = None) -> None:
+        self._parse = parse
+        self._model = model
+        self._parsed: dict[str, tuple[int, S | None, str, Model | None]] = {}
+
+    def __call__(self, raw: JSON) -> CustomObject[S]:
+        metadata = raw["metadata"]
+        uid, generation = metadata["uid"], int(metadata.get("generation") or 0)
+        known = self._parsed.get(uid)
+        if known is None or known[0] != generation:
+            known = (generation, *self._understand(metadata["name"], raw))
+            self._parsed[uid] = known
+        _, spec, problem, model = known
+        return CustomObject(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            uid=uid,
+            resource_version=metadata["resourceVersion"],
+            generation=generation,
+            created=seconds(metadata.get("creationTimestamp")) or 0.0,
+            deleting=bool(metadata.get("deletionTimestamp")),
+            annotations=metadata.get("annotations") or {},
+            spec=spec,
+            problem=problem,
+            status=raw.get("status") or {},
+            model=model,
+        )
+
+    def forget(self, uid: str) -> None:
+        self._parsed.pop(uid, None)
+
+    def _understand(self, name: str, raw: JSON) -> tuple[S | None, str, Model | None]:
+        try:
+            spec = self._parse(raw)
+        except InvalidSpec as error:
+            return None, plain(str(error)), None
+        return spec, "", self._model(name, spec) if self._model is not None else None

@@ -1,0 +1,54 @@
+"""Published versions, as the planner sees them."""
+
+from scaleset.api.gallery_image_version import GalleryImageVersionStatus
+from scaleset.planning.gallery import Definition, GalleryVersion
+from scaleset.planning.replication import Region
+from scaleset.records.custom_objects import VersionObject
+from scaleset.records.projections import Key
+
+
+def definition_key(namespace: str, publisher: str, offer: str) -> Key:
+    """What groups versions: the gallery and the image definition, whatever the sku."""
+    return namespace, f"{publisher}/{offer}"
+
+
+def gallery_version(seen: VersionObject) -> GalleryVersion | None:
+    """As the planner sees it; None when its spec cannot be understood."""
+    spec = seen.spec
+    if spec is None:
+        return None
+    profile = spec.publishing_profile
+    return GalleryVersion(
+        name=seen.name,
+        definition=Definition(seen.namespace, spec.publisher, spec.offer, spec.sku),
+        version=spec.version,
+        image=spec.image,
+        created=seen.created,
+        excluded=profile.exclude_from_latest,
+        regions={r.name: r.exclude_from_latest for r in profile.target_regions} or None,
+        replicated=_replicated(seen),
+        end_of_life=profile.end_of_life_date.timestamp() if profile.end_of_life_date is not None else None,
+        os_type=spec.os_type,
+        scope=spec.sharing.scope,
+        shared_with=frozenset(spec.sharing.namespaces),
+    )
+
+
+def _replicated(seen: VersionObject) -> frozenset[str] | None:
+    """Where the image is on the nodes, by the status; None when that is not waited for."""
+    if not full(seen):
+        return None
+    return frozenset(region.name for region in reported(seen).values() if region.state == "Completed")
+
+
+def full(seen: VersionObject) -> bool:
+    """Whether the version asks for its image to be pulled beforehand."""
+    return seen.spec is not None and seen.spec.publishing_profile.replication_mode == "Full"
+
+
+def reported(seen: VersionObject) -> dict[str, Region]:
+    """The regions as the status of a Full version has them; none where the status speaks of another mode."""
+    status = GalleryImageVersionStatus.parse({"status": seen.status}).replication_status
+    if status is None or status.mode != "Full":
+        return {}
+    return {r.region: Region(r.region, r.state, r.progress, r.details or "") for r in status.summary}

@@ -1,0 +1,70 @@
+"""The real helm, and what it renders as objects."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import yaml
+
+from hack.chart import CHART
+from hack.chart.manifest import kube_version
+
+Json = dict[str, Any]
+FULL = Path(__file__).parent / "full.yaml"
+
+
+class HelmError(Exception):
+    """helm said no; the text is what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Helm:
+    """A helm program for one cluster, or for none."""
+
+    program: Path
+    kubeconfig: Path | None = None
+
+    def run(self, *arguments: str | Path) -> str:
+        """What it prints. HelmError if it fails."""
+        cluster: list[str | Path] = [] if self.kubeconfig is None else ["--kubeconfig", self.kubeconfig]
+        command = [self.program, *arguments, *cluster]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            raise HelmError(done.stderr)
+        return done.stdout
+
+    def text(self, values: Json | None = None, *, chart: Path = CHART, release: str = "r") -> str:
+        """What a release in namespace `ops` is rendered to, without a cluster."""
+        with given(values) as options:
+            where = ("--namespace", "ops", "--kube-version", kube_version())
+            return self.run("template", release, chart, *where, *options)
+
+    def render(self, values: Json | None = None, *, chart: Path = CHART, release: str = "r") -> list[Json]:
+        """The same as objects, hooks included."""
+        text = self.text(values, chart=chart, release=release)
+        return [found for found in yaml.load_all(text, Loader=yaml.CSafeLoader) if found]
+
+
+@contextmanager
+def given(values: Json | None) -> Iterator[list[str]]:
+    """The options that hand values to helm."""
+    with NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump(values or {}, file)
+        file.flush()
+        yield ["--values", file.name]
+
+
+def of_kind(objects: list[Json], kind: str, name: str = "") -> list[Json]:
+    """Objects of a kind, all or those of a name."""
+    return [each for each in objects if each["kind"] == kind and name in ("", each["metadata"]["name"])]
+
+
+def the(objects: list[Json], kind: str, name: str = "") -> Json:
+    """The only object of a kind and name."""
+    found = of_kind(objects, kind, name)
+    assert len(found) == 1, f"{len(found)} objects {kind} {name}"
+    return found[0]

@@ -1,0 +1,82 @@
+"""What a real API server says of everything that the chart renders."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hack.chart import ROOT
+from tests.chart.conftest import Kubectl
+from tests.chart.helm import FULL, Helm, Json, the
+from tests.cluster.harness.api import SERVICE_ACCOUNTS, Api, Kind
+from tests.cluster.harness.cluster import Cluster
+from tests.cluster.harness.fleet import POLICY_RULES, until
+
+DRY_RUN = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--warnings-as-errors", "-f", "-")
+FULL_VALUES: Json = yaml.safe_load(FULL.read_text())
+
+
+@pytest.fixture(scope="module")
+def served(released: Cluster, monitoring_crds: list[Path]) -> Cluster:
+    """With the CRDs of the Prometheus operator, and the accounts that the test's pod names: a dry run makes none."""
+    for path in monitoring_crds:
+        released.api.apply_file(path)
+    for account in ("r-scaleset-operator", FULL_VALUES["serviceAccount"]["name"]):
+        released.api.create(SERVICE_ACCOUNTS, "ops", {"metadata": {"name": account}})
+    return released
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        FULL_VALUES,
+        {**FULL_VALUES, "metrics": {"serviceMonitor": {"enabled": False}, "podMonitor": {"enabled": True}}},
+        {"watchNamespaces": ["shop", "bank"]},
+        {"replicaCount": 1, "leaderElection": {"enabled": False}, "admissionPolicy": {"enabled": True}},
+    ],
+    ids=["default", "full", "podmonitor", "listed", "alone"],
+)
+def test_every_object_is_accepted(helm: Helm, chart: Path, kubectl: Kubectl, values: Json):
+    """As a dry run, warnings included: those of Pod Security, of deprecated versions, of unknown fields."""
+    text = helm.text(values, chart=chart)
+    said = kubectl(*DRY_RUN, text=text)
+    objects = [each for each in yaml.load_all(text, Loader=yaml.CSafeLoader) if each]
+    assert len(said.splitlines()) == len(objects) > 10
+
+
+@pytest.mark.usefixtures("served")
+def test_the_charts_own_rules_and_dashboards_are_accepted(helm: Helm, kubectl: Kubectl):
+    """Of the chart itself, not of the copy with samples."""
+    values = {"metrics": {"prometheusRule": {"enabled": True}, "dashboards": {"enabled": True}}}
+    rules = yaml.safe_load((ROOT / "charts" / "scaleset-operator" / "files" / "scaleset-rules.yaml").read_text())
+    text = helm.text(values)
+    assert the([*yaml.load_all(text, Loader=yaml.CSafeLoader)], "PrometheusRule")["spec"] == rules
+    assert "prometheusrule.monitoring.coreos.com/r-scaleset-operator serverside" in kubectl(*DRY_RUN, text=text)
+
+
+@pytest.mark.usefixtures("served")
+def test_the_manifest_without_helm_is_accepted(kubectl: Kubectl):
+    text = (ROOT / "deploy" / "install.yaml").read_text()
+    assert "helm.sh/chart" not in text
+    assert "deployment.apps/scaleset-operator serverside-applied" in kubectl(*DRY_RUN, text=text)
+
+
+def test_the_admission_policy_has_no_mistake_of_type(released: Cluster, api: Api):
+    """The API server checks its expressions against the schema of pods."""
+    name = "all-scaleset-operator-pods"
+
+    def checked() -> Json | None:
+        status = api.get(POLICY_RULES, None, name).get("status") or {}
+        return status.get("typeChecking") if status.get("observedGeneration") else None
+
+    until(lambda: checked() is not None, timeout=60, message="the policy is checked")
+    assert checked() == {}
+
+
+CONFIG_MAPS = Kind("configmaps")
+
+
+def test_dry_runs_left_nothing_behind(released: Cluster, api: Api):
+    assert not [each for each in api.list(CONFIG_MAPS, "ops") if each["metadata"]["name"] != "kube-root-ca.crt"]

@@ -1,0 +1,129 @@
+"""helm install, upgrade, uninstall and install again: CRDs, custom resources, pods and claims stay."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chart.conftest import Kubectl
+from tests.chart.helm import Helm, HelmError, Json, given
+from tests.chart.releases import DEPLOYMENTS
+from tests.cluster.harness.api import CLAIMS, CRDS, IMAGES, PODS, POLICIES, SCALE_SETS, Api
+from tests.cluster.harness.cluster import ROOT, Cluster
+from tests.cluster.harness.fleet import until
+from tests.cluster.harness.manifests import claim, image_version, pod, scale_set, upgrade_policy
+
+pytestmark = pytest.mark.timeout(240)
+
+OPS = "scaleset-system"
+KEPT = (CRDS, POLICIES, IMAGES, SCALE_SETS, PODS, CLAIMS)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One of its own: CRDs come and go here."""
+    with Cluster(f"lifecycle-{os.getpid()}", tmp_path_factory.mktemp("cluster"), nodes=3, crds=False) as cluster:
+        cluster.make_namespace("shop")
+        yield cluster
+
+
+@pytest.fixture
+def installer(program: Path, cluster: Cluster) -> Iterator[Helm]:
+    """helm, and at the end neither releases nor CRDs."""
+    helm = Helm(program, cluster.kubeconfig)
+    yield helm
+    for name in helm.run("list", "--namespace", OPS, "--short").split():
+        helm.run("uninstall", name, "--namespace", OPS, "--wait")
+    for found in cluster.api.list(CRDS):
+        if found["spec"]["group"] == "scaleset.dev":
+            cluster.api.delete(CRDS, None, found["metadata"]["name"])
+    until(lambda: not crds(cluster.api), timeout=60, message="the CRDs are gone")
+
+
+def crds(api: Api) -> dict[str, Json]:
+    return {each["metadata"]["name"]: each for each in api.list(CRDS) if each["spec"]["group"] == "scaleset.dev"}
+
+
+def do(installer: Helm, verb: str, chart: Path, values: Json | None = None, *options: str) -> str:
+    with given(values) as files:
+        where = ("--namespace", OPS, "--create-namespace", "--wait", "--timeout", "3m")
+        return installer.run(verb, "scaleset-operator", chart, *where, *options, *files)
+
+
+def uids(api: Api) -> dict[str, str]:
+    """Of everything that must survive."""
+    found = {}
+    for kind in KEPT:
+        for each in api.list(kind, None if kind is CRDS else "shop"):
+            if kind is not CRDS or each["spec"]["group"] == "scaleset.dev":
+                found[f"{kind.plural}/{each['metadata']['name']}"] = each["metadata"]["uid"]
+    return found
+
+
+def test_whatever_helm_does_crds_resources_pods_and_claims_stay(
+    installer: Helm, api: Api, chart: Path, kubectl: Kubectl
+):
+    said = do(installer, "install", chart)
+    assert "Your first three commands:" in said
+    assert "serves all namespaces" in said
+    manifests = re.findall(r"kubectl create -f - <<'EOF'\n(.*?)\n +EOF\n", said, re.DOTALL)
+    assert len(manifests) == 2
+    for text in manifests:
+        kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", text=text)
+    deployment = api.get(DEPLOYMENTS, OPS, "scaleset-operator")
+    assert deployment["status"]["readyReplicas"] == 2
+    api.create(POLICIES, "shop", upgrade_policy())
+    api.create(IMAGES, "shop", image_version("1.0.0"))
+    owner = api.create(SCALE_SETS, "shop", scale_set(replicas=1))
+    api.create(CLAIMS, "shop", claim("data-web-0"))
+    instance = pod("web-0", "1.0.0-fast")
+    reference = {"apiVersion": "scaleset.dev/v1beta1", "kind": "ScaleSet", "name": "web", "controller": True}
+    instance["metadata"]["ownerReferences"] = [{**reference, "uid": owner["metadata"]["uid"]}]
+    api.create(PODS, "shop", instance)
+    before = uids(api)
+    assert len(before) == 8
+
+    do(installer, "upgrade", chart, {"replicaCount": 3, "commonLabels": {"round": "two"}})
+    assert uids(api) == before
+    assert api.get(DEPLOYMENTS, OPS, "scaleset-operator")["status"]["readyReplicas"] == 3
+    assert {each["metadata"]["labels"]["round"] for each in crds(api).values()} == {"two"}
+
+    assert "kept due to the resource policy" in installer.run(
+        "uninstall", "scaleset-operator", "--namespace", OPS, "--wait"
+    )
+    assert uids(api) == before
+    assert api.find(DEPLOYMENTS, OPS, "scaleset-operator") is None
+
+    do(installer, "install", chart)
+    assert uids(api) == before
+    assert api.get(DEPLOYMENTS, OPS, "scaleset-operator")["status"]["readyReplicas"] == 2
+
+
+def test_crds_that_kubectl_applied_are_taken_over(installer: Helm, api: Api, chart: Path, kubectl: Kubectl):
+    """As the README says it: helm refuses what is not its own until it is told to take it."""
+    for path in sorted((ROOT / "crds").glob("*.yaml")):
+        kubectl("apply", "--server-side", "-f", path)
+    before = {name: each["metadata"]["uid"] for name, each in crds(api).items()}
+    with pytest.raises(HelmError, match="invalid ownership metadata"):
+        do(installer, "install", chart)
+    do(installer, "upgrade", chart, None, "--install", "--take-ownership")
+    assert {name: each["metadata"]["uid"] for name, each in crds(api).items()} == before
+
+
+def test_crds_that_are_not_kept_go_with_the_release(installer: Helm, api: Api, chart: Path):
+    assert "CAUTION: crds.keep is false" in do(installer, "install", chart, {"crds": {"keep": False}})
+    assert len(crds(api)) == 3
+    installer.run("uninstall", "scaleset-operator", "--namespace", OPS, "--wait")
+    until(lambda: not crds(api), timeout=60, message="the CRDs are gone")
+
+
+def test_the_manifest_installs_without_helm(installer: Helm, api: Api, kubectl: Kubectl):
+    """The fixture's end takes the CRDs away again."""
+    manifest = ROOT / "deploy" / "install.yaml"
+    kubectl("delete", "namespace", OPS, "--ignore-not-found", "--wait")
+    kubectl("apply", "--server-side", "-f", manifest)
+    kubectl("--namespace", OPS, "rollout", "status", "deployment/scaleset-operator", "--timeout=3m")
+    assert len(crds(api)) == 3
+    kubectl("delete", "--wait=false", "-f", manifest)

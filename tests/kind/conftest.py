@@ -1,0 +1,137 @@
+"""Fixtures of the kind tests: one cluster and one Helm release for the whole session.
+
+Tests that ask for `scene` are scenarios: those of one module are played at the same time, each in a namespace of its
+own, and end with a check of all invariants. Tests that ask for `lone_stage` play alone.
+"""
+
+import os
+import re
+from collections.abc import Generator, Iterator
+from itertools import count
+
+import pytest
+
+from tests.cluster.harness.api import NAMESPACES
+from tests.cluster.harness.company import Company
+from tests.cluster.harness.recorder import Recorder
+from tests.cluster.harness.trace import AuditLog
+from tests.kind.harness.cluster import BUILD_INSTANCES, BUILD_OPERATOR, KindCluster, output, run
+from tests.kind.harness.figures import Say
+from tests.kind.harness.release import IMAGE, NAMESPACE, Release
+from tests.kind.harness.stage import TAGS, Stage
+
+_numbers = count(1)
+AT_ONCE = 5
+"""Scenarios: containers that start cost more than simulated ones, and all of them share the health timeout."""
+
+_release = pytest.StashKey[Release]()
+
+
+@pytest.fixture(scope="session")
+def images(pytestconfig: pytest.Config) -> list[str]:
+    """The operator's image and those of the instances, in the docker engine."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():  # minutes the first time: show it
+        run([BUILD_OPERATOR, IMAGE])
+        return [IMAGE, *output([BUILD_INSTANCES, *TAGS]).split()]
+
+
+@pytest.fixture(scope="session")
+def cluster(
+    images: list[str], tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[KindCluster]:
+    """A kind cluster with the images on its node, for the whole session."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        cluster = KindCluster(f"test-{os.getpid()}", tmp_path_factory.mktemp("kind")).__enter__()
+    try:
+        cluster.load(*images)
+        yield cluster
+    finally:
+        cluster.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def release(cluster: KindCluster, pytestconfig: pytest.Config) -> Release:
+    """The operator, installed by Helm."""
+    release = pytestconfig.stash[_release] = Release(cluster)
+    release.install()
+    return release
+
+
+@pytest.fixture
+def lone_stage(cluster: KindCluster, release: Release, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """A namespace of its own, with its record; at the end of the test every invariant is checked on it."""
+    slug = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40].strip("-")
+    namespace = cluster.make_namespace(f"{slug}-{next(_numbers)}")
+    with Recorder(cluster.api, namespace, AuditLog(cluster.audit_log), shared=True) as recorder:
+        yield Stage(cluster, namespace, recorder)
+    violations = recorder.violations()
+    cluster.api.delete(NAMESPACES, None, namespace)
+    if violations:
+        pytest.fail("Invariants that did not hold:\n" + "\n".join(violations), pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def company(cluster: KindCluster, release: Release, request: pytest.FixtureRequest) -> Iterator[Company]:
+    """The scenarios of this module, at play."""
+    items = [item for item in request.session.items if item.path == request.path and isinstance(item, pytest.Function)]
+    scenarios = [(item.name, item.obj, _parameters(item)) for item in items if "scene" in item.fixturenames]
+    with Company(cluster, release, scenarios, scene=Stage, at_once=AT_ONCE) as company:
+        yield company
+
+
+@pytest.fixture
+def scene(company: Company) -> Company:
+    """Makes a test a scenario. What it is played with is a Stage; here its end is waited for."""
+    return company
+
+
+@pytest.fixture
+def say(pytestconfig: pytest.Config) -> Iterator[Say]:
+    """Prints whether or not pytest captures."""
+    lines: list[str] = []
+    yield lines.append
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        print("", *(f"  {line}" for line in lines), sep="\n")  # noqa: T201 - this is what the test is for
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    company = pyfuncitem.funcargs.get("scene")
+    if not isinstance(company, Company):
+        return None
+    company.end_of(pyfuncitem.name)
+    return True
+
+
+def _parameters(item: pytest.Function) -> dict[str, object]:
+    return dict(item.callspec.params) if hasattr(item, "callspec") else {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what the cluster and the operator said."""
+    report = yield
+    if report.failed and (release := item.config.stash.get(_release, None)) is not None:
+        report.sections.extend(_diagnosis(release))
+    return report
+
+
+def _diagnosis(release: Release) -> Iterator[tuple[str, str]]:
+    """Pods, events and the operator's log; whatever cannot be had is left out."""
+    commands = {
+        "pods": ["get", "pods", "--all-namespaces", "--output=wide"],
+        "sets": ["get", "scalesets", "--all-namespaces", "--output=wide"],
+        "the operator's pods": ["describe", "pods", "--namespace", NAMESPACE],
+        "events": ["get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"],
+    }
+    for title, command in commands.items():
+        try:
+            yield title, release.cluster.kubectl(*command)[-6000:]
+        except AssertionError as error:
+            yield title, str(error)
+    yield "the operator's log (its end)", release.log()[-12000:]

@@ -1,0 +1,113 @@
+"""What becomes of a change in place that the API server does not carry out."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from scaleset.controllers.caches import Caches
+from scaleset.controllers.instance_writer import InstanceWriter
+from scaleset.controllers.memory import Memory
+from scaleset.controllers.wakes import Wakes
+from scaleset.controllers.watching import watch
+from scaleset.kube import errors
+from scaleset.kube.client import Client
+from scaleset.planning.instances import Build, Change, Pod
+from scaleset.planning.snapshot import ImageChange, Plan
+from scaleset.planning.state import State
+from tests.simulation.world import OWNER
+from tests.unit.fake_api_server import FakeApi
+
+NAMESPACE = OWNER.namespace
+
+
+def nobody(_: object) -> None:
+    """Wakes nobody."""
+
+
+class Scene:
+    """One pod of a set, as it is seen."""
+
+    def __init__(self, api: FakeApi, client: Client) -> None:
+        self.api, self.memory = api, Memory()
+        self.caches: Caches = watch(client, Wakes(scale_sets=nobody, versions=nobody, policies=nobody))
+        self.writer = InstanceWriter(client, self.caches, now=lambda: 0.0)
+        api.put(NAMESPACE, "web-0", spec={"containers": [{"name": "app", "image": "os:1"}]})
+        self.raw = api.objects[f"{NAMESPACE}/web-0"]
+        self.caches.pods.remember(self.raw)
+
+    @property
+    def seen(self) -> Pod | None:
+        return self.caches.pods.get(NAMESPACE, "web-0")
+
+    async def change(self, **changes: Any) -> bool:
+        assert self.seen is not None
+        wanted = ImageChange(
+            0,
+            "web-0",
+            self.seen.uid,
+            self.seen.resource_version,
+            Build("web-2", "2.0.0", "os:2"),
+            None,
+            Change(0.0, "app", "os:1", "a"),
+        )
+        plan = Plan(State(), changes=(replace(wanted, **changes),))
+        return await self.writer.carry_out(OWNER, plan, {}, self.memory)
+
+
+@pytest.fixture
+def scene(api, client):
+    return Scene(api, client)
+
+
+async def test_it_is_one_strategic_merge_patch_and_its_answer_is_known(api, scene):
+    sent = []
+
+    async def record(request):
+        sent.append((request.method, request.content_type, json.loads(await request.read())["metadata"]["uid"]))
+
+    api.before = record
+    assert await scene.change() is False
+    assert sent == [("PATCH", "application/strategic-merge-patch+json", scene.raw["metadata"]["uid"])]
+    assert scene.seen.images == (("app", "os:2"),)
+
+
+async def test_a_pod_that_changed_meanwhile_is_read_and_decided_on_again(api, scene):
+    api.put(NAMESPACE, "web-0", spec={"containers": [{"name": "app", "image": "os:1"}]}, status={"phase": "Running"})
+    before = scene.seen.resource_version
+    assert await scene.change() is True
+    assert int(scene.seen.resource_version) > int(before)
+    assert scene.seen.images == (("app", "os:1"),)
+    assert not scene.memory.unchangeable
+    assert await scene.change() is False
+    assert scene.seen.images == (("app", "os:2"),)
+
+
+@pytest.mark.parametrize("code", [403, 422])
+async def test_a_refusal_is_remembered_as_long_as_the_pod_lives(api, scene, code):
+    api.refuse("PATCH", code)
+    assert await scene.change() is True
+    assert scene.memory.unchangeable == {scene.seen.uid: f"refused with {code}"}
+    scene.memory.saw([(0, scene.seen)])
+    assert scene.memory.unchangeable
+    scene.memory.saw([(0, replace(scene.seen, uid="next"))])
+    assert not scene.memory.unchangeable
+
+
+@pytest.mark.parametrize("when", ["before", "between"])
+async def test_a_pod_that_is_gone_is_forgotten(api, scene, when):
+    if when == "before":
+        api.drop(NAMESPACE, "web-0")
+    else:
+        api.refuse("PATCH", 409, reason="Conflict")
+        api.refuse("GET", 404, reason="NotFound")
+    assert await scene.change() is True
+    assert scene.seen is None
+
+
+async def test_what_may_or_may_not_have_happened_is_raised(api, scene):
+    api.refuse("PATCH", 500)
+    with pytest.raises(errors.Unavailable):
+        await scene.change()
+    assert not scene.memory.unchangeable
