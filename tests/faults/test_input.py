@@ -65,12 +65,12 @@ def test_whatever_fits_the_schemas_and_what_does_not(rig):
 
 
 def test_large_objects(rig):
-    """250 kB of annotations, 2,000 variables, 500 levels."""
+    """250 kB of annotations, 10,000 variables, 500 levels."""
     rig.start()
     rig.create(replicas=2)
     notes = {"metadata": {"annotations": {"example.com/notes": "x" * 250_000}}}
     rig.api.patch(SCALE_SETS, rig.namespace, "web", notes)
-    many = [{"name": f"VARIABLE_{number}", "value": "x" * 60} for number in range(2_000)]
+    many = [{"name": f"VARIABLE_{number}", "value": "x" * 60} for number in range(10_000)]
     body = scale_set("large")
     body["spec"]["template"]["spec"]["containers"][0]["env"] = many
     code = create(rig, SCALE_SETS, body)
@@ -85,7 +85,7 @@ def test_large_objects(rig):
     if not code:
         rig.wait(lambda world: world.status("large").get("conditions"), "the large one gets a condition")
     assert "Traceback" not in rig.last.log()
-    what = "250 kB of annotations, 2,000 variables, 500 levels"
+    what = "250 kB of annotations, 10,000 variables, 500 levels"
     rig.tell(81, what, times=3, outcome="the set's neighbours are served as ever", recovery=recovery)
 
 
