@@ -40,7 +40,7 @@ observe: venv ## a fleet with good and bad rollouts, watched by a real Prometheu
 	@$(BIN)/python -m hack.observe $(ARGS)
 
 .PHONY: test
-test: test-unit test-cluster test-chart ## all tests
+test: test-unit test-cluster test-faults test-chart ## all tests
 
 .PHONY: test-unit
 test-unit: venv ## rules, properties and the explored model; needs no cluster
@@ -53,6 +53,14 @@ test-cluster: venv binaries ## the operator as a process against a real API serv
 	@$(BIN)/python -m pytest -n 3 --dist loadfile tests/cluster --ignore tests/cluster/test_figures.py $(PYTEST)
 	@echo "Measuring the figures, with nothing beside them ..."
 	@$(BIN)/python -m pytest -s tests/cluster/test_figures.py
+
+.PHONY: test-faults
+test-faults: venv binaries ## the operator killed at every write, behind a proxy that misbehaves, on a control plane that dies
+	@hack/faketime.sh
+	@rm -rf .work/faults
+	@echo "Breaking things, three files at a time, each with a cluster of its own (about 12 minutes) ..."
+	@$(BIN)/python -m pytest -n 3 --dist loadfile tests/faults $(PYTEST)
+	@if [[ -z '$(PYTEST)' ]]; then $(BIN)/python -m tests.faults.table --check; fi
 
 .PHONY: test-kind
 test-kind: venv ## the image, Helm, real containers, probes and volumes in kind; needs docker, or root and apt-get

@@ -134,6 +134,24 @@ async def test_a_status_is_written_once_and_read_again_when_it_was_outdated(api,
     assert objects.get("a", "web") is None
 
 
+async def test_a_conflict_with_an_object_older_than_ours_means_that_etcd_was_restored(api, client, caplog):
+    """What we know is from a past that was undone: it is given up, or every write would be a conflict for ever."""
+    objects = scale_sets(client, [])
+    put(api)
+    await objects.list()
+    undone = objects.get("a", "web")
+    assert undone is not None
+    [restored] = api.objects.values()
+    restored["metadata"]["resourceVersion"] = "1"
+    writer = StatusWriter(client)
+    assert await writer.write(objects, undone, {"replicas": 4}) is False
+    now = objects.get("a", "web")
+    assert now is not None
+    assert now.resource_version == "1"
+    assert "etcd_restored" in caplog.text
+    assert await writer.write(objects, now, {"replicas": 4}) is True
+
+
 async def test_a_write_without_an_answer_changes_nothing_here(api, client):
     objects = scale_sets(client, [])
     put(api)

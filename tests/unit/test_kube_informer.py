@@ -301,3 +301,19 @@ async def test_a_watch_that_is_always_refused_is_no_storm_of_lists(api, followin
         await asyncio.sleep(0.2)
         assert informer.synced
         assert informer.relists < 10
+
+
+async def test_where_watches_never_work_lists_do(api, following):
+    """A proxy that breaks streams: the view is as old as the last list, not as the first."""
+
+    async def refuse(request):
+        if "watch" in request.query:
+            api.refuse("GET", 500)
+
+    api.before = refuse
+    async with following.run() as informer:
+        await until(lambda: informer.synced)
+        api.put("a", "web-0")
+        await until(lambda: names(informer) == ["web-0"])
+        api.drop("a", "web-0")
+        await until(lambda: names(informer) == [])

@@ -182,6 +182,17 @@ def test_a_restored_etcd_is_the_truth_even_with_lower_versions():
     assert names(store)[0] == ("web-0", "kept", "71")
 
 
+def test_a_restored_etcd_that_has_counted_past_what_we_had_seen_is_noticed_object_by_object():
+    """A minute after the restore its versions are higher than all that we know, but those of old objects are not."""
+    store = new()
+    store.upsert(raw("web-0", 40))
+    store.upsert(raw("web-1", 42, "undone"))
+    store.remove(raw("web-2", 45, "deleted"))
+    assert relist(store, [raw("web-0", 7), raw("web-1", 50, "anew"), raw("web-2", 8, "deleted")], 90) == {KEY}
+    assert names(store) == [("web-0", "u", "7"), ("web-1", "anew", "50"), ("web-2", "deleted", "8")]
+    assert store.upsert(raw("web-0", 91)) == {KEY}
+
+
 def test_a_restored_etcd_is_noticed_namespace_by_namespace():
     store = new()
     store.upsert(raw("web-0", 100, "u"))

@@ -103,6 +103,26 @@ async def test_retry_after_is_honoured():
 
 
 @in_virtual_time
+async def test_an_event_does_not_shorten_retry_after():
+    """A server that asks to be left alone is left alone, however much happens meanwhile."""
+    times = []
+
+    async def reconcile(key):
+        times.append(now() - began)
+        if len(times) == 1:
+            raise TooManyRequests(429, "TooManyRequests", "busy", retry_after=7.0)
+
+    async with working(reconcile) as (queue, _):
+        began = now()
+        queue.add("a")
+        for _ in range(20):
+            await asyncio.sleep(0.5)
+            queue.add("a")
+        await asyncio.sleep(100)
+    assert [round(at, 3) for at in times[:2]] == [0, 7]
+
+
+@in_virtual_time
 async def test_an_outage_of_an_hour_is_over_within_thirty_seconds_of_its_end():
     calls = []
 

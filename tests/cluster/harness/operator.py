@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -15,11 +16,21 @@ import urllib3
 class Operator:
     """One `scaleset-operator` process at a time; `start` after `kill` or `terminate` keeps ports, arguments and log."""
 
-    def __init__(self, *, kubeconfig: Path, namespaces: list[str], log: Path, arguments: list[str]) -> None:
+    def __init__(
+        self,
+        *,
+        kubeconfig: Path,
+        namespaces: list[str],
+        log: Path,
+        arguments: list[str],
+        program: Sequence[str] = (sys.executable, "-m", "scaleset"),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.log_path = log
         self.metrics_address = f"127.0.0.1:{_free_port()}"
         self.health_address = f"127.0.0.1:{_free_port()}"
-        self._command = [sys.executable, "-m", "scaleset", "--kubeconfig", str(kubeconfig)]
+        self._environment = dict(environment or {})
+        self._command = [*program, "--kubeconfig", str(kubeconfig)]
         for namespace in namespaces:
             self._command += ["--namespace", namespace]
         self._command += ["--metrics-bind-address", self.metrics_address, "--health-bind-address", self.health_address]
@@ -33,7 +44,7 @@ class Operator:
     def start(self) -> None:
         assert self._process is None or self._process.poll() is not None, "the operator is running already"
         with self.log_path.open("ab") as log:
-            environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"}
+            environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"} | self._environment
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment
             )

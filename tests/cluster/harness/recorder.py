@@ -3,9 +3,11 @@
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from time import monotonic
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Self, TypeVar
+
+import urllib3
 
 from . import invariants, status_invariants, write_invariants
 from .api import CLAIMS, EVENTS, IMAGES, PODS, POLICIES, SCALE_SETS, Api, ApiError, Json, Kind, Watch
@@ -14,6 +16,13 @@ from .trace import AuditLog, Seen, Trace, Write
 T = TypeVar("T")
 KINDS = (PODS, CLAIMS, SCALE_SETS, POLICIES, IMAGES, EVENTS)
 OPERATOR_AGENT = "scaleset-operator/"
+
+
+PATIENCE_SECONDS = 300.0
+
+
+class _TooOldError(Exception):
+    """A watch cannot go on from where it was."""
 
 
 class World:
@@ -72,6 +81,8 @@ class Recorder:
         self._namespaces = {namespace}
         self._operator_namespaces: set[str] = set()
         self.status_writes_per_batch = 12
+        self.patient = False
+        """Whether it waits for an API server that is away, as in tests that take it away."""
 
     def __enter__(self) -> Self:
         for kind in KINDS:
@@ -100,6 +111,7 @@ class Recorder:
         with self._changed:
             self._ended = True
             watches = list(self._watches.values())
+            self._watches.clear()
         for watch in watches:
             watch.close()
         for thread in self._threads:
@@ -160,6 +172,11 @@ class Recorder:
         self._exempt[rule] = reason
 
     @property
+    def broken(self) -> bool:
+        """Whether a watch ended, so that the trace has a hole."""
+        return self._failure is not None
+
+    @property
     def world(self) -> World:
         with self._changed:
             return World({kind: dict(objects) for kind, objects in self._objects.items()})
@@ -198,25 +215,58 @@ class Recorder:
 
     def _follow(self, kind: Kind, version: str) -> None:
         try:
-            while True:
-                watch = self._api.watch(kind, self._namespace, version)
-                with self._changed:
-                    if self._ended:
-                        watch.close()
-                    self._watches[kind.plural] = watch
-                for event in watch:
-                    if event["type"] == "ERROR":
-                        raise RuntimeError(event["object"].get("message"))  # noqa: TRY301 -- ends this thread
-                    version = event["object"]["metadata"]["resourceVersion"]
-                    if event["type"] != "BOOKMARK":
-                        self._record(kind, event["type"], event["object"])
-                if self._ended:
-                    return
+            while not self._ended:
+                try:
+                    version = self._watch(kind, version)
+                except (urllib3.exceptions.HTTPError, OSError, ApiError, _TooOldError):
+                    if not self.patient or self._ended:
+                        raise
+                    version = self._catch_up(kind)
         except BaseException as error:  # noqa: BLE001 -- whatever it was, the waiting test has to hear of it
             with self._changed:
                 if not self._ended:
                     self._failure = error
                     self._changed.notify_all()
+
+    def _watch(self, kind: Kind, version: str) -> str:
+        """One watch, from its beginning to its end."""
+        watch = self._api.watch(kind, self._namespace, version)
+        with self._changed:
+            if self._ended:
+                watch.close()
+            self._watches[kind.plural] = watch
+        for event in watch:
+            if event["type"] == "ERROR":
+                raise _TooOldError(event["object"].get("message"))
+            version = event["object"]["metadata"]["resourceVersion"]
+            if event["type"] != "BOOKMARK":
+                self._record(kind, event["type"], event["object"])
+        return version
+
+    def _catch_up(self, kind: Kind) -> str:
+        """What became of the objects while the API server was away: nothing, as nobody could write. What happened
+        between its return and our list is seen as one change.
+        """
+        deadline = monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                items, version = self._api.list_at(kind, self._namespace)
+                break
+            except (urllib3.exceptions.HTTPError, OSError, ApiError):
+                if monotonic() > deadline or self._ended:
+                    raise
+                sleep(0.2)
+        with self._changed:
+            known = dict(self._objects.get(kind.plural, {}))
+        uids = {item["metadata"]["uid"] for item in items}
+        for obj in known.values():
+            if obj["metadata"]["uid"] not in uids:
+                self._record(kind, "DELETED", obj)
+        versions = {obj["metadata"]["resourceVersion"] for obj in known.values()}
+        for item in sorted(items, key=lambda item: int(item["metadata"]["resourceVersion"])):
+            if item["metadata"]["resourceVersion"] not in versions:
+                self._record(kind, "MODIFIED", item)
+        return version
 
     def _record(self, kind: Kind, change: str, obj: Json) -> None:
         with self._changed:

@@ -9,7 +9,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from scaleset.api.model import Status
 from scaleset.kube.client import Client
@@ -85,9 +85,13 @@ class CustomObjects(Generic[S]):
         """The API server answered that this object does not exist any more."""
         self._changed(self._store.forget(gone.namespace, gone.name, gone.uid))
 
-    async def reread(self, namespace: str, name: str) -> None:
+    async def reread(self, outdated: CustomObject[Any]) -> None:
         """Read one object again, because a write said that ours is outdated."""
-        self._changed(self._store.upsert(await self._client.get(self.resource, namespace, name)))
+        raw = await self._client.get(self.resource, outdated.namespace, outdated.name)
+        self._changed(self._store.upsert(raw))
+        if int(raw["metadata"]["resourceVersion"]) < int(outdated.resource_version):
+            log.warning("etcd_restored resource=%s", self.resource)
+            await self.list()
 
     async def list(self) -> None:
         """List everything and drop what is not there any more."""

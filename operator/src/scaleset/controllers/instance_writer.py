@@ -134,9 +134,21 @@ class InstanceWriter:
             self._caches.pods.remember(
                 await self._client.delete(PODS, owner.namespace, deletion.name, uid=deletion.uid)
             )
-        except (NotFound, Conflict):
-            # Gone, or another pod under that name: either way this one does not exist any more.
+        except NotFound:
             self._caches.pods.forget(owner.namespace, deletion.name, deletion.uid)
+        except Conflict:
+            # Mostly another pod under that name. But an admission webhook may answer so as well, and to take a pod that
+            # lives for gone would be believed until the next list of all pods.
+            if await self._exists(owner, deletion):
+                raise
+            self._caches.pods.forget(owner.namespace, deletion.name, deletion.uid)
+
+    async def _exists(self, owner: Identity, deletion: Deletion) -> bool:
+        try:
+            found = await self._client.get(PODS, owner.namespace, deletion.name)
+        except NotFound:
+            return False
+        return bool(found["metadata"]["uid"] == deletion.uid)
 
     async def _create(self, owner: Identity, creation: Creation, model: Model, memory: Memory) -> None:
         number = creation.instance

@@ -30,7 +30,7 @@ class StatusWriter:
         try:
             objects.remember(await self._client.patch_status(objects.resource, seen.namespace, seen.name, body))
         except Conflict:
-            await objects.reread(seen.namespace, seen.name)
+            await objects.reread(seen)
             return False
         except NotFound:
             objects.forget(seen)

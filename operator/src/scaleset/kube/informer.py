@@ -1,9 +1,10 @@
 """A local view of one kind of object that follows the API server: LIST in pages, then WATCH with bookmarks, for ever.
 
 Whatever breaks, it goes on from where it was, and lists again only when it has to: when the server has forgotten our
-version (410), when etcd went back in time, and every ten minutes, because an event that got lost on the way leaves no
-trace. Before each watch one object is listed just for the list's resourceVersion: a watch that starts at a version
-which the server has not reached yet, as after a restored backup, would be silent without an error.
+version (410), when etcd went back in time, when one watch after the other fails, and every ten minutes, because an
+event that got lost on the way leaves no trace. Before each watch one object is listed just for the list's
+resourceVersion: a watch that starts at a version which the server has not reached yet, as after a restored backup,
+would be silent without an error.
 """
 
 import asyncio
@@ -30,6 +31,8 @@ WATCH_SECONDS = (240.0, 330.0)
 RESYNC_SECONDS = 600.0
 GOOD_WATCH_SECONDS = 5.0
 """A watch that lasted so long was no failure, even if nothing happened in it."""
+HOPELESS_WATCHES = 4
+"""So many failures in a row, without an event, and we list before we watch again."""
 BACKOFF_SECONDS = (0.2, 10.0)
 """First and longest wait between tries. After an outage we are back within 10 s plus the time of a list."""
 
@@ -171,6 +174,8 @@ class Informer(Generic[T]):
                 await self._pause(stream)
             except ApiError as error:
                 self._complain(stream, error)
+                # Where lists work and watches never do, behind a proxy that breaks streams, lists are all there is.
+                stream.relist |= stream.failures >= HOPELESS_WATCHES
                 await self._pause(stream, at_least=error.retry_after)
             except Exception:
                 log.exception(

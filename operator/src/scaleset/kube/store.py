@@ -8,7 +8,8 @@ them one view:
 deleted stays deleted: its uid leaves a tombstone, which only a version newer than the deletion gets past (an object
 whose labels stop matching the selector is "deleted" too, and may come back). - A list older than what we had seen
 before we asked for it means that etcd was restored from a backup. Then the list is the truth and all else is dropped,
-but for our own writes since it began.
+but for our own writes since it began. - A list that is not older, but shows an object older than we know it, means the
+same for that object: etcd has counted on since.
 
 Each method returns the keys whose records changed.
 """
@@ -175,10 +176,23 @@ class Store(Generic[T]):
             metadata = raw["metadata"]
             place = (metadata.get("namespace", ""), metadata["name"])
             listing.found.add(place)
-            if listing.restored and place not in listing.written:
+            undone = self._undone(place, raw, version)
+            if undone or (listing.restored and place not in listing.written):
                 listing.changed |= self._put(place, raw)
             else:
                 listing.changed |= self.upsert(raw)
+
+    def _undone(self, place: Key, raw: JSON, version: int) -> bool:
+        """Whether what we know of that object is from a past that a restored etcd has undone: a list of that version
+        would have shown it. It tells even when etcd has counted past all that we had seen before.
+        """
+        known, buried = self._records.get(place), self._tombstones.get(raw["metadata"]["uid"])
+        versions = [int(known.resource_version)] if known is not None else []
+        versions += [int(buried[0])] if buried is not None and buried[0] != inf else []
+        undone = any(int(raw["metadata"]["resourceVersion"]) < each <= version for each in versions)
+        if undone:
+            self._tombstones.pop(raw["metadata"]["uid"], None)
+        return undone
 
     def finish(self, listing: Listing, *, namespace: str | None = None, key: Key | None = None) -> frozenset[Key]:
         """Remove what the list of that namespace, or of that key's objects, does not contain."""

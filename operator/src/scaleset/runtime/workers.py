@@ -46,6 +46,7 @@ class Workers(Generic[K]):
         self._queue = queue
         self._reconcile = reconcile
         self._errors: dict[K, str] = {}
+        self._resting: dict[K, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -96,12 +97,22 @@ class Workers(Generic[K]):
                 self._queue.done(key)
 
     async def _once(self, key: K) -> None:
+        clock = asyncio.get_running_loop().time
+        rest = self._resting.pop(key, 0.0) - clock()
+        if rest > 0:
+            # An event is no reason to come back earlier than the server said.
+            self._resting[key] = clock() + rest
+            self._queue.add_after(key, rest)
+            return
         began = monotonic()
         try:
             again = await self._call(key)
         except Exception as error:  # noqa: BLE001 - whatever it is, this key is tried again and the others are not held up
             self.on_result("error", monotonic() - began)
-            wait = self._queue.add_rate_limited(key, at_least=getattr(error, "retry_after", None) or 0.0)
+            asked = getattr(error, "retry_after", None) or 0.0
+            if asked:
+                self._resting[key] = clock() + asked
+            wait = self._queue.add_rate_limited(key, at_least=asked)
             self._failed(key, error, wait=wait)
             return
         self._queue.forget(key)

@@ -1,0 +1,76 @@
+"""Fixtures of the fault tests. A test that asks for `rig` gets a namespace, a record, a proxy and whatever operators it
+starts; those of one module are played at the same time. Each ends with all rules of tests/faults/trace.
+
+A module that breaks the cluster itself asks for `cluster` and plays alone.
+"""
+
+import os
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from tests.cluster.harness.cluster import Cluster
+from tests.faults.harness.report import Report
+from tests.faults.harness.rig import Ensemble
+
+
+@pytest.fixture(scope="session")
+def report() -> Report:
+    return Report()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Cluster]:
+    """A control plane of this module's own: some modules kill it."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    directory = tmp_path_factory.mktemp("cluster")
+    with capture.global_and_fixture_disabled():  # a first start builds binaries for minutes: show it
+        cluster = Cluster(f"faults-{os.getpid()}-{directory.name[-1]}", directory).__enter__()
+    try:
+        yield cluster
+    finally:
+        cluster.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="module")
+def ensemble(
+    cluster: Cluster, report: Report, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ensemble]:
+    """The tests of this module, at play."""
+    items = [item for item in request.session.items if item.path == request.path and isinstance(item, pytest.Function)]
+    scenarios = [
+        (item.name, item.obj, dict(item.callspec.params) if hasattr(item, "callspec") else {})
+        for item in items
+        if "rig" in item.fixturenames
+    ]
+    directory = tmp_path_factory.mktemp("rigs")
+    at_once = getattr(request.module, "AT_ONCE", 6)
+    with Ensemble(cluster, scenarios, report=report, directory=directory, at_once=at_once) as ensemble:
+        yield ensemble
+
+
+@pytest.fixture
+def rig(ensemble: Ensemble) -> Ensemble:
+    """Makes a test a scenario. What it is played with is a Rig; here its end is waited for."""
+    return ensemble
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    ensemble = pyfuncitem.funcargs.get("rig")
+    if not isinstance(ensemble, Ensemble):
+        return None
+    ensemble.end_of(pyfuncitem.name)
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what its operators said."""
+    report = yield
+    ensemble = item.funcargs.get("rig") if isinstance(item, pytest.Function) else None
+    if report.failed and isinstance(ensemble, Ensemble):
+        report.sections.append(("what its operators said (their end)", ensemble.log(item.name)[-8000:]))
+    return report

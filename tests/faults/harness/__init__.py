@@ -1,0 +1,1 @@
+"""What breaks things: a proxy between operator and API server, processes that are killed, clocks that jump."""

@@ -1,0 +1,108 @@
+"""The processes of a test's own control plane, killed, frozen and started again: those of the cluster that is given."""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from time import monotonic, sleep
+
+from tests.cluster.harness.api import NAMESPACES
+from tests.cluster.harness.cluster import ROOT, Cluster
+
+
+class Component:
+    """One of etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok-controller."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        state = Path(os.environ.get("SCALESET_CLUSTERS", ROOT / ".work" / "clusters"))
+        self.folder = state / "clusters" / cluster.name
+        self._pid_file = self.folder / "pids" / f"{name}.pid"
+        self._log = self.folder / "logs" / f"{name}.log"
+        process = Path("/proc") / str(self.pid)
+        self._command = [part for part in (process / "cmdline").read_text().split("\0") if part]
+
+    @property
+    def pid(self) -> int:
+        return int(self._pid_file.read_text())
+
+    @property
+    def lives(self) -> bool:
+        return _lives(self.pid)
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """With -9; returns when it is gone."""
+        pid = self.pid
+        os.kill(pid, signal.SIGKILL)
+        deadline = monotonic() + 20
+        while _lives(pid):
+            assert monotonic() < deadline, f"process {pid} does not go"
+            sleep(0.02)
+
+    def start(self) -> None:
+        """As it was started before. It is nobody's child, so that whoever deletes the cluster finds it gone at once."""
+        command = f"{shlex.join(self._command)} >>{shlex.quote(str(self._log))} 2>&1 & echo -n $!"
+        shell = subprocess.run(
+            ["/usr/bin/setsid", "/bin/sh", "-c", command],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        self._pid_file.write_text(shell.stdout)
+
+    def back_up(self, target: Path) -> None:
+        """A copy of etcd's data as it is at this moment."""
+        self.freeze()
+        try:
+            shutil.copytree(self.folder / "etcd", target)
+        finally:
+            self.thaw()
+
+    def restore(self, source: Path) -> None:
+        shutil.rmtree(self.folder / "etcd")
+        shutil.copytree(source, self.folder / "etcd")
+
+
+class ControlPlane:
+    """All of them. Those that end because the API server is away are started again with it, as a kubelet does."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        names = ("kube-controller-manager", "kube-scheduler", "kwok-controller")
+        self.server, self.etcd = Component(cluster, "kube-apiserver"), Component(cluster, "etcd")
+        self._others = [Component(cluster, name) for name in names]
+
+    def answers(self, *, timeout: float = 90) -> None:
+        """Waits until the API server can read from etcd and write to it, and the others run."""
+        deadline = monotonic() + timeout
+        while problem := self._problem():
+            assert monotonic() < deadline, f"the API server does not answer: {problem}"
+            sleep(0.2)
+        for component in self._others:
+            if not component.lives:
+                component.start()
+
+    def _problem(self) -> Exception | None:
+        try:
+            self._cluster.api.list(NAMESPACES)
+            self._cluster.api.try_create(NAMESPACES, None, {"metadata": {"name": "probe"}})
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is down
+            return error
+        return None
+
+
+def _lives(pid: int) -> bool:
+    try:
+        state = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"

@@ -1,0 +1,78 @@
+"""A mutating webhook that meddles with every new pod of a namespace, as sidecar injectors and registry mirrors do."""
+
+import base64
+import json
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aiohttp import web
+
+from tests.cluster.harness.api import Api, Kind
+
+from .components import Component
+from .proxy import shared_loop
+
+WEBHOOKS = Kind("mutatingwebhookconfigurations", "admissionregistration.k8s.io", namespaced=False)
+
+
+class Webhook:
+    """Adds a container to each pod, and takes its first image from a mirror."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def answer(self, request: web.Request) -> web.Response:
+        review = await request.json()
+        self.count += 1
+        pod = review["request"]["object"]
+        image = str(pod["spec"]["containers"][0]["image"])
+        patch = [
+            {
+                "op": "add",
+                "path": "/spec/containers/-",
+                "value": {"name": "sidecar", "image": "mirror.example/proxy:1"},
+            },
+            {"op": "replace", "path": "/spec/containers/0/image", "value": image.replace("registry.", "mirror.", 1)},
+        ]
+        body = base64.b64encode(json.dumps(patch).encode()).decode()
+        answer = {"uid": review["request"]["uid"], "allowed": True, "patchType": "JSONPatch", "patch": body}
+        return web.json_response({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": answer})
+
+
+@contextmanager
+def meddling(api: Api, server: Component, namespace: str) -> Iterator[Webhook]:
+    """Inside, new pods of the namespace are changed on their way. The API server's own certificate serves for it."""
+    webhook, runners = Webhook(), []
+    keys = server.folder / "pki"
+
+    async def start() -> int:
+        app = web.Application()
+        app.router.add_post("/", webhook.answer)
+        runner = web.AppRunner(app, access_log=None)
+        runners.append(runner)
+        await runner.setup()
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(keys / "admin.crt", keys / "admin.key")
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        return int(runner.addresses[0][1])
+
+    port = shared_loop().run(start())
+    authority = base64.b64encode((keys / "ca.crt").read_bytes()).decode()
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+    hook = {
+        "name": "meddle.example.com",
+        "clientConfig": {"url": f"https://127.0.0.1:{port}/", "caBundle": authority},
+        "rules": [rule],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        "failurePolicy": "Fail",
+    }
+    name = f"meddle-{namespace}"
+    api.create(WEBHOOKS, None, {"metadata": {"name": name}, "webhooks": [hook]})
+    try:
+        yield webhook
+    finally:
+        api.delete(WEBHOOKS, None, name)
+        shared_loop().run(runners[0].cleanup())

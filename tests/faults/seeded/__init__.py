@@ -1,0 +1,1 @@
+"""The operator with one mistake in it: `python -m tests.faults.seeded BUG ARGUMENT...`."""

@@ -1,0 +1,247 @@
+"""Mistakes that somebody could make in a few lines of the planner or of what carries its plans out.
+
+Each is a function that patches the operator in this process. tests/faults/test_checker.py shows that the trace checker
+catches every one of them.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from scaleset.api.names import LABEL_NAME
+from scaleset.controllers import observation
+from scaleset.controllers.instance_writer import InstanceWriter
+from scaleset.controllers.scale_set import ScaleSetController
+from scaleset.kube.client import Client
+from scaleset.kube.errors import ApiError
+from scaleset.kube.lease import Lease
+from scaleset.kube.resources import CLAIMS, PODS, SCALE_SETS
+from scaleset.planning import batches, desired, gallery, gates, outdated, rollout
+from scaleset.planning.draft import Draft, target_build
+from scaleset.planning.state import NOBODY
+from scaleset.records import instances
+from scaleset.runtime.clock import ServerClock
+
+BUGS: dict[str, Callable[[], None]] = {}
+
+
+def bug(function: Callable[[], None]) -> Callable[[], None]:
+    BUGS[function.__name__] = function
+    return function
+
+
+def _patch(owner: object, name: str, value: object) -> None:
+    setattr(owner, name, value)
+
+
+@bug
+def none() -> None:
+    """The control: what the checker must find nothing in."""
+
+
+@bug
+def batch_is_one_too_large() -> None:
+    limit = batches.batch_limit
+    for module in (batches, desired):
+        _patch(module, "batch_limit", lambda replicas, percent: limit(replicas, percent) + 1)
+
+
+@bug
+def batch_is_rounded_up() -> None:
+    for module in (batches, desired):
+        _patch(module, "batch_limit", lambda replicas, percent: max(1, -(-replicas * percent // 100)))
+
+
+@bug
+def next_batch_before_the_end_of_this() -> None:
+    advance = rollout.advance
+
+    def mutant(draft: Draft) -> None:
+        advance(draft)
+        running = draft.rollout
+        if running is not None and running.in_progress and running.pending and draft.need_fresh():
+            rollout._admit(draft, running)
+
+    _patch(rollout, "advance", mutant)
+
+
+@bug
+def no_uid_precondition() -> None:
+    async def delete(self: Client, resource: Any, namespace: str, name: str, **_: Any) -> Any:
+        return await self._write("DELETE", resource, resource.item(namespace, name), {}, timeout=15.0)
+
+    _patch(Client, "delete", delete)
+
+
+@bug
+def force_delete() -> None:
+    async def delete(self: Client, resource: Any, namespace: str, name: str, *, uid: str, **_: Any) -> Any:
+        body = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0, "preconditions": {"uid": uid}}
+        return await self._write("DELETE", resource, resource.item(namespace, name), body, timeout=15.0)
+
+    _patch(Client, "delete", delete)
+
+
+@bug
+def admits_on_cached_pods() -> None:
+    _patch(Draft, "need_fresh", lambda _: True)
+
+
+@bug
+def ignores_the_gate() -> None:
+    _patch(gates.Gate, "open", property(lambda _: True))
+
+
+@bug
+def goes_on_after_a_breach() -> None:
+    _patch(rollout, "_unhealthy_upgraded", lambda _draft, _rollout: NOBODY)
+
+
+@bug
+def retries_a_failed_version() -> None:
+    _patch(outdated, "remembered", lambda _draft, _target: None)
+
+
+@bug
+def restores_outside_its_batch() -> None:
+    advance = rollout.advance
+
+    def mutant(draft: Draft) -> None:
+        advance(draft)
+        running = draft.rollout
+        for number in running.successful if running is not None else ():
+            build = draft.state.builds[number]
+            old = next((b for b in draft.state.builds.values() if b.version < build.version), None)
+            if draft.instances[number].bad and old is not None:
+                builds = {**draft.state.builds, number: old}
+                draft.state = replace(draft.state, builds=builds, applying=draft.state.applying | {number})
+                draft.look([number])
+
+    _patch(rollout, "advance", mutant)
+
+
+@bug
+def deadline_by_the_wall_clock() -> None:
+    """Start it with a wall clock that is wrong."""
+    _patch(ServerClock, "now", lambda self: self._wall())
+
+
+@bug
+def deletes_claims() -> None:
+    delete = InstanceWriter._delete
+
+    async def mutant(self: InstanceWriter, owner: Any, deletion: Any) -> None:
+        await delete(self, owner, deletion)
+        for claim in self._caches.claims.of((owner.namespace, owner.name)):
+            if claim.name.endswith(f"-{deletion.name}"):
+                raw = await self._client.get(CLAIMS, owner.namespace, claim.name)
+                await self._client.delete(CLAIMS, owner.namespace, claim.name, uid=raw["metadata"]["uid"])
+
+    _patch(InstanceWriter, "_delete", mutant)
+
+
+@bug
+def status_after_delete() -> None:
+    act = ScaleSetController._act
+
+    async def mutant(self: ScaleSetController, seen: Any, snapshot: Any, plan: Any, memory: Any) -> Any:
+        models = {model.name: model for model in (*snapshot.models, *plan.store, snapshot.model)}
+        await self._instances.carry_out(snapshot.owner, replace(plan, creations=()), models, memory)
+        return await act(self, seen, snapshot, plan, memory)
+
+    _patch(ScaleSetController, "_act", mutant)
+
+
+@bug
+def writes_without_the_lease() -> None:
+    async def run(self: Lease) -> None:
+        self.on_started()
+        await asyncio.Event().wait()
+
+    _patch(Lease, "held", lambda _: True)
+    _patch(Lease, "run", run)
+
+
+@bug
+def rolls_to_what_is_excluded() -> None:
+    _patch(gallery, "why_not", lambda *_, **__: None)
+
+
+@bug
+def heals_with_a_newer_version() -> None:
+    creation = desired._creation
+    _patch(desired, "_creation", lambda draft, number, build: creation(draft, number, target_build(draft) or build))
+
+
+@bug
+def restarts_what_is_unhealthy() -> None:
+    rule = desired._to_be_replaced
+
+    def mutant(draft: Draft, instance: Any, pod: Any, replaceable: frozenset[int]) -> bool:
+        return rule(draft, instance, pod, replaceable) or (instance.bad and not pod.deleting)
+
+    _patch(desired, "_to_be_replaced", mutant)
+
+
+@bug
+def deletes_pods_of_others() -> None:
+    def mutant(pods: Any, seen: Any) -> Any:
+        named = {instances.instance_number(seen.name, pod.name): pod for pod in pods}
+        return {number: pod for number, pod in named.items() if number is not None}, {}
+
+    _patch(observation, "owned", mutant)
+
+
+@bug
+def takes_notes_on_pods() -> None:
+    create = InstanceWriter._create_pod
+
+    async def mutant(self: InstanceWriter, owner: Any, creation: Any, *rest: Any) -> None:
+        await create(self, owner, creation, *rest)
+        body = {"metadata": {"labels": {LABEL_NAME: owner.name}, "annotations": {"note": "made by us"}}}
+        await self._client.patch(PODS, owner.namespace, owner.instance(creation.instance), body)
+
+    _patch(InstanceWriter, "_create_pod", mutant)
+
+
+@bug
+def writes_the_status_all_the_time() -> None:
+    reconcile = ScaleSetController.reconcile
+
+    async def mutant(self: ScaleSetController, key: Any) -> float:
+        await reconcile(self, key)
+        seen = self._caches.scale_sets.get(*key)
+        if seen is not None:
+            count = (int(seen.status.get("updatedReplicas") or 0) + 1) % 2
+            body = {"metadata": {"resourceVersion": seen.resource_version}, "status": {"updatedReplicas": count}}
+            try:
+                self._caches.scale_sets.remember(await self._client.patch_status(SCALE_SETS, key[0], key[1], body))
+            except ApiError:
+                await self._caches.scale_sets.reread(seen)
+        return 0.1
+
+    _patch(ScaleSetController, "reconcile", mutant)
+
+
+@bug
+def jumps_to_a_newer_version_in_a_batch() -> None:
+    advance = rollout.advance
+
+    def mutant(draft: Draft) -> None:
+        running, wanted = draft.rollout, draft.wanted
+        if running is not None and wanted is not None and wanted.version != running.target.version:
+            moves: Mapping[int, Any] = outdated.by_image(draft, wanted.target)
+            extra = dict(list(moves.items())[-1:])
+            state = draft.state
+            draft.state = replace(state, builds={**state.builds, **extra}, applying=state.applying | extra.keys())
+        advance(draft)
+
+    _patch(rollout, "advance", mutant)
+
+
+@bug
+def counts_what_failed_as_done() -> None:
+    """Restores, but does not remember: `starts` tries the version again after the halt."""
+    _patch(outdated, "remember", lambda _draft, _rollout, _reason: None)
+    _patch(outdated, "retry_for", lambda _draft, _target: None)
