@@ -40,7 +40,7 @@ observe: venv ## a fleet with good and bad rollouts, watched by a real Prometheu
 	@$(BIN)/python -m hack.observe $(ARGS)
 
 .PHONY: test
-test: test-unit test-cluster test-faults test-chart ## all tests
+test: test-unit test-cluster test-chart ## all tests but those of faults and kind
 
 .PHONY: test-unit
 test-unit: venv ## rules, properties and the explored model; needs no cluster
