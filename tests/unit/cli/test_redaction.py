@@ -1,5 +1,6 @@
 """What must not leave a cluster does not, wherever it stands."""
 
+import base64
 import json
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from scaleset.cli.redaction import REDACTED, Redactor
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJtZSJ9.c2lnbmF0dXJl"
+CODED = base64.b64encode(b"#!/bin/sh\nmysql canary-in-a-line\n").decode()
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIcanary\n-----END RSA PRIVATE KEY-----"
 
 
@@ -41,6 +43,16 @@ def cleaned(*objects: Any) -> str:
         {"message": PEM},
         {"url": "https://store.example/blob?sv=1&sig=canary%3D"},
         {"clientSecret": "canary"},
+        {"message": 'password="canary1" failed'},
+        {"command": ["sh", "-c", "export DB_PASSWORD='two canary'; run"]},
+        {"message": '{"password":"canary-1"}'},
+        {"message": '{"password": "canary-1", "user": "me"}'},
+        {"message": '{"said": "{\\"password\\": \\"canary-1\\"}"}'},
+        {"message": 'Authorization: Bearer "canarycanary"'},
+        {"url": "redis://:canary1@host"},
+        {"url": "postgres://user:p@canary@host/db"},
+        {"command": ["sh", "-c", "curl -u admin:canary https://example.com"]},
+        {"command": ["sh", "-c", "curl --user='admin:canary' https://example.com"]},
     ],
 )
 def test_a_canary_does_not_get_through(raw):
@@ -56,6 +68,13 @@ def test_what_was_taken_out_in_one_place_is_taken_out_everywhere():
     script = {"customData": "#!/bin/sh\nlogin canary-in-a-line\n"}
     status = {"message": "last words: login canary-in-a-line"}
     assert "canary" not in cleaned(pod, event, script, status)
+
+
+@pytest.mark.parametrize(
+    "place", [{"customData": CODED}, {"metadata": {"annotations": {"scaleset.dev/custom-data": CODED}}}]
+)
+def test_what_custom_data_in_base64_says_is_taken_out_too(place):
+    assert "canary" not in cleaned(place, {"message": "+ mysql canary-in-a-line: denied"})
 
 
 def test_what_a_report_is_for_stays():

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from scaleset.planning import provisioning
+
 REDACTED = "<redacted>"
 LEAST = 6
 """Shorter values are not looked for elsewhere: they are words and numbers that mean nothing."""
@@ -21,17 +23,20 @@ _DATA = frozenset({"scaleset.dev/custom-data"})
 _FORMS = (
     re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?"),
     re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(-----END [A-Z0-9 ]+-----|$)", re.DOTALL),
-    re.compile(r"(?i)(?<=bearer )\s*[A-Za-z0-9._~+/=-]{6,}"),
+    re.compile(r"(?i)(?<=bearer )\s*[\"']?[A-Za-z0-9._~+/=-]{6,}"),
     re.compile(r"(?i)(?<=basic )\s*[A-Za-z0-9+/=]{8,}"),
-    re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"),
+    re.compile(r"(?<=://)[^/\s:@]*:[^/\s]+(?=@)"),
+    re.compile(r"(?:(?<=-u )|(?<=--user )|(?<=--user=))\s*[\"']?[^\s:\"']*:[^\s\"']+"),
     re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{16}\b"),
     re.compile(r"\bgh[pousr]_[A-Za-z0-9]{20,}\b"),
     re.compile(r"(?i)(?<=[?&]sig=)[^&\s]+"),
 )
-_ASSIGNED = re.compile(
+_NAME = (
     r"(?i)\b([\w.-]*(?:password|passwd|pwd|token|secret|api[_-]?key|access[_-]?key|account[_-]?key|credentials?|private[_-]?key)"
-    r"[\w.-]*)(\s*[=:]\s*|\s+)([^\s,;&\"']{4,})"
+    r"[\w.-]*)"
 )
+_ASSIGNED = re.compile(_NAME + r"([\\\"']*\s*[=:]\s*|\s+)([^\s,;&\"'\\]{4,})")
+_QUOTED = re.compile(_NAME + r"([\\\"']*\s*[=:]\s*|\s+)\\*(?:\"[^\"]+\"|'[^']+')")
 _NAMED = re.compile(r"(?i)(password|passwd|token|secret|api_?key|access_?key|private_?key|credential)$")
 _FLAG = re.compile(r"(?i)^--?[\w-]*(password|passwd|token|secret|key|credentials?)$")
 
@@ -57,7 +62,7 @@ class Redactor:
             text = text.replace(secret, REDACTED)
         for form in _FORMS:
             text = form.sub(REDACTED, text)
-        return _ASSIGNED.sub(_assigned, text)
+        return _ASSIGNED.sub(_assigned, _QUOTED.sub(_assigned, text))
 
     def _clean(self, value: Any, path: tuple[str, ...]) -> Any:
         if isinstance(value, Mapping):
@@ -75,8 +80,8 @@ class Redactor:
 
 def _assigned(found: re.Match[str]) -> str:
     """`--password hunter2`, `token=abc`; a bare word after a space is a sentence unless the name is a flag."""
-    name, sign, value = found.groups()
-    if value == REDACTED or (
+    name, sign, *value = found.groups()
+    if value == [REDACTED] or (
         sign.isspace() and not name.startswith("-") and not found.string[: found.start()].endswith("-")
     ):
         return found.group(0)
@@ -111,7 +116,8 @@ def _by_place(value: Any, path: tuple[str, ...] = ()) -> Iterator[Any]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             if _secret_place(str(key), item, path):
-                if not (path and path[-1] == "annotations"):
+                # Other annotations are sentences of other programs: their words are not looked for elsewhere.
+                if key in _DATA or not (path and path[-1] == "annotations"):
                     yield item
             elif key != "managedFields":
                 yield from _by_place(item, (*path, str(key)))
@@ -121,7 +127,9 @@ def _by_place(value: Any, path: tuple[str, ...] = ()) -> Iterator[Any]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in what was taken out; for settings that are JSON also the values in it."""
+    """Every text in what was taken out, and its lines; of custom data in base64 also what it says, of settings that are
+    JSON also the values in it.
+    """
     if isinstance(value, Mapping):
         for item in value.values():
             yield from _texts(item)
@@ -129,10 +137,18 @@ def _texts(value: Any) -> Iterator[str]:
         for item in value:
             yield from _texts(item)
     elif isinstance(value, str):
-        yield value
-        yield from (line.strip() for line in value.splitlines())
+        for said in {value, _plain(value)}:
+            yield said
+            yield from (line.strip() for line in said.splitlines())
         if value[:1] in "[{":
             try:
                 yield from _texts(json.loads(value))
             except ValueError:
                 return
+
+
+def _plain(value: str) -> str:
+    try:
+        return provisioning.text(value)
+    except ValueError:  # larger than custom data may be
+        return value
