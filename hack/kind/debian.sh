@@ -11,7 +11,7 @@ no() { echo "Cannot make the base image $image: $1" >&2; exit 1; }
 if ! command -v debootstrap >/dev/null; then
   command -v apt-get >/dev/null || no "debootstrap is missing, and without apt-get it cannot be installed."
   echo "Installing debootstrap ..." >&2
-  { apt-get update -qq && apt-get install -y -qq --no-install-recommends debootstrap; } >/dev/null 2>&1 || no "apt-get could not install debootstrap."
+  { apt-get update -qq -o DPkg::Lock::Timeout=300 && apt-get install -y -qq -o DPkg::Lock::Timeout=300 --no-install-recommends debootstrap; } >/dev/null 2>&1 || no "apt-get could not install debootstrap."
 fi
 # The mirror that this machine installs from; without one debootstrap's own default.
 mirror="$(cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null |

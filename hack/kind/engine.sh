@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
 # Makes sure that a docker engine answers. One that runs is used as it is; else one is started, which needs root, and installed
 # where it is missing, which needs apt-get. It goes on running afterwards.
-#   engine.sh            0 when an engine answers; else 1 and one sentence that says what is missing
+#   engine.sh            0 when an engine answers; 3 and one sentence that says why where none can be had; anything else is a
+#                        mistake of this script
 #   engine.sh --stop     end the engine that this script has started, with everything in it
 #   DOCKER_STATE=DIR     where it keeps its files (default: /var/lib/scaleset-docker)
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 state="${DOCKER_STATE:-/var/lib/scaleset-docker}"
-no() { echo "No docker engine: $1" >&2; exit 1; }
+no() { echo "No docker engine: $1" >&2; exit 3; }
 
 stop() {
   [[ -s $state/pid ]] || { echo "No engine of ours runs." >&2; exit 0; }
   echo "Stopping the docker engine ..." >&2
   local pid; pid="$(<"$state/pid")"
+  # After a crash of the machine the number may be somebody else's.
+  if ! grep -qs "$state/daemon.json" "/proc/$pid/cmdline"; then rm -f "$state/pid"; return; fi
   kill "$pid" 2>/dev/null || true
   for _ in {1..300}; do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
   rm -f "$state/pid"
@@ -22,8 +25,8 @@ install_engine() {
   command -v apt-get >/dev/null || no "none is installed, and without apt-get this script cannot do it; install docker."
   echo "Installing a docker engine (docker.io; about a minute) ..." >&2
   local log; log="$(mktemp)"
-  { apt-get update -qq &&
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends docker.io containerd runc iptables; } >"$log" 2>&1 ||
+  { apt-get update -qq -o DPkg::Lock::Timeout=300 &&
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o DPkg::Lock::Timeout=300 --no-install-recommends docker.io containerd runc iptables; } >"$log" 2>&1 ||
     no "apt-get could not install docker.io: $(grep -E '^E:' "$log" | head -n 1)"
   rm -f "$log"
 }
