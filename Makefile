@@ -109,7 +109,7 @@ test-chart: venv binaries ## the Helm chart: rendered, refused, installed, and t
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/chart $(PYTEST)
 
 .PHONY: lint-chart
-lint-chart: ## helm lint and checkov on what the chart renders
+lint-chart: venv ## helm lint and checkov on what the chart renders
 	@hack/chart/lint.sh
 
 .PHONY: reference

@@ -16,12 +16,13 @@ if [[ ${1:-} == --lock ]]; then
   exit
 fi
 
-if ! cmp -s "$lock" "$venv/installed"; then
+stamp="$(.venv/bin/python -V) $(sha256sum <"$lock")"
+if [[ $stamp != "$(cat "$venv/installed" 2>/dev/null)" ]]; then
   echo "Installing checkov into $venv (a minute the first time) ..."
   rm -rf "$venv"
-  "${PYTHON:-python3}" -m venv "$venv"
+  .venv/bin/python -m venv "$venv"
   "$venv/bin/python" -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps --only-binary :all: --requirement "$lock"
-  cp "$lock" "$venv/installed"
+  echo "$stamp" >"$venv/installed"
 fi
 helm="$(WITH_HELM=1 hack/cluster/build.sh)/helm"
 

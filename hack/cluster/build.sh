@@ -2,7 +2,8 @@
 # Gets a real Kubernetes control plane and its tools, pinned, and prints the folder that holds them.
 # Where the release sites answer, kwokctl downloads what it needs by itself, at the first start of a cluster; only kwokctl is
 # built. Elsewhere everything is built from Go modules: 7 minutes on 2 cores the first time, nothing afterwards.
-#   build.sh [DIR]      DIR: default ${XDG_CACHE_HOME:-~/.cache}/kube-binaries/$KUBE
+#   build.sh [DIR]      DIR: default ${XDG_CACHE_HOME:-~/.cache}/kube-binaries/$KUBE-HASH; the hash is that of every
+#                       version that is pinned, so that a newer one is never taken for an older one that is there
 #   BUILD=always        never download, build
 #   WITH_HELM=1         also helm
 #   WITH_KIND=1         kubectl and kind, and nothing else: what a kind cluster needs
@@ -10,7 +11,8 @@
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$here/versions.sh"
-bin="${1:-${XDG_CACHE_HOME:-$HOME/.cache}/kube-binaries/$KUBE}"
+pinned="$(cat "$here/versions.sh" "$here"/modules/*/go.{mod,sum} | sha256sum | cut -c1-8)"
+bin="${1:-${XDG_CACHE_HOME:-$HOME/.cache}/kube-binaries/$KUBE-$pinned}"
 mkdir -p "$bin"
 
 # NAME, the seconds it takes on 2 cores with an empty build cache (for the progress line), how, what

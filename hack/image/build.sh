@@ -19,8 +19,9 @@ base() { # prints the base image
     echo "$official"
   else
     echo "No registry has $official for us: building on Debian's Python." >&2
-    "$root/hack/kind/debian.sh" scaleset/debian-python:3.11 python3 python3-venv ca-certificates
-    echo scaleset/debian-python:3.11
+    local ours; ours="scaleset/debian-python:3.11-$(sha256sum <hack/kind/debian.sh | cut -c1-8)"
+    "$root/hack/kind/debian.sh" "$ours" python3 python3-venv ca-certificates
+    echo "$ours"
   fi
 }
 

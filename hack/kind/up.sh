@@ -129,6 +129,10 @@ allow_watches() {
 }
 
 up() {
+  local image; image="$(node_image)" # minutes, the first time
+  # The engine serves every checkout on this machine: of two starts of one name the second one waits, and finds the cluster there.
+  exec 8>"/tmp/scaleset-kind-$UID-$name.lock"
+  flock 8
   if exists; then
     echo "Cluster $name is there already (or was left by a crash): delete it with $0 --delete $name, or choose another name." >&2
     exit 1
@@ -136,10 +140,9 @@ up() {
   if [[ -n $watch_pid ]]; then
     local mark="$state/$name.watched-by-$watch_pid"
     touch "$mark"
-    setsid "$here/../cluster/reap.sh" "$watch_pid" "$mark" "$0" "$name" "$kubeconfig" </dev/null >/dev/null 2>&1 &
+    setsid "$here/../cluster/reap.sh" "$watch_pid" "$mark" "$0" "$name" "$kubeconfig" </dev/null >/dev/null 2>&1 8>&- &
   fi
   log="$(mktemp)"
-  local image; image="$(node_image)"
   trap failed ERR INT TERM
   allow_watches
   echo "Starting kind cluster $name (about half a minute) ..."
@@ -151,6 +154,7 @@ up() {
     "$bin/kubectl" --namespace "${part%/*}" rollout status --timeout=300s "deployment/${part#*/}" >"$log" 2>&1
   done
   trap - ERR INT TERM
+  exec 8>&-
   rm -f "$log"
   if [[ -n $audit ]]; then # on the node it is root's; this way whoever may use docker can read it
     setsid docker exec "$node" tail -n +1 -F /var/log/kubernetes/audit.log >"$audit" 2>/dev/null </dev/null &

@@ -65,6 +65,7 @@ DIGEST = "sha256:" + "0" * 64
         ({"metrics": {"podMonitor": {"interval": "30"}}}, "/metrics/podMonitor/interval"),
         ({"admissionPolicy": {"validationActions": ["Refuse"]}}, "/admissionPolicy/validationActions/0"),
         ({"admissionPolicy": {"validationActions": []}}, "/admissionPolicy/validationActions"),
+        ({"admissionPolicy": {"validationActions": ["Deny", "Warn"]}}, "/admissionPolicy/validationActions"),
         ({"topologySpreadConstraints": [{"maxSkew": 1}]}, "/topologySpreadConstraints/0"),
     ],
     ids=str,
