@@ -66,6 +66,7 @@ def seen(
 
 
 BACK_OFF = {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}
+ENDED = {"terminated": {"containerID": "runtime://b", "startedAt": RESTARTED, "exitCode": 1}}
 CRASHED = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}}
 
 STEPS = {
@@ -90,6 +91,22 @@ STEPS = {
     "it is ready": (seen(container("runtime://b", started=RESTARTED), since=READY_AGAIN), HealthState.HEALTHY),
     "it was ready and broke": (
         seen(container("runtime://b", started=RESTARTED, ready=False), ready="False", since=READY_AGAIN),
+        HealthState.UNHEALTHY,
+    ),
+    "it was ready and crashed": (
+        seen(
+            container("runtime://b", started=None, ready=False, state=CRASHED, lastState=ENDED),
+            ready="False",
+            since=READY_AGAIN,
+        ),
+        HealthState.UNHEALTHY,
+    ),
+    "it was ready, crashed, and runs again": (
+        seen(
+            container("runtime://c", started="2026-01-01T06:01:00Z", ready=False, lastState=ENDED),
+            ready="False",
+            since=READY_AGAIN,
+        ),
         HealthState.UNHEALTHY,
     ),
     "ready without a break: it has no probe": (seen(container("runtime://b", started=RESTARTED)), HealthState.HEALTHY),

@@ -84,6 +84,13 @@ async def test_a_pod_that_changed_meanwhile_is_read_and_decided_on_again(api, sc
     assert scene.seen.images == (("app", "os:2"),)
 
 
+async def test_a_conflict_about_a_pod_that_did_not_change_is_raised_so_that_the_set_backs_off(api, scene):
+    """An admission webhook may answer 409."""
+    api.refuse("PATCH", 409, reason="Conflict")
+    with pytest.raises(errors.Conflict):
+        await scene.change()
+
+
 @pytest.mark.parametrize("code", [403, 422])
 async def test_a_refusal_is_remembered_as_long_as_the_pod_lives(api, scene, code):
     api.refuse("PATCH", code)

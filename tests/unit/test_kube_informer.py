@@ -244,10 +244,6 @@ async def test_a_fresh_list_of_one_set_is_merged_and_returned(api, following, cl
         api.put("a", "web-1")
         assert [pod.name for pod in await informer.refresh(KEY, label_selector="set=web")] == ["web-1"]
         assert names(informer) == ["db-0", "web-1"]
-        raws, version = await client.list(PODS, "a", label_selector="set=db")
-        api.put("a", "web-2")
-        informer.replace_key(("a", "db"), raws, version)
-        assert names(informer) == ["db-0", "web-1"]
 
 
 async def test_a_fresh_list_older_than_what_we_know_decides_nothing_and_lists_everything(api, following):

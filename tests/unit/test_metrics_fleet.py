@@ -387,3 +387,24 @@ def test_no_label_has_the_name_of_an_instance() -> None:
 
 def test_a_fleet_without_anybody_to_ask_is_empty() -> None:
     assert all(not family.samples for family in Fleet(Metrics().registry.__class__()).collect())
+
+
+def test_a_new_instance_of_a_surge_that_fails_counts_once_as_the_one_that_it_was_to_replace() -> None:
+    world = running(10, by=policy(rolling={"maxSurge": True}, os={"useRollingUpgradePolicy": True}))
+    meter = Metered(world)
+    world.publish("2.0.0", suffix=BAD)
+    world.run(2000)
+    ended = meter.by(UPGRADES, "result")
+    assert ended.get("failed", 0) == 0
+    assert ended["restored"] > 0
+    assert meter.by(catalogue.BATCH_DURATION.name + "_count", "result").get("succeeded", 0) == 0
+    assert meter.value(RESTORES) == ended["restored"]
+
+
+def test_a_version_that_somebody_wrote_on_a_pod_breaks_nothing() -> None:
+    world = running(3)
+    meter = Metered(world)
+    world.pods[1] = replace(world.pods[1], version="1.0.0-rc1")
+    world.run(60)
+    assert meter.value("scaleset_instances", version="1.0.0-rc1") == 1
+    assert meter.value("scaleset_image_versions_behind") == 0

@@ -292,3 +292,17 @@ def test_the_patch_tells_the_truth_about_the_pod(previous):
         "image": "os:1",
         "id": "runtime://a",
     }
+
+
+def test_a_container_that_crashes_between_two_looks_is_no_instance_that_starts():
+    """It was healthy when its batch ended, and it is the same pod: the run stops instead of ending well."""
+    world = running(4, by=policy(healthTimeout="PT5M", rolling={"pauseTimeBetweenBatches": "PT30S"}, **IN_PLACE))
+    world.publish("2.0.0")
+    world.run(10)
+    first = next(number for number, version in world.versions.items() if version == "2.0.0")
+    crashing = replace(world.pods[first], ready=False, started=None, running=False, message="back-off")
+    world.pods[first] = crashing
+    world.sick.add(crashing.uid)
+    world.run(60)
+    assert code(world) == "Faulted"
+    assert list(world.versions.values()).count("2.0.0") <= 1

@@ -210,3 +210,13 @@ def test_apply_model_is_refused_with_the_spec():
     assert deleted(world) == []
     assert "StartRefused" in reasons(world)
     assert code(world) == ""
+
+
+def test_a_policy_that_is_missing_as_well_does_not_let_the_size_through():
+    world = running(10)
+    invalid(world, replicas=2)
+    world.run(10)
+    world.policy = None
+    world.run(60)
+    assert len(world.pods) == 10
+    assert condition(world, "Accepted")["reason"] == "InvalidSpec"

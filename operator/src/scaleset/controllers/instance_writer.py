@@ -109,8 +109,8 @@ class InstanceWriter:
         except NotFound:
             self._caches.pods.forget(owner.namespace, wanted.name, wanted.uid)
             return False
-        except Conflict:
-            return await self._read_again(owner, wanted)
+        except Conflict as conflict:
+            return await self._read_again(owner, wanted, conflict)
         except (Forbidden, Invalid) as error:
             memory.unchangeable[wanted.uid] = plain(error.message)
             log.warning(
@@ -121,12 +121,19 @@ class InstanceWriter:
         self._caches.pods.remember(raw)
         return True
 
-    async def _read_again(self, owner: Identity, wanted: ImageChange) -> bool:
-        """The pod changed since it was seen, were it only its status: the next decision takes it as it is now."""
+    async def _read_again(self, owner: Identity, wanted: ImageChange, conflict: Conflict) -> bool:
+        """The pod changed since it was seen, were it only its status: the next decision takes it as it is now. If it
+        did not, an admission webhook answered so, or etcd went back in time: asking again at once would not help.
+        """
         try:
-            self._caches.pods.remember(await self._client.get(PODS, owner.namespace, wanted.name))
+            found = await self._client.get(PODS, owner.namespace, wanted.name)
         except NotFound:
             self._caches.pods.forget(owner.namespace, wanted.name, wanted.uid)
+            return False
+        metadata = found["metadata"]
+        if metadata["uid"] == wanted.uid and int(metadata["resourceVersion"]) <= int(wanted.resource_version):
+            raise conflict
+        self._caches.pods.remember(found)
         return False
 
     async def _delete(self, owner: Identity, deletion: Deletion) -> None:

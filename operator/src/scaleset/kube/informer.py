@@ -131,15 +131,6 @@ class Informer(Generic[T]):
         """The server answered that this object does not exist any more: no older event brings it back."""
         self._changed(self._store.forget(namespace, name, uid))
 
-    def replace_key(self, key: Key, raws: list[JSON], resource_version: str) -> None:
-        """Merge a fresh list of everything that belongs to the key. `refresh` does that and notices a restored etcd as
-        well.
-        """
-        # Nobody can say what had been seen before that list was asked for.
-        with self._store.listing(seen_before=0) as listing:
-            self._store.add(listing, raws, int(resource_version))
-            self._changed(self._store.finish(listing, key=key))
-
     async def refresh(self, key: Key, *, label_selector: str) -> list[T]:
         """List what belongs to the key from the API server, merge it and return its records: the view that a batch is
         admitted on.
@@ -218,7 +209,7 @@ class Informer(Generic[T]):
         log.warning("etcd_restored resource=%(resource)s now=%(now)d", {"resource": self.resource, "now": version})
         for stream in self._streams:
             stream.relist |= stream is not but
-            if stream is not but and stream.limit is not None:
+            if stream is not but and stream.limit is not None and not stream.limit.expired():
                 stream.limit.reschedule(0.0)
 
     async def _list(self, stream: _Stream) -> None:
@@ -241,10 +232,10 @@ class Informer(Generic[T]):
                 stream.relist = True
                 self._changed(listing.changed)
                 raise
-        if listing.restored:
-            self._restart(listing.version, but=stream)
         stream.version = listing.version
         stream.synced = True
+        if listing.restored:
+            self._restart(listing.version, but=stream)
         # No reset of the back-off: a list that succeeds and a watch that fails each time would be a storm of lists.
         stream.heard()
 

@@ -103,13 +103,6 @@ def _keep(draft: Draft, asked: Model) -> None:
 
 def _refusal(draft: Draft, asked: Model) -> Acceptance | None:
     snapshot, spec = draft.snapshot, draft.snapshot.spec
-    if snapshot.policy is None:
-        name = spec.upgrade_policy_ref.name if spec.upgrade_policy_ref is not None else ""
-        return Acceptance(
-            "PolicyNotFound",
-            f"UpgradePolicy {snapshot.owner.namespace}/{name} does not exist. Create it, or change "
-            f"spec.upgradePolicyRef.name.",
-        )
     containers = (asked.template.get("spec") or {}).get("containers") or []
     container = next((item for item in containers if item.get("name") == asked.instance_container), None)
     if container is None:
@@ -126,6 +119,13 @@ def _refusal(draft: Draft, asked: Model) -> Acceptance | None:
         provisioning.text(spec.custom_data or "")
     except ValueError as error:
         return _invalid(f"{error}.".replace("..", "."))
+    if snapshot.policy is None:
+        name = spec.upgrade_policy_ref.name if spec.upgrade_policy_ref is not None else ""
+        return Acceptance(
+            "PolicyNotFound",
+            f"UpgradePolicy {snapshot.owner.namespace}/{name} does not exist. Create it, or change "
+            f"spec.upgradePolicyRef.name.",
+        )
     if snapshot.policy.automatic_os_upgrade_policy.enable_automatic_os_upgrade:
         problem = _not_automatic(asked, spec, policy=snapshot.policy)
         if problem is not None:

@@ -81,10 +81,11 @@ def result(rollout: Rollout) -> str:
 
 def failed(rollout: Rollout) -> frozenset[int]:
     """Instances that failed and were not restored, as far as it is decided: not those being restored, nor those that
-    a breach of the policy may still take back.
+    a breach of the policy may still take back, nor new instances of a surge: these end as those that they replace.
     """
     open_ = rollout.failed if rollout.running and rollout.rolls_back_on_breach else rollout.in_progress
-    return (rollout.failed - rollout.restored - open_) | rollout.restore_failed
+    surge = rollout.batch.surge if rollout.batch is not None else NOBODY
+    return (rollout.failed - rollout.restored - open_ - surge) | rollout.restore_failed
 
 
 def _unbegun(rollout: Rollout) -> Rollout:
@@ -116,7 +117,7 @@ def _batch(before: Rollout, after: Rollout, *, now: float) -> Settled | None:
     batch = before.batch
     if batch is None or (after.batch is not None and after.batch.number == batch.number):
         return None
-    bad = batch.instances & after.failed
+    bad = (batch.instances | batch.replaces) & after.failed
     return Settled(FAILED if bad else SUCCEEDED, max(0.0, now - batch.started))
 
 

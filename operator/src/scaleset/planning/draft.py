@@ -220,10 +220,21 @@ class Draft:
         state = health.state(pod, by=by, now=now, timeout=timeout)
         if state is HealthState.HEALTHY:
             return state, "", pod.ready_since
+        if state is HealthState.INITIALIZING and self._was_healthy(number, pod):
+            state = HealthState.UNHEALTHY
         if state is HealthState.INITIALIZING:
             self.wake(pod.begun + timeout)
         message = "The pod is terminating." if pod.deleting else pod.message
         return state, message or "Instance found to be unhealthy or unreachable.", pod.ready_since or pod.begun
+
+    def _was_healthy(self, number: int, pod: Pod) -> bool:
+        """Whether this very pod was healthy when its batch ended. After a change in place its status forgets that with
+        the second crash; a new pod never was.
+        """
+        rollout = self.state.rollout
+        if pod.change is None or rollout is None or number not in rollout.successful:
+            return False
+        return pod.model == rollout.target.model and pod.version == (rollout.target.version or pod.version)
 
 
 def known_image(draft: Draft, version: str) -> str | None:

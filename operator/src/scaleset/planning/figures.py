@@ -4,7 +4,7 @@ from collections import Counter
 
 from scaleset.planning import batches
 from scaleset.planning.draft import Draft
-from scaleset.planning.gallery import number
+from scaleset.planning.gallery import is_number, number
 from scaleset.planning.gates import exceeds
 from scaleset.planning.instances import HealthState, Instance
 from scaleset.planning.snapshot import Figures
@@ -55,7 +55,7 @@ def _version_and_health(instance: Instance) -> tuple[str, str]:
 
 
 def _behind(draft: Draft, versions: set[str]) -> int:
-    numbers = [number(version) for version in versions if version.count(".") == 2]
+    numbers = [number(version) for version in versions if is_number(version)]
     oldest = min(numbers, default=None)
     return sum(oldest is not None and number(version) > oldest for version in draft.eligible)
 

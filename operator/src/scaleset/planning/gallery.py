@@ -10,6 +10,7 @@ pulling the image onto every node, and once Completed it stays so, whatever node
 can tell it again, so the status is where it is kept.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -53,6 +54,15 @@ class Asker:
 
     namespace: str
     region: str = DEFAULT_REGION
+
+
+_PART = r"(0|[1-9][0-9]{0,9})"
+_NUMBER = re.compile(rf"{_PART}\.{_PART}\.{_PART}")
+
+
+def is_number(version: str) -> bool:
+    """Whether it is what a version may be: a label of a pod is whatever somebody made of it."""
+    return _NUMBER.fullmatch(version) is not None
 
 
 def number(version: str) -> tuple[int, int, int]:

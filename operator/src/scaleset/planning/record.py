@@ -5,7 +5,6 @@ together is left out, and decided again from the pods.
 """
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ from scaleset.api import scale_set_status as api
 from scaleset.api.duration import format_duration
 from scaleset.api.upgrade_policy import RollingUpgradePolicy
 from scaleset.planning import history, ranges
+from scaleset.planning.gallery import is_number
 from scaleset.planning.history import timestamp
 from scaleset.planning.instances import Build
 from scaleset.planning.state import (
@@ -38,7 +38,6 @@ from scaleset.planning.state import (
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
-_VERSION = re.compile(r"(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,9})")
 
 # --- status -> state
 
@@ -51,7 +50,7 @@ def read(status: api.ScaleSetStatus) -> State:
     if rollout is not None and rollout.running:
         batch = rollout.batch.instances if rollout.batch is not None else NOBODY
         rollout = replace(rollout, in_progress=rollout.in_progress & batch & builds.keys())
-    known = status.current_image and status.current_version and _VERSION.fullmatch(status.current_version)
+    known = status.current_image and status.current_version and is_number(status.current_version)
     return State(
         replicas=status.accepted_replicas,
         current_version=status.current_version if known else None,
@@ -82,7 +81,7 @@ def read(status: api.ScaleSetStatus) -> State:
 def _read_builds(recorded: tuple[api.RecordedBuild, ...]) -> dict[int, Build]:
     builds: dict[int, Build] = {}
     for entry in recorded:
-        if entry.version and entry.image and _VERSION.fullmatch(entry.version):
+        if entry.version and entry.image and is_number(entry.version):
             build = Build(entry.model, entry.version, entry.image)
             builds.update(dict.fromkeys(ranges.parse(entry.instances), build))
     return dict(sorted(builds.items()))
@@ -96,7 +95,7 @@ def _read_retry(retry: api.Retry | None) -> Retry | None:
 
 def _read_rollout(seen: api.RollingUpgradeStatus) -> Rollout | None:
     image, status = seen.target_image_reference, seen.running_status
-    if not seen.target_model or (image.exact_version and not (_VERSION.fullmatch(image.exact_version) and image.image)):
+    if not seen.target_model or (image.exact_version and not (is_number(image.exact_version) and image.image)):
         return None
     return Rollout(
         id=seen.id,

@@ -5,19 +5,16 @@ A new instance gets the version that a completed rollout last proved while a rol
 image reference means now.
 """
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from itertools import count
 
 from scaleset.planning.draft import Draft, known_image
-from scaleset.planning.gallery import number
+from scaleset.planning.gallery import is_number, number
 from scaleset.planning.instances import Build, Pod
 from scaleset.planning.placement import scale_in_order
 from scaleset.planning.state import NOBODY, Batch, Code, Kind, Rollout, State
-
-_VERSION = re.compile(r"(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,9})")
 
 
 def adopt(draft: Draft) -> None:
@@ -55,7 +52,7 @@ def _made_up(draft: Draft, number: int, in_hand: frozenset[int]) -> bool:
 
 def _build_of(draft: Draft, pod: Pod) -> Build | None:
     model = draft.models.get(pod.model)
-    if model is None or not _VERSION.fullmatch(pod.version):
+    if model is None or not is_number(pod.version):
         return None
     return Build(pod.model, pod.version, pod.image(model.instance_container))
 

@@ -5,12 +5,13 @@ A set of 1000 instances as raw JSON is 10 MB; as records it is well below 1 MB.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from scaleset.api import names
+from scaleset.planning import record
 from scaleset.planning.instances import Build, Change, Claim, Pod
 from scaleset.planning.models import Model
 from scaleset.planning.provisioning import CUSTOM_DATA_CONTAINER, EXTENSION_PREFIX
@@ -39,14 +40,14 @@ class Revision:
 
 
 def seconds(time: str | None) -> float | None:
-    """Seconds since the epoch of an RFC 3339 time; None for anything else."""
+    """Seconds since the epoch of an RFC 3339 time; None for anything else, and for what cannot be written again."""
     if not time:
         return None
     try:
         moment = datetime.fromisoformat(time)
     except ValueError:
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return record.seconds(moment)
 
 
 def plain(text: str) -> str:
@@ -70,7 +71,7 @@ def pod(raw: JSON) -> Pod:
     current = change is None or (_observed(ready, metadata) and _restarted(change, images, ids))
     ready_since, started = seconds(ready.get("lastTransitionTime")), seconds(status.get("startTime"))
     if change is not None:
-        started = dict(running_since).get(change.container) if current else None
+        started = _first_start(change, containers) if current else None
         if ready.get("status") == "True":
             ready_since = max((at for at in (ready_since, started) if at is not None), default=None)
     return Pod(
@@ -106,6 +107,15 @@ def pod(raw: JSON) -> Pod:
 
 def _running_since(container: Mapping[str, Any]) -> float | None:
     return seconds(((container.get("state") or {}).get("running") or {}).get("startedAt"))
+
+
+def _first_start(change: Change, containers: Iterable[Mapping[str, Any]]) -> float | None:
+    """When the new image began to run: what ended after the change counts as well as what runs."""
+    container = next((each for each in containers if each.get("name") == change.container), {})
+    last = (container.get("lastState") or {}).get("terminated") or {}
+    if last.get("containerID") and last["containerID"] != change.container_id:
+        return seconds(last.get("startedAt"))
+    return _running_since(container)
 
 
 def _change(text: str | None) -> Change | None:
