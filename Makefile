@@ -67,7 +67,7 @@ test-kind: venv ## the image, Helm, real containers, probes and volumes in kind;
 	@hack/kind/engine.sh
 	@WITH_KIND=1 WITH_HELM=1 hack/cluster/build.sh >/dev/null
 	@hack/kind/up.sh --node-image >/dev/null
-	@echo "Running the kind tests in a cluster of their own (about 8 minutes) ..."
+	@echo "Running the kind tests in a cluster of their own (about 10 minutes) ..."
 	@$(BIN)/python -m pytest tests/kind $(PYTEST)
 
 .PHONY: lint
