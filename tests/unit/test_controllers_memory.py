@@ -3,7 +3,10 @@
 import pytest
 
 from scaleset.controllers.memory import LAST_RETRY, Memory, delay
+from scaleset.planning.history import timestamp
+from scaleset.planning.instances import Pod
 from scaleset.planning.snapshot import Verdict
+from scaleset.records import projections
 
 
 @pytest.mark.parametrize(
@@ -69,3 +72,30 @@ def test_strangers_are_looked_at_again():
     assert 2 in memory.strangers
     memory.forgive(12)
     assert not memory.strangers
+
+
+def seen(uid: str, *, created: float) -> Pod:
+    metadata = {"name": "web-0", "namespace": "a", "uid": uid, "resourceVersion": "1"}
+    return projections.pod({"metadata": {**metadata, "creationTimestamp": timestamp(created)}})
+
+
+def test_an_instance_keeps_its_age_when_its_pod_is_made_again():
+    memory = Memory()
+    memory.saw([(0, seen("a", created=100))])
+    memory.saw([])
+    memory.forget_others({0}, {})
+    assert memory.ages == {0: 100}
+
+
+def test_the_pod_of_an_instance_that_is_no_more_says_nothing_of_the_next_one_with_its_id():
+    """Scaled in and out again while the pod goes."""
+    memory = Memory()
+    leaving = seen("a", created=100)
+    memory.saw([(0, leaving)])
+    memory.forget_others((), {0: leaving})
+    memory.saw([(0, leaving)])
+    memory.forget_others({0}, {0: leaving})
+    assert memory.ages == {}
+    memory.saw([(0, seen("b", created=200))])
+    assert memory.ages == {0: 200}
+    assert memory.departed == frozenset()

@@ -3,7 +3,7 @@
 Everything that a decision depends on for safety is in the status instead.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from scaleset.planning.instances import Claim, Pod
@@ -28,6 +28,8 @@ class Memory:
 
     generation: int = 0
     ages: dict[int, float] = field(default_factory=dict)
+    departed: frozenset[str] = frozenset()
+    """Pods that are there still, by uid, of instances that are no more: whoever has their id now is a new one."""
     refusals: dict[int, Refusal] = field(default_factory=dict)
     strangers: dict[int, Refusal] = field(default_factory=dict)
     foreign_claims: dict[str, tuple[Claim, float]] = field(default_factory=dict)
@@ -51,14 +53,22 @@ class Memory:
         that are gone is forgotten.
         """
         present = dict(pods)
-        self.ages.update({number: pod.instance_created or pod.created for number, pod in present.items()})
-        if self.unchangeable:
+        if self.unchangeable or self.departed:
             uids = {pod.uid for pod in present.values()}
             self.unchangeable = {uid: words for uid, words in self.unchangeable.items() if uid in uids}
+            self.departed &= uids
+        self.ages.update(
+            {
+                number: pod.instance_created or pod.created
+                for number, pod in present.items()
+                if pod.uid not in self.departed
+            }
+        )
 
-    def forget_others(self, instances: Collection[int]) -> None:
-        """Whoever gets the id of an instance that is no more is a new one."""
+    def forget_others(self, instances: Collection[int], pods: Mapping[int, Pod]) -> None:
+        """Whoever gets the id of an instance that is no more is a new one, though the old pod may be there yet."""
         self.ages = {number: at for number, at in self.ages.items() if number in instances}
+        self.departed |= {pod.uid for number, pod in pods.items() if number not in instances}
 
     def refused(self, number: int, message: str, *, now: float) -> None:
         """A pod or claim of that instance was refused; later tries are further apart."""

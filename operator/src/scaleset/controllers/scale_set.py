@@ -147,7 +147,7 @@ class ScaleSetController:
             self._recorder.record(seen, event)
         models = {model.name: model for model in (*snapshot.models, *plan.store, snapshot.model)}
         memory.only(creation.instance for creation in plan.creations)
-        memory.forget_others(plan.state.builds)
+        memory.forget_others(plan.state.builds, snapshot.pods)
         unfinished = await self._instances.carry_out(owner, plan, models, memory)
         await self._instances.discard(owner, plan.discard)
         if unfinished:
