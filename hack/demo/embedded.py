@@ -7,7 +7,6 @@ as its cluster: a shell ends it once the kubeconfig is deleted. So `make cluster
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,8 @@ from time import monotonic, sleep
 from typing import Self
 
 import urllib3
+
+from hack.ports import free_port
 
 from . import objects
 from .api import Api
@@ -128,14 +129,6 @@ class Embedded:
         if cached.exists():
             return f"~/{cached.relative_to(Path.home())}" if cached.is_relative_to(Path.home()) else str(cached)
         return f"{self.binaries}/kwokctl kubectl"
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _answers(url: str) -> bool:

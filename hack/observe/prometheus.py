@@ -11,8 +11,8 @@ from typing import Any, Final
 import urllib3
 import yaml
 
-from hack.demo.embedded import free_port
 from hack.demo.place import ROOT, NotPossibleError
+from hack.ports import free_port
 
 DEPLOYED: Final = ROOT / "deploy" / "prometheus"
 JOB: Final = "scaleset-operator"

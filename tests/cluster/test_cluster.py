@@ -278,7 +278,7 @@ def test_a_claim_is_bound_and_protected_while_a_pod_uses_it(api: Api, namespace:
     volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
     api.create(PODS, namespace, pod("web", "1.0.0-fast", volumes=volumes))
     recorder.wait_for(lambda world: ready(world.pods.get("web")), timeout=20, message="a pod with a claim is ready")
-    assert recorder.world.claims["data"]["status"]["phase"] == "Bound"
+    recorder.wait_for(lambda world: world.claims["data"]["status"]["phase"] == "Bound", timeout=20, message="bound")
     recorder.disturb("data")
     api.delete(CLAIMS, namespace, "data")
     recorder.wait_for(

@@ -36,7 +36,7 @@ def rolled(process: Operator, recorder: Recorder, end: str) -> list[Samples]:
         return by(found[-1], "scaleset_rollout_status", "status") == {end: 1}
 
     until(ended, timeout=120, message=f"the metrics say {end}")
-    assert code(recorder.world) == end
+    recorder.wait_for(lambda world: code(world) == end, timeout=30, message=f"the status says {end}")
     return found
 
 

@@ -46,11 +46,11 @@ def publish(api: Api, namespace: str, version: str, behaviour: str = "") -> Json
 
 
 def wait_ready(recorder: Recorder, name: str = "web", *, version: str = "1.0.0", timeout: float = 60) -> None:
-    """Until all is well on that version."""
+    """Until all is well on that version, and the rollout to it has ended."""
 
     def settled(world: World) -> bool:
         found = world.scale_sets.get(name)
-        if found is None or condition(found, "Ready") != "True":
+        if found is None or condition(found, "Ready") != "True" or code(world, name) == "RollingForward":
             return False
         pods = world.pods_of(name)
         return len(pods) == found["spec"].get("replicas", 1) and all(version_of(pod) == version for pod in pods)

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,8 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import urllib3
+
+from hack.ports import free_port
 
 
 class Operator:
@@ -27,8 +28,8 @@ class Operator:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.log_path = log
-        self.metrics_address = f"127.0.0.1:{_free_port()}"
-        self.health_address = f"127.0.0.1:{_free_port()}"
+        self.metrics_address = f"127.0.0.1:{free_port()}"
+        self.health_address = f"127.0.0.1:{free_port()}"
         self._environment = dict(environment or {})
         self._command = [*program, "--kubeconfig", str(kubeconfig)]
         for namespace in namespaces:
@@ -115,10 +116,3 @@ class Operator:
     def _get(self, address: str) -> urllib3.BaseHTTPResponse:
         with urllib3.PoolManager() as pool:
             return pool.request("GET", f"http://{address}", retries=False, timeout=5)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
