@@ -15,7 +15,7 @@ from typing import Self
 
 import urllib3
 
-from hack.ports import free_port
+from hack.ports import reserve_port
 
 from . import objects
 from .api import Api
@@ -42,7 +42,7 @@ class Embedded:
         )
         self.folder = Path(os.environ.get("SCALESET_CLUSTERS") or ROOT / ".work" / "clusters").absolute()
         self.kubeconfig = self.folder / f"{self.name}.kubeconfig"
-        self.metrics = f"127.0.0.1:{free_port()}"
+        self.metrics = f"127.0.0.1:{reserve_port(self)}"
         self.data = self.folder / "clusters" / self.name  # gone with the cluster
         self._log = self.data / "logs" / "operator.log"
         self._script = Script(SCRIPTS / "up.sh")
@@ -60,7 +60,7 @@ class Embedded:
 
     def start_operator(self, api: Api) -> None:
         objects.install(api)
-        health = f"127.0.0.1:{free_port()}"
+        health = f"127.0.0.1:{reserve_port(self)}"
         command = [sys.executable, "-m", "scaleset", "--kubeconfig", str(self.kubeconfig), "--no-leader-elect"]
         command += ["--metrics-bind-address", self.metrics, "--health-bind-address", health]
         with self._log.open("ab") as log:

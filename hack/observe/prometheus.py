@@ -12,7 +12,7 @@ import urllib3
 import yaml
 
 from hack.demo.place import ROOT, NotPossibleError
-from hack.ports import free_port
+from hack.ports import reserve_port
 
 DEPLOYED: Final = ROOT / "deploy" / "prometheus"
 JOB: Final = "scaleset-operator"
@@ -35,7 +35,7 @@ class Prometheus:
     """One process with its data in `folder`. `scrape` and `evaluate` are Prometheus durations."""
 
     def __init__(self, folder: Path, target: str, *, scrape: str = "1s", evaluate: str = "1s") -> None:
-        self.address = f"127.0.0.1:{free_port()}"
+        self.address = f"127.0.0.1:{reserve_port(self)}"
         self.url = f"http://{self.address}"
         self._folder = folder
         self._settings = {

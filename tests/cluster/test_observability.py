@@ -72,7 +72,11 @@ def test_a_good_and_a_bad_image(
     assert by(last, "scaleset_instance_upgrades_total", "result") == {"succeeded": 10, "restored": 2}
     assert by(last, "scaleset_instance_restores_total", "result") == {"succeeded": 2}
     assert by(last, PARTS, "state") == {"restored": 2, "pending": 8}
-    assert by(last, "scaleset_rollout_blocked", "reason") == {"target_failed": 1}
+    until(
+        lambda: by(samples(process), "scaleset_rollout_blocked", "reason") == {"target_failed": 1},
+        timeout=30,
+        message="told why the next one does not start",
+    )
     assert total(last, "scaleset_image_versions_behind") == 1
     assert total(last, "scaleset_batch_duration_seconds_count") == 6
     assert total(last, "scaleset_rollout_duration_seconds_count") == 2

@@ -11,7 +11,7 @@ from time import monotonic, sleep
 
 import urllib3
 
-from hack.ports import free_port
+from hack.ports import reserve_port
 
 
 class Operator:
@@ -28,8 +28,8 @@ class Operator:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.log_path = log
-        self.metrics_address = f"127.0.0.1:{free_port()}"
-        self.health_address = f"127.0.0.1:{free_port()}"
+        self.metrics_address = f"127.0.0.1:{reserve_port(self)}"
+        self.health_address = f"127.0.0.1:{reserve_port(self)}"
         self._environment = dict(environment or {})
         self._command = [*program, "--kubeconfig", str(kubeconfig)]
         for namespace in namespaces:
