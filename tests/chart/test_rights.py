@@ -26,6 +26,7 @@ from tests.cluster.harness.api import (
     SECRETS,
     Api,
     ApiError,
+    Json,
     Kind,
     condition,
 )
@@ -278,8 +279,12 @@ def test_its_account_is_all_that_the_operator_needs(
         (broken,) = regions.add("west", works=False)
         profile = regions.targets("west")
         version = api.create(IMAGES, space, image_version("1.3.0", publishingProfile=profile))
-        reaches(lambda: prepulls(api, release.own, version), "a pod pulls")
-        (pod,) = [each for each in prepulls(api, release.own, version) if "nopull" in str(each["spec"]["affinity"])]
+
+        def waiting() -> list[Json]:
+            return [each for each in prepulls(api, release.own, version) if "nopull" in str(each["spec"]["affinity"])]
+
+        reaches(waiting, "a pod pulls where it cannot")
+        (pod,) = waiting()
         assert pod["spec"]["serviceAccountName"] == f"{release.account}-prepull"
         assert pod["spec"]["imagePullSecrets"] == [{"name": PULL_SECRET}]
         regions.remove(broken)
