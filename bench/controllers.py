@@ -1,0 +1,112 @@
+"""The controllers under test as processes of this machine: started, stopped, and asked what they used."""
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """How a controller is started. `environment` comes on top of our own."""
+
+    arguments: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process used since `Controller.reset`: seconds of processor time, and its largest resident size in MiB."""
+
+    cpu: float
+    memory: float
+
+
+class ControllerDiedError(Exception):
+    """A controller ended while it was needed."""
+
+
+class Controller:
+    """`with Controller(command, log) as controller:` it runs; afterwards it does not."""
+
+    def __init__(self, command: Command, log: Path) -> None:
+        self._command, self._log = command, log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._cpu = 0.0
+
+    def __enter__(self) -> Self:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                list(self._command.arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self._command.environment},
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(timeout=10)
+
+    def check(self) -> None:
+        """Raises ControllerDiedError with the last lines of the log if the process is no more."""
+        assert self._process is not None, "the controller was not started"
+        if (code := self._process.poll()) is not None:
+            lines = self._log.read_text(errors="replace").splitlines()
+            name = Path(self._command.arguments[0]).name
+            raise ControllerDiedError(f"{name} ended with code {code}: {' | '.join(lines[-2:])[-400:]}")
+
+    def reset(self) -> None:
+        """From now on `usage` counts."""
+        self._cpu = _cpu(self._pid)
+        Path(f"/proc/{self._pid}/clear_refs").write_text("5")  # the largest size so far is forgotten
+
+    def usage(self) -> Usage:
+        return Usage(cpu=_cpu(self._pid) - self._cpu, memory=_largest(self._pid))
+
+    @property
+    def _pid(self) -> int:
+        self.check()
+        assert self._process is not None
+        return self._process.pid
+
+
+@dataclass(frozen=True, slots=True)
+class MachineLoad:
+    """Jiffies of all processors together, since the machine started."""
+
+    busy: int
+    total: int
+
+    @classmethod
+    def now(cls) -> Self:
+        fields = [int(each) for each in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        idle = fields[3] + fields[4]
+        return cls(busy=sum(fields) - idle, total=sum(fields))
+
+    def since(self, before: Self) -> float:
+        """The share of the processors, 0 to 1, that was in use between the two."""
+        return (self.busy - before.busy) / max(1, self.total - before.total)
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def _largest(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1024
