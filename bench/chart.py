@@ -72,7 +72,7 @@ def _figure(results: Results, theme: Theme) -> Figure:
         panel.set_yticks(range(len(contenders)), [each.title for each in contenders] if number % 2 == 0 else [])
         panel.invert_yaxis()
     figure.supxlabel(
-        "dark bars: default client limits, pale bars: raised ones; dashed: the start times of the batches alone",
+        "upper bars: default client limits; lower bars: raised ones; dashed line: the start times of the batches alone",
         fontsize=8,
     )
     return figure

@@ -32,7 +32,7 @@ def seconds_table(results: Results) -> Table:
         cells = [_seconds(results, contender, limits, size) for size in sizes for limits in (DEFAULTS, RAISED)]
         rows.append((contender.title, *cells))
     pure = " or ".join(str(each) for each in sorted({batches(size) for size in sizes}))
-    title = f"Seconds from publishing to all Ready; an instance starts in 1 s, so {pure} s is the least that is possible"
+    title = f"Seconds from publishing to all Ready; instances start in 1 s, so {pure} s is the least that is possible"
     return Table(title, tuple(head), tuple(rows))
 
 
