@@ -2,11 +2,14 @@
 
 import itertools
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
-from tests.cluster.harness.api import NAMESPACES, PODS, Api, Json
+from tests.cluster.harness.api import NAMESPACES, PODS, Api, ApiError, Json
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.trace import AuditLog, Write
 
@@ -20,7 +23,7 @@ SETTLE_SECONDS = 3
 """What is written so long after the last instance became Ready still belongs to the rollout."""
 PATIENCE_SECONDS = DEADLINE_SECONDS + 25
 """Who has not come back from a bad image by then, does not."""
-HELP_SECONDS = 45
+HELP_SECONDS = 20
 _versions = itertools.count(1)
 
 
@@ -121,20 +124,23 @@ class Trial:
                 row = replace(row, alone=healthy(PATIENCE_SECONDS) - began)
                 sleep(SETTLE_SECONDS)  # is it tried on anybody else?
             except NotInTimeError:
-                helped = monotonic()
-                self.contender.put_back(api, self.namespace, FIRST)
-                human = "image set back"
-                try:
-                    ended = healthy(HELP_SECONDS)
-                except NotInTimeError:
-                    stuck = self._delete_stuck(bad)
-                    human, ended = f"image set back, {stuck} pods deleted", healthy(2 * HELP_SECONDS)
-                row = replace(row, human=human, helped=ended - helped)
+                row = replace(row, **self._help(bad, healthy))
             return replace(
                 row,
                 exposed=fleet.count(lambda tally: tally.exposed_to(bad)),
                 most_unavailable=fleet.count(lambda tally: tally.most_unavailable),
             )
+
+    def _help(self, bad: str, healthy: Callable[[float], float]) -> dict[str, Any]:
+        """Does what a human would do, one thing after the other; `helped` counts from the last one."""
+        began = monotonic()
+        self.contender.put_back(self._site.api, self.namespace, FIRST)
+        try:
+            return {"human": "set the image back", "helped": healthy(HELP_SECONDS) - began}
+        except NotInTimeError:
+            began = monotonic()
+            human = f"set the image back and delete {self._delete_stuck(bad)} pods"
+            return {"human": human, "helped": healthy(3 * HELP_SECONDS) - began}
 
     def clean(self) -> None:
         """Afterwards none of its pods is left to disturb others."""
@@ -172,11 +178,13 @@ class Trial:
         return 60 + self.replicas * each + 10 * self._start
 
     def _delete_stuck(self, bad: str) -> int:
-        api = self._site.api
-        stuck = [pod for pod in api.list(PODS, self.namespace) if pod["spec"]["containers"][0]["image"] == bad]
-        for pod in stuck:
-            api.delete(PODS, self.namespace, pod["metadata"]["name"])
-        return len(stuck)
+        api, deleted = self._site.api, 0
+        for pod in api.list(PODS, self.namespace):
+            if pod["spec"]["containers"][0]["image"] == bad:
+                with suppress(ApiError):  # its controller was faster
+                    api.delete(PODS, self.namespace, pod["metadata"]["name"])
+                    deleted += 1
+        return deleted
 
 
 def count(writes: list[Write]) -> dict[str, int]:

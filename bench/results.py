@@ -62,7 +62,7 @@ class BadImage:
 
     `exposed`: pods that ever had it. `alone`: seconds until all instances were Ready again without it and without help,
     None if that did not happen within `patience` seconds. Then `human` is what a person had to do, and `helped` the
-    seconds from there until all were Ready.
+    seconds from the last of it until all were Ready.
     """
 
     contender: str

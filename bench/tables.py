@@ -67,7 +67,14 @@ def slow_start_table(results: Results) -> Table:
 
 def bad_image_table(results: Results) -> Table:
     """Who exposes how many instances to a bad image, and how it ends."""
-    head = ("controller", "instances exposed", "most unavailable", "healthy by itself after", "a human has to", "then")
+    head = (
+        "controller",
+        "instances exposed",
+        "most unavailable",
+        "healthy by itself after",
+        "a human has to",
+        "healthy after that",
+    )
     rows = []
     for contender in _present(results):
         row = results.bad_image(contender.name)
@@ -125,6 +132,6 @@ def _recovery(row: BadImage) -> tuple[str, ...]:
         return (f"failed: {row.error}", *[NOTHING] * 4)
     exposed = f"{row.exposed} ({100 * row.exposed / row.replicas:.0f} %)"
     if row.alone is not None:
-        return (exposed, str(row.most_unavailable), f"{row.alone:.1f} s", "do nothing", NOTHING)
+        return (exposed, str(row.most_unavailable), f"{row.alone:.1f} s", "nothing", NOTHING)
     helped = NOTHING if row.helped is None else f"{row.helped:.1f} s"
     return (exposed, str(row.most_unavailable), f"never (waited {row.patience:g} s)", row.human, helped)

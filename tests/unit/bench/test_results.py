@@ -38,7 +38,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path):
     path = tmp_path / "new" / "results.json"
     results = Results(about={"versions": {"kwok": "v1"}})
     results.add(Rollout("ours", "defaults", 100, 1.0, seconds=6.25, writes={"pods": 200}, together=True))
-    results.add(BadImage("ours", 100, 20.0, exposed=20, human="image set back", helped=3.5))
+    results.add(BadImage("ours", 100, 20.0, exposed=20, human="set the image back", helped=3.5))
     results.save(path)
     assert Results.load(path) == results
 

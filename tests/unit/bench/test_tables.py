@@ -16,7 +16,7 @@ def made() -> Results:
     results.add(Rollout("deployment", "defaults", 100, 1.0, 16.0, 20, {"pods": 200, "events": 200}, together=True))
     results.add(Rollout("deployment", "raised", 100, 1.0, error="all are Ready: not within 95 s"))
     results.add(BadImage("ours", 100, 20.0, exposed=20, most_unavailable=20, alone=21.5))
-    results.add(BadImage("deployment", 100, 20.0, 20, 20, patience=45.0, human="image set back", helped=2.5))
+    results.add(BadImage("deployment", 100, 20.0, 20, 20, patience=45.0, human="set the image back", helped=2.5))
     return results
 
 
@@ -42,8 +42,8 @@ def test_slow_starts_show_the_share_that_is_overhead():
 
 def test_bad_images_show_who_needs_a_human():
     assert bad_image_table(made()).rows == (
-        ("ScaleSet", "20 (20 %)", "20", "21.5 s", "do nothing", "–"),
-        ("Deployment", "20 (20 %)", "20", "never (waited 45 s)", "image set back", "2.5 s"),
+        ("ScaleSet", "20 (20 %)", "20", "21.5 s", "nothing", "–"),
+        ("Deployment", "20 (20 %)", "20", "never (waited 45 s)", "set the image back", "2.5 s"),
     )
 
 
