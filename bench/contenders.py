@@ -56,8 +56,12 @@ class Contender(Protocol):
     def kind(self) -> Kind: ...
 
     @property
-    def agent(self) -> str:
-        """How its User-Agent begins."""
+    def agents(self) -> Sequence[str]:
+        """How the User-Agents of its controllers begin."""
+
+    @property
+    def alone_with(self) -> str:
+        """What serves all namespaces, so that no two contenders that have it can run at the same time."""
 
     @property
     def one_by_one(self) -> bool:
@@ -71,7 +75,7 @@ class Contender(Protocol):
     def module(self) -> str:
         """The folder in bench/modules that pins it; empty for us and for what is part of Kubernetes."""
 
-    def command(self, place: Place, limits: str) -> Command: ...
+    def commands(self, place: Place, limits: str) -> Sequence[Command]: ...
 
     def create(self, api: Api, namespace: str, *, replicas: int, tag: str, annotations: Mapping[str, str]) -> None: ...
 
@@ -101,16 +105,17 @@ class Ours:
     settings: str
     limits: Sequence[str] = (DEFAULTS,)
     kind: Kind = SCALE_SETS
-    agent: str = "scaleset-operator/"
+    agents: Sequence[str] = ("scaleset-operator/",)
+    alone_with: str = ""
     one_by_one: bool = False
     module: str = ""
 
-    def command(self, place: Place, limits: str) -> Command:
+    def commands(self, place: Place, limits: str) -> Sequence[Command]:
         assert limits in self.limits, limits
         address = [f"127.0.0.1:{free_port()}" for _ in range(2)]
         arguments = ["--kubeconfig", str(place.kubeconfig), "--namespace", place.namespace]
         arguments += ["--metrics-bind-address", address[0], "--health-bind-address", address[1]]
-        return Command([sys.executable, "-m", "scaleset", *arguments])
+        return [Command([sys.executable, "-m", "scaleset", *arguments])]
 
     def create(self, api: Api, namespace: str, *, replicas: int, tag: str, annotations: Mapping[str, str]) -> None:
         # 60 s for a start of 10 s; with a start of one second the deadline is that of the peers.
@@ -141,17 +146,18 @@ class Peer:
     title: str
     kind: Kind
     object_kind: str
-    agent: str
+    agents: Sequence[str]
     settings: str
     spec: Json
-    start: Callable[[Place, str], Command]
+    start: Sequence[Callable[[Place, str], Command]]
+    alone_with: str = ""
     gates: Sequence[str] = ()
     limits: Sequence[str] = (DEFAULTS, RAISED)
     one_by_one: bool = False
     module: str = ""
 
-    def command(self, place: Place, limits: str) -> Command:
-        return self.start(place, limits)
+    def commands(self, place: Place, limits: str) -> Sequence[Command]:
+        return [start(place, limits) for start in self.start]
 
     def create(self, api: Api, namespace: str, *, replicas: int, tag: str, annotations: Mapping[str, str]) -> None:
         group = f"{self.kind.group}/{self.kind.version}"
@@ -199,7 +205,7 @@ def _manager(*controllers: str) -> Callable[[Place, str], Command]:
 
 
 def _kruise(place: Place, limits: str) -> Command:
-    arguments = ["--enable-leader-election=false", "--enable-pprof=false", "--namespace", place.namespace]
+    arguments = ["--enable-leader-election=false", "--enable-pprof=false"]
     arguments += ["--feature-gates=KruiseDaemon=false,PodWebhook=false", "--logtostderr=true"]
     arguments += ["--metrics-addr=0", f"--health-probe-addr=127.0.0.1:{free_port()}"]
     if limits == RAISED:
@@ -223,6 +229,7 @@ def _argo(place: Place, limits: str) -> Command:
     return Command([str(place.peers / "rollouts-controller"), *arguments])
 
 
+MANAGER = "kube-controller-manager/"
 BUDGET = f"{BATCH_PERCENT}%"
 CONTENDERS: tuple[Contender, ...] = (
     Ours("ours", "ScaleSet", "Recreate", "defaults"),
@@ -232,24 +239,24 @@ CONTENDERS: tuple[Contender, ...] = (
         title="StatefulSet Parallel",
         kind=Kind("statefulsets", "apps"),
         object_kind="StatefulSet",
-        agent="kube-controller-manager/",
+        agents=(MANAGER,),
         settings=f"podManagementPolicy: Parallel, maxUnavailable: {BUDGET} (feature gate MaxUnavailableStatefulSet)",
         spec={
             "serviceName": NAME,
             "podManagementPolicy": "Parallel",
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": BUDGET}},
         },
-        start=_manager("statefulset-controller"),
+        start=(_manager("statefulset-controller"),),
     ),
     Peer(
         name="statefulset-ordered",
         title="StatefulSet OrderedReady",
         kind=Kind("statefulsets", "apps"),
         object_kind="StatefulSet",
-        agent="kube-controller-manager/",
+        agents=(MANAGER,),
         settings="its defaults: one pod after the other",
         spec={"serviceName": NAME, "podManagementPolicy": "OrderedReady"},
-        start=_manager("statefulset-controller"),
+        start=(_manager("statefulset-controller"),),
         limits=(DEFAULTS,),
         one_by_one=True,
     ),
@@ -258,20 +265,22 @@ CONTENDERS: tuple[Contender, ...] = (
         title="Deployment",
         kind=Kind("deployments", "apps"),
         object_kind="Deployment",
-        agent="kube-controller-manager/",
+        agents=(MANAGER,),
         settings=f"maxUnavailable: {BUDGET}, maxSurge: 0, progressDeadlineSeconds: {DEADLINE_SECONDS}",
         spec={
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": BUDGET, "maxSurge": 0}},
             "progressDeadlineSeconds": DEADLINE_SECONDS,
         },
-        start=_manager("deployment-controller", "replicaset-controller"),
+        start=(_manager("deployment-controller", "replicaset-controller"),),
+        alone_with="replicaset-controller",
     ),
     Peer(
         name="kruise-statefulset",
         title="OpenKruise Advanced StatefulSet in place",
         kind=Kind("statefulsets", "apps.kruise.io", "v1beta1"),
         object_kind="StatefulSet",
-        agent="kruise-manager",
+        agents=("kruise-manager",),
+        alone_with="kruise-manager",
         settings=f"podManagementPolicy: Parallel, podUpdatePolicy: InPlaceIfPossible, maxUnavailable: {BUDGET}",
         spec={
             "serviceName": NAME,
@@ -287,7 +296,7 @@ CONTENDERS: tuple[Contender, ...] = (
                 },
             },
         },
-        start=_kruise,
+        start=(_kruise,),
         module="kruise",
         gates=("InPlaceUpdateReady",),
     ),
@@ -296,7 +305,8 @@ CONTENDERS: tuple[Contender, ...] = (
         title="OpenKruise CloneSet in place",
         kind=Kind("clonesets", "apps.kruise.io", "v1alpha1"),
         object_kind="CloneSet",
-        agent="kruise-manager",
+        agents=("kruise-manager",),
+        alone_with="kruise-manager",
         settings=f"updateStrategy: InPlaceIfPossible, maxUnavailable: {BUDGET}, maxSurge: 0",
         spec={
             "revisionHistoryLimit": 10,
@@ -307,7 +317,7 @@ CONTENDERS: tuple[Contender, ...] = (
                 "partition": 0,
             },
         },
-        start=_kruise,
+        start=(_kruise,),
         module="kruise",
     ),
     Peer(
@@ -315,7 +325,8 @@ CONTENDERS: tuple[Contender, ...] = (
         title="Argo Rollouts",
         kind=Kind("rollouts", "argoproj.io", "v1alpha1"),
         object_kind="Rollout",
-        agent="rollouts-controller",
+        agents=("rollouts-controller", MANAGER),
+        alone_with="replicaset-controller",
         settings=(
             f"canary without steps, maxUnavailable: {BUDGET}, maxSurge: 0, "
             f"progressDeadlineSeconds: {DEADLINE_SECONDS}, progressDeadlineAbort: true"
@@ -325,7 +336,7 @@ CONTENDERS: tuple[Contender, ...] = (
             "progressDeadlineSeconds": DEADLINE_SECONDS,
             "progressDeadlineAbort": True,
         },
-        start=_argo,
+        start=(_argo, _manager("replicaset-controller")),
         module="argo-rollouts",
     ),
 )

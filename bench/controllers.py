@@ -21,7 +21,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process used since `Controller.reset`: seconds of processor time, and its largest resident size in MiB."""
+    """What they used since `Controllers.reset`: seconds of processor time, and the largest resident size in MiB."""
 
     cpu: float
     memory: float
@@ -31,57 +31,62 @@ class ControllerDiedError(Exception):
     """A controller ended while it was needed."""
 
 
-class Controller:
-    """`with Controller(command, log) as controller:` it runs; afterwards it does not."""
+class Controllers:
+    """`with Controllers(commands, log) as controllers:` they run; afterwards they do not. They are counted together."""
 
-    def __init__(self, command: Command, log: Path) -> None:
-        self._command, self._log = command, log
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, commands: Sequence[Command], log: Path) -> None:
+        self._commands, self._log = commands, log
+        self._processes: list[subprocess.Popen[bytes]] = []
         self._cpu = 0.0
 
     def __enter__(self) -> Self:
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                list(self._command.arguments),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **self._command.environment},
-            )
+            for command in self._commands:
+                process = subprocess.Popen(
+                    list(command.arguments),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **command.environment},
+                )
+                self._processes.append(process)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
             try:
-                self._process.wait(timeout=5)
+                process.wait(timeout=5)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait(timeout=10)
+                process.kill()
+                process.wait(timeout=10)
 
     def check(self) -> None:
-        """Raises ControllerDiedError with the last lines of the log if the process is no more."""
-        assert self._process is not None, "the controller was not started"
-        if (code := self._process.poll()) is not None:
-            lines = self._log.read_text(errors="replace").splitlines()
-            name = Path(self._command.arguments[0]).name
-            raise ControllerDiedError(f"{name} ended with code {code}: {' | '.join(lines[-2:])[-400:]}")
+        """Raises ControllerDiedError with the last lines of the log if one of them is no more."""
+        for command, process in zip(self._commands, self._processes, strict=True):
+            if (code := process.poll()) is not None:
+                lines = self._log.read_text(errors="replace").splitlines()
+                name = Path(command.arguments[0]).name
+                raise ControllerDiedError(f"{name} ended with code {code}: {' | '.join(lines[-2:])[-300:]}")
 
     def reset(self) -> None:
         """From now on `usage` counts."""
-        self._cpu = _cpu(self._pid)
-        Path(f"/proc/{self._pid}/clear_refs").write_text("5")  # the largest size so far is forgotten
+        self._cpu = sum(_cpu(pid) for pid in self._pids)
+        for pid in self._pids:
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # the largest size so far is forgotten
 
     def usage(self) -> Usage:
-        return Usage(cpu=_cpu(self._pid) - self._cpu, memory=_largest(self._pid))
+        return Usage(
+            cpu=sum(_cpu(pid) for pid in self._pids) - self._cpu, memory=sum(_largest(pid) for pid in self._pids)
+        )
 
     @property
-    def _pid(self) -> int:
+    def _pids(self) -> list[int]:
         self.check()
-        assert self._process is not None
-        return self._process.pid
+        return [process.pid for process in self._processes]
 
 
 @dataclass(frozen=True, slots=True)

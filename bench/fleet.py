@@ -15,7 +15,7 @@ from typing import Self
 from tests.cluster.harness.api import PODS, Api, Watch
 from tests.cluster.harness.trace import Seen
 
-from .controllers import Controller
+from .controllers import Controllers
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Fleet:
         with self._changed:
             return what(self._tally)
 
-    def wait(self, until: Callable[[Tally], bool], controller: Controller, *, timeout: float, message: str) -> float:
+    def wait(self, until: Callable[[Tally], bool], controllers: Controllers, *, timeout: float, message: str) -> float:
         """Waits for pod events until `until(tally)`; returns the monotonic time at which that was seen."""
         deadline = monotonic() + timeout
         with self._changed:
@@ -127,7 +127,7 @@ class Fleet:
                 if left <= 0:
                     raise NotInTimeError(f"{message}: not within {timeout:.0f} s")
                 self._changed.wait(min(left, 1))
-                controller.check()
+                controllers.check()
 
     def _follow(self) -> None:
         try:

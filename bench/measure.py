@@ -14,7 +14,7 @@ from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.trace import AuditLog, Write
 
 from .contenders import DEADLINE_SECONDS, DEFAULTS, NAME, Contender, Place, image
-from .controllers import Controller, MachineLoad
+from .controllers import Controllers, MachineLoad
 from .fleet import Fleet, NotInTimeError
 from .results import BadImage, Rollout
 
@@ -58,38 +58,38 @@ class Trial:
         self._site.cluster.make_namespace(self.namespace)
         # The clusters' own start is one second: the annotation says so where it is another.
         annotations = {} if self._start == 1 else {"sim.scaleset.dev/start": f"{self._start:g}s"}
-        with Fleet(api, self.namespace, replicas=self.replicas) as fleet, self._controller("setup") as controller:
+        with Fleet(api, self.namespace, replicas=self.replicas) as fleet, self._controllers("setup") as controllers:
             self.contender.create(api, self.namespace, replicas=self.replicas, tag=FIRST, annotations=annotations)
             fleet.wait(
                 lambda tally: tally.done(image(FIRST)),
-                controller,
+                controllers,
                 timeout=60 + 0.5 * self.replicas,
                 message=f"{self.replicas} instances are set up",
             )
-            self._acknowledged(controller)  # what it knows of them is in its status
+            self._acknowledged(controllers)  # what it knows of them is in its status
 
     def roll(self, limits: str, *, together: bool = False) -> Rollout:
         """Publishes a good image and follows it to the end, by a controller that was just started."""
         row = Rollout(self.contender.name, limits, self.replicas, self._start, together=together)
         tag = f"1.{next(_versions)}.0"
         api = self._site.api
-        with Fleet(api, self.namespace, replicas=self.replicas) as fleet, self._controller(limits) as controller:
-            self._acknowledged(controller)
+        with Fleet(api, self.namespace, replicas=self.replicas) as fleet, self._controllers(limits) as controllers:
+            self._acknowledged(controllers)
             audit = AuditLog(self._site.cluster.audit_log)
             fleet.reset()
-            controller.reset()
+            controllers.reset()
             load, began = MachineLoad.now(), monotonic()
             self.contender.publish(api, self.namespace, tag)
             ended = fleet.wait(
                 lambda tally: tally.done(image(tag)),
-                controller,
+                controllers,
                 timeout=self._patience(),
                 message=f"all are Ready on {tag}",
             )
             machine = MachineLoad.now().since(load)
             sleep(SETTLE_SECONDS)  # there is no event for "writes no more"
-            usage = controller.usage()
-            writes = audit.writes(self.contender.agent, self.namespace)
+            usage = controllers.usage()
+            writes = [each for agent in self.contender.agents for each in audit.writes(agent, self.namespace)]
             unavailable = fleet.count(lambda tally: tally.most_unavailable)
         return replace(
             row,
@@ -105,20 +105,20 @@ class Trial:
         """Publishes an image that never becomes Ready; whoever does not come back from it alone is helped."""
         row = BadImage(self.contender.name, self.replicas, DEADLINE_SECONDS, patience=PATIENCE_SECONDS)
         api, bad = self._site.api, image(BAD)
-        with Fleet(api, self.namespace, replicas=self.replicas) as fleet, self._controller(DEFAULTS) as controller:
+        with Fleet(api, self.namespace, replicas=self.replicas) as fleet, self._controllers(DEFAULTS) as controllers:
 
             def healthy(timeout: float) -> float:
                 message = "all are Ready without the bad image"
                 return fleet.wait(
-                    lambda tally: tally.healthy_without(bad), controller, timeout=timeout, message=message
+                    lambda tally: tally.healthy_without(bad), controllers, timeout=timeout, message=message
                 )
 
-            self._acknowledged(controller)
+            self._acknowledged(controllers)
             fleet.reset()
             began = monotonic()
             self.contender.publish(api, self.namespace, BAD)
             fleet.wait(
-                lambda tally: tally.exposed_to(bad) > 0, controller, timeout=30, message="the first has the bad image"
+                lambda tally: tally.exposed_to(bad) > 0, controllers, timeout=30, message="the first has the bad image"
             )
             try:
                 row = replace(row, alone=healthy(PATIENCE_SECONDS) - began)
@@ -157,18 +157,18 @@ class Trial:
             sleep(0.5)
         api.delete(NAMESPACES, None, self.namespace)
 
-    def _controller(self, limits: str) -> Controller:
+    def _controllers(self, limits: str) -> Controllers:
         known = self.contender.limits[-1] if limits == "setup" else limits
-        return Controller(self.contender.command(self._place, known), self._place.folder / f"{limits}.log")
+        return Controllers(self.contender.commands(self._place, known), self._place.folder / f"{limits}.log")
 
-    def _acknowledged(self, controller: Controller) -> None:
-        """Until the controller works: a change that means nothing has reached the status."""
+    def _acknowledged(self, controllers: Controllers) -> None:
+        """Until they are at work: a change that means nothing has reached the status."""
         api, where = self._site.api, (self.contender.kind, self.namespace, NAME)
         changed = api.patch(*where, {"spec": self.contender.touch(next(self._touches))})
         generation = changed["metadata"]["generation"]
         deadline = monotonic() + 90
         while _observed(api.get(*where)) < generation:
-            controller.check()
+            controllers.check()
             if monotonic() > deadline:
                 raise NotInTimeError(f"{self.contender.title} looked at its object: not within 90 s")
             sleep(0.1)

@@ -35,18 +35,35 @@ def rollouts(contenders: Sequence[Contender], sizes: Sequence[int], *, one_by_on
     of a large rollout they do nothing but wait, and one after the other they would take most of the time of a run.
     """
     sizes = sorted(sizes)
+    groups = [] if one_by_one else rounds([each for each in contenders if RAISED in each.limits])
+    shared = [each for each in groups if len(each) > 1]
     steps: list[Step] = []
     for contender in contenders:
         for size in sizes[:1] if contender.one_by_one else sizes:
-            waiting = not one_by_one and size >= TOGETHER_FROM and RAISED in contender.limits
+            waits = size >= TOGETHER_FROM and any(contender in group for group in shared)
             limits = tuple(each for each in (RAISED, DEFAULTS) if each in contender.limits)
-            steps.append(Step((contender,), size, tuple(each for each in limits if each == RAISED or not waiting)))
-    waiting_ones = tuple(each for each in contenders if RAISED in each.limits)
-    if not one_by_one:
-        steps += [Step(waiting_ones, size, (DEFAULTS,)) for size in sizes if size >= TOGETHER_FROM and waiting_ones]
+            steps.append(Step((contender,), size, tuple(each for each in limits if each == RAISED or not waits)))
+    steps += [Step(group, size, (DEFAULTS,)) for size in sizes if size >= TOGETHER_FROM for group in shared]
     ours = [each for each in contenders if RAISED not in each.limits and not each.one_by_one]
     steps += [Step((each,), sizes[-1], (DEFAULTS,), SLOW_START) for each in ours if sizes[-1] == SIZES[-1]]
     return steps
+
+
+def rounds(contenders: Sequence[Contender]) -> list[tuple[Contender, ...]]:
+    """Those that can run at the same time: OpenKruise's manager always serves both of its kinds in all namespaces (its
+    flag --namespace ends in a panic with v1.8.0), the ReplicaSets of Argo Rollouts need Kubernetes' own controller.
+    """
+    found: list[list[Contender]] = []
+    for contender in contenders:
+        taken = ({one.alone_with for one in each} - {""} for each in found)
+        place = next(
+            (each for each, names in zip(found, taken, strict=True) if contender.alone_with not in names), None
+        )
+        if place is None:
+            found.append([contender])
+        else:
+            place.append(contender)
+    return [tuple(each) for each in found]
 
 
 def left(step: Step, results: Results) -> Step | None:

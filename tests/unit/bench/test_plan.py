@@ -4,7 +4,7 @@ import pytest
 
 from bench.contenders import CONTENDERS, DEFAULTS, RAISED, chosen, image
 from bench.measure import BAD, FIRST, count
-from bench.plan import SIZES, left, rollouts
+from bench.plan import SIZES, left, rollouts, rounds
 from bench.results import Results, Rollout
 from bench.surroundings import required, versions
 from tests.cluster.harness.trace import Write
@@ -28,10 +28,19 @@ def test_the_order_changes_nothing_of_what_is_measured():
 def test_only_rollouts_that_wait_for_their_own_limits_share_the_machine():
     steps = rollouts(CONTENDERS, SIZES, one_by_one=False)
     together = [step for step in steps if step.together]
-    assert [step.replicas for step in together] == [500, 1000]
+    assert [step.replicas for step in together] == [500, 500, 1000, 1000]
     assert {limits for step in together for limits in step.limits} == {DEFAULTS}
     assert all(RAISED in each.limits for step in together for each in step.contenders)
     assert not any(step.together for step in rollouts(CONTENDERS, SIZES, one_by_one=True))
+
+
+def test_a_round_has_nobody_twice_that_serves_all_namespaces():
+    found = rounds(CONTENDERS)
+    assert sorted(each.name for those in found for each in those) == sorted(each.name for each in CONTENDERS)
+    assert len(found) == 2
+    for those in found:
+        taken = [each.alone_with for each in those if each.alone_with]
+        assert len(taken) == len(set(taken))
 
 
 def test_what_failed_is_measured_again_on_resume():
