@@ -26,15 +26,15 @@ from .plan import BAD_IMAGE_SIZE, SIZES, Step, rounds
 from .results import BadImage, Results, Rollout
 from .tables import Table, all_tables
 
-PARTIAL = ROOT / ".work" / "bench" / "results.json"
+KEPT = ROOT / ".work" / "bench" / "results.json"
 FINAL = ROOT / "bench" / "results.json"
 
 
 class Run:
     """A run on a cluster: every row is said and saved as soon as it is there."""
 
-    def __init__(self, site: Site, results: Results, rows: int) -> None:
-        self._site, self._results, self._rows = site, results, rows
+    def __init__(self, site: Site, results: Results, *, rows: int, kept: Path) -> None:
+        self._site, self._results, self._rows, self._kept = site, results, rows, kept
         self._done = 0
         self._began = monotonic()
 
@@ -98,7 +98,7 @@ class Run:
     def _add(self, row: Rollout | BadImage) -> None:
         self._done += 1
         self._results.add(row)
-        self._results.save(PARTIAL)
+        self._results.save(self._kept)
         self._say(f"  {self._done}/{self._rows} {_summary(row)}")
 
     def _say(self, line: str) -> None:
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str]) -> int:
         if options.render:
             write_page(Results.load(FINAL))
             return 0
-        results = Results.load(PARTIAL) if options.resume and PARTIAL.exists() else Results(about={})
+        results = Results.load(options.rows) if options.resume and options.rows.exists() else Results(about={})
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str]) -> int:
     binaries, peers = Path(folders[0]), Path(folders[-1])
     about = surroundings.about()
     if results.about and results.about["versions"] != about["versions"]:
-        print(f"The rows in {PARTIAL} are of other versions: run without --resume.", file=sys.stderr)
+        print(f"The rows in {options.rows} are of other versions: run without --resume.", file=sys.stderr)
         return 2
     results.about = about
     steps = plan.rollouts(contenders, sizes, one_by_one=options.one_by_one)
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str]) -> int:
     bad = [each for each in contenders if (row := results.bad_image(each.name)) is None or row.error]
     if options.no_bad_image:
         bad = []
-    _measure(steps, bad, results, binaries, peers)
+    _measure(steps, bad, results, binaries=binaries, peers=peers, kept=options.rows)
     _show(results)
     whole = contenders == CONTENDERS and sizes == SIZES and not options.no_bad_image
     if whole:
@@ -143,12 +143,14 @@ def main(arguments: Sequence[str]) -> int:
         write_page(results)
         print(f"Written: {FINAL.relative_to(ROOT)}, docs/performance.md and its charts.")
     else:
-        print(f"Not everything was measured, so docs/performance.md stays as it is; the rows are in {PARTIAL}.")
+        print(f"Not everything was measured, so docs/performance.md stays as it is; the rows are in {options.rows}.")
     failed = [each.error for each in results.rollouts] + [each.error for each in results.bad_images]
     return 1 if any(failed) else 0
 
 
-def _measure(steps: Sequence[Step], bad: Sequence[Contender], results: Results, binaries: Path, peers: Path) -> None:
+def _measure(
+    steps: Sequence[Step], bad: Sequence[Contender], results: Results, *, binaries: Path, peers: Path, kept: Path
+) -> None:
     rows = sum(step.rows for step in steps) + len(bad)
     if not rows:
         return
@@ -161,7 +163,7 @@ def _measure(steps: Sequence[Step], bad: Sequence[Contender], results: Results, 
         for crd in sorted(peers.glob("crds/*/*.yaml")):
             cluster.api.apply_file(crd)
         surroundings.prepare(cluster.api)
-        run = Run(Site(cluster, binaries, peers, Path(folder)), results, rows)
+        run = Run(Site(cluster, binaries, peers, Path(folder)), results, rows=rows, kept=kept)
         for step in steps:
             run.rollouts(step)
         for those in rounds(bad):
@@ -231,6 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), metavar="N,...", help="default: %(default)s")
     parser.add_argument("--no-bad-image", action="store_true", help="leave the bad image out")
     parser.add_argument("--resume", action="store_true", help="keep the rows of the last run that did not fail")
+    parser.add_argument("--rows", type=Path, default=KEPT, metavar="PATH", help="where rows are kept as they come")
     parser.add_argument(
         "--one-by-one",
         action="store_true",
