@@ -85,10 +85,15 @@ class Run:
                 return None
             return trial
 
-        if not trials:
-            return []
+        if len(trials) < 2:
+            return [each for each in map(attempt, trials) if each is not None]
         with ThreadPoolExecutor(len(trials)) as pool:
-            return [each for each in pool.map(attempt, trials) if each is not None]
+            try:
+                return [each for each in pool.map(attempt, trials) if each is not None]
+            except BaseException:  # Ctrl-C: nobody waits for what will not come any more
+                for trial in trials:
+                    trial.stop()
+                raise
 
     def _failed(self, trial: Trial, step: Step, error: Exception) -> None:
         for limits in step.limits:
@@ -135,7 +140,11 @@ def main(arguments: Sequence[str]) -> int:
     bad = [each for each in contenders if (row := results.bad_image(each.name)) is None or row.error]
     if options.no_bad_image:
         bad = []
-    _measure(steps, bad, results, binaries=binaries, peers=peers, kept=options.rows)
+    try:
+        _measure(steps, bad, results, binaries=binaries, peers=peers, kept=options.rows)
+    except KeyboardInterrupt:
+        print("Interrupted; --resume goes on from here.", file=sys.stderr)
+        return 130
     _show(results)
     whole = contenders == CONTENDERS and sizes == SIZES and not options.no_bad_image
     if whole:

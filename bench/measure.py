@@ -47,6 +47,7 @@ class Trial:
     def __init__(self, site: Site, contender: Contender, replicas: int, *, start: float = 1, purpose: str = "") -> None:
         self._site, self.contender, self.replicas, self._start = site, contender, replicas, start
         self._touches = itertools.count(1)
+        self._running: Controllers | None = None
         self.namespace = "-".join(filter(None, (contender.name, str(replicas), purpose)))
         folder = site.folder / self.namespace
         folder.mkdir(parents=True, exist_ok=True)
@@ -157,9 +158,16 @@ class Trial:
             sleep(0.5)
         api.delete(NAMESPACES, None, self.namespace)
 
+    def stop(self) -> None:
+        """Ends its controllers, and so whatever another thread waits for."""
+        if self._running is not None:
+            self._running.stop()
+
     def _controllers(self, limits: str) -> Controllers:
         known = self.contender.limits[-1] if limits == "setup" else limits
-        return Controllers(self.contender.commands(self._place, known), self._place.folder / f"{limits}.log")
+        log = self._place.folder / f"{limits}.log"
+        self._running = Controllers(self.contender.commands(self._place, known), log)
+        return self._running
 
     def _acknowledged(self, controllers: Controllers) -> None:
         """Until they are at work: a change that means nothing has reached the status."""
