@@ -40,14 +40,15 @@ class Run:
 
     def rollouts(self, step: Step) -> None:
         trials = [
-            Trial(self._site, each, step.replicas, start=step.start, purpose=_purpose(step)) for each in step.contenders
+            Trial(self._site, each.contender, each.replicas, start=step.start, purpose=_purpose(step))
+            for each in step.entries
         ]
-        names = ", ".join(each.title for each in step.contenders)
-        self._say(f"setting up {step.replicas} instances of {names}")
+        names = ", ".join(f"{each.contender.title} N={each.replicas}" for each in step.entries)
+        self._say(f"setting up {names}")
         ready = self._each(trials, Trial.set_up, lambda trial, error: self._failed(trial, step, error))
         for limits in step.limits:
-            suffix = " at the same time" if step.together else ""
-            self._say(f"{limits}, N={step.replicas}, start {step.start:g} s: {names}{suffix}")
+            suffix = ", at the same time" if step.together else ""
+            self._say(f"{limits}, start {step.start:g} s: {names}{suffix}")
 
             def roll(trial: Trial, limits: str = limits) -> None:
                 self._add(trial.roll(limits, together=step.together))
@@ -97,7 +98,7 @@ class Run:
 
     def _failed(self, trial: Trial, step: Step, error: Exception) -> None:
         for limits in step.limits:
-            row = Rollout(trial.contender.name, limits, step.replicas, step.start, error=_sentence(error))
+            row = Rollout(trial.contender.name, limits, trial.replicas, step.start, error=_sentence(error))
             self._add(row)
 
     def _add(self, row: Rollout | BadImage) -> None:

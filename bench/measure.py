@@ -21,9 +21,9 @@ from .results import BadImage, Rollout
 FIRST, BAD = "1.0.0-fast", "1.9.0-bad"
 SETTLE_SECONDS = 3
 """What is written so long after the last instance became Ready still belongs to the rollout."""
-PATIENCE_SECONDS = DEADLINE_SECONDS + 25
+PATIENCE_SECONDS = DEADLINE_SECONDS + 15
 """Who has not come back from a bad image by then, does not."""
-HELP_SECONDS = 20
+HELP_SECONDS = 15
 _versions = itertools.count(1)
 
 
@@ -141,7 +141,7 @@ class Trial:
         except NotInTimeError:
             began = monotonic()
             human = f"set the image back and delete {self._delete_stuck(bad)} pods"
-            return {"human": human, "helped": healthy(3 * HELP_SECONDS) - began}
+            return {"human": human, "helped": healthy(4 * HELP_SECONDS) - began}
 
     def clean(self) -> None:
         """Afterwards none of its pods is left to disturb others."""

@@ -13,39 +13,56 @@ BAD_IMAGE_SIZE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """Rollouts that share what is set up: `limits` one after the other; all of `contenders` at the same time."""
+class Entry:
+    """One contender with so many instances."""
 
-    contenders: tuple[Contender, ...]
+    contender: Contender
     replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Rollouts that share what is set up: `limits` one after the other, all of `entries` at the same time."""
+
+    entries: tuple[Entry, ...]
     limits: tuple[str, ...]
     start: float = 1.0
 
     @property
     def together(self) -> bool:
-        return len(self.contenders) > 1
+        return len(self.entries) > 1
 
     @property
     def rows(self) -> int:
-        return len(self.contenders) * len(self.limits)
+        return len(self.entries) * len(self.limits)
 
 
 def rollouts(contenders: Sequence[Contender], sizes: Sequence[int], *, one_by_one: bool) -> list[Step]:
     """Every rollout. Unless `one_by_one`, those that wait for their own default limits run at the same time: for most
-    of a large rollout they do nothing but wait, and one after the other they would take most of the time of a run.
+    of a large rollout they do nothing but wait, and one after the other they would take most of the time of a run. So
+    does who replaces one instance after the other.
     """
     sizes = sorted(sizes)
     groups = [] if one_by_one else rounds([each for each in contenders if RAISED in each.limits])
     shared = [each for each in groups if len(each) > 1]
+    large = [size for size in sizes if size >= TOGETHER_FROM]
+    patient = tuple(Entry(each, sizes[0]) for each in contenders if each.one_by_one)
+    alone = [each for each in contenders if not each.one_by_one]
     steps: list[Step] = []
-    for contender in contenders:
-        for size in sizes[:1] if contender.one_by_one else sizes:
-            waits = size >= TOGETHER_FROM and any(contender in group for group in shared)
+    for contender in alone:
+        for size in sizes:
+            waits = size in large and any(contender in group for group in shared)
             limits = tuple(each for each in (RAISED, DEFAULTS) if each in contender.limits)
-            steps.append(Step((contender,), size, tuple(each for each in limits if each == RAISED or not waits)))
-    steps += [Step(group, size, (DEFAULTS,)) for size in sizes if size >= TOGETHER_FROM for group in shared]
-    ours = [each for each in contenders if RAISED not in each.limits and not each.one_by_one]
-    steps += [Step((each,), sizes[-1], (DEFAULTS,), SLOW_START) for each in ours if sizes[-1] == SIZES[-1]]
+            limits = tuple(each for each in limits if each == RAISED or not waits)
+            steps.append(Step((Entry(contender, size),), limits))
+    waiting = [tuple(Entry(each, size) for each in group) for size in large for group in shared]
+    if waiting:
+        waiting[0] += patient
+    else:
+        waiting = [(each,) for each in patient]
+    steps += [Step(entries, (DEFAULTS,)) for entries in waiting]
+    ours = [each for each in alone if RAISED not in each.limits]
+    steps += [Step((Entry(each, sizes[-1]),), (DEFAULTS,), SLOW_START) for each in ours if sizes[-1] == SIZES[-1]]
     return steps
 
 
@@ -69,10 +86,10 @@ def rounds(contenders: Sequence[Contender]) -> list[tuple[Contender, ...]]:
 def left(step: Step, results: Results) -> Step | None:
     """What is still to be done of a step; None if nothing is."""
 
-    def missing(contender: Contender, limits: str) -> bool:
-        row = results.rollout(contender.name, limits, step.replicas, step.start)
+    def missing(entry: Entry, limits: str) -> bool:
+        row = results.rollout(entry.contender.name, limits, entry.replicas, step.start)
         return row is None or bool(row.error)
 
-    contenders = tuple(each for each in step.contenders if any(missing(each, limits) for limits in step.limits))
-    limits = tuple(each for each in step.limits if any(missing(contender, each) for contender in step.contenders))
-    return Step(contenders, step.replicas, limits, step.start) if contenders else None
+    entries = tuple(each for each in step.entries if any(missing(each, limits) for limits in step.limits))
+    limits = tuple(each for each in step.limits if any(missing(entry, each) for entry in step.entries))
+    return Step(entries, limits, step.start) if entries else None
