@@ -205,7 +205,7 @@ def _summary(row: Rollout | BadImage) -> str:
         alone = (
             f"healthy by itself after {row.alone:.1f} s" if row.alone is not None else f"needed a human: {row.human}"
         )
-        return f"{title}: {row.exposed} instances had the bad image, {alone}"
+        return f"{title}: instances that had the bad image: {row.exposed}; {alone}"
     return (
         f"{title}, {row.limits}, N={row.replicas}: {row.seconds:.1f} s, {row.overhead:.1f} s of them overhead, "
         f"{row.writes_per_instance:.2f} writes an instance, {row.cpu:.1f} s CPU, {row.memory:.0f} MiB"

@@ -140,7 +140,8 @@ class Trial:
             return {"human": "set the image back", "helped": healthy(HELP_SECONDS) - began}
         except NotInTimeError:
             began = monotonic()
-            human = f"set the image back and delete {self._delete_stuck(bad)} pods"
+            stuck = self._delete_stuck(bad)
+            human = f"set the image back and delete {stuck} pod{'' if stuck == 1 else 's'}"
             return {"human": human, "helped": healthy(4 * HELP_SECONDS) - began}
 
     def clean(self) -> None:

@@ -115,12 +115,17 @@ class Results:
         """Raises ValueError with a sentence that says what to do when the file is not one of this version."""
         try:
             body = json.loads(path.read_text())
+        except FileNotFoundError as error:
+            raise ValueError(f"{path} is not there: measure first.") from error
+        except ValueError as error:
+            raise ValueError(f"{path} is no JSON ({error}): delete it and measure again.") from error
+        try:
             return cls(
                 about=body["about"],
                 rollouts=[Rollout(**each) for each in body["rollouts"]],
                 bad_images=[BadImage(**each) for each in body["badImages"]],
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} holds no results of this version ({error}): delete it and measure again."
             ) from error

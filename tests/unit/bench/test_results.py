@@ -49,3 +49,8 @@ def test_other_files_are_refused_with_what_to_do(tmp_path: Path, text):
     path.write_text(text)
     with pytest.raises(ValueError, match="delete it and measure again"):
         Results.load(path)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path):
+    with pytest.raises(ValueError, match="is not there: measure first"):
+        Results.load(tmp_path / "results.json")
