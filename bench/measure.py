@@ -9,6 +9,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+import urllib3
+
 from tests.cluster.harness.api import NAMESPACES, PODS, Api, ApiError, Json
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.trace import AuditLog, Write
@@ -151,11 +153,12 @@ class Trial:
             return
         if api.find(kind, self.namespace, NAME) is not None:
             api.delete(kind, self.namespace, NAME, propagationPolicy="Background")
-        api.delete(PODS, self.namespace, "")  # the collection
-        deadline = monotonic() + 60 + self.replicas / 10
+        deadline = monotonic() + 60 + self.replicas / 5
         while api.list(PODS, self.namespace):
             if monotonic() > deadline:
                 raise NotInTimeError(f"the pods of {self.namespace} are gone: not in time")
+            with suppress(urllib3.exceptions.HTTPError):  # took longer than a request may: the next one goes on
+                api.delete(PODS, self.namespace, "")  # all of them
             sleep(0.5)
         api.delete(NAMESPACES, None, self.namespace)
 

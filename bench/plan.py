@@ -40,7 +40,7 @@ class Step:
 def rollouts(contenders: Sequence[Contender], sizes: Sequence[int], *, one_by_one: bool) -> list[Step]:
     """Every rollout. Unless `one_by_one`, those that wait for their own default limits run at the same time: for most
     of a large rollout they do nothing but wait, and one after the other they would take most of the time of a run. So
-    does who replaces one instance after the other.
+    does who replaces one instance after the other. Instances that start slowly are only the first one's without limits.
     """
     sizes = sorted(sizes)
     groups = [] if one_by_one else rounds([each for each in contenders if RAISED in each.limits])
@@ -61,7 +61,7 @@ def rollouts(contenders: Sequence[Contender], sizes: Sequence[int], *, one_by_on
     else:
         waiting = [(each,) for each in patient]
     steps += [Step(entries, (DEFAULTS,)) for entries in waiting]
-    ours = [each for each in alone if RAISED not in each.limits]
+    ours = [each for each in alone if RAISED not in each.limits][:1]
     steps += [Step((Entry(each, sizes[-1]),), (DEFAULTS,), SLOW_START) for each in ours if sizes[-1] == SIZES[-1]]
     return steps
 
