@@ -170,9 +170,7 @@ def _measure(
         Cluster(f"bench-{os.getpid()}", Path(folder), options=options) as cluster,
     ):
         print(f"Logs of the controllers: {folder} (until the end of this run)", flush=True)
-        for crd in sorted(peers.glob("crds/*/*.yaml")):
-            cluster.api.apply_file(crd)
-        surroundings.prepare(cluster.api)
+        surroundings.prepare(cluster.api, peers)
         run = Run(Site(cluster, binaries, peers, Path(folder)), results, rows=rows, kept=kept)
         for step in steps:
             run.rollouts(step)

@@ -5,12 +5,16 @@ import platform
 import re
 import subprocess
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.harness.api import Api, Kind
+import yaml
+
+from tests.cluster.harness.api import CRDS, Api, Kind, condition
 from tests.cluster.harness.cluster import ROOT
+from tests.cluster.harness.fleet import until
 
 from .contenders import BURST, CONTENDERS, QPS
 
@@ -69,10 +73,17 @@ def machine() -> str:
     return f"{os.cpu_count()} processors ({models[0] if models else platform.machine()}), {kib / 2**20:.0f} GiB"
 
 
-def prepare(api: Api) -> None:
-    """kruise-manager waits for its webhook configurations and fills in a certificate that it makes itself. They stay
-    empty: no request of any contender goes through a webhook, and what it would fill in, the objects say themselves.
+def prepare(api: Api, peers: Path) -> None:
+    """Installs what the peers need: their CRDs, and for OpenKruise its webhook configurations.
+
+    kruise-manager waits for them and fills in a certificate that it makes itself. They stay empty: no request of any
+    contender goes through a webhook, and what it would fill in, the objects say themselves.
     """
+    paths = sorted(peers.glob("crds/*/*.yaml"))
+    crds = [body for path in paths for body in yaml.safe_load_all(path.read_text()) if body]
+    names = [api.apply(CRDS, None, body)["metadata"]["name"] for body in crds]
+    for name in names:
+        until(partial(_served, api, name), timeout=60, message=f"{name} is served")
     for kind, name in WEBHOOKS:
         body = {
             "apiVersion": f"{kind.group}/{kind.version}",
@@ -80,3 +91,7 @@ def prepare(api: Api) -> None:
             "metadata": {"name": f"kruise-{name}-webhook-configuration"},
         }
         api.apply(kind, None, body)
+
+
+def _served(api: Api, crd: str) -> bool:
+    return condition(api.get(CRDS, None, crd), "Established") == "True"
