@@ -7,15 +7,21 @@ now: a pod whose image was just changed is not available until its new container
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
 from typing import Self
 
+import urllib3
+
 from tests.cluster.harness.api import PODS, Api, Watch
 from tests.cluster.harness.trace import Seen
 
 from .controllers import Controllers
+
+WATCHES = 50
+"""How often a watch may end before that is a failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +94,27 @@ class Fleet:
         self._changed = threading.Condition()
         self._tally = Tally(replicas)
         self._watch: Watch | None = None
+        self._version = ""
+        self._ended = False
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._follow, name=f"watch {namespace}", daemon=True)
 
     def __enter__(self) -> Self:
-        pods, version = self._api.list_at(PODS, self._namespace)
+        pods, self._version = self._api.list_at(PODS, self._namespace)
         for pod in pods:
             self._tally.feed(Seen(monotonic(), "ADDED", PODS.plural, pod))
-        self._watch = self._api.watch(PODS, self._namespace, version, seconds=3600)
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._watch is not None:
-            self._watch.close()
+        with self._changed:
+            self._ended = True
+            watch = self._watch
+        if watch is not None:
+            with suppress(ValueError):  # it ended by itself at this moment
+                watch.close()
         self._thread.join(timeout=10)
 
     def reset(self) -> None:
@@ -120,7 +131,7 @@ class Fleet:
         with self._changed:
             while True:
                 if self._failure is not None:
-                    raise NotInTimeError("the watch of the pods ended") from self._failure
+                    raise NotInTimeError(str(self._failure)) from self._failure
                 if until(self._tally):
                     return monotonic()
                 left = deadline - monotonic()
@@ -130,18 +141,35 @@ class Fleet:
                 controllers.check()
 
     def _follow(self) -> None:
-        try:
-            assert self._watch is not None
-            for event in self._watch:
-                if event["type"] == "BOOKMARK":
-                    continue
-                with self._changed:
-                    if event["type"] == "ERROR":
-                        self._failure = NotInTimeError(event["object"].get("message"))
-                    else:
-                        self._tally.feed(Seen(monotonic(), event["type"], PODS.plural, event["object"]))
-                    self._changed.notify_all()
-        except BaseException as error:  # noqa: BLE001 -- whatever it was, who waits has to hear of it
+        """The API server drops a watch that is read too slowly, as on a busy machine: then the next one goes on where
+        that one was, and nothing is missed.
+        """
+        failure: BaseException = NotInTimeError(f"{WATCHES} watches of the pods of {self._namespace} ended")
+        for _ in range(WATCHES):
+            try:
+                self._follow_once()
+            except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError):
+                pass  # cut off in the middle
+            except BaseException as error:  # noqa: BLE001 -- whatever it was, who waits has to hear of it
+                failure = error
+                break
+            if self._ended:
+                return
+        with self._changed:
+            self._failure = failure
+            self._changed.notify_all()
+
+    def _follow_once(self) -> None:
+        watch = self._api.watch(PODS, self._namespace, self._version, seconds=3600)
+        with self._changed:
+            self._watch = watch
+            if self._ended:
+                watch.close()
+        for event in watch:
+            if event["type"] == "ERROR":
+                raise NotInTimeError(f"the watch of the pods ended: {event['object'].get('message')}")
             with self._changed:
-                self._failure = error
-                self._changed.notify_all()
+                self._version = event["object"]["metadata"]["resourceVersion"]
+                if event["type"] != "BOOKMARK":
+                    self._tally.feed(Seen(monotonic(), event["type"], PODS.plural, event["object"]))
+                    self._changed.notify_all()
