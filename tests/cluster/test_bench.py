@@ -4,10 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from bench.results import Results
 from tests.cluster.harness.cluster import ROOT
 
 
+@pytest.mark.timeout(600)  # four rollouts, each with a controller that is started twice
 def test_two_contenders_with_five_instances(tmp_path: Path) -> None:
     rows = tmp_path / "rows.json"
     command = [sys.executable, "-m", "bench", "--only", "ours,deployment", "--sizes", "5", "--no-bad-image"]
