@@ -39,6 +39,10 @@ kind-demo: venv ## the same in kind: real containers, the operator as Helm insta
 observe: venv ## a fleet with good and bad rollouts, watched by a real Prometheus (ARGS=--screenshot: docs/images/)
 	@$(BIN)/python -m hack.observe $(ARGS)
 
+.PHONY: bench
+bench: venv ## rollouts of ours and of others, measured side by side (25 minutes; ARGS="--only ours,statefulset --sizes 100")
+	@$(BIN)/python -m bench $(ARGS)
+
 .PHONY: test
 test: test-unit test-cluster test-chart ## all tests but those of faults and kind
 
@@ -75,7 +79,7 @@ lint: venv ## style, types, layers, and that the CRDs and docs/reference are tho
 	@echo "Checking style, types, layers, CRDs and reference pages ..."
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy operator/src tests hack
+	@$(BIN)/mypy operator/src tests hack bench
 	@NO_COLOR=1 $(BIN)/lint-imports
 	@$(BIN)/python -m scaleset.api.crd --check
 	@$(BIN)/python -m hack.reference --check

@@ -7,6 +7,8 @@
 #     --start DURATION              how long a simulated container takes to become ready (default: $START or 1s)
 #     --audit PATH                  log every write and every delete option there, as audit-policy.yaml says
 #     --watch-pid PID               delete the cluster once that process is gone, however it ended
+#     --feature-gates LIST          Kubernetes feature gates, e.g. MaxUnavailableStatefulSet=true
+#     --without-controllers LIST    what kube-controller-manager leaves to others, e.g. statefulset-controller
 #   SCALESET_CLUSTERS=DIR           where clusters keep their files (default: .work/clusters in the repository)
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -15,12 +17,12 @@ state="${SCALESET_CLUSTERS:-$here/../../.work/clusters}"
 mkdir -p "$state"
 state="$(cd "$state" && pwd)"
 
-usage() { echo "usage: up.sh [--kubeconfig PATH] [--start DURATION] [--audit PATH] [--watch-pid PID] NAME [NODES] | up.sh --delete NAME" >&2; exit 2; }
-delete='' kubeconfig='' audit='' watch_pid='' start="${START:-1s}" arguments=()
+usage() { echo "usage: up.sh [--kubeconfig PATH] [--start DURATION] [--audit PATH] [--watch-pid PID] [--feature-gates LIST] [--without-controllers LIST] NAME [NODES] | up.sh --delete NAME" >&2; exit 2; }
+delete='' kubeconfig='' audit='' watch_pid='' feature_gates='' without_controllers='' start="${START:-1s}" arguments=()
 while (($#)); do
   case $1 in
     --delete) delete=1; shift ;;
-    --kubeconfig | --start | --audit | --watch-pid)
+    --kubeconfig | --start | --audit | --watch-pid | --feature-gates | --without-controllers)
       [[ $# -ge 2 ]] || usage
       declare "$(tr - _ <<<"${1#--}")=$2"; shift 2 ;;
     -*) usage ;;
@@ -92,6 +94,10 @@ echo "Starting cluster $name with $nodes nodes ..."
 sed "s/\${START}/$start/" "$here/stages.yaml" >"$config"
 options=(--wait 60s --disable-qps-limits --extra-args kube-controller-manager=enable-hostpath-provisioner=true)
 if [[ -n $audit ]]; then options+=(--kube-audit-policy "$here/audit-policy.yaml"); fi
+if [[ -n $feature_gates ]]; then options+=(--kube-feature-gates "$feature_gates"); fi
+if [[ -n $without_controllers ]]; then
+  options+=(--extra-args "kube-controller-manager=controllers=*,-${without_controllers//,/,-}")
+fi
 lock=()
 # kwokctl looks for free ports one after the other: two starts at once would choose the same ones.
 if command -v flock >/dev/null; then lock=(flock --close "${TMPDIR:-/tmp}/scaleset-cluster-ports.lock"); fi

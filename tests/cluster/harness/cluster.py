@@ -3,6 +3,7 @@
 import base64
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,11 +19,20 @@ UP = ROOT / "hack" / "cluster" / "up.sh"
 class Cluster:
     """`with Cluster("name", directory) as cluster:` its nodes are simulated. Afterwards it is gone, even by kill -9.
 
-    `crds=False` for tests of how our CRDs get there.
+    `crds=False` for tests of how our CRDs get there; `options` are further ones of up.sh.
     """
 
-    def __init__(self, name: str, directory: Path, *, nodes: int = 10, start: str = "1s", crds: bool = True) -> None:
-        self.name, self.nodes, self.start, self.crds = name, nodes, start, crds
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        *,
+        nodes: int = 10,
+        start: str = "1s",
+        crds: bool = True,
+        options: Sequence[str] = (),
+    ) -> None:
+        self.name, self.nodes, self.start, self.crds, self.options = name, nodes, start, crds, options
         self.kubeconfig = directory / "kubeconfig"
         self.audit_log = directory / "audit.log"
         self.api: Api
@@ -32,7 +42,7 @@ class Cluster:
         subprocess.run(
             [
                 *(UP, "--kubeconfig", self.kubeconfig, "--audit", self.audit_log, "--start", self.start),
-                *("--watch-pid", str(os.getpid()), self.name, str(self.nodes)),
+                *("--watch-pid", str(os.getpid()), *self.options, self.name, str(self.nodes)),
             ],
             check=True,
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,137 @@
+"""The tables, as headings and rows of text: the terminal and the page show the same ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .contenders import CONTENDERS, DEFAULTS, RAISED, Contender
+from .results import BadImage, Results, Rollout, batches
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The first column is text, the others are figures."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        rule = ["---", *["---:"] * (len(self.head) - 1)]
+        lines = [self.head, rule, *self.rows]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def seconds_table(results: Results) -> Table:
+    """Publish → all Ready, every contender in a row, every size and limit in a column."""
+    sizes = sorted({each.replicas for each in results.rollouts if each.start == 1})
+    head = ["controller", *(f"N={size} {limits}" for size in sizes for limits in (DEFAULTS, RAISED))]
+    rows = []
+    for contender in _present(results):
+        cells = [_seconds(results, contender, limits, size) for size in sizes for limits in (DEFAULTS, RAISED)]
+        rows.append((contender.title, *cells))
+    pure = " or ".join(str(each) for each in sorted({batches(size) for size in sizes}))
+    title = f"Seconds from publishing to all Ready; instances start in 1 s, so {pure} s is the least that is possible"
+    return Table(title, tuple(head), tuple(rows))
+
+
+def cost_table(results: Results, replicas: int) -> Table:
+    """What a rollout of that size costs: every contender and limit in a row."""
+    head = (
+        *("controller", "limits", "overhead s", "most unavailable", "writes an instance", "of them pods"),
+        *("CPU s", "memory MiB", "machine busy"),
+    )
+    rows = []
+    for contender in _present(results):
+        for limits in contender.limits:
+            row = results.rollout(contender.name, limits, replicas, 1)
+            if row is not None and row.seconds is not None:
+                rows.append((contender.title, limits, *_costs(row)))
+    return Table(f"What it costs, N={replicas}", head, tuple(rows))
+
+
+def slow_start_table(results: Results) -> Table:
+    """Rollouts of instances that take longer than a second to start."""
+    head = ("controller", "N", "start s", "seconds", "pure start time s", "overhead", "writes an instance")
+    rows = []
+    for contender in _present(results):
+        for row in results.rollouts:
+            if row.contender == contender.name and row.start != 1:
+                share = NOTHING if row.overhead is None else f"{100 * row.overhead / row.pure:.1f} %"
+                total = row.error or f"{row.seconds:.1f}"
+                figures = (f"{row.start:g}", total, f"{row.pure:g}", share, f"{row.writes_per_instance:.2f}")
+                rows.append((contender.title, str(row.replicas), *figures))
+    return Table("Instances that take ten seconds to start", head, tuple(rows))
+
+
+def bad_image_table(results: Results) -> Table:
+    """Who exposes how many instances to a bad image, and how it ends."""
+    head = (
+        "controller",
+        "instances exposed",
+        "most unavailable",
+        "healthy by itself after",
+        "a human has to",
+        "healthy after that",
+    )
+    rows = []
+    for contender in _present(results):
+        row = results.bad_image(contender.name)
+        if row is not None:
+            rows.append((contender.title, *_recovery(row)))
+    sizes = sorted({row.replicas for row in results.bad_images})
+    deadline = ", ".join(sorted({f"{row.deadline:g} s" for row in results.bad_images}))
+    size = ", ".join(f"N={each}" for each in sizes)
+    return Table(f"A bad image, {size}, deadline {deadline}", head, tuple(rows))
+
+
+def all_tables(results: Results) -> list[Table]:
+    """Those that have rows."""
+    sizes = sorted({each.replicas for each in results.rollouts if each.start == 1})
+    tables = [
+        seconds_table(results),
+        *(cost_table(results, size) for size in sizes),
+        slow_start_table(results),
+        bad_image_table(results),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def _present(results: Results) -> Sequence[Contender]:
+    names = {each.contender for each in results.rollouts} | {each.contender for each in results.bad_images}
+    return [each for each in CONTENDERS if each.name in names]
+
+
+def _seconds(results: Results, contender: Contender, limits: str, size: int) -> str:
+    if limits not in contender.limits:
+        return NOTHING
+    row = results.rollout(contender.name, limits, size, 1)
+    if row is None:
+        return NOTHING
+    if row.seconds is None:
+        return f"failed: {row.error}"
+    return f"{row.seconds:.1f}{'*' if row.together else ''}"
+
+
+def _costs(row: Rollout) -> tuple[str, ...]:
+    pods = sum(number for resource, number in row.writes.items() if resource.split("/")[0] == "pods")
+    return (
+        f"{row.overhead:.1f}{'*' if row.together else ''}",
+        f"{row.most_unavailable} ({100 * row.most_unavailable / row.replicas:.0f} %)",
+        f"{row.writes_per_instance:.2f}",
+        f"{pods / row.replicas:.2f}",
+        f"{row.cpu:.1f}",
+        f"{row.memory:.0f}",
+        f"{100 * row.machine:.0f} %",
+    )
+
+
+def _recovery(row: BadImage) -> tuple[str, ...]:
+    if row.error:
+        return (f"failed: {row.error}", *[NOTHING] * 4)
+    exposed = f"{row.exposed} ({100 * row.exposed / row.replicas:.0f} %)"
+    if row.alone is not None:
+        return (exposed, str(row.most_unavailable), f"{row.alone:.1f} s", "nothing", NOTHING)
+    helped = NOTHING if row.helped is None else f"{row.helped:.1f} s"
+    return (exposed, str(row.most_unavailable), f"never (waited {row.patience:g} s)", row.human, helped)

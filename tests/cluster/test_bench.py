@@ -1,0 +1,29 @@
+"""The benchmark in small, as a user runs it: it must not rot between two whole runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.results import Results
+from tests.cluster.harness.cluster import ROOT
+
+
+@pytest.mark.timeout(600)  # four rollouts, each with a controller that is started twice
+def test_two_contenders_with_five_instances(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.json"
+    command = [sys.executable, "-m", "bench", "--only", "ours,deployment", "--sizes", "5", "--no-bad-image"]
+    done = subprocess.run([*command, "--rows", rows], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = Results.load(rows)
+    pods = {(row.contender, row.limits): row.writes.get("pods") for row in results.rollouts}
+    assert pods == {
+        ("ours", "defaults"): 10,
+        ("ours-in-place", "defaults"): 5,
+        ("deployment", "defaults"): 10,
+        ("deployment", "raised"): 10,
+    }
+    assert {row.most_unavailable for row in results.rollouts} == {1}
+    assert all((row.overhead or 0) > 0 for row in results.rollouts)
+    assert "ScaleSet in place" in done.stdout
