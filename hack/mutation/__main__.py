@@ -4,27 +4,29 @@ python -m hack.mutation                          all mutants: half a day on two 
 python -m hack.mutation --sample 600 --seed 8    that many, drawn over all modules; the same ones for the same seed
 python -m hack.mutation --again                  those that survived, once more, with the long property tests as well
 
-mutmut makes the mutants and runs for each the tests that reach the changed function. It works on a copy in .work/mutation,
-since it expects a package in src/. `cd .work/mutation && ../../.venv/bin/mutmut show NAME` shows a mutant.
+mutmut makes the mutants and runs for each the tests that reach the changed function. It works on a copy in
+.work/mutation, since it expects a package in src/. `cd .work/mutation && ../../.venv/bin/mutmut show NAME` shows one.
 """
 
 import argparse
 import json
 import math
-import os
 import random
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TREE = ROOT / ".work" / "mutation"
 NEEDED = ("crds", "deploy", "docs", "hack", "pyproject.toml", "README.md", "tests")
 SMALLEST = "scaleset.planning.ranges.*"
-KILLED = {1: "killed", 3: "killed", 36: "timeout", 24: "timeout", -24: "timeout", -9: "timeout", 152: "timeout", 255: "timeout"}
-"""What mutmut writes down of a mutant, by the exit code of its tests; 0: survived, 33: no test reaches it."""
+KILLED = {1: "killed", 3: "killed", 24: "timeout", -24: "timeout", 36: "timeout", 152: "timeout", 255: "timeout"}
+"""What the exit code of a mutant's tests means, as mutmut writes it down. All others (0: they passed, 33: no test
+reaches it) count as survived.
+"""
 LONG = (
     "chaos.py::test_in_the_end_all_is_well",
     "chaos.py::test_surge_never_has_fewer_healthy_ones_whenever_it_is_killed",
@@ -48,21 +50,22 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="which ones (default: 1)")
     parser.add_argument("--again", action="store_true", help="only those that survived, with all tests")
     options = parser.parse_args()
-    survivors = [name for name, code in results().items() if code not in KILLED and code is not None]
-    if options.again and not survivors:
-        sys.exit("Nothing has survived so far: run it without --again first.")
+    first = {name: code for name, code in results().items() if code is not None} if options.again else {}
+    if options.again and not first:
+        sys.exit("Nothing was run so far: run it without --again first.")
     prepare(without=TIMED if options.again else LONG + TIMED, keep=options.again)
     if options.again:
-        chosen = survivors
+        chosen = sorted(name for name, code in first.items() if code not in KILLED)
     else:
         print("Making the mutants, and finding out which tests reach what (10 minutes) ...", flush=True)
         mutmut(SMALLEST)
         chosen = sorted(results())
         if options.sample:
             chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
-    print(f"Running the tests for {len(chosen)} of {len(results())} mutants ...", flush=True)
+    print(f"Running the tests of {len(chosen)} mutants, of {len(results())} in all ...", flush=True)
     mutmut(*chosen)
-    tell(chosen)
+    now = results()
+    tell({**first, **{name: code for name in chosen if (code := now[name]) is not None}})
     return 0
 
 
@@ -92,10 +95,10 @@ def prepare(*, without: tuple[str, ...], keep: bool) -> None:
 
 
 def mutmut(*names: str) -> None:
-    """Its own account goes to a file; nice, since it takes all cores for hours."""
-    command = [ROOT / ".venv" / "bin" / "mutmut", "run", *names]
+    """Its own account goes to a file; at low priority, since it takes all cores for hours."""
+    command = ["nice", ROOT / ".venv" / "bin" / "mutmut", "run", *names]
     with (TREE / "mutmut.log").open("wb") as log:
-        code = subprocess.run(command, cwd=TREE, stdout=log, stderr=subprocess.STDOUT, preexec_fn=lambda: os.nice(10)).returncode
+        code = subprocess.run(command, cwd=TREE, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
     if code:
         sys.exit(f"mutmut ended with code {code}: see {TREE / 'mutmut.log'}.")
 
@@ -106,15 +109,15 @@ def results() -> dict[str, int | None]:
     return {name: code for meta in metas for name, code in json.loads(meta.read_text())["exit_code_by_key"].items()}
 
 
-def tell(chosen: list[str]) -> None:
+def tell(found: Mapping[str, int]) -> None:
     """The share that was killed, its 95 % interval (Wilson), and the names of the rest."""
-    found = results()
-    outcome = Counter(KILLED.get(code or 0, "survived") for name in chosen if (code := found[name]) is not None)
-    total, killed = sum(outcome.values()), outcome["killed"] + outcome["timeout"]
+    outcome = Counter(KILLED.get(code, "survived") for code in found.values())
+    total, killed = len(found), outcome["killed"] + outcome["timeout"]
     low, high = interval(killed, total)
-    for name in sorted(name for name in chosen if found[name] is not None and KILLED.get(found[name] or 0) is None):
+    for name in sorted(name for name, code in found.items() if code not in KILLED):
         print(f"survived: {name}")
-    print(f"{killed} of {total} killed ({outcome['timeout']} of them by a time limit): {killed / total:.1%}, 95 % interval {low:.1%} to {high:.1%}.")
+    share = f"{killed / total:.1%}, 95 % interval {low:.1%} to {high:.1%}"
+    print(f"{killed} of {total} killed, {outcome['timeout']} of them by a time limit: {share}.")
 
 
 def interval(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:

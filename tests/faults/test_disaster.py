@@ -105,8 +105,8 @@ def test_the_status_is_lost_in_a_rollout(rig):
 
 @pytest.mark.parametrize("excluded", [False, True])
 def test_the_status_is_lost_after_a_failure(rig, excluded):
-    """Which versions failed is written in the status only: without it a failed one is tried again, by one batch. Whoever
-    restores a set excludes it first; that is in a spec, and survives.
+    """Which versions failed is written in the status only: without it a failed one is tried again, by one batch.
+    Whoever restores a set excludes it first; that is in a spec, and survives.
     """
     if not excluded:
         rig.settings = trace.Settings(exempt={"S3 breach": "that it has failed there is what is lost"})

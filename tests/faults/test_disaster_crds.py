@@ -1,8 +1,8 @@
 """The CustomResourceDefinitions themselves: deleted by accident, older than the operator, and replaced under a fleet.
 
-They belong to the whole cluster, so these tests have one of their own and play one after the other. What a field that
-is dropped means for decisions is tried for each field in tests/unit/test_controllers_kept.py; objects that a laxer schema
-let in are in tests/cluster/test_lax_crds.py, and what Helm does to CRDs in tests/chart/test_lifecycle.py.
+They belong to the whole cluster, so these tests have one of their own and play one after the other. What a dropped field
+means for decisions is tried for each field in tests/unit/test_controllers_kept.py; objects that a laxer schema let in are
+in tests/cluster/test_lax_crds.py, and what Helm does to CRDs in tests/chart/test_lifecycle.py.
 """
 
 from collections.abc import Iterator
@@ -14,9 +14,8 @@ import yaml
 from tests.cluster.harness.api import CRDS, SCALE_SETS, Api, Json
 from tests.cluster.harness.cluster import ROOT
 from tests.cluster.harness.fleet import until
-from tests.cluster.harness.scene import with_claims
 from tests.faults import trace
-from tests.faults.harness.rig import PATIENCE, Rig
+from tests.faults.harness.rig import PATIENCE
 from tests.faults.test_disaster import backup, fleet
 
 pytestmark = pytest.mark.timeout(900)
@@ -76,7 +75,11 @@ def test_crds_deleted_by_accident(rig):
     rig.recorder.stop()  # its watches end with the CRDs
     for name in OURS:
         rig.api.delete(CRDS, None, name)
-    until(lambda: not set(OURS) & {each["metadata"]["name"] for each in rig.api.list(CRDS)}, timeout=PATIENCE, message="gone")
+    until(
+        lambda: not set(OURS) & {each["metadata"]["name"] for each in rig.api.list(CRDS)},
+        timeout=PATIENCE,
+        message="gone",
+    )
     assert rig.claims() == claims
     install(rig.api)
     with rig.anew():
@@ -92,8 +95,8 @@ def test_crds_deleted_by_accident(rig):
 
 
 def test_the_operator_is_newer_than_the_crds(rig):
-    """A field that decisions go on from is dropped, without an error, at the moment when it matters: the operator touches
-    nothing more and says why. Once the CRDs are as new as it is, it goes on from what it could not write down.
+    """A field that decisions go on from is dropped, without an error, at the moment when it matters: the operator
+    touches nothing more and says why. Once the CRDs are as new as it is, it goes on from what it could not write down.
     """
     rig.settings = trace.Settings(exempt={"S10": "it stands still meanwhile", "S14": "the status has a hole"})
     fleet(rig, replicas=5)
@@ -103,7 +106,9 @@ def test_the_operator_is_newer_than_the_crds(rig):
         assert "kubectl" not in rig.event("StatusNotKept", "status.failedTargets")
         stopped = rig.uids()
         rig.never(lambda _: rig.uids() != stopped, "it went on", seconds=20)
-        assert {name: uid for name, uid in stopped.items() if before[name] == uid}.keys() >= {f"web-{n}" for n in (1, 2, 3, 4)}
+        assert {name: uid for name, uid in stopped.items() if before[name] == uid}.keys() >= {
+            f"web-{n}" for n in (1, 2, 3, 4)
+        }
     rig.rollout("Faulted", "2.0.0")
     rig.healthy(5, version="1.0.0")
     rig.quiet(seconds=10)

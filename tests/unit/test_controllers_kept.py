@@ -1,7 +1,7 @@
 """An operator on CRDs that are older than it: whatever field of the status the API server drops, no promise is broken.
 
-Every field of the schema is dropped in turn, through a bad and a good rollout. Where decisions go on from that field the
-operator stops before it touches a pod; where not it goes on. With the CRDs of its own version it finishes either way.
+Every field of the schema is dropped in turn, through a bad and a good rollout. Where decisions go on from that field
+the operator stops before it touches a pod; where not it goes on. With the CRDs of its own version it finishes.
 """
 
 import copy
@@ -104,9 +104,10 @@ def settled(world: OldCrd, seconds: float) -> bool:
     try:
         world.run(seconds)
     except NotKept as refusal:
-        assert f"status.{world.unknown[0]}" in refusal.message
+        named = f"status.{world.unknown[0]}" in refusal.message
     else:
         return True
+    assert named, "it does not say what was dropped"
     before = world.pods
     for _ in range(20):
         world.now += 30

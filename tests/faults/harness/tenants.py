@@ -50,7 +50,9 @@ class _Bearer(urllib3.PoolManager):
     def request(  # type: ignore[override]
         self, method: str, url: str, *, headers: dict[str, str], **options: Any
     ) -> urllib3.BaseHTTPResponse:
-        return self._inner.request(method, url, headers={**headers, "Authorization": f"Bearer {self._token}"}, **options)
+        return self._inner.request(
+            method, url, headers={**headers, "Authorization": f"Bearer {self._token}"}, **options
+        )
 
     def clear(self) -> None:
         self._inner.clear()
@@ -58,7 +60,9 @@ class _Bearer(urllib3.PoolManager):
 
 def account(cluster: Cluster, namespace: str, name: str, directory: Path, rules: list[Json]) -> Api:
     """A client of somebody who may do that, in that namespace."""
-    cluster.api.apply(SERVICE_ACCOUNTS, namespace, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
+    cluster.api.apply(
+        SERVICE_ACCOUNTS, namespace, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
+    )
     head = {"apiVersion": f"{RBAC}/v1", "metadata": {"name": name}}
     cluster.api.apply(ROLES, namespace, {**head, "kind": "Role", "rules": rules})
     subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
