@@ -96,7 +96,7 @@ def prepare(*, without: tuple[str, ...], keep: bool) -> None:
 
 def mutmut(*names: str) -> None:
     """Its own account goes to a file; at low priority, since it takes all cores for hours."""
-    command = ["nice", ROOT / ".venv" / "bin" / "mutmut", "run", *names]
+    command = ["nice", str(ROOT / ".venv" / "bin" / "mutmut"), "run", *names]
     with (TREE / "mutmut.log").open("wb") as log:
         code = subprocess.run(command, cwd=TREE, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
     if code:

@@ -1,7 +1,7 @@
 """The CustomResourceDefinitions themselves: deleted by accident, older than the operator, and replaced under a fleet.
 
-They belong to the whole cluster, so these tests have one of their own and play one after the other. What a dropped field
-means for decisions is tried for each field in tests/unit/test_controllers_kept.py; objects that a laxer schema let in are
+They belong to the whole cluster, so these tests have one of their own and play one after the other. What a dropped
+field means for decisions is tried for each in tests/unit/test_controllers_kept.py; objects that a laxer schema let in are
 in tests/cluster/test_lax_crds.py, and what Helm does to CRDs in tests/chart/test_lifecycle.py.
 """
 
@@ -22,6 +22,12 @@ pytestmark = pytest.mark.timeout(900)
 AT_ONCE = 1
 OURS = ("galleryimageversions.scaleset.dev", "scalesets.scaleset.dev", "upgradepolicies.scaleset.dev")
 TWO_PASTS = dict.fromkeys(("S9", "S12"), "the audit log tells of two pasts")
+
+
+def patient_fleet(rig: Rig, replicas: int, **spec) -> None:
+    """A change of a CRD ends all watches of its objects, those of the record among them."""
+    rig.recorder.patient = True
+    fleet(rig, replicas, **spec)
 
 
 def install(api: Api) -> None:
@@ -99,7 +105,7 @@ def test_the_operator_is_newer_than_the_crds(rig):
     touches nothing more and says why. Once the CRDs are as new as it is, it goes on from what it could not write down.
     """
     rig.settings = trace.Settings(exempt={"S10": "it stands still meanwhile", "S14": "the status has a hole"})
-    fleet(rig, replicas=5)
+    patient_fleet(rig, replicas=5)
     before, claims = rig.uids(), rig.claims()
     with replaced(rig.api, older("status.failedTargets"), rig.namespace):
         rig.publish("2.0.0", "bad")
@@ -120,7 +126,7 @@ def test_the_operator_is_newer_than_the_crds(rig):
 def test_crds_are_upgraded_in_a_rollout(rig):
     """From CRDs with fewer columns and without a field that only shows something: nothing restarts for that."""
     rig.settings = trace.Settings(exempt={"S14": "the status has a hole"})
-    fleet(rig, replicas=5)
+    patient_fleet(rig, replicas=5)
     claims = rig.claims()
     with replaced(rig.api, older("status.instances"), rig.namespace):
         before = rig.uids()
@@ -138,7 +144,7 @@ def test_older_crds_applied_by_accident(rig):
     """They take a field of the spec away from what is stored. That is a change of the model, which mode Manual carries
     out when somebody asks for it: nothing restarts by itself, neither now nor when the CRDs are replaced again.
     """
-    fleet(rig, replicas=3, serviceName="web")
+    patient_fleet(rig, replicas=3, serviceName="web")
     before, claims = rig.uids(), rig.claims()
     with replaced(rig.api, older("spec.serviceName"), rig.namespace):
         rig.last.restart()
