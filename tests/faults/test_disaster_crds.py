@@ -1,8 +1,8 @@
 """The CustomResourceDefinitions themselves: deleted by accident, older than the operator, and replaced under a fleet.
 
 They belong to the whole cluster, so these tests have one of their own and play one after the other. What a dropped
-field means for decisions is tried for each in tests/unit/test_controllers_kept.py; objects that a laxer schema let in are
-in tests/cluster/test_lax_crds.py, and what Helm does to CRDs in tests/chart/test_lifecycle.py.
+field means for decisions is tried for each in tests/unit/test_controllers_kept.py; objects that a laxer schema let in
+are in tests/cluster/test_lax_crds.py, and what Helm does to CRDs in tests/chart/test_lifecycle.py.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from tests.cluster.harness.api import CRDS, SCALE_SETS, Api, Json
 from tests.cluster.harness.cluster import ROOT
 from tests.cluster.harness.fleet import until
 from tests.faults import trace
-from tests.faults.harness.rig import PATIENCE
+from tests.faults.harness.rig import PATIENCE, Rig
 from tests.faults.test_disaster import backup, fleet
 
 pytestmark = pytest.mark.timeout(900)

@@ -120,7 +120,7 @@ def stored(somebody: Api, namespace: str, spec: Json) -> Json:
 
 
 def test_a_secret_is_named_and_never_read(rig):
-    """It is mounted by the kubelet, as in any pod. The operator's account may not read it, so nothing can make it."""
+    """The kubelet reads it, as for any pod. The operator's account may not read it, so nothing can make it."""
     somebody = author(rig)
     mine = rig.namespace
     rig.api.create(SECRETS, mine, {"metadata": {"name": "settings"}, "data": {"key": CANARY}})
@@ -130,8 +130,8 @@ def test_a_secret_is_named_and_never_read(rig):
     somebody.create(SCALE_SETS, mine, body)
     rig.wait(lambda world: world.pods_of("web"), "there is a pod")
     [made] = rig.world.pods_of("web")
-    named = [each["secret"]["secretName"] for each in made["spec"]["volumes"] if "secret" in each]
-    assert named == ["settings"]
+    variables = [each for container in made["spec"]["initContainers"] for each in container["env"]]
+    assert [each["valueFrom"]["secretKeyRef"]["name"] for each in variables if "valueFrom" in each] == ["settings"]
     operator = tenants.Tenant(tenants.operators_account(rig.cluster, rig.directory))
     assert refusal(operator.get, SECRETS, mine, "settings") == 403
     assert refusal(operator.list, SECRETS, mine) == 403
