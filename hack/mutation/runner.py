@@ -3,7 +3,7 @@
 mutmut's own runner collects anew for each mutant and takes tests in any order, which costs ten times as much here.
 Started by `python -m hack.mutation`, in the folder that mutmut made:
 
-python -m hack.mutation.runner FILE      a JSON list of [mutant, [test, ...]] pairs; verdicts are appended to FILE.verdicts
+python -m hack.mutation.runner FILE      a JSON list of [mutant, [test, ...]]; verdicts go to FILE.verdicts
 """
 
 import json

@@ -57,7 +57,7 @@ def check_kept(stored: ScaleSetObject, wanted: Mapping[str, Any]) -> None:
             "CustomResourceDefinition is older than this operator. Apply the crds/ of this version; until then "
             "nothing is done that depends on it."
         )
-        raise NotKept(200, "NotKept", message)
+        raise NotKept(200, "Pruned", message)
 
 
 def _remembered(status: Mapping[str, Any]) -> State:
