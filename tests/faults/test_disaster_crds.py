@@ -115,6 +115,7 @@ def test_the_operator_is_newer_than_the_crds(rig):
         assert {name: uid for name, uid in stopped.items() if before[name] == uid}.keys() >= {
             f"web-{n}" for n in (1, 2, 3, 4)
         }
+    rig.wait(lambda world: world.status("web").get("failedTargets"), "what was not kept is written again")
     rig.rollout("Faulted", "2.0.0")
     rig.healthy(5, version="1.0.0")
     rig.quiet(seconds=10)
