@@ -20,11 +20,9 @@ def boms(tmp_path: Path) -> list[Path]:
 
 def locked() -> dict[tuple[str, str], set[str]]:
     """The hashes of every locked package, by name and version."""
-    entries = re.split(r"^(?=[\w.-]+==)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)[1:]
-    return {
-        tuple(re.match(r"([\w.-]+)==([^ ;]+)", entry).groups()): set(re.findall(r"sha256:(\w{64})", entry))
-        for entry in entries
-    }
+    text = (ROOT / "requirements.lock").read_text()
+    entries = re.findall(r"^([\w.-]+)==([^ ;]+)((?:.*\\\n)*.*)", text, re.MULTILINE)
+    return {(name, version): set(re.findall(r"sha256:(\w{64})", rest)) for name, version, rest in entries}
 
 
 def test_it_lists_exactly_what_the_lock_lists(boms: list[Path]) -> None:
