@@ -4,6 +4,8 @@ mutmut's own runner collects anew for each mutant and takes tests in any order, 
 Started by `python -m hack.mutation`, in the folder that mutmut made:
 
 python -m hack.mutation.runner FILE      a JSON list of [mutant, [test, ...]]; verdicts go to FILE.verdicts
+
+A test without its parameters stands for all of them.
 """
 
 import json
@@ -34,11 +36,14 @@ class Mutants:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Fork for each mutant; True: nothing more is to be run."""
-        items = {item.nodeid: item for item in session.items}
+        items: dict[str, list[pytest.Item]] = {}
+        for item in session.items:
+            for name in {item.nodeid, item.nodeid.partition("[")[0]}:
+                items.setdefault(name, []).append(item)
         for mutant, tests in self._pairs:
             while len(self._running) >= JOBS:
                 self._await_one()
-            chosen = [items[test] for test in tests]
+            chosen = [item for test in tests for item in items[test]]
             if pid := os.fork():
                 self._running[pid] = mutant
             else:
