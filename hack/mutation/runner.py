@@ -8,6 +8,7 @@ python -m hack.mutation.runner FILE      a JSON list of [mutant, [test, ...]]; v
 A test without its parameters stands for all of them.
 """
 
+import gc
 import json
 import os
 import resource
@@ -40,6 +41,7 @@ class Mutants:
         for item in session.items:
             for name in {item.nodeid, item.nodeid.partition("[")[0]}:
                 items.setdefault(name, []).append(item)
+        gc.freeze()  # a fork that collects garbage would copy all of these pages
         for mutant, tests in self._pairs:
             while len(self._running) >= JOBS:
                 self._await_one()
