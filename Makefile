@@ -81,6 +81,7 @@ lint: venv ## style, types, layers, and that the CRDs and docs/reference are tho
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy operator/src tests hack bench
 	@NO_COLOR=1 $(BIN)/lint-imports
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive operator hack charts
 	@$(BIN)/python -m scaleset.api.crd --check
 	@$(BIN)/python -m hack.reference --check
 	@$(BIN)/python -m hack.cli_reference --check
@@ -143,6 +144,16 @@ cluster-down: ## delete that cluster
 .PHONY: image
 image: venv ## the operator's image
 	@hack/image/build.sh >/dev/null
+
+.PHONY: sbom
+sbom: venv ## what the image installs, as a CycloneDX bill of materials: dist/sbom.cdx.json
+	@echo "Writing dist/sbom.cdx.json ..."
+	@mkdir -p dist
+	@hack/sbom.sh dist/sbom.cdx.json
+
+.PHONY: mutation
+mutation: venv ## does a test notice when planning/ is changed? (hours; SAMPLE=400 SEED=1: a part of it)
+	@$(BIN)/python -m hack.mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 .PHONY: kind-up
 kind-up: venv ## start a kind cluster with the operator's image and those of the samples on it (KIND=name)

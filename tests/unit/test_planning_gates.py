@@ -103,3 +103,7 @@ def test_shares_are_rounded_up_so_that_a_breach_never_reads_like_its_limit(part,
 def test_a_breach_is_shown_as_more_than_its_limit(part, whole, percent):
     if exceeds(part, whole, percent):
         assert share(part, whole) > percent
+
+
+def test_a_share_of_nothing_is_nothing():
+    assert share(0, 0) == 0

@@ -306,3 +306,14 @@ def test_a_container_that_crashes_between_two_looks_is_no_instance_that_starts()
     world.run(60)
     assert code(world) == "Faulted"
     assert list(world.versions.values()).count("2.0.0") <= 1
+
+
+def test_a_container_that_nobody_has_told_of_yet_has_no_id():
+    """Then the first id that is told is that of the new one."""
+    world = running(1, by=policy(**IN_PLACE))
+    world.pods[0] = replace(world.pods[0], container_ids=())
+    world.publish("2.0.0")
+    world.settle()
+    change = world.pods[0].change
+    assert change is not None
+    assert change.container_id == ""

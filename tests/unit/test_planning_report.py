@@ -11,6 +11,7 @@ import pytest
 
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.planning.decide import decide
+from scaleset.planning.history import timestamp
 from tests.simulation.scenes import BAD, cancel, code, condition, new_model, rollout, running, start
 from tests.simulation.world import World, policy
 
@@ -281,6 +282,8 @@ def test_what_is_under_way_is_named():
 def test_a_cancel_shows_as_the_last_action():
     world = running(5)
     upgrading(world)
+    world.now += 7
     cancel(world)
     world.settle()
-    assert rollout(world)["runningStatus"]["lastAction"] == "Cancel"
+    said = rollout(world)["runningStatus"]
+    assert (said["lastAction"], said["lastActionTime"]) == ("Cancel", timestamp(world.now))

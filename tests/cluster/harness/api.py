@@ -85,7 +85,7 @@ class Watch:
     def close(self) -> None:
         """Ends the iteration, also one that is waiting in another thread."""
         self._closed = True
-        with contextlib.suppress(OSError):  # it ended by itself at this moment
+        with contextlib.suppress(OSError, ValueError):  # it ended by itself, at this moment or before
             self._response.shutdown()
 
 

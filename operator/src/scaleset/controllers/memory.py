@@ -5,6 +5,7 @@ Everything that a decision depends on for safety is in the status instead.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from scaleset.planning.instances import Claim, Pod
 from scaleset.planning.snapshot import Verdict
@@ -37,6 +38,8 @@ class Memory:
     """Pods, by uid, whose image the API server would not change in place, with its words."""
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
+    unkept: tuple[str, Mapping[str, Any]] | None = None
+    """The set's uid and the status of which the API server dropped a part: to be written again before all else."""
     flushed: float = 0.0
     """When the status was written last, by our monotonic clock."""
 

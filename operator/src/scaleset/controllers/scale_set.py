@@ -7,7 +7,7 @@ in between is decided again from what is there then.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Protocol
@@ -21,9 +21,10 @@ from scaleset.controllers.instance_writer import InstanceWriter
 from scaleset.controllers.memory import Memory
 from scaleset.controllers.observation import observe
 from scaleset.controllers.patches import merge_patch, urgent
-from scaleset.controllers.status_writer import StatusWriter, compared
+from scaleset.controllers.status_writer import StatusWriter, check_kept, compared
 from scaleset.controllers.turns import Turns
 from scaleset.kube.client import Client
+from scaleset.kube.errors import NotKept
 from scaleset.observability.fleet import Fleet
 from scaleset.observability.logging import NOTHING
 from scaleset.planning.decide import decide
@@ -87,6 +88,8 @@ class ScaleSetController:
         memory = self._memories.setdefault(key, Memory())
         memory.new_generation(seen.generation)
         memory.forgive(self._now())
+        if memory.unkept is not None:
+            return await self._write_again(seen, memory)
         snapshot, plan = await self._decide(seen, memory)
         self._fleet.looked(seen, snapshot)
         with self._turns.taken(seen, plan.state):
@@ -140,6 +143,7 @@ class ScaleSetController:
         if changed and later is None:
             if not await self._status.write(self._caches.scale_sets, seen, plan.status):
                 return 0.0
+            self._check_kept(seen, plan.status, memory)
             memory.flushed = monotonic()
         self._fleet.decided(seen, snapshot, plan)
         for event in plan.events:
@@ -155,6 +159,28 @@ class ScaleSetController:
         times = [at - self._now() for at in (plan.wake_at, memory.next_retry()) if at is not None]
         times += [later] if later is not None else []
         return max(0.0, min(times)) if times else None
+
+    async def _write_again(self, seen: ScaleSetObject, memory: Memory) -> float:
+        """What decisions go on from and the API server did not keep: nothing else is done until it does."""
+        uid, status = memory.unkept or ("", {})
+        if uid == seen.uid:
+            if not await self._status.write(self._caches.scale_sets, seen, status):
+                return 0.0
+            self._check_kept(seen, status, memory)
+        memory.unkept = None
+        return 0.0
+
+    def _check_kept(self, seen: ScaleSetObject, status: Mapping[str, Any], memory: Memory) -> None:
+        """What was just written ahead has to stand there, or nothing may follow from it."""
+        stored = self._caches.scale_sets.get(seen.namespace, seen.name)
+        if stored is None or stored.uid != seen.uid:
+            return
+        try:
+            check_kept(stored, status)
+        except NotKept as error:
+            memory.unkept = (seen.uid, status)
+            self._recorder.record(seen, Event("StatusNotKept", error.message, warning=True))
+            raise
 
     async def _refuse(self, seen: ScaleSetObject) -> float | None:
         """A set that cannot be understood gets a condition; its instances stay as they are."""

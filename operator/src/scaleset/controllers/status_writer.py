@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from scaleset.api.model import Status
+from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.patches import JSON, merge_patch
 from scaleset.kube.client import Client
-from scaleset.kube.errors import Conflict, NotFound
-from scaleset.records.custom_objects import CustomObject
+from scaleset.kube.errors import Conflict, NotFound, NotKept
+from scaleset.planning import record
+from scaleset.planning.state import State
+from scaleset.records.custom_objects import CustomObject, ScaleSetObject
 
 
 class StatusWriter:
@@ -36,6 +39,29 @@ class StatusWriter:
             objects.forget(seen)
             return False
         return True
+
+
+def check_kept(stored: ScaleSetObject, wanted: Mapping[str, Any]) -> None:
+    """Raise `NotKept` if what was to be written ahead is not what stands there now.
+
+    A CustomResourceDefinition older than this operator drops fields that it does not know, without an error. What
+    only shows something may be lost; what decisions go on from may not: a batch that is not written down is begun
+    again, beside the one that runs, and a failed version is tried for ever.
+    """
+    before, after = compared(ScaleSetStatus, stored.status, wanted)
+    lost = sorted(merge_patch(before, after))
+    if lost and _remembered(stored.status) != _remembered({**stored.status, **wanted}):
+        fields = ", ".join(f"status.{key}" for key in lost)
+        message = (
+            f"the API server did not keep all of {fields} of ScaleSet {stored.namespace}/{stored.name}: its "
+            "CustomResourceDefinition is older than this operator. Apply the crds/ of this version; until then "
+            "nothing is done that depends on it."
+        )
+        raise NotKept(200, "Pruned", message)
+
+
+def _remembered(status: Mapping[str, Any]) -> State:
+    return record.read(ScaleSetStatus.parse({"status": {k: v for k, v in status.items() if v is not None}}))
 
 
 def compared(kind: type[Status], status: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[JSON, JSON]:

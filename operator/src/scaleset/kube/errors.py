@@ -52,6 +52,12 @@ class Invalid(ApiError):
     """The server does not accept the object as it is. Sending it again is of no use."""
 
 
+class NotKept(ApiError):
+    """The write was carried out, but the server dropped a part of it that its schema does not know. Until somebody
+    applies newer CustomResourceDefinitions, nothing may be done that needs that part.
+    """
+
+
 class TooManyRequests(ApiError):
     """The server is protecting itself; `retry_after` seconds is when to come back."""
 

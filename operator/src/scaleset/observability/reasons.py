@@ -27,5 +27,6 @@ REASONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "InvalidSpec": ((WARNING,), "The spec cannot be understood or carried out, and what to change."),
     "PolicyNotFound": ((WARNING,), "The UpgradePolicy that the set refers to does not exist."),
     "ImageNotFound": ((WARNING,), "No GalleryImageVersion offers what the set refers to."),
+    "StatusNotKept": ((WARNING,), "The installed CRDs are older than the operator and drop what it writes down."),
     "ModelRefused": ((WARNING,), "The API server refuses pods of the new model; instances stay on the one before."),
 }

@@ -1,0 +1,88 @@
+"""The tests of many mutants in one pytest session: collected once, then each mutant in a fork, its fastest test first.
+
+mutmut's own runner collects anew for each mutant and takes tests in any order, which costs ten times as much here.
+Started by `python -m hack.mutation`, in the folder that mutmut made:
+
+python -m hack.mutation.runner FILE      a JSON list of [mutant, [test, ...]]; verdicts go to FILE.verdicts
+
+A test without its parameters stands for all of them.
+"""
+
+import gc
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterable
+from itertools import zip_longest
+from pathlib import Path
+
+import pytest
+from _pytest.runner import runtestprotocol
+from mutmut.mutation.trampoline import set_mutant_under_test
+
+CPU_SECONDS = 120
+"""A mutant that takes longer than this is taken to run for ever: no test takes a tenth of it."""
+JOBS = os.cpu_count() or 1
+
+
+class Mutants:
+    """Runs in place of pytest's loop over the tests."""
+
+    def __init__(self, pairs: Iterable[tuple[str, list[str]]], verdicts: Path) -> None:
+        self._pairs = list(pairs)
+        self._verdicts = verdicts
+        self._running: dict[int, str] = {}
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Fork for each mutant; True: nothing more is to be run."""
+        items: dict[str, list[pytest.Item]] = {}
+        for item in session.items:
+            for name in {item.nodeid, item.nodeid.partition("[")[0]}:
+                items.setdefault(name, []).append(item)
+        gc.freeze()  # a fork that collects garbage would copy all of these pages
+        for mutant, tests in self._pairs:
+            while len(self._running) >= JOBS:
+                self._await_one()
+            chosen = [item for test in tests for item in items[test]]
+            if pid := os.fork():
+                self._running[pid] = mutant
+            else:
+                _play(mutant, chosen)
+        while self._running:
+            self._await_one()
+        return True
+
+    def _await_one(self) -> None:
+        pid, status = os.wait()
+        code = os.waitstatus_to_exitcode(status)
+        verdict = {0: "survived", 1: "killed", -signal.SIGXCPU: "timeout"}.get(code, f"ended with {code}")
+        with self._verdicts.open("a") as file:
+            file.write(json.dumps([self._running.pop(pid), verdict]) + "\n")
+
+
+def _play(mutant: str, items: list[pytest.Item]) -> None:
+    """Never returns. A process of its own, so that nothing a mutant does outlives it."""
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
+    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+    set_mutant_under_test(mutant)
+    for item, following in zip_longest(items, items[1:]):
+        if any(report.failed for report in runtestprotocol(item, log=False, nextitem=following)):
+            os._exit(1)
+    os._exit(0)
+
+
+def main(path: Path) -> int:
+    pairs = [(mutant, tests) for mutant, tests in json.loads(path.read_text())]
+    sys.path.insert(0, str(Path("src").resolve()))
+    files = sorted({test.partition("::")[0] for _, tests in pairs for test in tests})
+    options = ["-q", "-s", "-p", "no:xdist", "-p", "no:cacheprovider", "-p", "no:randomly", *files]
+    return int(pytest.main(options, plugins=[Mutants(pairs, path.with_suffix(".verdicts"))]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]).resolve()))
