@@ -22,10 +22,12 @@ from tests.cluster.harness.recorder import Recorder
 from tests.cluster.harness.trace import AuditLog
 from tests.scale.fairness import Delays, delays
 from tests.scale.probes import Reading, Series, blocks, read
-from tests.scale.world import PODS_A_NODE, World
+from tests.scale.world import World
 
 IDLE_SECONDS = 60.0
 EVENTS = 1000
+NODES = 20
+"""A simulated node takes any number of pods."""
 FEW = 5
 
 
@@ -233,10 +235,9 @@ def main() -> None:
     command.add_argument("--output", type=Path, default=ROOT / ".work" / "scale.json")
     given = command.parse_args()
     sets = 0 if given.only else given.sets
-    nodes = -(-(sets * given.size + given.big + FEW) * 11 // (10 * PODS_A_NODE)) + 1
     with (
         tempfile.TemporaryDirectory() as directory,
-        Cluster(f"scale-{os.getpid()}", Path(directory), nodes=nodes) as cluster,
+        Cluster(f"scale-{os.getpid()}", Path(directory), nodes=NODES) as cluster,
     ):
         run = Run(cluster, World(cluster.api, sets=sets, size=given.size), given.big, Path(directory))
         try:

@@ -7,7 +7,6 @@ from time import monotonic, sleep
 from tests.cluster.harness.api import IMAGES, PODS, POLICIES, SCALE_SETS, Api, Json, condition
 from tests.cluster.harness.manifests import image_version, scale_set, upgrade_policy
 
-PODS_A_NODE = 110
 SETS_A_NAMESPACE = 10
 
 

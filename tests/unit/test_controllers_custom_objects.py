@@ -174,6 +174,7 @@ class World:
         self.woken: list[tuple[str, Any]] = []
         wakes = Wakes(
             scale_sets=lambda key: self.woken.append(("set", key)),
+            instances=lambda key, _: self.woken.append(("set", key)),
             versions=lambda key: self.woken.append(("version", key)),
             policies=lambda key: self.woken.append(("policy", key)),
         )

@@ -13,6 +13,7 @@ from scaleset.endpoints import address
 from scaleset.kube import flow_control
 from scaleset.kube.errors import ApiError
 from scaleset.observability import logging as logs
+from scaleset.runtime import garbage
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +131,7 @@ def main() -> None:
     sys.setrecursionlimit(DEEPEST_OBJECT)
     given = parser().parse_args()
     logs.configure(form=given.log_format, level=given.log_level)
+    garbage.look_less()
     options = Options(
         kubeconfig=given.kubeconfig,
         context=given.context,

@@ -33,6 +33,7 @@ from scaleset.kube.lease import Lease
 from scaleset.observability.events import EventRecorder
 from scaleset.observability.metrics import Metrics
 from scaleset.records.projections import Key
+from scaleset.runtime import garbage
 from scaleset.runtime.clock import ServerClock
 from scaleset.runtime.lag import watch_lag
 from scaleset.runtime.queue import WorkQueue
@@ -86,6 +87,7 @@ class Application:
         self._caches: Caches | None = None
         self._wakes = Wakes(
             scale_sets=self._queues["scaleset"].add,
+            instances=self._queues["scaleset"].add_within,
             versions=self._queues["galleryimageversion"].add,
             policies=self._queues["upgradepolicy"].add,
         )
@@ -211,6 +213,7 @@ class Application:
             await self._leading.wait()
         while not caches.synced:  # noqa: ASYNC110 - six views, and only until their first lists are through
             await asyncio.sleep(0.02)
+        garbage.set_aside()
         self._metrics.lead(caches.scale_sets.all, leads=client.writes_allowed)
         log.info(
             "leading identity=%(identity)s scalesets=%(scalesets)d",

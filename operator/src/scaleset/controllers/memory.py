@@ -83,7 +83,9 @@ class Memory:
 
     def not_tried(self, numbers: Iterable[int], *, like: int) -> None:
         """Instances that were not even asked for after that one was refused; they would have been."""
-        self.refusals.update(dict.fromkeys(numbers, replace(self.refusals[like], tried=False)))
+        for number in numbers:
+            before = self.refusals.get(number)
+            self.refusals[number] = replace(self.refusals[like], tried=before is not None and before.tried)
 
     def due(self, numbers: Iterable[int], *, now: float) -> list[int]:
         """Those to be asked for now, in their order, but last those that were refused or failed themselves: one that
