@@ -172,7 +172,7 @@ class Run:
         with self.measured(what) as series:
             together = self._roll(small, "1.2.0", [big])
             self.world.wait_current([big], "1.2.0", timeout=1800)
-        self._cost(what, series, self.big + FEW, most=2.2)
+        self._cost(what, series, self.big + FEW, most=2.35)
         for name, of in _DELAYS.items():
             self.report.add(
                 f"set of {FEW}: {name}",
@@ -200,7 +200,7 @@ class Run:
             for namespace in world.namespaces:
                 world.publish(namespace, "2.0.0")
             world.wait_current(world.places, "2.0.0", timeout=3600)
-        self._cost(what, series, world.sets * world.size, most=2.2)
+        self._cost(what, series, world.sets * world.size, most=2.35)
 
     def _settle(self) -> None:
         """Until nothing is written any more."""

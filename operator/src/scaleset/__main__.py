@@ -116,7 +116,9 @@ def _qps(text: str) -> float:
     if qps == -1:
         return inf
     if not 0 < qps < inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of writes a second; write -1 for no limit")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of writes a second; write one above 0, or -1 for no limit"
+        )
     return qps
 
 

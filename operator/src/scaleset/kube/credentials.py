@@ -165,8 +165,8 @@ async def connect(kubeconfig: str | None, context: str | None, *, user_agent: st
 
 
 def _behind_proxy(host: str) -> bool:
-    """Whether the environment names a proxy for that URL. Where it does not, aiohttp need not look for one in a thread at
-    every request, nor in another one for a password in ~/.netrc, which no other client of Kubernetes sends.
+    """Whether the environment names a proxy for that URL. Where it does not, aiohttp need not look for one in a thread
+    at every request, nor in another one for a password in ~/.netrc, which no other client of Kubernetes sends.
     """
     url = urlsplit(host)
     return url.scheme in getproxies() and not proxy_bypass(url.hostname or "")
