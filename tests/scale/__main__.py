@@ -114,6 +114,8 @@ class Run:
         cpu = series.over(lambda reading: reading.cpu) / instances
         looks = series.over(lambda reading: reading.reconciles) / instances
         self.report.add(f"{what}: processor time an instance", f"{1000 * cpu:.1f} ms, {looks:.1f} looks")
+        waited = series.over(lambda reading: reading.waited) / max(1.0, writes * instances)
+        self.report.add(f"{what}: a write waits for its turn, on average", f"{1000 * waited:.0f} ms")
         depths = series.depths()
         grows = len(depths) > 2 and depths[-1] > max(depths[:-1]) and depths[-1] > 20
         shown = ", ".join(f"{depth:.0f}" for depth in depths)
@@ -188,7 +190,7 @@ class Run:
             self.world.publish(namespace, version)
             recorder.wait_for(
                 lambda world: world.status(name).get("currentVersion") == version,
-                timeout=300,
+                timeout=1200,
                 message=f"{name} is on {version}",
             )
         return delays(recorder.trace().seen, version)

@@ -34,6 +34,11 @@ class Reading:
         return sum(total(self.metrics, "rest_client_requests_total", method=method) for method in WRITES)
 
     @property
+    def waited(self) -> float:
+        """Seconds that writes waited for their turn, in sum."""
+        return sum(total(self.metrics, "rest_client_rate_limiter_duration_seconds_sum", verb=verb) for verb in WRITES)
+
+    @property
     def reconciles(self) -> float:
         return total(self.metrics, "controller_runtime_reconcile_total", controller="scaleset")
 

@@ -95,12 +95,18 @@ async def test_an_overloaded_server_is_left_alone_for_as_long_as_it_asks(api, cl
     assert len(api.requests) == 3
 
 
-async def test_a_refused_list_is_a_reason_as_well(client, overloaded):
+async def test_lists_are_a_reason_as_well_and_wait_too(client, overloaded):
     overloaded("0.5")
     with pytest.raises(errors.Overloaded):
         await client.list(PODS, "a")
     began = monotonic()
-    await client.create(PODS, "a", body("web-0"))
+    await asyncio.gather(client.create(PODS, "a", body("web-0")), client.list(PODS, "b"))
+    assert monotonic() - began >= 0.45
+    overloaded("0.5")
+    with pytest.raises(errors.Overloaded):
+        await client.create(PODS, "a", body("web-1"))
+    began = monotonic()
+    await client.list(PODS, "a")
     assert monotonic() - began >= 0.45
 
 

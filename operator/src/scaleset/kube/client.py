@@ -123,6 +123,7 @@ class Client:
         if resource_version is not None:
             query["resourceVersion"] = resource_version
         while True:
+            await self._flow.after_pause()
             with self._pausing():
                 body = await self.transport.call("GET", resource.collection(namespace), query=query, timeout=timeout)
             metadata = body["metadata"]

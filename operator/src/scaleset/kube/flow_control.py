@@ -1,6 +1,6 @@
 """Whose request is sent next, and when: a bound on requests at a time, a token bucket for writes, turns by set.
 
-Every request but the lease's, lists and watches takes a turn. A turn is one of `concurrency` that can be had at a time;
+Every request but lists, watches and the lease's takes a turn. A turn is one of `concurrency` that can be had at a time;
 that of a write also costs a token, of which there are `qps` new ones a second and `burst` at most, as in client-go.
 Turns go round by whom a request is for (`on_behalf_of`), not by who asked first: a set with two hundred writes to do
 and one with two get every other turn until the small one is through. Invariant: between two writes of a set that waits
@@ -20,7 +20,9 @@ from time import monotonic
 
 QPS = 200.0
 BURST = 500
+"""A set of a thousand that is replaced in batches of 200 writes 400 times a batch, and a batch takes some seconds."""
 CONCURRENCY = 24
+"""The pool has room for lists, watches and the lease beside them."""
 LONGEST_PAUSE_SECONDS = 60.0
 """Of all requests: whoever asks for more is asked again once a minute."""
 ROUNDING = 1e-6
@@ -96,6 +98,11 @@ class FlowControl:
             self._tokens = 0.0
             self._counted = until
             self._dispatch()
+
+    async def after_pause(self) -> None:
+        """Return when there is no pause: for what takes no turn but is no less work for the server."""
+        if (left := self._paused_until - self._clock()) > 0:
+            await asyncio.sleep(left)
 
     async def _acquire(self, *, write: bool) -> _Waiter:
         flow = _FLOW.get()
