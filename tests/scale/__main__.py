@@ -7,6 +7,7 @@ one callback, a queue that grows. Seconds are printed and not judged.
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -236,6 +237,8 @@ def main() -> None:
     command.add_argument("--only", choices=("fairness",), help="this part, without the hundred sets")
     command.add_argument("--output", type=Path, default=ROOT / ".work" / "scale.json")
     given = command.parse_args()
+    # Told to end it ends what it started, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended before it was through."))
     sets = 0 if given.only else given.sets
     with (
         tempfile.TemporaryDirectory() as directory,
