@@ -8,7 +8,7 @@ from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.status_writer import StatusWriter
-from scaleset.controllers.wakes import Wakes
+from scaleset.controllers.wakes import REST_PER_INSTANCE_SECONDS, Wakes
 from scaleset.controllers.watching import watch
 from scaleset.kube import errors
 from scaleset.kube.client import Client
@@ -230,3 +230,22 @@ async def test_a_version_wakes_the_sets_that_take_their_image_from_there(client)
     world.tell(world.caches.scale_sets, scale_set("same-name-elsewhere"), namespace="c")
     woken = world.tell(world.caches.versions, image_version("1.0.0"))
     assert woken == {("version", ("a", "example/os")), ("set", ("a", "here")), ("set", ("b", "foreign"))}
+
+
+async def test_an_event_of_a_large_set_waits_for_more_of_them(client):
+    """A look at it costs more, so there are fewer of them."""
+    waits: list[tuple[Any, float]] = []
+    wakes = Wakes(
+        scale_sets=lambda _: None,
+        instances=lambda key, seconds: waits.append((key, seconds)),
+        versions=lambda _: None,
+        policies=lambda _: None,
+    )
+    caches = watch(client, wakes)
+    for number in range(1000):
+        labels = {"scaleset.dev/name": "web"}
+        metadata = {"namespace": "a", "name": f"web-{number}", "uid": str(number), "resourceVersion": str(number + 1)}
+        caches.pods.remember({"metadata": {**metadata, "labels": labels}})
+    assert waits[0] == (("a", "web"), REST_PER_INSTANCE_SECONDS)
+    assert waits[-1] == (("a", "web"), 1000 * REST_PER_INSTANCE_SECONDS)
+    assert waits[-1][1] <= 0.05
