@@ -117,6 +117,7 @@ class Run:
         self.report.add(f"{what}: processor time an instance", f"{1000 * cpu:.1f} ms, {looks:.1f} looks")
         waited = series.over(lambda reading: reading.waited) / max(1.0, writes * instances)
         self.report.add(f"{what}: a write waits for its turn, on average", f"{1000 * waited:.0f} ms")
+        self.report.add(f"{what}: the API server answers a write, on average", f"{1000 * series.answer():.0f} ms")
         depths = series.depths()
         grows = len(depths) > 2 and depths[-1] > max(depths[:-1]) and depths[-1] > 20
         shown = ", ".join(f"{depth:.0f}" for depth in depths)

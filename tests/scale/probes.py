@@ -91,6 +91,16 @@ class Series:
     def most_memory(self) -> float:
         return max(reading.memory for reading in self.readings)
 
+    def answer(self) -> float:
+        """Seconds that the API server took to answer a write, on average: how busy everybody else was."""
+        name = "rest_client_request_duration_seconds"
+        first, last = self.readings[0].metrics, self.readings[-1].metrics
+        took, count = (
+            sum(total(last, each, method=verb) - total(first, each, method=verb) for verb in WRITES)
+            for each in (f"{name}_sum", f"{name}_count")
+        )
+        return took / max(1.0, count)
+
     def depths(self, parts: int = 5) -> list[float]:
         """The deepest that the queue was in each fifth of the time."""
         size = max(1, -(-len(self.readings) // parts))
