@@ -249,3 +249,27 @@ async def test_an_event_of_a_large_set_waits_for_more_of_them(client):
     assert waits[0] == (("a", "web"), REST_PER_INSTANCE_SECONDS)
     assert waits[-1] == (("a", "web"), 1000 * REST_PER_INSTANCE_SECONDS)
     assert waits[-1][1] <= 0.05
+
+
+async def test_an_event_that_no_decision_could_go_by_wakes_nobody(client):
+    """The record is as new as the pod nevertheless: a change in place names its version."""
+    world = World(client)
+    labels = {"scaleset.dev/name": "web"}
+
+    def tell(version: int, **fields: Any) -> list[tuple[str, Any]]:
+        metadata = {"namespace": "a", "name": "web-0", "uid": "u", "resourceVersion": str(version), "labels": labels}
+        world.woken.clear()
+        world.caches.pods.remember({"metadata": {**metadata, **fields.pop("metadata", {})}, **fields})
+        return list(world.woken)
+
+    woken = [("set", ("a", "web"))]
+    assert tell(1) == woken
+    assert tell(2, metadata={"annotations": {"example.com/seen": "now"}}) == []
+    found = world.caches.pods.get("a", "web-0")
+    assert found is not None
+    assert found.resource_version == "2"
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    assert tell(3, status={"conditions": [ready]}) == woken
+    assert tell(4, status={"conditions": [{**ready, "lastProbeTime": "2026-01-01T00:00:05Z"}]}) == []
+    assert tell(5, status={"conditions": [{**ready, "status": "False"}]}) == woken
+    assert tell(6, metadata={"uid": "another"}, status={"conditions": [{**ready, "status": "False"}]}) == woken
