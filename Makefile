@@ -66,6 +66,10 @@ test-faults: venv binaries ## the operator killed at every write, behind a proxy
 	@$(BIN)/python -m pytest -n 3 --dist loadfile tests/faults $(PYTEST)
 	@if [[ -z '$(PYTEST)' ]]; then $(BIN)/python -m tests.faults.table --check; fi
 
+.PHONY: test-scale
+test-scale: venv binaries ## ten thousand pods in a hundred sets, measured (half an hour; ARGS='--sets 10' for less)
+	@$(BIN)/python -m tests.scale $(ARGS)
+
 .PHONY: test-kind
 test-kind: venv ## the image, Helm, real containers, probes and volumes in kind; needs docker, or root and apt-get
 	@hack/kind/engine.sh

@@ -92,7 +92,9 @@ trap failed ERR INT TERM
 
 echo "Starting cluster $name with $nodes nodes ..."
 sed "s/\${START}/$start/" "$here/stages.yaml" >"$config"
-options=(--wait 60s --disable-qps-limits --extra-args kube-controller-manager=enable-hostpath-provisioner=true)
+# One of each, so they elect nobody: on a busy machine they would lose their leases, end, and nobody would start them again.
+options=(--wait 60s --disable-qps-limits --extra-args kube-controller-manager=enable-hostpath-provisioner=true
+  --extra-args kube-controller-manager=leader-elect=false --extra-args kube-scheduler=leader-elect=false)
 if [[ -n $audit ]]; then options+=(--kube-audit-policy "$here/audit-policy.yaml"); fi
 if [[ -n $feature_gates ]]; then options+=(--kube-feature-gates "$feature_gates"); fi
 if [[ -n $without_controllers ]]; then

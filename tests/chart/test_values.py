@@ -51,6 +51,9 @@ DIGEST = "sha256:" + "0" * 64
         ({"terminationGracePeriodSeconds": 5}, "/terminationGracePeriodSeconds"),
         ({"podDisruptionBudget": {"maxUnavailable": 0}}, "/podDisruptionBudget/maxUnavailable"),
         ({"podDisruptionBudget": {"maxUnavailable": "half"}}, "/podDisruptionBudget/maxUnavailable"),
+        ({"kubeApi": {"qps": 0}}, "/kubeApi/qps"),
+        ({"kubeApi": {"qps": -2}}, "/kubeApi/qps"),
+        ({"kubeApi": {"burst": 0}}, "/kubeApi/burst"),
         # Not one of the words, or not of the form.
         ({"log": {"level": "trace"}}, "/log/level"),
         ({"log": {"format": "logfmt"}}, "/log/format"),

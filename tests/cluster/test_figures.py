@@ -13,14 +13,14 @@ from time import monotonic
 
 import pytest
 
-from tests.cluster.harness.api import PODS, SCALE_SETS, Api, Json
+from tests.cluster.harness.api import PODS, POLICIES, SCALE_SETS, Api, Json
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.fleet import code, deploy, publish, until, versions, wait_ready
-from tests.cluster.harness.manifests import upgrade_policy
+from tests.cluster.harness.manifests import scale_set, upgrade_policy
 from tests.cluster.harness.operator import Operator
 from tests.cluster.harness.recorder import Recorder, World
 from tests.cluster.harness.trace import Seen
-from tests.cluster.test_endpoints import samples, total
+from tests.cluster.test_endpoints import Samples, samples, total
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -163,6 +163,64 @@ def test_a_thousand_instances(api: Api, namespace: str, recorder: Recorder, oper
     assert used < 120
     assert size < 100_000
     assert median(times) < 0.25
+
+
+def test_a_thousand_pods_in_ten_sets(api: Api, namespace: str, recorder: Recorder, operator: Start, say: Say) -> None:
+    """What one event, one new instance and one upgraded instance cost, and that this does not grow with the fleet: in
+    counts and ratios. `make test-scale` measures ten times as much.
+    """
+    process = operator()
+    api.apply(POLICIES, namespace, upgrade_policy(healthTimeout="PT2M"))
+    publish(api, namespace, "1.0.0", "fast")
+    names = [f"web-{letter}" for letter in "abcdefghij"]
+    api.create(SCALE_SETS, namespace, scale_set(names[0], replicas=100))
+    wait_ready(recorder, names[0], timeout=120)
+    alone = _event(api, namespace, recorder, process, names[0])
+    before = samples(process)
+    for name in names[1:]:
+        api.create(SCALE_SETS, namespace, scale_set(name, replicas=100))
+    for name in names:
+        wait_ready(recorder, name, timeout=240)
+    created = (_writes(samples(process)) - _writes(before)) / 900
+    among = _event(api, namespace, recorder, process, names[0])
+    recorder.never(lambda _: False, seconds=6, message="")  # counts may be written late
+    before, used = samples(process), memory(process.pid)
+    publish(api, namespace, "2.0.0")
+    recorder.wait_for(
+        lambda world: all(code(world, name) == "Completed" for name in names), timeout=400, message="all are upgraded"
+    )
+    now = samples(process)
+    upgraded = (_writes(now) - _writes(before)) / 1000
+    looks = (_looks(now) - _looks(before)) / 1000
+    most = max(used, memory(process.pid))
+    say(f"writes: {created:.2f} a new instance, {upgraded:.2f} an upgraded one; looks: {looks:.2f}")
+    say(f"an event: {1e6 * alone:.0f} µs among 100 pods, {1e6 * among:.0f} µs among 1000; memory {most:.0f} MiB")
+    assert created <= 1.3
+    assert upgraded <= 2.6
+    assert looks <= 4
+    assert among <= 3 * alone + 0.0005
+    assert most < 130
+
+
+def _writes(found: Samples) -> float:
+    return sum(total(found, "rest_client_requests_total", method=each) for each in ("POST", "PUT", "PATCH", "DELETE"))
+
+
+def _looks(found: Samples) -> float:
+    return total(found, "controller_runtime_reconcile_total", controller="scaleset")
+
+
+def _event(api: Api, namespace: str, recorder: Recorder, process: Operator, name: str) -> float:
+    """Seconds of processor time of an event that means nothing, of a pod of that set."""
+    pods = [pod["metadata"]["name"] for pod in recorder.world.pods_of(name)] * 3
+    recorder.disturb(*pods)
+    recorder.never(lambda _: False, seconds=6, message="")
+    used, before = processor(process.pid), samples(process)
+    for n, pod in enumerate(pods):
+        api.patch(PODS, namespace, pod, {"metadata": {"annotations": {"example.com/poke": str(n)}}})
+    recorder.never(lambda _: False, seconds=1, message="")
+    assert _writes(samples(process)) == _writes(before), "an event that means nothing made it write"
+    return (processor(process.pid) - used) / len(pods)
 
 
 def _no_op(api: Api, namespace: str, process: Operator) -> float:

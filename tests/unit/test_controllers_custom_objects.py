@@ -8,7 +8,7 @@ from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.status_writer import StatusWriter
-from scaleset.controllers.wakes import Wakes
+from scaleset.controllers.wakes import REST_PER_INSTANCE_SECONDS, Wakes
 from scaleset.controllers.watching import watch
 from scaleset.kube import errors
 from scaleset.kube.client import Client
@@ -174,6 +174,7 @@ class World:
         self.woken: list[tuple[str, Any]] = []
         wakes = Wakes(
             scale_sets=lambda key: self.woken.append(("set", key)),
+            instances=lambda key, _: self.woken.append(("set", key)),
             versions=lambda key: self.woken.append(("version", key)),
             policies=lambda key: self.woken.append(("policy", key)),
         )
@@ -229,3 +230,46 @@ async def test_a_version_wakes_the_sets_that_take_their_image_from_there(client)
     world.tell(world.caches.scale_sets, scale_set("same-name-elsewhere"), namespace="c")
     woken = world.tell(world.caches.versions, image_version("1.0.0"))
     assert woken == {("version", ("a", "example/os")), ("set", ("a", "here")), ("set", ("b", "foreign"))}
+
+
+async def test_an_event_of_a_large_set_waits_for_more_of_them(client):
+    """A look at it costs more, so there are fewer of them."""
+    waits: list[tuple[Any, float]] = []
+    wakes = Wakes(
+        scale_sets=lambda _: None,
+        instances=lambda key, seconds: waits.append((key, seconds)),
+        versions=lambda _: None,
+        policies=lambda _: None,
+    )
+    caches = watch(client, wakes)
+    for number in range(1000):
+        labels = {"scaleset.dev/name": "web"}
+        metadata = {"namespace": "a", "name": f"web-{number}", "uid": str(number), "resourceVersion": str(number + 1)}
+        caches.pods.remember({"metadata": {**metadata, "labels": labels}})
+    assert waits[0] == (("a", "web"), REST_PER_INSTANCE_SECONDS)
+    assert waits[-1] == (("a", "web"), 1000 * REST_PER_INSTANCE_SECONDS)
+    assert waits[-1][1] <= 0.05
+
+
+async def test_an_event_that_no_decision_could_go_by_wakes_nobody(client):
+    """The record is as new as the pod nevertheless: a change in place names its version."""
+    world = World(client)
+    labels = {"scaleset.dev/name": "web"}
+
+    def tell(version: int, **fields: Any) -> list[tuple[str, Any]]:
+        metadata = {"namespace": "a", "name": "web-0", "uid": "u", "resourceVersion": str(version), "labels": labels}
+        world.woken.clear()
+        world.caches.pods.remember({"metadata": {**metadata, **fields.pop("metadata", {})}, **fields})
+        return list(world.woken)
+
+    woken = [("set", ("a", "web"))]
+    assert tell(1) == woken
+    assert tell(2, metadata={"annotations": {"example.com/seen": "now"}}) == []
+    found = world.caches.pods.get("a", "web-0")
+    assert found is not None
+    assert found.resource_version == "2"
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    assert tell(3, status={"conditions": [ready]}) == woken
+    assert tell(4, status={"conditions": [{**ready, "lastProbeTime": "2026-01-01T00:00:05Z"}]}) == []
+    assert tell(5, status={"conditions": [{**ready, "status": "False"}]}) == woken
+    assert tell(6, metadata={"uid": "another"}, status={"conditions": [{**ready, "status": "False"}]}) == woken

@@ -22,7 +22,7 @@ from tests.unit.fake_api_server import FakeApi
 NAMESPACE = OWNER.namespace
 
 
-def nobody(_: object) -> None:
+def nobody(*_: object) -> None:
     """Wakes nobody."""
 
 
@@ -31,7 +31,9 @@ class Scene:
 
     def __init__(self, api: FakeApi, client: Client) -> None:
         self.api, self.memory = api, Memory()
-        self.caches: Caches = watch(client, Wakes(scale_sets=nobody, versions=nobody, policies=nobody))
+        self.caches: Caches = watch(
+            client, Wakes(scale_sets=nobody, instances=nobody, versions=nobody, policies=nobody)
+        )
         self.writer = InstanceWriter(client, self.caches, now=lambda: 0.0)
         api.put(NAMESPACE, "web-0", spec={"containers": [{"name": "app", "image": "os:1"}]})
         self.raw = api.objects[f"{NAMESPACE}/web-0"]

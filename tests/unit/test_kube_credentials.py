@@ -134,3 +134,36 @@ async def test_the_token_alone_is_told_to_others_and_never_shown(api, tmp_path, 
     for user, token in (({"token": "secret"}, "secret"), ({"username": "a", "password": "b"}, None)):
         async with await Client.open(api.kubeconfig(tmp_path, user)) as client:
             assert client.credentials().token == token
+
+
+@pytest.mark.parametrize(
+    ("variables", "behind"),
+    [
+        ({}, False),
+        ({"HTTPS_PROXY": "http://proxy.example:3128"}, True),
+        ({"https_proxy": "http://proxy.example:3128"}, True),
+        ({"HTTP_PROXY": "http://proxy.example:3128"}, False),
+        ({"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": "api.example"}, False),
+        ({"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": ".other.example"}, True),
+        ({"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": "*"}, False),
+    ],
+)
+def test_a_proxy_is_looked_for_where_the_environment_names_one_for_the_server(monkeypatch, variables, behind):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert credentials._behind_proxy("https://api.example:6443") is behind
+
+
+async def test_what_a_netrc_says_of_the_server_is_not_sent(api, tmp_path, monkeypatch):
+    """As with client-go: it would take the place of the token, or be an error beside it."""
+    host = api.url.removeprefix("http://").partition(":")[0]
+    netrc = tmp_path / "netrc"
+    netrc.write_text(f"machine {host} login somebody password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    api.tokens = {"secret"}
+    api.put("a", "web-0")
+    async with await Client.open(api.kubeconfig(tmp_path)) as client:
+        assert (await client.get(PODS, "a", "web-0"))["metadata"]["name"] == "web-0"

@@ -39,6 +39,8 @@ def full() -> Metrics:
     meter.metrics.watch_queue("scaleset", WorkQueue[str]())
     meter.metrics.reconciled("scaleset", "success", 0.1)
     meter.metrics.requested("GET", "200", 0.1)
+    meter.metrics.held_back("POST", 0.1)
+    meter.metrics.lagged(0.1)
     meter.metrics.leading("scaleset-operator", leader=True)
     meter.metrics.images.leads = lambda: True
     meter.metrics.images.reconciled(("shop", "contoso/web"), [version("1.0.0")])

@@ -136,3 +136,54 @@ async def test_what_metrics_need():
     queue.done("b")
     assert (queue.processing, queue.unfinished_work(), queue.longest_running()) == (0, 0.0, 0.0)
     assert (queued, worked) == ([2.0, 5.0], [4.0, 1.0])
+
+
+@in_virtual_time
+async def test_what_is_added_within_a_time_is_one_look_at_its_end():
+    queue = new()
+    began = now()
+    for _ in range(10):
+        queue.add_within("a", 1)
+        await asyncio.sleep(0.05)
+    assert await queue.get() == "a"
+    assert now() == began + 1
+    assert (queue.adds, queue.retries) == (1, 0)
+
+
+@in_virtual_time
+async def test_one_that_waits_already_or_is_due_earlier_is_not_put_off():
+    queue = new()
+    queue.add("a")
+    queue.add_within("a", 1)
+    assert await queue.get() == "a"
+    queue.done("a")
+    queue.add_after("a", 0.5)
+    queue.add_within("a", 1)
+    began = now()
+    assert await queue.get() == "a"
+    assert now() == began + 0.5
+    queue.done("a")
+    await asyncio.sleep(2)
+    assert queue.depth == 0
+
+
+@in_virtual_time
+async def test_an_event_in_the_middle_of_a_look_is_looked_at_when_its_time_has_come():
+    queue = new()
+    queue.add_after("a", 60)
+    queue.add("a")
+    assert await queue.get() == "a"
+    began = now()
+    queue.add_within("a", 1)
+    queue.done("a")
+    assert await queue.get() == "a"
+    assert now() == began + 1
+
+
+@in_virtual_time
+async def test_a_closed_queue_takes_nothing_in():
+    queue = new()
+    queue.close()
+    queue.add_within("a", 1)
+    with pytest.raises(QueueClosed):
+        await queue.get()

@@ -5,12 +5,15 @@ import asyncio
 import logging
 import re
 import sys
+from math import inf
 
 from scaleset import __version__
 from scaleset.application import Application, CannotStartError, LeaseLostError, Options
 from scaleset.endpoints import address
+from scaleset.kube import flow_control
 from scaleset.kube.errors import ApiError
 from scaleset.observability import logging as logs
+from scaleset.runtime import garbage
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +60,21 @@ def parser() -> argparse.ArgumentParser:
         " default: %(default)s",
     )
     command.add_argument(
+        "--kube-api-qps",
+        default=flow_control.QPS,
+        type=_qps,
+        metavar="NUMBER",
+        help="writes a second to the API server in the long run, shared fairly by the ScaleSets; -1 for no limit; "
+        "default: %(default)g",
+    )
+    command.add_argument(
+        "--kube-api-burst",
+        default=flow_control.BURST,
+        type=_burst,
+        metavar="NUMBER",
+        help="writes at once after a quiet time; default: %(default)d",
+    )
+    command.add_argument(
         "--metrics-bind-address", type=_address, default=":8080", metavar="HOST:PORT", help="default: %(default)s"
     )
     command.add_argument(
@@ -90,11 +108,32 @@ def _service_account(text: str) -> str:
     return text
 
 
+def _qps(text: str) -> float:
+    try:
+        qps = float(text)
+    except ValueError:
+        qps = 0.0
+    if qps == -1:
+        return inf
+    if not 0 < qps < inf:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of writes a second; write one above 0, or -1 for no limit"
+        )
+    return qps
+
+
+def _burst(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of writes; write 1 or more")
+    return int(text)
+
+
 def main() -> None:
     """Run the operator until it is told to stop. Exit code 1 when it cannot start or has lost the lease."""
     sys.setrecursionlimit(DEEPEST_OBJECT)
     given = parser().parse_args()
     logs.configure(form=given.log_format, level=given.log_level)
+    garbage.look_less()
     options = Options(
         kubeconfig=given.kubeconfig,
         context=given.context,
@@ -102,6 +141,7 @@ def main() -> None:
         leader_elect=given.leader_elect,
         lease_namespace=given.leader_election_namespace,
         prepull_service_account=given.prepull_service_account,
+        limits=flow_control.Limits(qps=given.kube_api_qps, burst=given.kube_api_burst),
         metrics_bind_address=given.metrics_bind_address,
         health_bind_address=given.health_bind_address,
     )

@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -28,11 +28,14 @@ from scaleset.controllers.upgrade_policy import UpgradePolicyController
 from scaleset.controllers.wakes import Wakes
 from scaleset.controllers.watching import watch
 from scaleset.kube.client import Client
+from scaleset.kube.flow_control import Limits
 from scaleset.kube.lease import Lease
 from scaleset.observability.events import EventRecorder
 from scaleset.observability.metrics import Metrics
 from scaleset.records.projections import Key
+from scaleset.runtime import garbage
 from scaleset.runtime.clock import ServerClock
+from scaleset.runtime.lag import watch_lag
 from scaleset.runtime.queue import WorkQueue
 from scaleset.runtime.signals import before, told_to_end
 from scaleset.runtime.workers import Workers
@@ -57,6 +60,7 @@ class Options:
     leader_elect: bool = True
     lease_namespace: str | None = None
     prepull_service_account: str = "default"
+    limits: Limits = field(default_factory=Limits)
     metrics_bind_address: str = ":8080"
     health_bind_address: str = ":8081"
 
@@ -83,6 +87,7 @@ class Application:
         self._caches: Caches | None = None
         self._wakes = Wakes(
             scale_sets=self._queues["scaleset"].add,
+            instances=self._queues["scaleset"].add_within,
             versions=self._queues["galleryimageversion"].add,
             policies=self._queues["upgradepolicy"].add,
         )
@@ -114,7 +119,12 @@ class Application:
         given = self._options.kubeconfig
         try:
             return await Client.open(
-                given, self._options.context, on_date=self._clock.observe, on_request=self._metrics.requested
+                given,
+                self._options.context,
+                limits=self._options.limits,
+                on_date=self._clock.observe,
+                on_request=self._metrics.requested,
+                on_wait=self._metrics.held_back,
             )
         except Exception as error:
             # Whatever somebody's file makes a parser raise: it is the file that has to be changed.
@@ -148,6 +158,7 @@ class Application:
             asyncio.create_task(caches.run(), name="informers"),
             asyncio.create_task(recorder.run(), name="events"),
             asyncio.create_task(self._work(client, caches, recorder), name="work"),
+            asyncio.create_task(watch_lag(self._metrics.lagged), name="lag"),
         ]
         if lease is not None:
             parts.append(asyncio.create_task(self._hold(lease), name="lease"))
@@ -202,6 +213,7 @@ class Application:
             await self._leading.wait()
         while not caches.synced:  # noqa: ASYNC110 - six views, and only until their first lists are through
             await asyncio.sleep(0.02)
+        garbage.set_aside()
         self._metrics.lead(caches.scale_sets.all, leads=client.writes_allowed)
         log.info(
             "leading identity=%(identity)s scalesets=%(scalesets)d",

@@ -5,16 +5,24 @@ AlreadyExists, and what is there is ours or a stranger's; a delete names the uid
 change of a pod's image names the version that was seen, too. Claims are only ever created.
 """
 
-import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from scaleset.api import names
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.memory import Memory, delay
 from scaleset.kube.client import Client
-from scaleset.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
+from scaleset.kube.errors import (
+    AlreadyExists,
+    ApiError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Overloaded,
+    Unavailable,
+)
 from scaleset.kube.resources import CLAIMS, PODS, REVISIONS
 from scaleset.planning import in_place, pods
 from scaleset.planning.instances import Claim
@@ -27,9 +35,6 @@ from scaleset.records.projections import plain
 
 log = logging.getLogger(__name__)
 
-CONCURRENCY = 24
-"""Calls at a time, over all sets: the pool has room for the watches and the lease beside them."""
-
 
 class InstanceWriter:
     """Carries out the part of a plan that concerns instances."""
@@ -38,7 +43,6 @@ class InstanceWriter:
         self._client = client
         self._caches = caches
         self._now = now
-        self._slots = asyncio.Semaphore(CONCURRENCY)
 
     async def store(self, owner: Identity, models: Iterable[Model]) -> None:
         """Keep models, or give those that are kept a new number."""
@@ -80,27 +84,39 @@ class InstanceWriter:
             self._caches.revisions.forget(owner.namespace, model.name, model.uid)
 
     async def carry_out(self, owner: Identity, plan: Plan, models: dict[str, Model], memory: Memory) -> bool:
-        """Delete, change and create, several at a time; whether to decide again at once, because a change could not be
-        made. The first error whose outcome is unknown is raised when all are through.
+        """Delete, change and create, as many at a time as the set's pace allows; whether to decide again at once,
+        because a change could not be made. The first error whose outcome is unknown, or that names no instance, is
+        raised when all are through.
+
+        One delete that is refused does not keep the others: they take turns by nothing but their ids, so it would keep
+        them for ever. A server that is not well, or does not answer, gets nothing more.
+        """
+        calls = [partial(self._delete, owner, deletion) for deletion in plan.deletions]
+        calls += [partial(self._change, owner, change, memory) for change in plan.changes]
+        results = await memory.pace.run(calls, failed=_failed, stops=_in_trouble)
+        if not any(map(_in_trouble, results)):
+            results += await self._create_all(owner, plan, models, memory)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        return False in results[: len(calls)]
+
+    async def _create_all(
+        self, owner: Identity, plan: Plan, models: dict[str, Model], memory: Memory
+    ) -> list[bool | Exception]:
+        """Create until one is refused or fails: what the server said of that is taken to hold for the others, too, and
+        when it is asked again, it is first for one of those.
         """
         now = self._now()
-        refused = {n for n, refusal in memory.refusals.items() if now < refusal.retry_at}
-        calls = [self._bounded(self._delete(owner, deletion)) for deletion in plan.deletions]
-        calls += [self._bounded(self._change(owner, change, memory)) for change in plan.changes]
-        calls += [
-            self._bounded(self._create(owner, creation, models[creation.build.model], memory))
-            for creation in plan.creations
-            if creation.instance not in refused
-        ]
-        results = await asyncio.gather(*calls, return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return False in results
-
-    async def _bounded(self, call: Coroutine[Any, Any, bool | None]) -> bool | None:
-        async with self._slots:
-            return await call
+        due = memory.due((creation.instance for creation in plan.creations), now=now)
+        creations = {creation.instance: creation for creation in plan.creations}
+        calls = [partial(self._create, owner, creations[n], models[creations[n].build.model], memory) for n in due]
+        results = await memory.pace.run(calls, failed=_not_created, stops=_not_created)
+        memory.failed = {n for n, result in zip(due, results, strict=False) if isinstance(result, Exception)}
+        refused = next((n for n, result in zip(due, results, strict=False) if result is False), None)
+        if refused is not None:
+            memory.not_tried(due[len(results) :], like=refused)
+        return results
 
     async def _change(self, owner: Identity, wanted: ImageChange, memory: Memory) -> bool:
         """Whether it is done. A refusal is remembered: it leaves recreating the pod."""
@@ -136,7 +152,7 @@ class InstanceWriter:
         self._caches.pods.remember(found)
         return False
 
-    async def _delete(self, owner: Identity, deletion: Deletion) -> None:
+    async def _delete(self, owner: Identity, deletion: Deletion) -> bool:
         try:
             self._caches.pods.remember(
                 await self._client.delete(PODS, owner.namespace, deletion.name, uid=deletion.uid)
@@ -149,6 +165,7 @@ class InstanceWriter:
             if await self._exists(owner, deletion):
                 raise
             self._caches.pods.forget(owner.namespace, deletion.name, deletion.uid)
+        return True
 
     async def _exists(self, owner: Identity, deletion: Deletion) -> bool:
         try:
@@ -157,12 +174,13 @@ class InstanceWriter:
             return False
         return bool(found["metadata"]["uid"] == deletion.uid)
 
-    async def _create(self, owner: Identity, creation: Creation, model: Model, memory: Memory) -> None:
+    async def _create(self, owner: Identity, creation: Creation, model: Model, memory: Memory) -> bool:
+        """False when the server refuses it."""
         number = creation.instance
         try:
             for name in creation.claims:
                 if not await self._create_claim(owner, model, name, number, memory):
-                    return
+                    return True
             await self._create_pod(owner, creation, model, memory)
         except (Forbidden, Invalid, NotFound) as error:
             memory.refused(number, plain(error.message), now=self._now())
@@ -170,6 +188,8 @@ class InstanceWriter:
                 'instance_refused scaleset=%(namespace)s/%(scaleset)s instance=%(instance)d error="%(error)s"',
                 {"namespace": owner.namespace, "scaleset": owner.name, "instance": number, "error": error},
             )
+            return False
+        return True
 
     async def _create_pod(self, owner: Identity, creation: Creation, model: Model, memory: Memory) -> None:
         number = creation.instance
@@ -205,3 +225,18 @@ class InstanceWriter:
             return True
         memory.foreign_claims[found.name] = (found, self._now() + delay(4))
         return False
+
+
+def _not_created(result: bool | Exception) -> bool:  # noqa: FBT001 - it is a result that is judged, not a flag
+    return result is not True
+
+
+def _failed(result: bool | Exception) -> bool:  # noqa: FBT001 - the same
+    return isinstance(result, Exception)
+
+
+def _in_trouble(result: bool | Exception) -> bool:  # noqa: FBT001 - the same
+    """Whether it is the server that has a problem, or we, and not one instance. A webhook that fails comes as 500."""
+    if isinstance(result, Unavailable):
+        return result.status != 500
+    return isinstance(result, Overloaded) or (isinstance(result, Exception) and not isinstance(result, ApiError))

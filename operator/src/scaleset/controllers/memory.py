@@ -4,9 +4,10 @@ Everything that a decision depends on for safety is in the status instead.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from scaleset.controllers.pace import Pace
 from scaleset.planning.instances import Claim, Pod
 from scaleset.planning.snapshot import Verdict
 
@@ -21,6 +22,8 @@ class Refusal:
     message: str
     retry_at: float
     attempts: int
+    tried: bool = True
+    """Whether it was said of that very instance, or of another one created in the same way."""
 
 
 @dataclass(slots=True)
@@ -32,6 +35,8 @@ class Memory:
     departed: frozenset[str] = frozenset()
     """Pods that are there still, by uid, of instances that are no more: whoever has their id now is a new one."""
     refusals: dict[int, Refusal] = field(default_factory=dict)
+    failed: set[int] = field(default_factory=set)
+    """Instances that could not be created when it was last tried, with an error that says nothing about them."""
     strangers: dict[int, Refusal] = field(default_factory=dict)
     foreign_claims: dict[str, tuple[Claim, float]] = field(default_factory=dict)
     unchangeable: dict[str, str] = field(default_factory=dict)
@@ -40,6 +45,7 @@ class Memory:
     attempts: dict[str, int] = field(default_factory=dict)
     unkept: tuple[str, Mapping[str, Any]] | None = None
     """The set's uid and the status of which the API server dropped a part: to be written again before all else."""
+    pace: Pace = field(default_factory=Pace)
     flushed: float = 0.0
     """When the status was written last, by our monotonic clock."""
 
@@ -50,6 +56,7 @@ class Memory:
             self.refusals.clear()
             self.verdicts.clear()
             self.attempts.clear()
+            self.pace.slow_down()
 
     def saw(self, pods: Iterable[tuple[int, Pod]]) -> None:
         """Remember when instances were first created: a pod that is gone cannot say it any more. What was said of pods
@@ -76,6 +83,20 @@ class Memory:
     def refused(self, number: int, message: str, *, now: float) -> None:
         """A pod or claim of that instance was refused; later tries are further apart."""
         self.refusals[number] = _again(self.refusals.get(number), message, now=now)
+
+    def not_tried(self, numbers: Iterable[int], *, like: int) -> None:
+        """Instances that were not even asked for after that one was refused; they would have been."""
+        for number in numbers:
+            before = self.refusals.get(number)
+            self.refusals[number] = replace(self.refusals[like], tried=before is not None and before.tried)
+
+    def due(self, numbers: Iterable[int], *, now: float) -> list[int]:
+        """Those to be asked for now, in their order, but last those that were refused or failed themselves: one that
+        always is must not keep the others.
+        """
+        refusals = self.refusals
+        due = [n for n in numbers if n not in refusals or now >= refusals[n].retry_at]
+        return sorted(due, key=lambda n: n in self.failed or (n in refusals and refusals[n].tried))
 
     def stranger(self, number: int, message: str, *, now: float) -> None:
         """The name of that instance is taken."""

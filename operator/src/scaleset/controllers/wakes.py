@@ -10,18 +10,30 @@ from scaleset.records.versions import definition_key, full
 Wake = Callable[[Key], None]
 
 
-class Wakes:
-    """Turns changed objects into keys of the three queues. `caches` is given later: the caches need this first."""
+REST_PER_INSTANCE_SECONDS = 50e-6
+"""A look at a set takes 5 µs an instance. Ten times as long is waited after an event for others to come, so that what
+happens to a large set, several things a pod, takes a tenth of the event loop and not all of it.
+"""
 
-    def __init__(self, *, scale_sets: Wake, versions: Wake, policies: Wake) -> None:
+
+class Wakes:
+    """Turns changed objects into keys of the three queues; `instances` takes the seconds, too, that a look may wait for
+    more events. `caches` is given later: the caches need this first.
+    """
+
+    def __init__(
+        self, *, scale_sets: Wake, instances: Callable[[Key, float], None], versions: Wake, policies: Wake
+    ) -> None:
         self.caches: Caches | None = None
         self._scale_sets = scale_sets
+        self._instances = instances
         self._versions = versions
         self._policies = policies
 
     def instance(self, key: Key) -> None:
         """A pod, claim or revision of that set."""
-        self._scale_sets(key)
+        size = self.caches.pods.number(key) if self.caches is not None else 0
+        self._instances(key, size * REST_PER_INSTANCE_SECONDS)
 
     def scale_set(self, key: Key) -> None:
         """A ScaleSet: itself, and its policy, which counts its users."""

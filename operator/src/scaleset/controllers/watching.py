@@ -88,4 +88,5 @@ def _of_instances(
         on_change=wake,
         namespaces=namespaces,
         label_selector=names.LABEL_NAME,
+        same=projections.unchanged,
     )

@@ -1,39 +1,50 @@
 """Calls to the API server: raw JSON in, raw JSON out, and every way to fail mapped to an error that says what to do.
 
-Kept here and nowhere else: which writes need the lease, and the uid in every delete. A fresh LIST leaves
-resourceVersion unset: the server answers it from etcd's quorum or from a cache that proved to be as new.
+Kept here and nowhere else: which writes need the lease, which requests take turns (`flow_control`), and the uid in
+every delete. A fresh LIST leaves resourceVersion unset: the server answers it from etcd's quorum or from a cache that
+proved to be as new.
 """
 
 # ruff: noqa: ASYNC109 - a timeout in seconds is part of what a call means to its caller, not how it is carried out
 
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, Self
 
 from scaleset import __version__
 from scaleset.kube import errors
 from scaleset.kube.credentials import Credentials, connect
+from scaleset.kube.flow_control import FlowControl, Limits
 from scaleset.kube.resources import LEASES, Resource
 from scaleset.kube.transport import JSON, STRATEGIC_MERGE_PATCH, OnDate, OnRequest, Transport, always, ignore
 
 Page = tuple[list[JSON], str]
 """Objects, and the resourceVersion of the state that they are."""
 
+OnWait = Callable[[str, float], None]
+
 CALL_TIMEOUT_SECONDS = 15.0
+"""From its turn on: how long a request waits for that says nothing about the API server."""
 POOL_SIZE = 64
-"""Connections at most: 32 calls at a time, the watches, and the lease, which must never queue behind them."""
+"""Connections at most: those that flow control lets through at a time, lists, watches, and the lease, which must never
+queue behind them.
+"""
 
 
 class Client:
     """The verbs of one API server. Made by `Client.open`.
 
-    `writes_allowed` is asked before every write except the lease's.
+    `writes_allowed` is asked before every write except the lease's. `on_wait(method, seconds)` gets how long each
+    request waited for its turn.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, limits: Limits | None = None, on_wait: OnWait = ignore) -> None:
         self.transport = transport
         self.writes_allowed: Callable[[], bool] = always
+        self._flow = FlowControl(limits)
+        self._on_wait = on_wait
 
     @classmethod
     async def open(
@@ -41,15 +52,17 @@ class Client:
         kubeconfig: str | None = None,
         context: str | None = None,
         *,
+        limits: Limits | None = None,
         on_date: OnDate = ignore,
         on_request: OnRequest = ignore,
+        on_wait: OnWait = ignore,
     ) -> Self:
         """Load credentials: in-cluster if neither a kubeconfig nor a context is given and we run in a pod. No request
         is sent yet. `on_date` and `on_request`: see `Transport`.
         """
         agent = f"scaleset-operator/{__version__}"
         connection = await connect(kubeconfig, context, user_agent=agent, pool_size=POOL_SIZE)
-        return cls(Transport(connection, on_date=on_date, on_request=on_request))
+        return cls(Transport(connection, on_date=on_date, on_request=on_request), limits=limits, on_wait=on_wait)
 
     async def aclose(self) -> None:
         """Close all connections, watches included."""
@@ -110,7 +123,9 @@ class Client:
         if resource_version is not None:
             query["resourceVersion"] = resource_version
         while True:
-            body = await self.transport.call("GET", resource.collection(namespace), query=query, timeout=timeout)
+            await self._flow.after_pause()
+            with self._pausing():
+                body = await self.transport.call("GET", resource.collection(namespace), query=query, timeout=timeout)
             metadata = body["metadata"]
             yield body.get("items") or [], str(metadata["resourceVersion"])
             token = metadata.get("continue")
@@ -123,7 +138,8 @@ class Client:
         self, resource: Resource, namespace: str | None, name: str, *, timeout: float = CALL_TIMEOUT_SECONDS
     ) -> JSON:
         """The object as it is now: a quorum read."""
-        return await self.transport.call("GET", resource.item(namespace, name), timeout=timeout)
+        async with self._turn("GET", resource):
+            return await self.transport.call("GET", resource.item(namespace, name), timeout=timeout)
 
     async def watch(
         self,
@@ -234,4 +250,30 @@ class Client:
     ) -> JSON:
         # The lease's own writes are what makes the gate open.
         gate = always if resource == LEASES else self.writes_allowed
-        return await self.transport.call(method, path, query=query, body=body, patch=patch, gate=gate, timeout=timeout)
+        async with self._turn(method, resource):
+            return await self.transport.call(
+                method, path, query=query, body=body, patch=patch, gate=gate, timeout=timeout
+            )
+
+    # Flow control
+
+    @asynccontextmanager
+    async def _turn(self, method: str, resource: Resource) -> AsyncIterator[None]:
+        """Wait for our turn, and let everybody wait when the server asks for it. The lease never waits: whoever keeps
+        to the limits must not lose it by that.
+        """
+        if resource == LEASES:
+            yield
+            return
+        on_wait = partial(self._on_wait, method)
+        async with self._flow.turn(write=method != "GET", on_wait=on_wait):
+            with self._pausing():
+                yield
+
+    @contextmanager
+    def _pausing(self) -> Iterator[None]:
+        try:
+            yield
+        except errors.Overloaded as error:
+            self._flow.pause(error.retry_after or 0.0)
+            raise

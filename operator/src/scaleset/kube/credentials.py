@@ -16,6 +16,8 @@ from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
@@ -157,7 +159,17 @@ async def connect(kubeconfig: str | None, context: str | None, *, user_agent: st
         _load_in_cluster if in_pod else _Kubeconfig(kubeconfig or os.environ.get("KUBECONFIG") or None, context)
     )
     await load(configuration, True)  # noqa: FBT003 - see Load
+    if not _behind_proxy(str(configuration.host)):
+        configuration.client_session_kwargs = {"trust_env": False}
     return Connection(load, configuration, user_agent=user_agent)
+
+
+def _behind_proxy(host: str) -> bool:
+    """Whether the environment names a proxy for that URL. Where it does not, aiohttp need not look for one in a thread
+    at every request, nor in another one for a password in ~/.netrc, which no other client of Kubernetes sends.
+    """
+    url = urlsplit(host)
+    return url.scheme in getproxies() and not proxy_bypass(url.hostname or "")
 
 
 async def _load_in_cluster(configuration: Configuration, _anew: bool) -> None:  # noqa: FBT001 - see Load

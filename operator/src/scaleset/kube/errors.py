@@ -62,6 +62,10 @@ class TooManyRequests(ApiError):
     """The server is protecting itself; `retry_after` seconds is when to come back."""
 
 
+class Overloaded(TooManyRequests):
+    """The same, said by the server's flow control before it looked at the request: all that we send concerns it."""
+
+
 class Unavailable(ApiError):
     """No usable answer: timeout, connection refused or cut, 5xx, or credentials not accepted even when read anew.
 
@@ -114,7 +118,11 @@ def from_response(code: int, body: bytes, retry_after: str | None) -> ApiError:
     except ValueError:
         status = None
     if not isinstance(status, dict) or status.get("kind") != "Status":
-        status = {"message": body[:200].decode("utf-8", "replace").strip()}
+        message = body[:200].decode("utf-8", "replace").strip()
+        # What is refused for itself, by a webhook or by the storage of its kind, is answered with a Status.
+        if code == 429:
+            return Overloaded(code, "HTTP429", message, retry_after=_seconds(retry_after) or 1.0)
+        status = {"message": message}
     return from_status(status, code=code, retry_after=_seconds(retry_after))
 
 

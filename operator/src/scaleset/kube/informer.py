@@ -23,7 +23,8 @@ from scaleset.kube.store import JSON, Key, Store, T, differ
 
 log = logging.getLogger(__name__)
 
-PAGE = 500
+PAGE = 250
+"""Objects that are parsed and merged in one go, 10 ms of pods; a list of a whole cluster must not hold the loop."""
 LIST_TIMEOUT_SECONDS = 30.0
 """For one page."""
 WATCH_SECONDS = (240.0, 330.0)
@@ -114,6 +115,10 @@ class Informer(Generic[T]):
         """The records of all objects that belong to the key, in no order."""
         return self._store.of(key)
 
+    def number(self, key: Key) -> int:
+        """How many objects belong to the key."""
+        return self._store.number(key)
+
     def all(self) -> list[T]:
         """All records, also of objects that belong to no key."""
         return self._store.all()
@@ -139,13 +144,19 @@ class Informer(Generic[T]):
         everything is listed again then.
         """
         with self._store.listing(self._store.seen) as listing:
-            raws, version = await self._client.list(self.resource, key[0], label_selector=label_selector)
-            listing.version = int(version)
-            if listing.restored:
-                self._restart(listing.version)
-                raise Unavailable(0, "EtcdRestored", f"{self.resource} went back in time; listing all of them again")
-            self._store.add(listing, raws, int(version))
-            self._changed(self._store.finish(listing, key=key))
+            pages = self._client.pages(self.resource, key[0], label_selector=label_selector, limit=PAGE)
+            try:
+                async with aclosing(pages):
+                    async for raws, version in pages:
+                        listing.version = int(version)
+                        if listing.restored:
+                            self._restart(listing.version)
+                            text = f"{self.resource} went back in time; listing all of them again"
+                            raise Unavailable(0, "EtcdRestored", text)
+                        self._store.add(listing, raws, int(version))
+                self._store.finish(listing, key=key)
+            finally:
+                self._changed(listing.changed)
         return self.of(key)
 
     # Following

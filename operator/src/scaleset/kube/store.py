@@ -102,6 +102,9 @@ class Store(Generic[T]):
     def of(self, key: Key) -> list[T]:
         return list(self._by_key.get(key, {}).values())
 
+    def number(self, key: Key) -> int:
+        return len(self._by_key.get(key, ()))
+
     def all(self) -> list[T]:
         return list(self._records.values())
 

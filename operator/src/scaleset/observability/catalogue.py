@@ -264,6 +264,20 @@ REQUEST_SECONDS = _histogram(
     "host",
     buckets=SECONDS,
 )
+REQUEST_WAIT = _histogram(
+    "rest_client_rate_limiter_duration_seconds",
+    "Seconds that a request waits for its turn: for a token of --kube-api-qps if it writes, for one of the requests "
+    "under way to end, for a server that asked to be left alone. Never of the lease.",
+    "verb",
+    "host",
+    buckets=SECONDS,
+)
+LOOP_LAG = _histogram(
+    "scaleset_operator_event_loop_lag_seconds",
+    "How much later than due the event loop got to a task, looked at 20 times a second: what it was at meanwhile, and "
+    "what the machine kept from it.",
+    buckets=SECONDS,
+)
 LEADER = Definition("leader_election_master_status", "gauge", "1 while this process holds the lease.", ("name",))
 BUILD = Definition(
     "scaleset_operator_build_info",

@@ -50,6 +50,8 @@ class Metrics:
         self._work = catalogue.QUEUE_WORK.histogram(registry)
         self._requests = catalogue.REQUESTS.counter(registry)
         self._request_seconds = catalogue.REQUEST_SECONDS.histogram(registry)
+        self._request_waits = catalogue.REQUEST_WAIT.histogram(registry)
+        self._lags = catalogue.LOOP_LAG.histogram(registry)
         self._leader = catalogue.LEADER.gauge(registry)
         self._events = catalogue.EVENTS.counter(registry)
         catalogue.BUILD.gauge(registry).labels(
@@ -92,6 +94,14 @@ class Metrics:
     def requested(self, method: str, code: str, seconds: float) -> None:
         self._requests.labels(code, method, self.host).inc()
         self._request_seconds.labels(method, self.host).observe(seconds)
+
+    def held_back(self, method: str, seconds: float) -> None:
+        """A request had to wait that long for its turn."""
+        self._request_waits.labels(method, self.host).observe(seconds)
+
+    def lagged(self, seconds: float) -> None:
+        """The event loop was that late."""
+        self._lags.observe(seconds)
 
     def told(self, kind: str, reason: str) -> None:
         """An event of that type and reason."""

@@ -6,7 +6,7 @@ A set of 1000 instances as raw JSON is 10 MB; as records it is well below 1 MB.
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -234,6 +234,11 @@ def _controller(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
             found: Mapping[str, Any] = reference
             return found
     return {}
+
+
+def unchanged(known: Pod | Claim | Revision, new: Pod | Claim | Revision) -> bool:
+    """Whether nothing is different that a decision could go by: somebody's annotation, a probe's time."""
+    return replace(known, resource_version=new.resource_version) == new
 
 
 def belongs_to(record: Pod | Claim | Revision) -> Key | None:

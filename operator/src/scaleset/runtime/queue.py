@@ -103,7 +103,10 @@ class WorkQueue(Generic[K]):
         self.retries += 1
         if seconds <= 0:
             self.add(key)
-            return
+        else:
+            self._delay(key, seconds)
+
+    def _delay(self, key: K, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         timer = self._delayed.get(key)
         if timer is not None:
@@ -111,6 +114,13 @@ class WorkQueue(Generic[K]):
                 return
             timer.cancel()
         self._delayed[key] = loop.call_later(seconds, self._due, key)
+
+    def add_within(self, key: K, seconds: float) -> None:
+        """Have the key looked at when so many seconds have passed, or earlier if it is due earlier already: what is
+        added meanwhile is one look.
+        """
+        if not self._closed and key not in self._dirty:
+            self._delay(key, seconds)
 
     def add_rate_limited(self, key: K, *, at_least: float = 0.0) -> float:
         """Add it after its back-off, which doubles from 50 ms to 30 s with each call until `forget`. Returns the

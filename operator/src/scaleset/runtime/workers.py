@@ -2,7 +2,8 @@
 does.
 
 A reconcile returns the seconds until it wants to be called again, or None for "when something changes". One that fails
-is called again after a back-off of its own key, or when the server said. What fails is logged once, not once a try, and
+is called again after a back-off of its own key, or when the server said. What it sends takes turns with what others
+send (`kube.flow_control`). What fails is logged once, not once a try, and
 again when it is over.
 """
 
@@ -13,6 +14,7 @@ from time import monotonic
 from typing import Generic
 
 from scaleset.kube.errors import ApiError, NotLeader
+from scaleset.kube.flow_control import on_behalf_of
 from scaleset.runtime.queue import K, QueueClosed, WorkQueue
 
 log = logging.getLogger(__name__)
@@ -124,7 +126,8 @@ class Workers(Generic[K]):
 
     async def _call(self, key: K) -> float | None:
         try:
-            return await self._reconcile(key)
+            with on_behalf_of(key):
+                return await self._reconcile(key)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():

@@ -1,0 +1,1 @@
+"""The operator with ten thousand pods, measured: `make test-scale`, docs/scale.md."""
