@@ -27,8 +27,8 @@ class Operator:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.log_path = log
-        self.metrics_address = f"127.0.0.1:{_free_port()}"
-        self.health_address = f"127.0.0.1:{_free_port()}"
+        self.metrics_address = f"127.0.0.1:{free_port()}"
+        self.health_address = f"127.0.0.1:{free_port()}"
         self._environment = dict(environment or {})
         self._command = [*program, "--kubeconfig", str(kubeconfig)]
         for namespace in namespaces:
@@ -117,7 +117,7 @@ class Operator:
             return pool.request("GET", f"http://{address}", retries=False, timeout=5)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -5,11 +5,19 @@ import shlex
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Self
 
-from tests.cluster.harness.api import NAMESPACES
+import yaml
+
+from tests.cluster.harness.api import NAMESPACES, SCALE_SETS, Api
 from tests.cluster.harness.cluster import ROOT, Cluster
+from tests.cluster.harness.operator import free_port
+
+from .link import EtcdLink
 
 
 class Component:
@@ -21,7 +29,7 @@ class Component:
         self._pid_file = self.folder / "pids" / f"{name}.pid"
         self._log = self.folder / "logs" / f"{name}.log"
         process = Path("/proc") / str(self.pid)
-        self._command = [part for part in (process / "cmdline").read_text().split("\0") if part]
+        self.command = [part for part in (process / "cmdline").read_text().split("\0") if part]
 
     @property
     def pid(self) -> int:
@@ -48,7 +56,7 @@ class Component:
 
     def start(self) -> None:
         """As it was started before. It is nobody's child, so that whoever deletes the cluster finds it gone at once."""
-        command = f"{shlex.join(self._command)} >>{shlex.quote(str(self._log))} 2>&1 & echo -n $!"
+        command = f"{shlex.join(self.command)} >>{shlex.quote(str(self._log))} 2>&1 & echo -n $!"
         shell = subprocess.run(
             ["/usr/bin/setsid", "/bin/sh", "-c", command],
             cwd=self.folder,
@@ -92,12 +100,81 @@ class ControlPlane:
                 component.start()
 
     def _problem(self) -> Exception | None:
-        try:
+        def ask() -> None:
             self._cluster.api.list(NAMESPACES)
             self._cluster.api.try_create(NAMESPACES, None, {"metadata": {"name": "probe"}})
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is down
-            return error
-        return None
+
+        return _problem_of(ask)
+
+
+class SecondServer:
+    """`with SecondServer(cluster) as second:` another API server at `second.address`, on the same etcd, with the same
+    audit log. Inside of `second.behind()` it lags behind.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._first = Component(cluster, "kube-apiserver")
+        (etcd,) = (part for part in self._first.command if part.startswith("--etcd-servers="))
+        self.link = EtcdLink(int(etcd.rpartition(":")[2]))
+        self._cluster = cluster
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = free_port()
+        self.address = f"https://127.0.0.1:{self._port}"
+
+    def __enter__(self) -> Self:
+        self.link.__enter__()
+        other = {"--secure-port": self._port, "--etcd-servers": f"http://127.0.0.1:{self.link.port}"}
+        names = [part.partition("=")[0] for part in self._first.command]
+        command = [
+            f"{name}={other[name]}" if name in other else part
+            for name, part in zip(names, self._first.command, strict=True)
+        ]
+        with (self._first.folder / "logs" / "kube-apiserver-2.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                ["/usr/bin/setpriv", "--pdeathsig", "KILL", *command],
+                cwd=self._first.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._answers()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=20)
+        self.link.__exit__()
+
+    @contextmanager
+    def behind(self) -> Iterator[None]:
+        """Its caches, and what it says in watches, stand still; at the end they catch up."""
+        with self.link.behind():
+            yield
+
+    def _answers(self, *, timeout: float = 120) -> None:
+        config = yaml.safe_load(self._cluster.kubeconfig.read_text())
+        config["clusters"][0]["cluster"]["server"] = self.address
+        kubeconfig = self._first.folder / "second.kubeconfig"
+        kubeconfig.write_text(yaml.safe_dump(config))
+        api = Api(kubeconfig)
+        deadline = monotonic() + timeout
+        try:
+            while problem := _problem_of(lambda: api.list(SCALE_SETS)):
+                assert self._process is not None
+                assert self._process.poll() is None, "the second API server ended: see logs/kube-apiserver-2.log"
+                assert monotonic() < deadline, f"the second API server does not answer: {problem}"
+                sleep(0.2)
+        finally:
+            api.close()
+
+
+def _problem_of(call: Callable[[], object]) -> Exception | None:
+    try:
+        call()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is down
+        return error
+    return None
 
 
 def _lives(pid: int) -> bool:

@@ -56,7 +56,7 @@ def _in_hand(replay: Replay, life: Life, now: Moment) -> bool:
     if life.by_operator and life.going is not None and life.going.order <= now.order:
         return True
     taken = life.before is not None and life.before.by_operator
-    return taken and now.at - life.began.at < _timeouts(replay, life.scale_set)[1]
+    return taken and now.at - life.began.at < timeouts(replay, life.scale_set)[1]
 
 
 def s2_written_ahead(replay: Replay, slack: float) -> Iterator[str]:
@@ -167,7 +167,7 @@ def _unsettled(replay: Replay, life: Life, now: Moment) -> bool:
         return False
     if any(start.order <= now.order for start, _ in new.healthy):
         return False
-    return new.going is None and now.at - new.began.at < _timeouts(replay, life.scale_set)[0] - DEADLINE_SLACK
+    return new.going is None and now.at - new.began.at < timeouts(replay, life.scale_set)[0] - DEADLINE_SLACK
 
 
 def s8_only_eligible_versions(replay: Replay, slack: float) -> Iterator[str]:
@@ -244,14 +244,14 @@ def s10_restores_in_time(replay: Replay, slack: float) -> Iterator[str]:
     only before another batch began.
     """
     for life, now in replay.moves(Why.RESTORE):
-        if life.name in replay.trace.disturbed or life.deletion is None:
+        if life.name in replay.trace.disturbed or life.taken is None:
             continue
         if replay.spec(life.scale_set, now.order).get("imageReference", {}).get("version", "latest") != "latest":
             continue
-        age = server_time(life.deletion) - life.created
-        shortest = _timeouts(replay, life.scale_set)[0]
+        age = server_time(life.taken) - life.created
+        shortest = timeouts(replay, life.scale_set)[0]
         if age < shortest - DEADLINE_SLACK:
-            yield f"{life.name} was restored {age:.1f} s after its creation, it has {shortest:g} s"
+            yield f"{life.name} was restored {age:.1f} s after it began, it has {shortest:g} s"
         if life.healthy_for(now) > slack or any(
             end is not None and end.order == now.order and end.at - start.at > slack for start, end in life.healthy
         ):
@@ -277,7 +277,7 @@ def _limit(replay: Replay, name: str, now: Moment) -> int:
     return max(1, replay.replicas(name, now.order) * percent // 100)
 
 
-def _timeouts(replay: Replay, name: str) -> tuple[float, float]:
+def timeouts(replay: Replay, name: str) -> tuple[float, float]:
     """The shortest and the longest health timeout that the set's policies ever had, in seconds."""
     found = [parse_duration(spec.get("healthTimeout", "PT5M")) for spec in replay.policy_specs(name)] or [300.0]
     return min(found), max(found)
