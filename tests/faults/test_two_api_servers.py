@@ -9,11 +9,12 @@ import random
 import pytest
 
 from tests.cluster.harness.api import PODS
+from tests.cluster.harness.fleet import until
 from tests.cluster.harness.scene import ready, runs
 from tests.faults import trace
 from tests.faults.harness.calls import Call, On, calls, everything, watches
 from tests.faults.harness.components import SecondServer
-from tests.faults.harness.rig import Rig
+from tests.faults.harness.rig import PATIENCE, Rig
 from tests.faults.test_api_faults import completes
 
 pytestmark = pytest.mark.timeout(900)
@@ -32,7 +33,7 @@ def watched_at(rig: Rig, second: SecondServer, on: On) -> None:
     """Waits until these watches are open at the second server and have told the operator what was there."""
     before = len(rig.proxy.seen)
     rig.proxy.cut(on)
-    rig.wait(lambda _: any(on(call) for call in rig.proxy.seen[before:]), "it watches again")
+    until(lambda: any(on(call) for call in rig.proxy.seen[before:]), timeout=PATIENCE, message="it watches again")
     rig.recorder.settle(2)
 
 

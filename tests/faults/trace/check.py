@@ -57,7 +57,7 @@ def violations(trace: Trace, settings: Settings | None = None) -> list[str]:
     for name, shared in SHARED:
         if name not in exempt and name.split()[0] not in exempt:
             found += [f"{name}: {violation}" for violation in shared(trace)]
-    replay = Replay(trace, changed)
+    replay = Replay(trace, changed, slack=settings.slack)
     for name, rule in RULES.items():
         if name not in exempt and name.split()[0] not in exempt:
             found += [f"{name}: {violation}" for violation in rule(replay, settings.slack)]

@@ -78,6 +78,8 @@ class Life:
     """The operator's DELETE, or the PATCH that gave its pod another build."""
     images: dict[str, str] = field(default_factory=dict)
     """Of the containers that were seen in its pod, by their ids."""
+    left: bool = False
+    """Whether the set had no room for its instance meanwhile: what comes after it is a new instance."""
     before: "Life | None" = None
     after: "Life | None" = None
 
@@ -94,7 +96,7 @@ class Life:
     def why(self) -> Why:
         """Of a pod that the operator took."""
         new = self.after
-        if new is None:
+        if new is None or self.left:
             return Why.AWAY
         if new.version != self.version:
             return Why.UPGRADE if new.version > self.version else Why.RESTORE
@@ -157,9 +159,10 @@ class Timeline:
 class Replay:
     """A trace as lives and timelines."""
 
-    def __init__(self, trace: Trace, changed: Changes | None = None) -> None:
+    def __init__(self, trace: Trace, changed: Changes | None = None, *, slack: float = 0.0) -> None:
         self.trace = trace
         self._changed = changes(trace) if changed is None else changed
+        self._slack = slack
         self.sets: defaultdict[str, Timeline] = defaultdict(Timeline)
         self.policies: defaultdict[str, Timeline] = defaultdict(Timeline)
         self.images: defaultdict[str, Timeline] = defaultdict(Timeline)
@@ -195,6 +198,7 @@ class Replay:
             new.before = latest.get(seen.name)
             if new.before is not None:
                 new.before.after = new
+                new.before.left = self._had_no_room(new.before, now)
             self.lives.append(new)
             life = latest[seen.name] = self.by_uid[seen.uid] = new
         by_state = (self.spec(life.scale_set, seen.order).get("health") or {}).get("source") == "InstanceState"
@@ -212,6 +216,24 @@ class Replay:
             life.gone = now
         elif life.going is None and (seen.object.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
             life.ended = True
+
+    def _had_no_room(self, life: Life, until: Moment) -> bool:
+        """Whether the set was smaller when the pod went than when the next one came."""
+        if life.going is None:
+            return False
+        since = Moment(life.going.order, life.going.at - self._slack)
+        fewest = min(self._sizes(life.scale_set, since, until))
+        return fewest < self.replicas(life.scale_set, until.order)
+
+    def _sizes(self, scale_set: str, since: Moment, until: Moment) -> list[int]:
+        """The sizes that it had from then to then, by order or by the clock, and the one right before."""
+        sizes = [1]
+        for seen in self.sets[scale_set].all() if scale_set in self.sets else ():
+            if seen.order > until.order:
+                break
+            size = int(seen.object["spec"].get("replicas", 1))
+            sizes = [*sizes, size] if seen.order > since.order or seen.at > since.at else [size]
+        return sizes
 
     # What users asked for
 
