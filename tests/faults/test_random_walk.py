@@ -9,6 +9,7 @@ published: then every set has to get there by itself (L1).
 """
 
 import os
+import pickle
 import random
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -21,6 +22,7 @@ from tests.cluster.harness.manifests import image_version, scale_set
 from tests.cluster.harness.scene import ready, runs, with_claims
 from tests.cluster.harness.trace import SET_LABEL
 from tests.faults import trace
+from tests.faults.harness.report import FOLDER
 from tests.faults.harness.rig import Rig, refusal
 
 STEPS = int(os.environ.get("WALK_STEPS", "1000"))
@@ -253,7 +255,10 @@ def test_a_thousand_random_steps(rig):
         found = rig.violations()
         assert not found, "\n".join(found)
     except AssertionError as error:
-        raise AssertionError(f"WALK_SEED={SEED}, after {len(told)} steps: {error}\n" + "\n".join(told[-40:])) from None
+        kept = FOLDER / f"walk-{SEED}.pickle"
+        kept.write_bytes(pickle.dumps(rig.recorder.trace()))
+        where = f"WALK_SEED={SEED}, after {len(told)} steps (trace: {kept})"
+        raise AssertionError(f"{where}: {error}\n" + "\n".join(told[-40:])) from None
     assert all(ready(pod) and runs(pod) == last for pod in rig.world.pods.values())
     assert claims.items() <= rig.claims().items(), "a claim was lost"
     what = f"{len(told)} random steps in {walked:.0f} s (seed {SEED})"

@@ -81,12 +81,15 @@ class Component:
 
 
 class ControlPlane:
-    """All of them. Those that end because the API server is away are started again with it, as a kubelet does."""
+    """All of them. Those that end because the API server is away are started again with it, as a kubelet does. So is the
+    one that plays the nodes, in any case: it gives up what the API server did not carry out, which no kubelet does.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        names = ("kube-controller-manager", "kube-scheduler", "kwok-controller")
+        names = ("kube-controller-manager", "kube-scheduler")
         self.server, self.etcd = Component(cluster, "kube-apiserver"), Component(cluster, "etcd")
+        self._nodes = Component(cluster, "kwok-controller")
         self._others = [Component(cluster, name) for name in names]
 
     def answers(self, *, timeout: float = 90) -> None:
@@ -95,7 +98,9 @@ class ControlPlane:
         while problem := self._problem():
             assert monotonic() < deadline, f"the API server does not answer: {problem}"
             sleep(0.2)
-        for component in self._others:
+        if self._nodes.lives:
+            self._nodes.kill()
+        for component in (*self._others, self._nodes):
             if not component.lives:
                 component.start()
 
