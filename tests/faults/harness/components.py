@@ -8,12 +8,12 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic, monotonic_ns, sleep
 from typing import Self
 
 import yaml
 
-from tests.cluster.harness.api import NAMESPACES, SCALE_SETS, Api
+from tests.cluster.harness.api import NAMESPACES, SCALE_SETS, SERVICE_ACCOUNTS, Api
 from tests.cluster.harness.cluster import ROOT, Cluster
 from tests.cluster.harness.operator import free_port
 
@@ -81,8 +81,8 @@ class Component:
 
 
 class ControlPlane:
-    """All of them. Those that end because the API server is away are started again with it, as a kubelet does. So is the
-    one that plays the nodes, in any case: it gives up what the API server did not carry out, which no kubelet does.
+    """All of them. Those that end because the API server is away are started again with it, as a kubelet does. So is
+    who plays the nodes, in any case: it gives up what the API server did not carry out, which no kubelet does.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -93,18 +93,29 @@ class ControlPlane:
         self._others = [Component(cluster, name) for name in names]
 
     def answers(self, *, timeout: float = 90) -> None:
-        """Waits until the API server can read from etcd and write to it, and the others run."""
-        deadline = monotonic() + timeout
-        while problem := self._problem():
-            assert monotonic() < deadline, f"the API server does not answer: {problem}"
-            sleep(0.2)
+        """Waits until the API server can read from etcd and write to it; then the others run."""
+        _wait(self._no_answer, timeout, "the API server does not answer")
         if self._nodes.lives:
             self._nodes.kill()
+        self._start_others()
+
+    def whole(self, *, timeout: float = 120) -> None:
+        """Waits until the others work as well: one that lost its lease may end a while after the outage."""
+        probe = f"probe-{monotonic_ns()}"
+        self._cluster.api.create(NAMESPACES, None, {"metadata": {"name": probe}})
+
+        def problem() -> Exception | None:
+            self._start_others()
+            return _problem_of(lambda: self._cluster.api.get(SERVICE_ACCOUNTS, probe, "default"))
+
+        _wait(problem, timeout, "nobody makes service accounts")
+
+    def _start_others(self) -> None:
         for component in (*self._others, self._nodes):
             if not component.lives:
                 component.start()
 
-    def _problem(self) -> Exception | None:
+    def _no_answer(self) -> Exception | None:
         def ask() -> None:
             self._cluster.api.list(NAMESPACES)
             self._cluster.api.try_create(NAMESPACES, None, {"metadata": {"name": "probe"}})
@@ -163,15 +174,23 @@ class SecondServer:
         kubeconfig = self._first.folder / "second.kubeconfig"
         kubeconfig.write_text(yaml.safe_dump(config))
         api = Api(kubeconfig)
-        deadline = monotonic() + timeout
+
+        def problem() -> Exception | None:
+            assert self._process is not None
+            assert self._process.poll() is None, "the second API server ended: see logs/kube-apiserver-2.log"
+            return _problem_of(lambda: api.list(SCALE_SETS))
+
         try:
-            while problem := _problem_of(lambda: api.list(SCALE_SETS)):
-                assert self._process is not None
-                assert self._process.poll() is None, "the second API server ended: see logs/kube-apiserver-2.log"
-                assert monotonic() < deadline, f"the second API server does not answer: {problem}"
-                sleep(0.2)
+            _wait(problem, timeout, "the second API server does not answer")
         finally:
             api.close()
+
+
+def _wait(problem: Callable[[], Exception | None], timeout: float, message: str) -> None:
+    deadline = monotonic() + timeout
+    while found := problem():
+        assert monotonic() < deadline, f"{message}: {found}"
+        sleep(0.2)
 
 
 def _problem_of(call: Callable[[], object]) -> Exception | None:
@@ -183,8 +202,10 @@ def _problem_of(call: Callable[[], object]) -> Exception | None:
 
 
 def _lives(pid: int) -> bool:
+    """While one of its threads is there it has its ports, though the first one may be gone already."""
+    process = Path("/proc") / str(pid)
     try:
-        state = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z" or len(list((process / "task").iterdir())) > 1
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return state != "Z"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from .replay import Life, Moment, Replay
+from .replay import Life, Moment, Replay, Why
 from .rollouts import DEADLINE_SLACK, timeouts
 
 
@@ -25,9 +25,9 @@ def _in_hand(replay: Replay, taken: Life, now: Moment) -> Iterator[int]:
     last = {life.instance: life for life in replay.of(taken.scale_set) if life.began.order < now.order}
     for instance, life in last.items():
         if life.going is not None and life.going.order < now.order:
-            in_hand = life.by_operator and life.after is not None and now.at - life.going.at < longest
+            in_hand = life.by_operator and life.why is not Why.AWAY and now.at - life.going.at < longest
         else:
-            ours = life.before is not None and life.before.by_operator
+            ours = life.before is not None and life.before.by_operator and not life.before.left
             in_hand = ours and not life.was_healthy(now) and now.at - life.began.at < shortest - DEADLINE_SLACK
         if in_hand:
             yield instance

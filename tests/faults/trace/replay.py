@@ -198,7 +198,7 @@ class Replay:
             new.before = latest.get(seen.name)
             if new.before is not None:
                 new.before.after = new
-                new.before.left = self._had_no_room(new.before, now)
+                new.before.left = change is None and self._had_no_room(new.before, now)
             self.lives.append(new)
             life = latest[seen.name] = self.by_uid[seen.uid] = new
         by_state = (self.spec(life.scale_set, seen.order).get("health") or {}).get("source") == "InstanceState"
