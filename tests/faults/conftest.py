@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from tests.cluster.harness.cluster import Cluster
+from tests.faults.harness.components import ControlPlane
 from tests.faults.harness.report import Report
 from tests.faults.harness.rig import Ensemble
 
@@ -41,6 +42,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
     with capture.global_and_fixture_disabled():  # a first start builds binaries for minutes: show it
         cluster = Cluster(f"faults-{os.getpid()}-{directory.name[-1]}", directory).__enter__()
     try:
+        ControlPlane(cluster).whole()  # where a machine is slow, the controller manager gives up waiting for the others
         yield cluster
     finally:
         cluster.__exit__(None, None, None)

@@ -28,8 +28,9 @@ class Component:
         self.folder = state / "clusters" / cluster.name
         self._pid_file = self.folder / "pids" / f"{name}.pid"
         self._log = self.folder / "logs" / f"{name}.log"
-        process = Path("/proc") / str(self.pid)
-        self.command = [part for part in (process / "cmdline").read_text().split("\0") if part]
+        documents = yaml.safe_load_all((self.folder / "kwok.yaml").read_text())
+        (found,) = (each for body in documents for each in body.get("components") or () if each["name"] == name)
+        self.command: list[str] = [found["binary"], *found["args"]]
 
     @property
     def pid(self) -> int:
