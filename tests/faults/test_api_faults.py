@@ -36,6 +36,7 @@ from tests.faults.test_checker import seeded
 pytestmark = pytest.mark.timeout(900)
 AT_ONCE = 8
 BROKEN = ("web-2", "web-3", "web-4")
+UNANSWERED = "a DELETE whose answer was lost is sent again while the pod still terminates"
 SLOW = {"healthTimeout": "PT90S"}
 """For faults that keep an operator from looking for some seconds: no instance fails because of that."""
 
@@ -211,7 +212,9 @@ def test_nothing_happens_for_a_while(rig):
     ],
 )
 def test_a_rollout_under_a_fault_that_does_not_end(rig, fault, on, row, what):
-    """It gets there all the same, and nothing is done twice."""
+    """It gets there all the same. What was carried out without an answer is asked for once more, by uid."""
+    if row != 24:
+        rig.settings = trace.Settings(exempt={"S12": UNANSWERED})
     fleet(rig)
     with rig.proxy.inject(fault(), on) as struck:
         rig.publish("2.0.0")
