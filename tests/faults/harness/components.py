@@ -1,5 +1,6 @@
 """The processes of a test's own control plane, killed, frozen and started again: those of the cluster that is given."""
 
+import fcntl
 import os
 import shlex
 import shutil
@@ -8,8 +9,9 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 from time import monotonic, monotonic_ns, sleep
-from typing import Self
+from typing import IO, Self
 
 import yaml
 
@@ -47,7 +49,8 @@ class Component:
         os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """With -9; returns when it is gone."""
+        """With -9; returns when it is gone. `ControlPlane.answers` gives back the ports that are held for it."""
+        PORTS.hold()
         pid = self.pid
         os.kill(pid, signal.SIGKILL)
         deadline = monotonic() + 20
@@ -81,6 +84,25 @@ class Component:
         shutil.copytree(source, self.folder / "etcd")
 
 
+class _Ports:
+    """While they are held, nobody starts a cluster (hack/cluster/up.sh): it would take the ports of what is dead for a
+    while for free ones.
+    """
+
+    def __init__(self) -> None:
+        self._file: IO[str] | None = None
+
+    def hold(self) -> None:
+        if self._file is None:
+            self._file = (Path(gettempdir()) / "scaleset-cluster-ports.lock").open("a")
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
 class ControlPlane:
     """All of them. Those that end because the API server is away are started again with it, as a kubelet does. So is
     who plays the nodes, in any case: it gives up what the API server did not carry out, which no kubelet does.
@@ -95,13 +117,17 @@ class ControlPlane:
 
     def answers(self, *, timeout: float = 90) -> None:
         """Waits until the API server can read from etcd and write to it; then the others run."""
-        _wait(self._no_answer, timeout, "the API server does not answer")
-        if self._nodes.lives:
-            self._nodes.kill()
-        self._start_others()
+        try:
+            _wait(self._no_answer, timeout, "the API server does not answer")
+            if self._nodes.lives:
+                self._nodes.kill()
+            self._start_others()
+        finally:
+            PORTS.release()
 
     def whole(self, *, timeout: float = 120) -> None:
         """Waits until the others work as well: one that lost its lease may end a while after the outage."""
+        PORTS.release()
         probe = f"probe-{monotonic_ns()}"
         self._cluster.api.create(NAMESPACES, None, {"metadata": {"name": probe}})
 
@@ -185,6 +211,9 @@ class SecondServer:
             _wait(problem, timeout, "the second API server does not answer")
         finally:
             api.close()
+
+
+PORTS = _Ports()
 
 
 def _wait(problem: Callable[[], Exception | None], timeout: float, message: str) -> None:
