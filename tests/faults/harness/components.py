@@ -15,7 +15,7 @@ from typing import IO, Self
 
 import yaml
 
-from tests.cluster.harness.api import NAMESPACES, SCALE_SETS, SERVICE_ACCOUNTS, Api
+from tests.cluster.harness.api import LEASES, NAMESPACES, SCALE_SETS, SERVICE_ACCOUNTS, Api
 from tests.cluster.harness.cluster import ROOT, Cluster
 from tests.cluster.harness.operator import free_port
 
@@ -119,8 +119,7 @@ class ControlPlane:
         """Waits until the API server can read from etcd and write to it; then the others run."""
         try:
             _wait(self._no_answer, timeout, "the API server does not answer")
-            if self._nodes.lives:
-                self._nodes.kill()
+            self._restart_nodes()
             self._start_others()
         finally:
             PORTS.release()
@@ -136,6 +135,14 @@ class ControlPlane:
             return _problem_of(lambda: self._cluster.api.get(SERVICE_ACCOUNTS, probe, "default"))
 
         _wait(problem, timeout, "nobody makes service accounts")
+
+    def _restart_nodes(self) -> None:
+        """Without the leases of the one before: another one would wait for their end."""
+        if self._nodes.lives:
+            self._nodes.kill()
+        for lease in self._cluster.api.list(LEASES, "kube-node-lease"):
+            self._cluster.api.delete(LEASES, "kube-node-lease", lease["metadata"]["name"])
+        self._nodes.start()
 
     def _start_others(self) -> None:
         for component in (*self._others, self._nodes):
