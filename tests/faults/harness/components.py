@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import gettempdir
 from time import monotonic, monotonic_ns, sleep
@@ -15,7 +15,7 @@ from typing import IO, Self
 
 import yaml
 
-from tests.cluster.harness.api import LEASES, NAMESPACES, SCALE_SETS, SERVICE_ACCOUNTS, Api
+from tests.cluster.harness.api import NAMESPACES, PODS, SCALE_SETS, SERVICE_ACCOUNTS, Api, ApiError
 from tests.cluster.harness.cluster import ROOT, Cluster
 from tests.cluster.harness.operator import free_port
 
@@ -104,23 +104,20 @@ class _Ports:
 
 
 class ControlPlane:
-    """All of them. Those that end because the API server is away are started again with it, as a kubelet does. So is
-    who plays the nodes, in any case: it gives up what the API server did not carry out, which no kubelet does.
-    """
+    """All of them. Those that end because the API server is away are started again with it, as a kubelet does."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        names = ("kube-controller-manager", "kube-scheduler")
+        names = ("kube-controller-manager", "kube-scheduler", "kwok-controller")
         self.server, self.etcd = Component(cluster, "kube-apiserver"), Component(cluster, "etcd")
-        self._nodes = Component(cluster, "kwok-controller")
         self._others = [Component(cluster, name) for name in names]
 
     def answers(self, *, timeout: float = 90) -> None:
         """Waits until the API server can read from etcd and write to it; then the others run."""
         try:
             _wait(self._no_answer, timeout, "the API server does not answer")
-            self._restart_nodes()
             self._start_others()
+            self._remind_nodes()
         finally:
             PORTS.release()
 
@@ -136,16 +133,16 @@ class ControlPlane:
 
         _wait(problem, timeout, "nobody makes service accounts")
 
-    def _restart_nodes(self) -> None:
-        """Without the leases of the one before: another one would wait for their end."""
-        if self._nodes.lives:
-            self._nodes.kill()
-        for lease in self._cluster.api.list(LEASES, "kube-node-lease"):
-            self._cluster.api.delete(LEASES, "kube-node-lease", lease["metadata"]["name"])
-        self._nodes.start()
+    def _remind_nodes(self) -> None:
+        """Who plays the nodes gives up what the API server did not carry out, and looks at a pod again when it changes."""
+        for pod in self._cluster.api.list(PODS):
+            metadata = pod["metadata"]
+            body = {"metadata": {"uid": metadata["uid"], "annotations": {"tests/reminded": str(monotonic_ns())}}}
+            with suppress(ApiError):  # it is gone, or another one
+                self._cluster.api.patch(PODS, metadata["namespace"], metadata["name"], body)
 
     def _start_others(self) -> None:
-        for component in (*self._others, self._nodes):
+        for component in self._others:
             if not component.lives:
                 component.start()
 
