@@ -134,7 +134,7 @@ class ControlPlane:
         _wait(problem, timeout, "nobody makes service accounts")
 
     def _remind_nodes(self) -> None:
-        """Who plays the nodes gives up what the API server did not carry out, and looks at a pod again when it changes."""
+        """Who plays the nodes gives up what was not carried out, and looks at a pod again when it changes."""
         for pod in self._cluster.api.list(PODS):
             metadata = pod["metadata"]
             body = {"metadata": {"uid": metadata["uid"], "annotations": {"tests/reminded": str(monotonic_ns())}}}
