@@ -222,12 +222,12 @@ class Replay:
         if life.going is None:
             return False
         since = Moment(life.going.order, life.going.at - self._slack)
-        fewest = min(self._sizes(life.scale_set, since, until))
-        return fewest < self.replicas(life.scale_set, until.order)
+        size = self.replicas(life.scale_set, until.order)
+        return min(self._sizes(life.scale_set, since, until), default=size) < size
 
     def _sizes(self, scale_set: str, since: Moment, until: Moment) -> list[int]:
         """The sizes that it had from then to then, by order or by the clock, and the one right before."""
-        sizes = [1]
+        sizes: list[int] = []
         for seen in self.sets[scale_set].all() if scale_set in self.sets else ():
             if seen.order > until.order:
                 break
