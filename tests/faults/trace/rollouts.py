@@ -47,7 +47,7 @@ def _ill(replay: Replay, taken: Life, now: Moment, slack: float) -> set[int]:
     for number, life in sorted(lost.items()):
         assert life.gone is not None
         if life.by_operator:
-            room -= life.after is not None  # it is being replaced
+            room -= life.why is not Why.AWAY  # it is being replaced
         elif now.at - life.gone.at > slack and room > 0:
             ill.add(number)
             room -= 1
