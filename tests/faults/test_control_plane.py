@@ -26,7 +26,7 @@ def rolling(rig: Rig) -> Iterator[ControlPlane]:
     rig.recorder.patient = True
     rig.settings = trace.Settings(slack=15, exempt={"S12": UNANSWERED})
     rig.start()
-    rig.policy(healthTimeout="PT30S")
+    rig.policy(healthTimeout="PT2M")  # longer than the outage: who plays the kubelet cannot report meanwhile
     rig.create(replicas=5)
     rig.publish("2.0.0")
     rig.upgraded("2.0.0", 1)
