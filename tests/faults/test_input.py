@@ -86,6 +86,8 @@ def test_large_objects(rig):
         rig.wait(lambda world: world.status("large").get("conditions"), "the large one gets a condition")
     assert "Traceback" not in rig.last.log()
     what = "250 kB of annotations, 10,000 variables, 500 levels"
+    made = {each["metadata"]["name"] for each in rig.api.list(PODS, rig.namespace)}
+    rig.wait(lambda world: made <= world.pods.keys(), "the large pods are recorded, too")
     rig.tell(81, what, times=3, outcome="the set's neighbours are served as ever", recovery=recovery)
 
 
