@@ -63,7 +63,7 @@ test-faults: venv binaries ## the operator killed at every write, behind a proxy
 	@hack/faketime.sh
 	@rm -rf .work/faults
 	@echo "Breaking things, three files at a time, each with a cluster of its own (about 12 minutes) ..."
-	@$(BIN)/python -m pytest -n 3 --dist loadfile tests/faults $(PYTEST)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/faults $(PYTEST)
 	@if [[ -z '$(PYTEST)' ]]; then $(BIN)/python -m tests.faults.table --check; fi
 
 .PHONY: test-scale

@@ -163,6 +163,44 @@ def newer_version_in_a_batch(rig: Rig, bug: str) -> None:
     rig.recorder.settle(10)
 
 
+def in_place(rig: Rig, bug: str) -> None:
+    """Nine instances, one at a time; each old container runs on, Ready, for three seconds after the change."""
+    seeded(rig, bug)
+    rig.policy(rolling=ROOMY, healthTimeout="PT20S", replacementMethod="InPlaceIfPossible")
+    rig.create(replicas=9)
+    rig.publish("2.0.0", "late")
+    rig.upgraded("2.0.0", 3)
+
+
+def bad_in_place(rig: Rig, bug: str) -> None:
+    """The pods are older than their health timeout when their image is changed."""
+    seeded(rig, bug)
+    rig.policy(healthTimeout="PT8S", replacementMethod="InPlaceIfPossible")
+    rig.create(replicas=3)
+    rig.recorder.settle(9)
+    rig.publish("2.0.0", "bad")
+    rig.rollout("Faulted", "2.0.0")
+    rig.recorder.settle(4)
+
+
+def new_model(rig: Rig, bug: str) -> None:
+    """It differs in an annotation: that takes a new pod, whatever the policy says."""
+    seeded(rig, bug)
+    rig.policy(mode="Rolling", replacementMethod="InPlaceIfPossible")
+    rig.create(replicas=2)
+    rig.change_template(colour="blue")
+    rig.rollout("Completed")
+    rig.scale(3)
+    rig.wait(lambda world: len(world.pods) == 3, "one is made anew")
+
+
+def not_in_place(rig: Rig, bug: str) -> None:
+    seeded(rig, bug)
+    rig.create(replicas=2)
+    rig.publish("2.0.0", "fast")
+    rig.upgraded("2.0.0", 2)
+
+
 CASES: list[tuple[Callable[[Rig, str], None], str, str]] = [
     (good_version, "batch_is_one_too_large", "S1"),
     (good_version, "batch_is_rounded_up", "S1"),
@@ -186,6 +224,13 @@ CASES: list[tuple[Callable[[Rig, str], None], str, str]] = [
     (broken_pod, "restarts_what_is_unhealthy", "S9"),
     (strangers_pod, "deletes_pods_of_others", "S7"),
     (idle, "writes_the_status_all_the_time", "S12"),
+    (in_place, "changes_any_version_of_the_pod", "S7 in place"),
+    (in_place, "forgets_what_ran_before", "S1 in place"),
+    (in_place, "believes_the_container_before", "S1 in place"),
+    (in_place, "status_after_change", "S2 written ahead"),
+    (bad_in_place, "deadline_from_the_birth_of_the_pod", "S10"),
+    (new_model, "changes_what_needs_a_new_pod", "S4 model"),
+    (not_in_place, "changes_though_nobody_asked", "S11 method"),
 ]
 CONTROLS = list(dict.fromkeys(scenario for scenario, _, _ in CASES))
 

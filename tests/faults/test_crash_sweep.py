@@ -25,7 +25,7 @@ from tests.cluster.harness.trace import AuditLog
 from tests.faults.harness.calls import Call, writes
 from tests.faults.harness.faults import Stop
 from tests.faults.harness.report import Report
-from tests.faults.harness.rig import PATIENCE, RECOVERY_SECONDS, Rig
+from tests.faults.harness.rig import PATIENCE, RECOVERY_SECONDS, Rig, here
 
 pytestmark = pytest.mark.timeout(900)
 AT_ONCE = int(os.environ.get("SWEEP_AT_ONCE", "6"))
@@ -126,7 +126,7 @@ def _rollout(rig: Rig, case: Case | None) -> Any:
     again = monotonic()
     _settled(rig)
     seconds = monotonic() - again
-    assert seconds < RECOVERY_SECONDS + 10, f"{seconds:.0f} s until the end"  # two health timeouts are part of it
+    assert seconds < here(RECOVERY_SECONDS + 10), f"{seconds:.0f} s until the end"  # two health timeouts are part of it
     return seconds if reached else None
 
 

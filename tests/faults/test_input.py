@@ -86,6 +86,8 @@ def test_large_objects(rig):
         rig.wait(lambda world: world.status("large").get("conditions"), "the large one gets a condition")
     assert "Traceback" not in rig.last.log()
     what = "250 kB of annotations, 10,000 variables, 500 levels"
+    made = {each["metadata"]["name"] for each in rig.api.list(PODS, rig.namespace)}
+    rig.wait(lambda world: made <= world.pods.keys(), "the large pods are recorded, too")
     rig.tell(81, what, times=3, outcome="the set's neighbours are served as ever", recovery=recovery)
 
 
@@ -177,6 +179,7 @@ def test_pods_are_mutilated_at_random(rig):
             rig.api.delete(PODS, rig.namespace, name)
         else:
             patch(rig, name, {"labels": {SET_LABEL: "web"}})
+    rig.publish("3.0.0")  # the one before may have failed by all this
     recovery = rig.recovered_within(
         PATIENCE, lambda: rig.wait(lambda _: at_work(rig), "all instances are on the new version")
     )
@@ -187,7 +190,7 @@ def test_pods_are_mutilated_at_random(rig):
 
 def at_work(rig: Rig) -> bool:
     images = [pod["spec"]["containers"][0]["image"] for pod in rig.world.pods.values() if ready(pod)]
-    return len(images) == 5 and all(":2.0.0@" in image for image in images)
+    return len(images) == 5 and all(":3.0.0@" in image for image in images)
 
 
 def create(rig: Rig, kind: Kind, body: Json) -> int:

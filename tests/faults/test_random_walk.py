@@ -1,30 +1,35 @@
 """A thousand things that users, nodes and bad luck do, in random order, at random moments (row 92).
 
+Several at once, then some time to react, from none to enough for a batch. What is promised is judged on all of it.
+
     WALK_SEED=7 WALK_STEPS=20000 .venv/bin/python -m pytest -s tests/faults/test_random_walk.py
 
-repeats a walk, or takes a longer one. The promises are checked on all of it. In the end everybody stops, what is broken
-is mended and one more good version is published: then every set has to get there by itself (L1).
+repeats a walk, or takes a longer one. In the end everybody stops, what is broken is mended and one more good version is
+published: then every set has to get there by itself (L1).
 """
 
 import os
+import pickle
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from time import monotonic
 
 import pytest
 
-from tests.cluster.harness.api import IMAGES, PODS, SCALE_SETS, ApiError, Json
+from tests.cluster.harness.api import IMAGES, PODS, POLICIES, SCALE_SETS, ApiError, Json
 from tests.cluster.harness.manifests import image_version, scale_set
 from tests.cluster.harness.scene import ready, runs, with_claims
 from tests.cluster.harness.trace import SET_LABEL
 from tests.faults import trace
+from tests.faults.harness.report import FOLDER
 from tests.faults.harness.rig import Rig, refusal
 
 STEPS = int(os.environ.get("WALK_STEPS", "1000"))
 SEED = int(os.environ.get("WALK_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 pytestmark = pytest.mark.timeout(600 + STEPS)
-LONGEST_PAUSE = 0.5
+MOST_AT_ONCE = 6
+LONGEST_PAUSE = 2.0
 BEHAVIOURS = ("bad", "crash", "pullfail", "flaky")
 
 
@@ -57,6 +62,12 @@ class Walk:
             (14, self.mend_pod),
             (5, self.kill_operator),
         ]
+
+    def several(self) -> Iterator[str]:
+        """Steps without a pause between them."""
+        for _ in range(self.random.randint(1, MOST_AT_ONCE)):
+            if what := self.step():
+                yield what
 
     def step(self) -> str:
         weights = [weight for weight, _ in self.steps]
@@ -112,8 +123,13 @@ class Walk:
             "prioritizeUnhealthyInstances": self.random.random() < 0.5,
         }
         mode = self.random.choice(("Manual", "Rolling"))
-        self.rig.policy(rolling=rolling, mode=mode, healthTimeout="PT4S")
-        return f"policy {rolling} {mode}"
+        method = self.random.choice(("Recreate", "InPlaceIfPossible"))
+        self._policy(rolling, mode=mode, replacementMethod=method)
+        return f"policy {rolling} {mode} {method}"
+
+    def _policy(self, rolling: Json, **spec: str) -> None:
+        body = {"rollingUpgradePolicy": rolling, **spec}
+        self.api.patch(POLICIES, self.namespace, "policy", {"spec": body})
 
     def scale(self) -> str:
         replicas = self.random.choice((0, 1, 2, 3, 4, 5, 5, 6, 7, 8))
@@ -197,7 +213,13 @@ class Walk:
             assert refusal(self.api.patch, PODS, self.namespace, name, body) in (0, 404)
         for name in sorted(self.rig.world.scale_sets):
             self.rig.change(name, suspend=False, replicas=4)
-        self.rig.policy(rolling={"maxUnhealthyInstancePercent": 60}, healthTimeout="PT20S")
+        rolling = {
+            "maxBatchInstancePercent": 20,
+            "maxUnhealthyInstancePercent": 60,
+            "maxUnhealthyUpgradedInstancePercent": 20,
+            "pauseTimeBetweenBatches": "PT0S",
+        }
+        self._policy(rolling, healthTimeout="PT20S")
 
 
 def test_a_thousand_random_steps(rig):
@@ -220,9 +242,9 @@ def test_a_thousand_random_steps(rig):
     began = monotonic()
     try:
         while len(told) < STEPS:
-            if what := walk.step():
-                told.append(f"{monotonic() - began:.1f} s  {what}")
+            told.extend(f"{monotonic() - began:.1f} s  {what}" for what in walk.several())
             rig.recorder.settle(walk.random.uniform(0, LONGEST_PAUSE))
+        walked = monotonic() - began
         walk.settle()
         last = f"{next(walk.versions)}.0.0"
         rig.publish(last, "fast")
@@ -233,9 +255,12 @@ def test_a_thousand_random_steps(rig):
         found = rig.violations()
         assert not found, "\n".join(found)
     except AssertionError as error:
-        raise AssertionError(f"WALK_SEED={SEED}, after {len(told)} steps: {error}\n" + "\n".join(told[-40:])) from None
+        kept = FOLDER / f"walk-{SEED}.pickle"
+        kept.write_bytes(pickle.dumps(rig.recorder.trace()))
+        where = f"WALK_SEED={SEED}, after {len(told)} steps (trace: {kept})"
+        raise AssertionError(f"{where}: {error}\n" + "\n".join(told[-40:])) from None
     assert all(ready(pod) and runs(pod) == last for pod in rig.world.pods.values())
     assert claims.items() <= rig.claims().items(), "a claim was lost"
-    what = f"{len(told)} random steps in {monotonic() - began:.0f} s (seed {SEED})"
+    what = f"{len(told)} random steps in {walked:.0f} s (seed {SEED})"
     outcome = f"no promise broken; all on the last version {recovery:.0f} s after the last step"
     rig.tell(92, what, times=len(told), outcome=outcome, recovery=None)

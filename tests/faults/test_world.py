@@ -133,9 +133,11 @@ def test_readiness_flaps_once_a_second(rig):
     rig.policy(healthTimeout="PT10S")
     rig.publish("2.0.0", "bad")
     rig.batch(1, version="2.0.0")
+    upgraded = rig.uids()["web-0"]
     for number in range(17):  # ends as it began, not ready
-        value = None if number % 2 else "false"
-        refusal(rig.api.label, PODS, rig.namespace, "web-0", ready=value)
+        label = {"sim.scaleset.dev/ready": None if number % 2 else "false"}
+        body = {"metadata": {"uid": upgraded, "labels": label}}  # this pod, and not the one that is restored
+        refusal(rig.api.patch, PODS, rig.namespace, "web-0", body)
         rig.recorder.settle(0.5)
     rig.rollout("Faulted", "2.0.0")
     rig.healthy(5, version="1.0.0")

@@ -152,6 +152,20 @@ async def test_a_conflict_with_an_object_older_than_ours_means_that_etcd_was_res
     assert await writer.write(objects, now, {"replicas": 4}) is True
 
 
+async def test_what_the_api_server_does_not_find_and_yet_shows_is_kept(api, client):
+    """A control plane that comes up again may answer so."""
+    objects = scale_sets(client, [])
+    put(api)
+    await objects.list()
+    seen = objects.get("a", "web")
+    assert seen is not None
+    api.refuse("PATCH", 404, reason="NotFound")
+    with pytest.raises(errors.NotFound):
+        await StatusWriter(client).write(objects, seen, {"replicas": 3})
+    assert objects.get("a", "web") == seen
+    assert await StatusWriter(client).write(objects, seen, {"replicas": 3}) is True
+
+
 async def test_a_write_without_an_answer_changes_nothing_here(api, client):
     objects = scale_sets(client, [])
     put(api)

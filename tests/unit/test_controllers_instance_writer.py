@@ -86,11 +86,13 @@ async def test_a_pod_that_changed_meanwhile_is_read_and_decided_on_again(api, sc
     assert scene.seen.images == (("app", "os:2"),)
 
 
-async def test_a_conflict_about_a_pod_that_did_not_change_is_raised_so_that_the_set_backs_off(api, scene):
-    """An admission webhook may answer 409."""
-    api.refuse("PATCH", 409, reason="Conflict")
-    with pytest.raises(errors.Conflict):
+@pytest.mark.parametrize(("code", "error"), [(409, errors.Conflict), (404, errors.NotFound)])
+async def test_a_refusal_about_a_pod_that_did_not_change_is_raised_so_that_the_set_backs_off(api, scene, code, error):
+    """An admission webhook may answer 409, a control plane that comes up again 404."""
+    api.refuse("PATCH", code, reason=error.__name__)
+    with pytest.raises(error):
         await scene.change()
+    assert scene.seen is not None
 
 
 @pytest.mark.parametrize("code", [403, 422])

@@ -189,6 +189,27 @@ async def test_writes_need_the_lease_but_not_those_of_the_lease(api, client):
     await client.list(PODS, "a")
 
 
+async def test_a_lease_that_is_lost_while_the_connection_is_made_stops_the_write(api, client, monkeypatch):
+    """A loop that was blocked goes on with the calls that it had begun."""
+    loop = asyncio.get_running_loop()
+    connect = loop.create_connection
+
+    allowed = [True]
+    client.writes_allowed = lambda: allowed[0]
+
+    async def lost(*arguments: Any, **options: Any) -> Any:
+        made = await connect(*arguments, **options)
+        allowed[0] = False
+        return made
+
+    monkeypatch.setattr(loop, "create_connection", lost)
+    with pytest.raises(errors.NotLeader):
+        await client.create(PODS, "a", pod("web-0"))
+    assert not allowed[0], "no connection was made"
+    assert not api.requests
+    assert not api.objects
+
+
 async def test_every_response_feeds_the_clock_and_the_counter(api, client):
     dates, counted = [], []
     client.transport.on_date = lambda *seen: dates.append(seen)

@@ -149,6 +149,14 @@ def test_a_write_answered_while_the_list_was_on_its_way_survives_it():
     assert names(store) == [("web-0", "new", "7")]
 
 
+def test_what_was_said_not_to_exist_comes_back_with_a_list_that_was_asked_for_later():
+    store = new()
+    store.upsert(raw("web-0", 3, "u"))
+    store.forget("a", "web-0", "u")
+    assert relist(store, [raw("web-0", 3, "u")], 5) == {KEY}
+    assert names(store) == [("web-0", "u", "3")]
+
+
 def test_a_list_of_one_namespace_leaves_the_others_alone():
     store = new()
     store.upsert(raw("web-0", 1, "u"))

@@ -79,8 +79,8 @@ class Watch:
             if not self._closed:
                 raise
         finally:
+            self._response.close()  # with its connection: of a stream that was cut there is nothing to be used again
             self._response.release_conn()
-            self._response.close()
 
     def close(self) -> None:
         """Ends the iteration, also one that is waiting in another thread."""

@@ -64,7 +64,7 @@ class Cluster:
         """A namespace that is ready for pods: they are refused until its default service account is there."""
         self.api.create(NAMESPACES, None, {"metadata": {"name": name}})
         message = f"namespace {name} gets its default service account"
-        self.api.wait(SERVICE_ACCOUNTS, name, "default", bool, timeout=30, message=message)
+        self.api.wait(SERVICE_ACCOUNTS, name, "default", bool, timeout=120, message=message)
         return name
 
     def kubeconfig_of(self, namespace: str, account: str, directory: Path) -> Path:

@@ -138,7 +138,11 @@ def _in_place(scale_set: Json, seen: Seen) -> bool:
 
 def _expire(fleet: _Fleet, now: float, timeout: float) -> None:
     for name, replacement in list(fleet.replacing.items()):
-        if replacement.created_at is not None and now - replacement.created_at > timeout:
+        if replacement.created_at is not None:
+            over = now - replacement.created_at > timeout
+        else:  # it left with a smaller set, if that has all its pods without it
+            over = name not in fleet.present and len(fleet.present) >= fleet.replicas
+        if over:
             del fleet.replacing[name]
 
 

@@ -64,7 +64,7 @@ def _rollout_problems(rollout: Json) -> Iterator[str]:
 
 def s14_completed_means_all(trace: Trace) -> Iterator[str]:
     """When an image rollout is Completed, its target or something newer runs on all instances but failed, protected
-    and blocked ones.
+    and blocked ones, and those that the set has no room for and that go next.
     """
     pods: dict[str, dict[int, str]] = {}
     completed: set[str] = set()
@@ -90,7 +90,8 @@ def s14_completed_means_all(trace: Trace) -> Iterator[str]:
             for instance, version in pods.get(seen.name, {}).items()
             if instance not in exempt and parse_version(version) < parse_version(target)
         )
-        if behind:
+        surplus = len(pods.get(seen.name, {})) - seen.object["spec"].get("replicas", 1)
+        if len(behind) > max(0, surplus):
             yield f"{seen.name}: rollout {rollout['id']} to {target} is Completed, but {behind} run something older"
 
 

@@ -67,6 +67,7 @@ class Proxy:
         self.kubeconfig = directory / "proxied.kubeconfig"
         self.seen: list[Call] = []
         self._faults: list[tuple[On, Fault]] = []
+        self._detours: list[tuple[On, str]] = []
         self._streams: dict[Call, web.Request] = {}
         self._sessions: list[aiohttp.ClientSession] = []
         self._runner: web.AppRunner | None = None
@@ -102,6 +103,18 @@ class Proxy:
             if entry in self._faults:
                 self._faults.remove(entry)
             shared_loop().call(fault.end)
+
+    @contextmanager
+    def lead(self, server: str, on: On = everything) -> Iterator[None]:
+        """Inside, calls that fit go to another API server of the same cluster. Watches that are open stay where they
+        are until they are cut.
+        """
+        entry = (on, server)
+        self._detours.insert(0, entry)
+        try:
+            yield
+        finally:
+            self._detours.remove(entry)
 
     def heal(self) -> None:
         """Ends all faults."""
@@ -184,7 +197,8 @@ class Proxy:
         return self._sessions[1 if "Authorization" in call.headers else 0]
 
     def _send(self, call: Call) -> Any:
-        url = f"{self._host}{call.path}" + (f"?{call.query}" if call.query else "")
+        host = next((server for on, server in self._detours if on(call)), self._host)
+        url = f"{host}{call.path}" + (f"?{call.query}" if call.query else "")
         return self._session(call).request(
             call.method,
             URL(url, encoded=True),

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from scaleset.api.names import LABEL_NAME
+from scaleset.api.names import ANNOTATION_CHANGED, LABEL_NAME
+from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.controllers import observation
 from scaleset.controllers.instance_writer import InstanceWriter
 from scaleset.controllers.scale_set import ScaleSetController
@@ -17,10 +18,11 @@ from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError
 from scaleset.kube.lease import Lease
 from scaleset.kube.resources import CLAIMS, PODS, SCALE_SETS
-from scaleset.planning import batches, desired, gallery, gates, outdated, rollout
+from scaleset.planning import batches, desired, gallery, gates, in_place, outdated, rollout
 from scaleset.planning.draft import Draft, target_build
+from scaleset.planning.instances import Pod
 from scaleset.planning.state import NOBODY
-from scaleset.records import instances
+from scaleset.records import instances, projections
 from scaleset.runtime.clock import ServerClock
 
 BUGS: dict[str, Callable[[], None]] = {}
@@ -245,3 +247,55 @@ def counts_what_failed_as_done() -> None:
     """Restores, but does not remember: `starts` tries the version again after the halt."""
     _patch(outdated, "remember", lambda _draft, _rollout, _reason: None)
     _patch(outdated, "retry_for", lambda _draft, _target: None)
+
+
+# Changes in place
+
+
+def _patches(alter: Callable[[dict[str, Any]], None]) -> None:
+    """Every PATCH that changes an image is sent otherwise."""
+    render = in_place.patch
+
+    def mutant(wanted: Any) -> dict[str, Any]:
+        body = render(wanted)
+        alter(body)
+        return body
+
+    _patch(in_place, "patch", mutant)
+
+
+@bug
+def changes_any_version_of_the_pod() -> None:
+    _patches(lambda body: body["metadata"].pop("resourceVersion"))
+
+
+@bug
+def forgets_what_ran_before() -> None:
+    """Without its note it takes Ready of the container before for Ready of the new one."""
+    _patches(lambda body: body["metadata"]["annotations"].pop(ANNOTATION_CHANGED))
+
+
+@bug
+def believes_the_container_before() -> None:
+    _patch(projections, "_restarted", lambda *_: True)
+    _patch(projections, "_observed", lambda *_: True)
+
+
+@bug
+def changes_what_needs_a_new_pod() -> None:
+    _patch(in_place, "_differ_by_image", lambda *_: True)
+
+
+@bug
+def changes_though_nobody_asked() -> None:
+    _patch(UpgradePolicySpec, "changes_in_place", property(lambda _: True))
+
+
+@bug
+def status_after_change() -> None:
+    status_after_delete()
+
+
+@bug
+def deadline_from_the_birth_of_the_pod() -> None:
+    _patch(Pod, "begun", property(lambda self: self.created))

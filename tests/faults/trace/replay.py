@@ -4,6 +4,7 @@ Nothing here reads a status of ours, but for `announced`: whether a delete had b
 a promise about the status itself.
 """
 
+import json
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
@@ -25,13 +26,15 @@ from tests.cluster.harness.trace import (
     precondition_uid,
 )
 
+from .changes import Changes, changes
+
 Version = tuple[int, ...]
 RELABELLED = "tests/relabelled"
 """On a pod whose labels a user changed: the operator may take it for one of another build."""
 
 
 class Why(Enum):
-    """What a deletion by the operator led to."""
+    """What it led to that the operator took a pod."""
 
     UPGRADE = "upgrade"
     RESTORE = "restore"
@@ -50,7 +53,9 @@ class Moment:
 
 @dataclass(slots=True)
 class Life:
-    """One pod of an instance, from its creation to its end."""
+    """One pod of an instance, from its creation to its end. A pod that the operator changes in place has two lives: one
+    ends with the change, the other one begins with it.
+    """
 
     scale_set: str
     name: str
@@ -60,26 +65,38 @@ class Life:
     version: Version
     model: str
     image: str
+    shape: str
+    """All that its model says of it, but for the image."""
     began: Moment
-    created: float  # server time, whole seconds
+    created: float  # server time; of a creation in whole seconds
     healthy: list[tuple[Moment, Moment | None]] = field(default_factory=list)
     going: Moment | None = None
     gone: Moment | None = None
     ended: bool = False
     relabelled: bool = False
-    deletion: Write | None = None
+    taken: Write | None = None
+    """The operator's DELETE, or the PATCH that gave its pod another build."""
+    images: dict[str, str] = field(default_factory=dict)
+    """Of the containers that were seen in its pod, by their ids."""
+    left: bool = False
+    """Whether the set had no room for its instance meanwhile: what comes after it is a new instance."""
     before: "Life | None" = None
     after: "Life | None" = None
 
     @property
     def by_operator(self) -> bool:
-        return self.deletion is not None
+        return self.taken is not None
+
+    @property
+    def in_place(self) -> bool:
+        """Whether its pod lives on with another build."""
+        return self.taken is not None and self.taken.verb == "patch"
 
     @property
     def why(self) -> Why:
-        """Of a pod that the operator deleted."""
+        """Of a pod that the operator took."""
         new = self.after
-        if new is None:
+        if new is None or self.left:
             return Why.AWAY
         if new.version != self.version:
             return Why.UPGRADE if new.version > self.version else Why.RESTORE
@@ -99,6 +116,10 @@ class Life:
             if start.order <= moment.order and (end is None or moment.order < end.order):
                 return moment.at - start.at
         return 0.0
+
+    def was_healthy(self, moment: Moment) -> bool:
+        """Whether it ever was until then."""
+        return any(start.order < moment.order for start, _ in self.healthy)
 
     def unhealthy_for(self, moment: Moment) -> float:
         """Seconds since it was last healthy, or since its creation; 0 if it was healthy."""
@@ -138,8 +159,10 @@ class Timeline:
 class Replay:
     """A trace as lives and timelines."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, changed: Changes | None = None, *, slack: float = 0.0) -> None:
         self.trace = trace
+        self._changed = changes(trace) if changed is None else changed
+        self._slack = slack
         self.sets: defaultdict[str, Timeline] = defaultdict(Timeline)
         self.policies: defaultdict[str, Timeline] = defaultdict(Timeline)
         self.images: defaultdict[str, Timeline] = defaultdict(Timeline)
@@ -166,16 +189,21 @@ class Replay:
     def _pod(self, seen: Seen, latest: dict[str, Life], deletes: dict[str, Write]) -> None:
         now = Moment(seen.order, seen.at)
         life = self.by_uid.get(seen.uid)
-        if life is None:
-            life = self.by_uid[seen.uid] = _born(seen, now)
-            life.deletion = deletes.get(seen.uid)
-            life.before = latest.get(seen.name)
-            if life.before is not None:
-                life.before.after = life
-            latest[seen.name] = life
-            self.lives.append(life)
+        change = self._changed.get((seen.uid, seen.order))
+        if life is None or change is not None:
+            new = _born(seen, now)
+            if life is not None and change is not None:
+                _turn(life, new, change)
+            new.taken = deletes.get(seen.uid)
+            new.before = latest.get(seen.name)
+            if new.before is not None:
+                new.before.after = new
+                new.before.left = change is None and self._had_no_room(new.before, now)
+            self.lives.append(new)
+            life = latest[seen.name] = self.by_uid[seen.uid] = new
         by_state = (self.spec(life.scale_set, seen.order).get("health") or {}).get("source") == "InstanceState"
         well = (seen.running if by_state else seen.ready) and not seen.terminating and seen.type != "DELETED"
+        well &= _runs_its_image(life, seen)
         open_span = bool(life.healthy) and life.healthy[-1][1] is None
         if well and not open_span:
             life.healthy.append((now, None))
@@ -188,6 +216,24 @@ class Replay:
             life.gone = now
         elif life.going is None and (seen.object.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
             life.ended = True
+
+    def _had_no_room(self, life: Life, until: Moment) -> bool:
+        """Whether the set was smaller when the pod went than when the next one came."""
+        if life.going is None:
+            return False
+        since = Moment(life.going.order, life.going.at - self._slack)
+        size = self.replicas(life.scale_set, until.order)
+        return min(self._sizes(life.scale_set, since, until), default=size) < size
+
+    def _sizes(self, scale_set: str, since: Moment, until: Moment) -> list[int]:
+        """The sizes that it had from then to then, by order or by the clock, and the one right before."""
+        sizes: list[int] = []
+        for seen in self.sets[scale_set].all() if scale_set in self.sets else ():
+            if seen.order > until.order:
+                break
+            size = int(seen.object["spec"].get("replicas", 1))
+            sizes = [*sizes, size] if seen.order > since.order or seen.at > since.at else [size]
+        return sizes
 
     # What users asked for
 
@@ -239,14 +285,14 @@ class Replay:
         return [life for life in self.lives if life.scale_set == scale_set]
 
     def moves(self, *why: Why) -> Iterator[tuple[Life, Moment]]:
-        """Pods that the operator deleted, and when, in order."""
+        """Pods that the operator took for these reasons, or for any, and when, in order."""
         taken = [(life, life.going) for life in self.lives if life.by_operator and life.going is not None]
         for life, going in sorted(taken, key=lambda each: each[1].order):
-            if life.why in why:
+            if not why or life.why in why:
                 yield life, going
 
     def announced(self, life: Life) -> bool:
-        """Whether the status named the instance before its pod went."""
+        """Whether the status named the instance before its pod was taken."""
         assert life.going is not None
         status = self.sets[life.scale_set].object(life.going.order - 1).get("status") or {}
         rollout = status.get("rollingUpgrade") or {}
@@ -271,7 +317,41 @@ def _born(seen: Seen, now: Moment) -> Life:
         owners=owners,
         version=parse_version(seen.label(VERSION_LABEL)),
         model=seen.label(MODEL_LABEL),
-        image=str(seen.object["spec"]["containers"][0]["image"]),
+        image=seen.image,
+        shape=_shape(seen.object),
         began=now,
         created=datetime.fromisoformat(metadata["creationTimestamp"]).timestamp(),
     )
+
+
+def _turn(old: Life, new: Life, change: Write) -> None:
+    """The pod of one life goes on as that of the next one."""
+    if old.going is None:
+        old.going, old.taken = new.began, change
+    if old.healthy and old.healthy[-1][1] is None:
+        old.healthy[-1] = (old.healthy[-1][0], new.began)
+    old.gone = new.began
+    new.images, new.created = old.images, server_time(change)
+
+
+def _runs_its_image(life: Life, seen: Seen) -> bool:
+    """Whether the container that the status tells of was started with the image that the pod has now. That of a change
+    in place has another id than the one before; nothing else in a status tells them apart.
+    """
+    name = seen.object["spec"]["containers"][0]["name"]
+    statuses = (seen.object.get("status") or {}).get("containerStatuses") or []
+    identity = next((each.get("containerID") or "" for each in statuses if each["name"] == name), "")
+    if identity:
+        life.images.setdefault(identity, life.image)
+    return life.images.get(identity, life.image) == life.image
+
+
+def _shape(pod: Json) -> str:
+    """Annotations and containers of a pod, without what is its instance's own and without images."""
+    notes = pod["metadata"].get("annotations") or {}
+    containers = [
+        {key: container.get(key) for key in ("name", "command", "args", "resources", "ports", "readinessProbe")}
+        for container in pod["spec"]["containers"]
+    ]
+    known = {key: value for key, value in notes.items() if not key.startswith("scaleset.dev/")}
+    return json.dumps([known, containers], sort_keys=True)

@@ -34,20 +34,23 @@ def _was_healthy_just_before(life: Life, now: Moment) -> bool:
 
 
 def _ill(replay: Replay, taken: Life, now: Moment, slack: float) -> set[int]:
-    ill: set[int] = set()
-    last: dict[int, Life] = {}
-    for life in replay.of(taken.scale_set):
-        if life.began.order <= now.order:
-            last[life.instance] = life
-    for instance, life in last.items():
-        if instance == taken.instance:
-            continue
-        if life.gone is not None and life.gone.order <= now.order:
-            lost = now.at - life.gone.at > slack and not life.by_operator
-        else:
-            lost = life.unhealthy_for(now) > slack and not _in_hand(replay, life, now)
-        if lost:
-            ill.add(instance)
+    """Instances that are there and not healthy, and as many of those that are not there as the set has room for."""
+    last = {life.instance: life for life in replay.of(taken.scale_set) if life.began.order <= now.order}
+    del last[taken.instance]
+    lost = {number: life for number, life in last.items() if life.gone is not None and life.gone.order <= now.order}
+    ill = {
+        number
+        for number, life in last.items()
+        if number not in lost and life.unhealthy_for(now) > slack and not _in_hand(replay, life, now)
+    }
+    room = replay.replicas(taken.scale_set, now.order) - 1 - (len(last) - len(lost))
+    for number, life in sorted(lost.items()):
+        assert life.gone is not None
+        if life.by_operator:
+            room -= life.why is not Why.AWAY  # it is being replaced
+        elif now.at - life.gone.at > slack and room > 0:
+            ill.add(number)
+            room -= 1
     return ill
 
 
@@ -56,7 +59,7 @@ def _in_hand(replay: Replay, life: Life, now: Moment) -> bool:
     if life.by_operator and life.going is not None and life.going.order <= now.order:
         return True
     taken = life.before is not None and life.before.by_operator
-    return taken and now.at - life.began.at < _timeouts(replay, life.scale_set)[1]
+    return taken and now.at - life.began.at < timeouts(replay, life.scale_set)[1]
 
 
 def s2_written_ahead(replay: Replay, slack: float) -> Iterator[str]:
@@ -138,26 +141,13 @@ def s4_healing_keeps_the_build(replay: Replay, slack: float) -> Iterator[str]:
         before = life.before
         if before is None or before.by_operator or life.name in replay.trace.disturbed or before.going is None:
             continue
-        if not replay.of(life.scale_set) or _re_added(replay, life):
+        if not replay.of(life.scale_set) or before.left:
             continue
         known = {(before.version, before.image)}
         if before.before is not None:
             known.add((before.before.version, before.before.image))  # it was being restored
         if (life.version, life.image) not in known and not replay.announced(before):
             yield f"{life.name} came back with {life.image}, and had {before.image}"
-
-
-def _re_added(replay: Replay, life: Life) -> bool:
-    """Whether the set had no room for it meanwhile: scaled out again, it is a new instance."""
-    assert life.before is not None
-    assert life.before.going is not None
-    since, until = life.before.going.order, life.began.order
-    counts = [
-        seen.object["spec"].get("replicas", 1)
-        for seen in replay.sets[life.scale_set].all()
-        if since <= seen.order <= until
-    ]
-    return bool(counts) and min(counts) < replay.replicas(life.scale_set, until)
 
 
 def _unsettled(replay: Replay, life: Life, now: Moment) -> bool:
@@ -167,7 +157,7 @@ def _unsettled(replay: Replay, life: Life, now: Moment) -> bool:
         return False
     if any(start.order <= now.order for start, _ in new.healthy):
         return False
-    return new.going is None and now.at - new.began.at < _timeouts(replay, life.scale_set)[0] - DEADLINE_SLACK
+    return new.going is None and now.at - new.began.at < timeouts(replay, life.scale_set)[0] - DEADLINE_SLACK
 
 
 def s8_only_eligible_versions(replay: Replay, slack: float) -> Iterator[str]:
@@ -210,14 +200,7 @@ def s9_nothing_for_nothing(replay: Replay, slack: float) -> Iterator[str]:
     otherwise the first one changed nothing.
     """
     for life, now in replay.moves(Why.SAME):
-        if (
-            life.ended
-            or life.relabelled
-            or life.name in replay.trace.disturbed
-            or _re_added(replay, life.after or life)
-        ):
-            continue
-        if _spec_changed(replay, life, now):
+        if life.ended or life.relabelled or life.name in replay.trace.disturbed or _spec_changed(replay, life, now):
             continue
         yield f"{life.name} ({life.uid}) was deleted and made again just as it was"
     bases: set[tuple[str, str, str]] = set()
@@ -244,14 +227,14 @@ def s10_restores_in_time(replay: Replay, slack: float) -> Iterator[str]:
     only before another batch began.
     """
     for life, now in replay.moves(Why.RESTORE):
-        if life.name in replay.trace.disturbed or life.deletion is None:
+        if life.name in replay.trace.disturbed or life.taken is None:
             continue
         if replay.spec(life.scale_set, now.order).get("imageReference", {}).get("version", "latest") != "latest":
             continue
-        age = server_time(life.deletion) - life.created
-        shortest = _timeouts(replay, life.scale_set)[0]
+        age = server_time(life.taken) - life.created
+        shortest = timeouts(replay, life.scale_set)[0]
         if age < shortest - DEADLINE_SLACK:
-            yield f"{life.name} was restored {age:.1f} s after its creation, it has {shortest:g} s"
+            yield f"{life.name} was restored {age:.1f} s after it began, it has {shortest:g} s"
         if life.healthy_for(now) > slack or any(
             end is not None and end.order == now.order and end.at - start.at > slack for start, end in life.healthy
         ):
@@ -277,7 +260,7 @@ def _limit(replay: Replay, name: str, now: Moment) -> int:
     return max(1, replay.replicas(name, now.order) * percent // 100)
 
 
-def _timeouts(replay: Replay, name: str) -> tuple[float, float]:
+def timeouts(replay: Replay, name: str) -> tuple[float, float]:
     """The shortest and the longest health timeout that the set's policies ever had, in seconds."""
     found = [parse_duration(spec.get("healthTimeout", "PT5M")) for spec in replay.policy_specs(name)] or [300.0]
     return min(found), max(found)

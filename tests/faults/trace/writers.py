@@ -4,18 +4,19 @@ from collections.abc import Iterator
 
 from tests.cluster.harness.trace import Write, precondition_uid
 
+from .changes import metadata_of
 from .replay import Replay, server_time
 
 LEASE_SECONDS = 15.0
 
 
 def s7_only_our_pods(replay: Replay, slack: float) -> Iterator[str]:
-    """A pod that is deleted is controlled by a ScaleSet that was there, by its uid."""
+    """A pod that is deleted or changed is controlled by a ScaleSet that was there, by its uid."""
     sets = {str(seen.object["metadata"]["uid"]) for timeline in replay.sets.values() for seen in timeline.all()}
     for write in replay.trace.writes:
-        if write.resource != "pods" or write.verb != "delete" or not write.took_effect:
+        if write.resource != "pods" or write.verb not in ("delete", "patch") or not write.took_effect:
             continue
-        life = replay.by_uid.get(precondition_uid(write))
+        life = replay.by_uid.get(precondition_uid(write) or metadata_of(write).get("uid", ""))
         if life is not None and not sets.intersection(life.owners):
             yield f"{write}: {life.uid} belongs to nobody of {sorted(sets)}"
 

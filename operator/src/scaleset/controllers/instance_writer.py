@@ -122,11 +122,8 @@ class InstanceWriter:
         """Whether it is done. A refusal is remembered: it leaves recreating the pod."""
         try:
             raw = await self._client.patch_merging(PODS, owner.namespace, wanted.name, in_place.patch(wanted))
-        except NotFound:
-            self._caches.pods.forget(owner.namespace, wanted.name, wanted.uid)
-            return False
-        except Conflict as conflict:
-            return await self._read_again(owner, wanted, conflict)
+        except (NotFound, Conflict) as error:
+            return await self._read_again(owner, wanted, error)
         except (Forbidden, Invalid) as error:
             memory.unchangeable[wanted.uid] = plain(error.message)
             log.warning(
@@ -137,7 +134,7 @@ class InstanceWriter:
         self._caches.pods.remember(raw)
         return True
 
-    async def _read_again(self, owner: Identity, wanted: ImageChange, conflict: Conflict) -> bool:
+    async def _read_again(self, owner: Identity, wanted: ImageChange, error: NotFound | Conflict) -> bool:
         """The pod changed since it was seen, were it only its status: the next decision takes it as it is now. If it
         did not, an admission webhook answered so, or etcd went back in time: asking again at once would not help.
         """
@@ -148,7 +145,7 @@ class InstanceWriter:
             return False
         metadata = found["metadata"]
         if metadata["uid"] == wanted.uid and int(metadata["resourceVersion"]) <= int(wanted.resource_version):
-            raise conflict
+            raise error
         self._caches.pods.remember(found)
         return False
 
@@ -157,11 +154,10 @@ class InstanceWriter:
             self._caches.pods.remember(
                 await self._client.delete(PODS, owner.namespace, deletion.name, uid=deletion.uid)
             )
-        except NotFound:
-            self._caches.pods.forget(owner.namespace, deletion.name, deletion.uid)
-        except Conflict:
-            # Mostly another pod under that name. But an admission webhook may answer so as well, and to take a pod that
-            # lives for gone would be believed until the next list of all pods.
+        except (NotFound, Conflict):
+            # Mostly it is gone, or another pod has that name. But an admission webhook may answer so as well, or a
+            # control plane that comes up again; and to take a pod that lives for gone would be believed until the next
+            # list of all pods.
             if await self._exists(owner, deletion):
                 raise
             self._caches.pods.forget(owner.namespace, deletion.name, deletion.uid)

@@ -24,7 +24,7 @@ class StatusWriter:
         """Write what differs, if anything; whether the object's status is as wanted now.
 
         False when the object changed or went away meanwhile: it has been read again, and the decision is to be taken
-        again.
+        again. NotFound when the API server does not find what it shows.
         """
         patch = merge_patch(*compared(objects.status, seen.status, wanted))
         if not patch:
@@ -36,8 +36,12 @@ class StatusWriter:
             await objects.reread(seen)
             return False
         except NotFound:
-            objects.forget(seen)
-            return False
+            try:
+                await objects.reread(seen)
+            except NotFound:
+                objects.forget(seen)
+                return False
+            raise  # It is there, whatever the API server said: a control plane that comes up again may err.
         return True
 
 

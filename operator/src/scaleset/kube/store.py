@@ -57,6 +57,7 @@ class Listing:
         self.version = 0
         self.found: set[Key] = set()
         self.written: set[Key] = set()
+        self.forgotten: set[str] = set()
         self.changed: set[Key] = set()
 
     @property
@@ -146,7 +147,9 @@ class Store(Generic[T]):
         return self.upsert(raw)
 
     def forget(self, namespace: str, name: str, uid: str) -> frozenset[Key]:
-        """An object that the server says does not exist any more."""
+        """An object that the server says does not exist any more. A list that is asked for later knows better."""
+        for listing in self._listings:
+            listing.forgotten.add(uid)
         self._bury(uid, inf)
         known = self._records.get((namespace, name))
         return self._drop((namespace, name)) if known is not None and known.uid == uid else _NOTHING
@@ -179,11 +182,18 @@ class Store(Generic[T]):
             metadata = raw["metadata"]
             place = (metadata.get("namespace", ""), metadata["name"])
             listing.found.add(place)
+            self._dig_up(metadata["uid"], listing)
             undone = self._undone(place, raw, version)
             if undone or (listing.restored and place not in listing.written):
                 listing.changed |= self._put(place, raw)
             else:
                 listing.changed |= self.upsert(raw)
+
+    def _dig_up(self, uid: str, listing: Listing) -> None:
+        """A server that has lost its etcd for a moment may answer that something does not exist."""
+        buried = self._tombstones.get(uid)
+        if buried is not None and buried[0] == inf and uid not in listing.forgotten:
+            del self._tombstones[uid]
 
     def _undone(self, place: Key, raw: JSON, version: int) -> bool:
         """Whether what we know of that object is from a past that a restored etcd has undone: a list of that version

@@ -93,8 +93,8 @@ class Transport:
     ) -> JSON:
         """Send one request and return its answer; Unavailable if that is not there within `timeout` seconds.
 
-        `patch` is the media type of a patch, a JSON merge patch where it is absent. `gate` is asked right before each
-        attempt; NotLeader if it says no.
+        `patch` is the media type of a patch, a JSON merge patch where it is absent. `gate` is asked before the
+        first byte of each attempt; NotLeader if it says no.
         """
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS)
         try:
@@ -150,11 +150,11 @@ class Transport:
         headers["Accept"] = "application/json"
         if method == "PATCH":
             headers["Content-Type"] = patch or MERGE_PATCH
-        if not gate():
-            raise errors.NotLeader(f"{method} {url.path} not sent: we do not hold the lease")
         sent = monotonic()
         try:
-            response: aiohttp.ClientResponse = await self._exchange(method, url, headers, body, limits)
+            response: aiohttp.ClientResponse = await self._exchange(
+                method, url, headers, body, gate=gate, limits=limits
+            )
         except _TRANSPORT_ERRORS as error:
             self.on_request(method, "<error>", monotonic() - sent)
             raise errors.from_transport(error, f"{method} {url.path}") from error
@@ -174,12 +174,14 @@ class Transport:
         url: URL,
         headers: dict[str, str],
         body: Mapping[str, Any] | None,
+        *,
+        gate: Callable[[], bool],
         limits: aiohttp.ClientTimeout,
     ) -> Any:
         api = self._connection.api
         if body is None:
             return (await api.call_api(method, url, headers, _request_timeout=limits)).response
-        return await send(api.rest_client, method, url, headers=headers, data=encode(body), limits=limits)
+        return await send(api.rest_client, method, url, headers=headers, data=encode(body), limits=limits, gate=gate)
 
     def _url(self, path: str, query: Mapping[str, str] | None) -> URL:
         text = self._connection.host + path + (f"?{urlencode(query)}" if query else "")
