@@ -203,6 +203,21 @@ async def test_own_writes_are_seen_before_the_watch_shows_them(api, following, c
         await until(lambda: names(informer) == ["web-1"])
 
 
+async def test_the_answer_to_a_write_of_what_has_lost_the_label_says_that_it_is_gone(client):
+    """Its watch tells nothing of it any more, so nothing would ever take it out again."""
+    informer = Following(client, label="set").informer
+    seen = {"name": "web-0", "namespace": "a", "uid": "1", "resourceVersion": "5", "labels": {"set": "web"}}
+    informer.remember({"metadata": seen})
+    assert names(informer) == ["web-0"]
+    for labels in ({}, {"other": "web"}):
+        informer.remember({"metadata": seen | {"resourceVersion": "9", "labels": labels}})
+        assert informer.all() == []
+    informer.remember({"metadata": seen | {"resourceVersion": "7"}})
+    assert informer.all() == []
+    informer.remember({"metadata": seen | {"resourceVersion": "10"}})
+    assert names(informer) == ["web-0"]
+
+
 async def test_a_swallowed_event_is_found_by_the_next_resync(api, following, monkeypatch):
     monkeypatch.setattr(informer_module, "RESYNC_SECONDS", 0.15)
     api.put("a", "web-0")

@@ -200,7 +200,7 @@ class ReplicationViews:
             key=lambda record: (record.namespace, record.version),
             on_change=lambda key: on_pod(key[1]),
             namespaces=(namespace,),
-            label_selector=names.LABEL_PREPULL,
+            label=names.LABEL_PREPULL,
         )
         self.nodes: Permitted[Node] = Permitted(client, NODES, None, nodes, on_nodes)
         self.pods: Permitted[Prepull] = Permitted(client, PODS, namespace, pods, on_nodes)

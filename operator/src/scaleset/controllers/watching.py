@@ -87,6 +87,6 @@ def _of_instances(
         key=projections.belongs_to,
         on_change=wake,
         namespaces=namespaces,
-        label_selector=names.LABEL_NAME,
+        label=names.LABEL_NAME,
         same=projections.unchanged,
     )

@@ -65,7 +65,8 @@ class Informer(Generic[T]):
 
     `project` makes a record of an object and `key` tells what it belongs to, None for nothing of ours; `on_change` is
     called once for every key whose records changed, but for changes that are none to `same`. `namespaces` are watched
-    one by one, `[None]` is all of them with one watch. `jitter` gives numbers from 0 to 1.
+    one by one, `[None]` is all of them with one watch; with `label` only what has a label of that name. `jitter` gives
+    numbers from 0 to 1.
     """
 
     def __init__(
@@ -77,13 +78,13 @@ class Informer(Generic[T]):
         key: Callable[[T], Key | None],
         on_change: Callable[[Key], None],
         namespaces: Sequence[str | None] = (None,),
-        label_selector: str | None = None,
+        label: str | None = None,
         same: Callable[[T, T], bool] = differ,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.resource = resource
         self._client = client
-        self._label_selector = label_selector
+        self._label = label
         self._on_change = on_change
         self._jitter = jitter
         self._store = Store(project, key, same=same)
@@ -127,10 +128,15 @@ class Informer(Generic[T]):
 
     def remember(self, raw: JSON) -> None:
         """The answer to one of our own writes: seen at once, and no older event takes it back. What a delete may be
-        answered with is ignored: a Status, or an object of no version where somebody else's delete was first.
+        answered with is ignored: a Status, or an object of no version where somebody else's delete was first. An object
+        that has lost the label is none of these any more, as a watch would say.
         """
-        if raw.get("kind") != "Status" and raw["metadata"].get("resourceVersion"):
+        if raw.get("kind") == "Status" or not raw["metadata"].get("resourceVersion"):
+            return
+        if self._label is None or self._label in (raw["metadata"].get("labels") or {}):
             self._changed(self._store.remember(raw))
+        else:
+            self._changed(self._store.remove(raw))
 
     def forget(self, namespace: str, name: str, uid: str) -> None:
         """The server answered that this object does not exist any more: no older event brings it back."""
@@ -208,7 +214,7 @@ class Informer(Generic[T]):
 
     async def _check_not_restored(self, stream: _Stream) -> None:
         seen = self._store.seen
-        pages = self._client.pages(self.resource, stream.namespace, label_selector=self._label_selector, limit=1)
+        pages = self._client.pages(self.resource, stream.namespace, label_selector=self._label, limit=1)
         async with aclosing(pages):
             async for _, version in pages:
                 if int(version) < seen:
@@ -230,7 +236,7 @@ class Informer(Generic[T]):
             pages = self._client.pages(
                 self.resource,
                 stream.namespace,
-                label_selector=self._label_selector,
+                label_selector=self._label,
                 limit=PAGE,
                 timeout=LIST_TIMEOUT_SECONDS,
             )
@@ -256,7 +262,7 @@ class Informer(Generic[T]):
             self.resource,
             stream.namespace,
             resource_version=str(stream.version),
-            label_selector=self._label_selector,
+            label_selector=self._label,
             timeout=shortest + (longest - shortest) * self._jitter(),
         )
         async with aclosing(events):
