@@ -17,6 +17,8 @@ from typing import Any
 
 from aiohttp import web
 
+from scaleset.api import names
+
 JSON = dict[str, Any]
 
 
@@ -43,10 +45,10 @@ class FakeApi:
 
     def put(self, namespace: str, name: str, **fields: Any) -> JSON:
         """Create or change an object, as another client would."""
-        path = f"{namespace}/{name}"
+        path, group = f"{namespace}/{name}", name.rpartition("-")[0]
         known = self.objects.get(path)
         obj: JSON = copy.deepcopy(known) if known else {"metadata": {"uid": str(uuid.uuid4())}}
-        obj["metadata"] |= {"name": name, "namespace": namespace, "labels": {"set": name.rpartition("-")[0]}}
+        obj["metadata"] |= {"name": name, "namespace": namespace, "labels": {"set": group, names.LABEL_NAME: group}}
         obj |= fields
         return self._commit("MODIFIED" if known else "ADDED", obj)
 

@@ -171,7 +171,8 @@ async def test_a_refused_delete_keeps_neither_the_others_nor_a_creation(scene):
     scene.refuses["DELETE web-500"] = 403
     with pytest.raises(errors.Forbidden):
         await scene.create([1], deletions=["web-500", "web-501", "web-502"])
-    assert scene.seen == ["DELETE web-500", "DELETE web-501", "DELETE web-502", "POST web-1"]
+    written = [call for call in scene.seen if not call.startswith("GET")]  # that they are gone is read
+    assert written == ["DELETE web-500", "DELETE web-501", "DELETE web-502", "POST web-1"]
 
 
 async def test_a_server_in_trouble_gets_nothing_more(scene):
