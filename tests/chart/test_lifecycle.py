@@ -12,6 +12,7 @@ from tests.chart.helm import Helm, HelmError, Json, given
 from tests.chart.releases import DEPLOYMENTS
 from tests.cluster.harness.api import CLAIMS, CRDS, IMAGES, PODS, POLICIES, SCALE_SETS, Api
 from tests.cluster.harness.cluster import ROOT, Cluster
+from tests.cluster.harness.crds import finishing_deletions
 from tests.cluster.harness.fleet import until
 from tests.cluster.harness.manifests import claim, image_version, pod, scale_set, upgrade_policy
 
@@ -26,7 +27,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One of its own: CRDs come and go here."""
     with Cluster(f"lifecycle-{os.getpid()}", tmp_path_factory.mktemp("cluster"), nodes=3, crds=False) as cluster:
         cluster.make_namespace("shop")
-        yield cluster
+        with finishing_deletions(cluster.api):
+            yield cluster
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cluster.harness.api import CRDS, EVENTS, Api
 from tests.cluster.harness.cluster import ROOT, Cluster
+from tests.cluster.harness.crds import finishing_deletions
 from tests.cluster.harness.fleet import deploy, publish, until, wait_ready
 from tests.cluster.harness.operator import Operator
 from tests.cluster.harness.recorder import Recorder
@@ -278,7 +279,7 @@ def test_crds_that_are_missing_are_waited_for(
 ) -> None:
     """The operator may be installed first; it begins when they are there, and survives their loss."""
     directory = tmp_path_factory.mktemp("no-crds")
-    with Cluster(f"no-crds-{directory.name}", directory, nodes=1) as own:
+    with Cluster(f"no-crds-{directory.name}", directory, nodes=1) as own, finishing_deletions(own.api):
         files = sorted((ROOT / "crds").glob("*.yaml"))
         for path in files:
             own.api.delete(CRDS, None, yaml.safe_load(path.read_text())["metadata"]["name"])

@@ -13,6 +13,7 @@ import yaml
 
 from tests.cluster.harness.api import CRDS, SCALE_SETS, Api, Json
 from tests.cluster.harness.cluster import ROOT
+from tests.cluster.harness.crds import finishing_deletions
 from tests.cluster.harness.fleet import until
 from tests.faults import trace
 from tests.faults.harness.rig import PATIENCE, Rig
@@ -81,11 +82,12 @@ def test_crds_deleted_by_accident(rig):
     rig.recorder.stop()  # its watches end with the CRDs
     for name in OURS:
         rig.api.delete(CRDS, None, name)
-    until(
-        lambda: not set(OURS) & {each["metadata"]["name"] for each in rig.api.list(CRDS)},
-        timeout=PATIENCE,
-        message="gone",
-    )
+    with finishing_deletions(rig.api):
+        until(
+            lambda: not set(OURS) & {each["metadata"]["name"] for each in rig.api.list(CRDS)},
+            timeout=PATIENCE,
+            message="gone",
+        )
     assert rig.claims() == claims
     install(rig.api)
     with rig.anew():
