@@ -95,7 +95,10 @@ sed "s/\${START}/$start/" "$here/stages.yaml" >"$config"
 # One of each, so they elect nobody: on a busy machine they would lose their leases, end, and nobody would start them again.
 options=(--wait 60s --disable-qps-limits --extra-args kube-controller-manager=enable-hostpath-provisioner=true
   --extra-args kube-controller-manager=leader-elect=false --extra-args kube-scheduler=leader-elect=false)
-if [[ -n $audit ]]; then options+=(--kube-audit-policy "$here/audit-policy.yaml"); fi
+# Who reads the log remembers how far it has read: a new file every 100 MB would lose what lies between.
+if [[ -n $audit ]]; then
+  options+=(--kube-audit-policy "$here/audit-policy.yaml" --extra-args kube-apiserver=audit-log-maxsize=100000)
+fi
 if [[ -n $feature_gates ]]; then options+=(--kube-feature-gates "$feature_gates"); fi
 if [[ -n $without_controllers ]]; then
   options+=(--extra-args "kube-controller-manager=controllers=*,-${without_controllers//,/,-}")
