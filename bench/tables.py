@@ -115,12 +115,13 @@ def _seconds(results: Results, contender: Contender, limits: str, size: int) -> 
 
 
 def _costs(row: Rollout) -> tuple[str, ...]:
+    """Nobody replaces instances without a write: where none is known, the audit log was lost."""
     pods = sum(number for resource, number in row.writes.items() if resource.split("/")[0] == "pods")
     return (
         f"{row.overhead:.1f}{'*' if row.together else ''}",
         f"{row.most_unavailable} ({100 * row.most_unavailable / row.replicas:.0f} %)",
-        f"{row.writes_per_instance:.2f}",
-        f"{pods / row.replicas:.2f}",
+        f"{row.writes_per_instance:.2f}" if row.writes else NOTHING,
+        f"{pods / row.replicas:.2f}" if row.writes else NOTHING,
         f"{row.cpu:.1f}",
         f"{row.memory:.0f}",
         f"{100 * row.machine:.0f} %",

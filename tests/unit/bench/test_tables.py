@@ -36,6 +36,12 @@ def test_costs_of_rows_that_did_not_fail():
     assert [row[:3] for row in rows[1:]] == [("Deployment", "defaults", "11.0*")]
 
 
+def test_writes_that_were_lost_are_not_shown_as_none():
+    results = made()
+    results.add(Rollout("argo-rollouts", "defaults", 100, 1.0, 16.0, 20, {}))
+    assert cost_table(results, 100).rows[-1][4:6] == ("–", "–")
+
+
 def test_slow_starts_show_the_share_that_is_overhead():
     assert slow_start_table(made()).rows == (("ScaleSet", "1000", "10", "54.0", "50", "8.0 %", "2.00"),)
 
