@@ -201,6 +201,10 @@ def running(released: Cluster, release: Release, tmp_path: Path) -> Iterator[Ope
         yield process
     finally:
         process.stop()
+        for kind in (SCALE_SETS, PODS, CLAIMS):  # pytest shows it when the test fails
+            for each in released.api.list(kind, release.serves):
+                sys.stdout.write(f"{kind.plural} {each['metadata']['name']} {each.get('status')}\n")
+        sys.stdout.write(process.log())
 
 
 @pytest.fixture
