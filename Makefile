@@ -62,12 +62,12 @@ test-cluster: venv binaries ## the operator as a process against a real API serv
 test-faults: venv binaries ## the operator killed at every write, behind a proxy that misbehaves, on a control plane that dies
 	@hack/faketime.sh
 	@rm -rf .work/faults
-	@echo "Breaking things, three files at a time, each with a cluster of its own (about 12 minutes) ..."
+	@echo "Breaking things, three files at a time, each with a cluster of its own (about 16 minutes) ..."
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/faults $(PYTEST)
 	@if [[ -z '$(PYTEST)' ]]; then $(BIN)/python -m tests.faults.table --check; fi
 
 .PHONY: test-scale
-test-scale: venv binaries ## ten thousand pods in a hundred sets, measured (half an hour; ARGS='--sets 10' for less)
+test-scale: venv binaries ## ten thousand pods in a hundred sets, measured (8 minutes; ARGS='--sets 10' for less)
 	@$(BIN)/python -m tests.scale $(ARGS)
 
 .PHONY: test-kind
@@ -156,7 +156,7 @@ sbom: venv ## what the image installs, as a CycloneDX bill of materials: dist/sb
 	@hack/sbom.sh dist/sbom.cdx.json
 
 .PHONY: mutation
-mutation: venv ## does a test notice when planning/ is changed? (hours; SAMPLE=400 SEED=1: a part of it)
+mutation: venv ## does a test notice when planning/ is changed? (some six hours; SAMPLE=600 SEED=8 takes half of one)
 	@$(BIN)/python -m hack.mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 .PHONY: kind-up

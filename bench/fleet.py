@@ -8,10 +8,10 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import urllib3
 
@@ -19,6 +19,8 @@ from tests.cluster.harness.api import PODS, Api, Watch
 from tests.cluster.harness.trace import Seen
 
 from .controllers import Controllers
+
+T = TypeVar("T")
 
 WATCHES = 50
 """How often a watch may end before that is a failure."""
@@ -30,6 +32,18 @@ class Pod:
 
     image: str
     available: bool
+    starting: bool
+    """Nothing is left to do but to wait until its containers have started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """Seconds of a rollout in which nobody was down, and in which all that was down had only to start. In the rest pods
+    were replaced.
+    """
+
+    quiet: float = 0.0
+    starting: float = 0.0
 
 
 class Tally:
@@ -41,21 +55,38 @@ class Tally:
         self._available: Counter[str] = Counter()
         self._had: dict[str, set[str]] = {}
         self._most = 0
+        self._starting = 0
+        self._at = 0.0
+        self.phases = Phases()
 
     def feed(self, seen: Seen) -> None:
+        self._pass(seen.at)
         before = self._pods.pop(seen.uid, None)
-        if before is not None and before.available:
-            self._available[before.image] -= 1
+        if before is not None:
+            self._available[before.image] -= before.available
+            self._starting -= before.starting
         if seen.type != "DELETED":
-            pod = Pod(seen.image, available=seen.ready and not seen.terminating)
+            available = seen.ready and not seen.terminating
+            starting = seen.running and not available and not seen.terminating
+            pod = Pod(seen.image, available=available, starting=starting)
             self._pods[seen.uid] = pod
             self._available[pod.image] += pod.available
+            self._starting += pod.starting
             self._had.setdefault(pod.image, set()).add(seen.uid)
         self._most = max(self._most, self.unavailable)
 
-    def reset(self) -> None:
-        """The largest number of unavailable instances is that of now."""
+    def reset(self, at: float) -> None:
+        """The largest number of unavailable instances is that of now, and phases count from now."""
         self._most = self.unavailable
+        self._at, self.phases = at, Phases()
+
+    def _pass(self, at: float) -> None:
+        """The time since the last event goes to what there was then."""
+        passed, self._at = at - self._at, at
+        if not self.unavailable:
+            self.phases = replace(self.phases, quiet=self.phases.quiet + passed)
+        elif self.unavailable == self._starting:
+            self.phases = replace(self.phases, starting=self.phases.starting + passed)
 
     @property
     def unavailable(self) -> int:
@@ -119,9 +150,9 @@ class Fleet:
 
     def reset(self) -> None:
         with self._changed:
-            self._tally.reset()
+            self._tally.reset(monotonic())
 
-    def count(self, what: Callable[[Tally], int]) -> int:
+    def count(self, what: Callable[[Tally], T]) -> T:
         with self._changed:
             return what(self._tally)
 

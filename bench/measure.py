@@ -90,6 +90,7 @@ class Trial:
                 message=f"all are Ready on {tag}",
             )
             machine = MachineLoad.now().since(load)
+            phases = fleet.count(lambda tally: tally.phases)
             sleep(SETTLE_SECONDS)  # there is no event for "writes no more"
             usage = controllers.usage()
             writes = [each for agent in self.contender.agents for each in audit.writes(agent, self.namespace)]
@@ -102,6 +103,8 @@ class Trial:
             cpu=usage.cpu,
             memory=usage.memory,
             machine=machine,
+            quiet=phases.quiet,
+            starting=phases.starting,
         )
 
     def break_image(self) -> BadImage:

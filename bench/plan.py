@@ -38,9 +38,12 @@ class Step:
 
 
 def rollouts(contenders: Sequence[Contender], sizes: Sequence[int], *, one_by_one: bool) -> list[Step]:
-    """Every rollout. Unless `one_by_one`, those that wait for their own default limits run at the same time: for most
-    of a large rollout they do nothing but wait, and one after the other they would take most of the time of a run. So
-    does who replaces one instance after the other. Instances that start slowly are only the first one's without limits.
+    """Every rollout, those of the same size one after the other: a machine that is shared is not as fast all the time,
+    and what is compared should not lie half an hour apart. Unless `one_by_one`, those that wait for their own default
+    limits run at the same time: for most of a large rollout they do nothing but wait, and one after the other they
+    would take most of the time of a run. So does who replaces one instance after the other. Slow starts are for those
+    without limits, and for the first of the others with its own raised: what is left of its time is that of a rollout
+    without batches.
     """
     sizes = sorted(sizes)
     groups = [] if one_by_one else rounds([each for each in contenders if RAISED in each.limits])
@@ -49,8 +52,8 @@ def rollouts(contenders: Sequence[Contender], sizes: Sequence[int], *, one_by_on
     patient = tuple(Entry(each, sizes[0]) for each in contenders if each.one_by_one)
     alone = [each for each in contenders if not each.one_by_one]
     steps: list[Step] = []
-    for contender in alone:
-        for size in sizes:
+    for size in sizes:
+        for contender in alone:
             waits = size in large and any(contender in group for group in shared)
             limits = tuple(each for each in (RAISED, DEFAULTS) if each in contender.limits)
             limits = tuple(each for each in limits if each == RAISED or not waits)
@@ -61,8 +64,10 @@ def rollouts(contenders: Sequence[Contender], sizes: Sequence[int], *, one_by_on
     else:
         waiting = [(each,) for each in patient]
     steps += [Step(entries, (DEFAULTS,)) for entries in waiting]
-    ours = [each for each in alone if RAISED not in each.limits][:1]
-    steps += [Step((Entry(each, sizes[-1]),), (DEFAULTS,), SLOW_START) for each in ours if sizes[-1] == SIZES[-1]]
+    if sizes[-1] == SIZES[-1]:
+        slow = [each for each in alone if RAISED not in each.limits]
+        slow += [each for each in alone if RAISED in each.limits][:1]
+        steps += [Step((Entry(each, sizes[-1]),), tuple(each.limits[-1:]), SLOW_START) for each in slow]
     return steps
 
 

@@ -22,7 +22,8 @@ class Rollout:
     `writes`: requests that changed something, by resource (`pods`, `statefulsets/status`, `events`), from the
     publication until three seconds after the last instance was Ready; leases are left out. `cpu` in seconds and
     `memory` in MiB (largest resident size) are those of the controller's process. `machine`: share of all processors
-    in use.
+    in use. `quiet` and `starting`: seconds in which nobody was down, and in which all that was down had only to start.
+    `fixed_work`: seconds that the same piece of work took on one processor right before, on the machine as it was then.
     """
 
     contender: str
@@ -35,6 +36,9 @@ class Rollout:
     cpu: float = 0.0
     memory: float = 0.0
     machine: float = 0.0
+    quiet: float | None = None
+    starting: float | None = None
+    fixed_work: float | None = None
     together: bool = False
     error: str = ""
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import yaml
@@ -71,6 +72,13 @@ def machine() -> str:
     models = re.findall(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
     kib = int(re.findall(r"^MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)[0])
     return f"{os.cpu_count()} processors ({models[0] if models else platform.machine()}), {kib / 2**20:.0f} GiB"
+
+
+def fixed_work() -> float:
+    """Seconds of a piece of work that is always the same and needs one processor and nothing else."""
+    began = perf_counter()
+    sum(number * number % 7 for number in range(8_000_000))
+    return perf_counter() - began
 
 
 def prepare(api: Api, peers: Path) -> None:

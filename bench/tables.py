@@ -40,7 +40,7 @@ def cost_table(results: Results, replicas: int) -> Table:
     """What a rollout of that size costs: every contender and limit in a row."""
     head = (
         *("controller", "limits", "overhead s", "most unavailable", "writes an instance", "of them pods"),
-        *("CPU s", "memory MiB", "machine busy"),
+        *("CPU s", "memory MiB", "machine busy", "fixed work s"),
     )
     rows = []
     for contender in _present(results):
@@ -51,9 +51,24 @@ def cost_table(results: Results, replicas: int) -> Table:
     return Table(f"What it costs, N={replicas}", head, tuple(rows))
 
 
+def phase_table(results: Results) -> Table:
+    """Where the seconds of the largest rollouts went."""
+    head = ("controller", "limits", "seconds", "nobody is down", "all that is down only starts", "pods are replaced")
+    largest = max((each.replicas for each in results.rollouts), default=0)
+    rows = []
+    for contender in _present(results):
+        for limits in contender.limits:
+            row = results.rollout(contender.name, limits, largest, 1)
+            if row is None or row.together or row.seconds is None or row.quiet is None or row.starting is None:
+                continue
+            parts = (row.seconds, row.quiet, row.starting, row.seconds - row.quiet - row.starting)
+            rows.append((contender.title, limits, *(f"{part:.1f}" for part in parts)))
+    return Table(f"Where the seconds go, N={largest}", head, tuple(rows))
+
+
 def slow_start_table(results: Results) -> Table:
     """Rollouts of instances that take longer than a second to start."""
-    head = ("controller", "N", "start s", "seconds", "pure start time s", "overhead", "writes an instance")
+    head = ("controller", "limits", "N", "start s", "seconds", "pure start time s", "overhead", "writes an instance")
     rows = []
     for contender in _present(results):
         for row in results.rollouts:
@@ -61,7 +76,7 @@ def slow_start_table(results: Results) -> Table:
                 share = NOTHING if row.overhead is None else f"{100 * row.overhead / row.pure:.1f} %"
                 total = row.error or f"{row.seconds:.1f}"
                 figures = (f"{row.start:g}", total, f"{row.pure:g}", share, f"{row.writes_per_instance:.2f}")
-                rows.append((contender.title, str(row.replicas), *figures))
+                rows.append((contender.title, row.limits, str(row.replicas), *figures))
     return Table("Instances that take ten seconds to start", head, tuple(rows))
 
 
@@ -92,6 +107,7 @@ def all_tables(results: Results) -> list[Table]:
     tables = [
         seconds_table(results),
         *(cost_table(results, size) for size in sizes),
+        phase_table(results),
         slow_start_table(results),
         bad_image_table(results),
     ]
@@ -125,6 +141,7 @@ def _costs(row: Rollout) -> tuple[str, ...]:
         f"{row.cpu:.1f}",
         f"{row.memory:.0f}",
         f"{100 * row.machine:.0f} %",
+        NOTHING if row.fixed_work is None else f"{row.fixed_work:.2f}",
     )
 
 

@@ -22,8 +22,8 @@ clean() {
   rm -rf "$work"
 }
 
-build() { # build IMAGE DIR: one line of error instead of a page
-  docker build --tag "$1" "$2" >"$work/log" 2>&1 || { echo "Building $1 failed: $(tail -n 3 "$work/log")" >&2; exit 1; }
+build() { # build IMAGE DIR [OPTION...]: one line of error instead of a page
+  docker build --tag "$1" "${@:3}" "$2" >"$work/log" 2>&1 || { echo "Building $1 failed: $(tail -n 3 "$work/log")" >&2; exit 1; }
 }
 
 part() { # part IMAGE FILE PATH [ENTRYPOINT] [FROM]: an image of one program
@@ -65,7 +65,7 @@ node_image() {
   sed -i "s|\${PAUSE}|$(wanted pause)|" "$work/node/containerd.toml"
   sed -i "s|\${LOCAL_PATH}|$LOCAL_PATH|" "$work/node/default-storage.yaml"
   echo "$KUBE" >"$work/node/version"
-  build scaleset/kind-node:parts "$work/node"
+  build scaleset/kind-node:parts "$work/node" --build-arg "BASE=$base"
   container="$(docker run --detach --privileged --entrypoint sleep scaleset/kind-node:parts infinity)"
   docker exec --privileged --detach "$container" containerd
   docker cp "$work/parts.tar" "$container:/parts.tar" >/dev/null

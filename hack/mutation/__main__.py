@@ -1,8 +1,9 @@
 """Changes planning/ in thousands of small ways, one at a time, and asks the unit tests whether they notice.
 
-python -m hack.mutation                          all mutants: most of a day on two cores
-python -m hack.mutation --sample 600 --seed 8    that many, drawn over all modules; the same ones for the same seed
-python -m hack.mutation --again                  those that survived, once more, with the long property tests
+python -m hack.mutation                                all mutants: some six hours on two cores
+python -m hack.mutation --sample 600 --seed 8          that many, drawn over all modules; the same ones for a seed
+python -m hack.mutation 'scaleset.planning.surge.*'    those of that name
+python -m hack.mutation --again                        those that survived, once more, with the long property tests
 
 mutmut makes the mutants and finds out which tests reach what, on a copy in .work/mutation, since it expects a package
 in src/; hack.mutation.runner runs them. `cd .work/mutation && ../../.venv/bin/mutmut show NAME` shows one.
@@ -17,6 +18,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +48,8 @@ TIMED = "tests/unit/test_planning_report.py::test_a_decision_about_1000_instance
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hack.mutation", description=__doc__.partition("\n")[0])
-    parser.add_argument("--sample", type=int, default=0, help="how many mutants; default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which mutants, * for any letters; default: all")
+    parser.add_argument("--sample", type=int, default=0, help="how many of them; default: all")
     parser.add_argument("--seed", type=int, default=1, help="which ones (default: 1)")
     parser.add_argument("--again", action="store_true", help="only those that survived, with the long tests")
     options = parser.parse_args()
@@ -61,7 +64,9 @@ def main() -> int:
     prepare()
     print("Making the mutants, and finding out which tests reach what (some minutes) ...", flush=True)
     mutmut(SMALLEST)
-    chosen = sorted(mutants())
+    chosen = sorted(name for name in mutants() if any(fnmatchcase(name, each) for each in options.names or "*"))
+    if not chosen:
+        sys.exit(f"No mutant has that name. Names are like {SMALLEST}.")
     if options.sample:
         chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
     reaching = tests_of(chosen)

@@ -1,6 +1,6 @@
 """The tests of many mutants in one pytest session: collected once, then each mutant in a fork, its fastest test first.
 
-mutmut's own runner collects anew for each mutant and takes tests in any order, which costs ten times as much here.
+mutmut's own runner collects the tests anew for each mutant, and takes them in any order.
 Started by `python -m hack.mutation`, in the folder that mutmut made:
 
 python -m hack.mutation.runner FILE      a JSON list of [mutant, [test, ...]]; verdicts go to FILE.verdicts

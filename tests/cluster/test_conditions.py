@@ -218,7 +218,8 @@ REFUSALS = [
         "InvalidSpec",
         r"spec\.location is 'westeurope', but the template's nodeSelector asks for region 'eastus'\. Remove one",
         only(lambda name: templated(name, in_region("eastus"), location="westeurope")),
-        do(retemplate(without("nodeSelector")), change({"location": None})),
+        # In one step: in between pods would be made that no node takes, and their model is nobody's to change here.
+        retemplate(without("nodeSelector"), location=None),
     ),
     Refusal(
         "no-such-volume",

@@ -121,13 +121,13 @@ def test_killed_between_the_decision_to_restore_and_the_delete(
 ) -> None:
     """The restore goes on at once; the instances do not get another health timeout first."""
     process = operator()
-    deploy(api, namespace, replicas=10, policy=upgrade_policy(healthTimeout="PT5S"))
+    deploy(api, namespace, replicas=10, policy=upgrade_policy(healthTimeout="PT10S"))
     wait_ready(recorder)
     publish(api, namespace, "2.0.0", "bad")
     recorder.wait_for(lambda world: len(moved(world, "2.0.0")) == 2, timeout=10, message="the first batch is created")
     bad = uids(recorder.world)
     with refusing(api, namespace, "pods", "DELETE"):
-        recorder.wait_for(both_restoring, timeout=15, message="the restore is decided")
+        recorder.wait_for(both_restoring, timeout=20, message="the restore is decided")
         process.kill()
         assert uids(recorder.world) == bad
     process.start()
@@ -142,8 +142,8 @@ def test_killed_at_the_halt(api: Api, namespace: str, recorder: Recorder, operat
     """The halt is found again from what is there, and nothing is deleted any more."""
     process = operator()
     # Slow enough that the API server learns of the refusal while restored instances start.
-    policy = upgrade_policy(healthTimeout="PT5S")
-    deploy(api, namespace, replicas=10, policy=policy, template={"annotations": {"sim.scaleset.dev/start": "4s"}})
+    policy = upgrade_policy(healthTimeout="PT12S")
+    deploy(api, namespace, replicas=10, policy=policy, template={"annotations": {"sim.scaleset.dev/start": "8s"}})
     wait_ready(recorder)
     publish(api, namespace, "2.0.0", "crash")
     recorder.wait_for(lambda world: len(moved(world, "2.0.0")) == 2, timeout=10, message="the first batch is created")
@@ -151,10 +151,12 @@ def test_killed_at_the_halt(api: Api, namespace: str, recorder: Recorder, operat
         recorder.wait_for(faulted, timeout=30, message="the rollout is halted")
         process.kill()
     else:
-        recorder.wait_for(both_restoring, timeout=15, message="the restore is decided")
+        recorder.wait_for(both_restoring, timeout=25, message="the restore is decided")
+        # Before, there may be something to tell between the deletes and the creates, and nothing goes on without it.
+        recorder.wait_for(lambda world: len(moved(world, "1.0.0")) == 10, timeout=15, message="all are created again")
         with refusing(api, namespace, "scalesets/status", "UPDATE", group="scaleset.dev"):
             recorder.wait_for(
-                lambda world: len(ready(world) & moved(world, "1.0.0")) == 10, timeout=15, message="all are restored"
+                lambda world: len(ready(world) & moved(world, "1.0.0")) == 10, timeout=20, message="all are restored"
             )
             process.kill()
         assert code(recorder.world) == "RollingForward"

@@ -141,6 +141,7 @@ def test_logs_for_machines(api: Api, namespace: str, recorder: Recorder, operato
     wait_ready(recorder)
     publish(api, namespace, "2.0.0", "fast")
     wait_ready(recorder, version="2.0.0")
+    recorder.wait_for(lambda world: world.events("RolloutCompleted"), timeout=10, message="the last decision is told")
     assert process.terminate() == 0
     lines = [json.loads(line) for line in process.log().splitlines()]
     assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)

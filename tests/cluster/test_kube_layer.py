@@ -55,10 +55,10 @@ def pods(
 
 
 @contextlib.asynccontextmanager
-async def running(*work: Any) -> AsyncIterator[None]:
+async def running(*work: Any) -> AsyncIterator[list[asyncio.Task[None]]]:
     tasks = [asyncio.create_task(each.run()) for each in work]
     try:
-        yield
+        yield tasks
     finally:
         for task in tasks:
             task.cancel()
@@ -201,7 +201,7 @@ async def test_two_contenders_for_one_lease(cluster: Cluster, client: Client, na
         times: dict[str, Any] = {"duration": 15, "renew_deadline": 10, "retry_period": 0.1}
         one = Lease(client, namespace, "lease", "one", **times)
         two = Lease(other, namespace, "lease", "two", **times)
-        async with running(one, two):
+        async with running(one, two) as tasks:
             await until(lambda: one.held() or two.held())
             first, second = (one, two) if one.held() else (two, one)
             # A contender that never saw the lease cannot tell a deleted one from none.
@@ -212,7 +212,7 @@ async def test_two_contenders_for_one_lease(cluster: Cluster, client: Client, na
                 await asyncio.sleep(0.4)
                 assert first.held()
                 assert not second.held()
-            await first.release()
+            tasks[0 if first is one else 1].cancel()
             await until(second.held)
             assert not first.held()
             lease = await client.get(LEASES, namespace, "lease")

@@ -5,6 +5,7 @@ A module that breaks the cluster itself asks for `cluster` and plays alone.
 """
 
 import os
+import random
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -15,6 +16,7 @@ from tests.faults.harness.report import Report
 from tests.faults.harness.rig import Ensemble
 
 LONGEST = ("test_random_walk", "test_control_plane", "test_api_faults", "test_checker", "test_two_api_servers")
+SEEDS = ("WALK_SEED", "INPUT_SEED")
 LEFT_BEHIND = r"ignore:Exception ignored in. <ssl\.SSLSocket:pytest.PytestUnraisableExceptionWarning"
 
 
@@ -22,6 +24,12 @@ def pytest_configure(config: pytest.Config) -> None:
     # When an API server is killed under a TLS handshake, CPython leaves the socket to the garbage collector, which may
     # come by in any later test.
     config.addinivalue_line("filterwarnings", LEFT_BEHIND)
+    for name in SEEDS:  # before pytest-xdist starts its workers, who get them with the environment
+        os.environ.setdefault(name, str(random.SystemRandom().randrange(1, 10**6)))
+
+
+def pytest_report_header() -> str:
+    return "To repeat what is random here: " + " ".join(f"{name}={os.environ[name]}" for name in SEEDS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

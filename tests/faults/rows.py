@@ -93,6 +93,7 @@ ROWS: dict[int, str] = {
     90: "CRDs or policy missing",
     91: "live pods mutilated at random",
     92: "random walk",
+    93: "kill -9 around a change in place",
 }
 
 _R = "cluster/test_rollouts.py::test_"

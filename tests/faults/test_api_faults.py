@@ -135,17 +135,17 @@ def test_open_watches_go_silent(rig):
 @pytest.mark.parametrize("number", range(1, 8))
 def test_one_event_of_a_pod_never_arrives(rig, number):
     """Each event of a replacement in turn; where it has fewer, those of the next one count on. Without a trace of it,
-    what helps is the list of the next resync.
+    what helps is that a set which waits lists its pods now and then.
     """
-    seeded(rig, "resyncs_every_15_seconds")
-    rig.policy(healthTimeout="PT30S")
+    seeded(rig, "doubts_after_15_seconds")
+    rig.policy(healthTimeout="PT10M")
     rig.create(replicas=1)
     with rig.proxy.inject(Swallow(first=number, times=1), calls("pods", "watch")) as fault:
         for version in ("2.0.0", "3.0.0", "4.0.0"):
             if not fault.count:
                 rig.publish(version)
                 seconds = rig.recovered(completes(rig, version, replicas=1))
-    outcome = "noticed by the next list (shortened to 15 s here, 10 minutes in the field)"
+    outcome = "noticed by the list that a set which waits takes every minute (shortened to 15 s here)"
     rig.tell(29, "one event of a pod swallowed, each in turn", times=fault.count, outcome=outcome, recovery=seconds)
 
 

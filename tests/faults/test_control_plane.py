@@ -3,7 +3,7 @@
 The tests of this module have a cluster of their own and play one after the other.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -17,7 +17,7 @@ from tests.faults.test_api_faults import UNANSWERED, completes, goes_on
 
 pytestmark = pytest.mark.timeout(900)
 AT_ONCE = 1
-OUTAGE_SECONDS = 60.0
+Action = Callable[[ControlPlane], None]
 
 
 @contextmanager
@@ -37,49 +37,26 @@ def rolling(rig: Rig) -> Iterator[ControlPlane]:
         plane.whole()
 
 
-def test_the_api_server_is_killed_and_stays_away_for_a_minute(rig):
+OUTAGES: dict[str, tuple[int, int, int, Action, Action]] = {
+    "API server killed, away": (19, 1, 60, ControlPlane.lose_server, lambda plane: plane.server.start()),
+    "API server frozen": (21, 1, 60, lambda plane: plane.server.freeze(), lambda plane: plane.server.thaw()),
+    "etcd killed with -9, away": (22, 3, 3, lambda plane: plane.etcd.kill(), lambda plane: plane.etcd.start()),
+    "etcd frozen": (21, 1, 60, lambda plane: plane.etcd.freeze(), lambda plane: plane.etcd.thaw()),
+}
+
+
+@pytest.mark.parametrize("what", OUTAGES)
+def test_one_of_them_is_away_for_a_while(rig, what):
+    row, times, seconds, away, back = OUTAGES[what]
     with rolling(rig) as plane:
-        plane.server.kill()
-        rig.recorder.settle(OUTAGE_SECONDS)
-        plane.server.start()
-        plane.answers()
-        recovery = rig.recovered(goes_on(rig))
-        completes(rig)()
-    rig.tell(19, "API server killed, away for 60 s", times=1, outcome="rollout went on", recovery=recovery)
-
-
-def test_the_api_server_is_frozen_for_a_minute(rig):
-    with rolling(rig) as plane:
-        plane.server.freeze()
-        rig.recorder.settle(OUTAGE_SECONDS)
-        plane.server.thaw()
-        plane.answers()
-        recovery = rig.recovered(goes_on(rig))
-        completes(rig)()
-    rig.tell(21, "API server frozen for 60 s", times=1, outcome="rollout went on", recovery=recovery)
-
-
-def test_etcd_is_killed_and_comes_back(rig):
-    with rolling(rig) as plane:
-        for _ in range(3):
-            plane.etcd.kill()
-            rig.recorder.settle(3)
-            plane.etcd.start()
+        for _ in range(times):
+            away(plane)
+            rig.recorder.settle(seconds)
+            back(plane)
             plane.answers()
         recovery = rig.recovered(goes_on(rig))
         completes(rig)()
-    rig.tell(22, "etcd killed with -9, away for 3 s", times=3, outcome="rollout went on", recovery=recovery)
-
-
-def test_etcd_is_frozen_for_a_minute(rig):
-    with rolling(rig) as plane:
-        plane.etcd.freeze()
-        rig.recorder.settle(OUTAGE_SECONDS)
-        plane.etcd.thaw()
-        plane.answers()
-        recovery = rig.recovered(goes_on(rig))
-        completes(rig)()
-    rig.tell(21, "etcd frozen for 60 s", times=1, outcome="rollout went on", recovery=recovery)
+    rig.tell(row, f"{what} for {seconds} s", times=times, outcome="rollout went on", recovery=recovery)
 
 
 def test_etcd_is_restored_from_a_backup(rig):

@@ -1,17 +1,18 @@
 """The operator is killed before and after every single write of a rollout, and started again.
 
-The reference is a rollout of five instances to a version that never becomes healthy: one batch, one restore, a halt.
-Its writes are numbered. For each of them, and for both sides of it, a fleet of its own plays the same again, up to the
-moment when that write reaches the proxy, which holds it (or its answer) until the operator is dead. In the end all must
-be as in the reference, up to uids and times.
+The reference is a rollout of five instances to a version that never becomes healthy: one batch, one restore, a halt;
+once by new pods, once by changes in place. Its writes are numbered. For each of them, and for both sides of it, a fleet
+of its own plays the same again, up to the moment when that write reaches the proxy, which holds it (or its answer)
+until the operator is dead. In the end all must be as in the reference, up to uids and times.
 """
 
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -28,7 +29,7 @@ from tests.faults.harness.report import Report
 from tests.faults.harness.rig import PATIENCE, RECOVERY_SECONDS, Rig, here
 
 pytestmark = pytest.mark.timeout(900)
-AT_ONCE = int(os.environ.get("SWEEP_AT_ONCE", "6"))
+AT_ONCE = int(os.environ.get("SWEEP_AT_ONCE", "9"))
 FLEET = 5
 TIME = re.compile(r"\d{4}-\d\d-\d\dT")
 
@@ -44,90 +45,143 @@ class Write:
         return f"{self.what} #{self.number}"
 
 
-def test_killed_before_and_after_every_write(cluster: Cluster, report: Report, tmp_path: Any) -> None:
-    reference, found = _play(cluster, report, tmp_path, case=None)
-    assert Counter(write.what.split()[0] for write in found)["delete"] == 2, "one upgrade and one restore"
-    cases = [(write, carried_out) for write in found for carried_out in (False, True)]
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="sweep") as pool:
-        outcomes = list(pool.map(lambda case: _try(cluster, report, tmp_path, case, reference), cases))
-    problems = [problem for problem, _ in outcomes if problem]
-    reached = [seconds for _, seconds in outcomes if seconds is not None]
-    assert not problems, f"{len(problems)} of {len(cases)} kills did harm:\n" + "\n".join(problems)
-    assert len(reached) >= 0.8 * len(cases), "most of the writes must come again in the same order"
-    outcome = f"all ends as in the reference of {len(found)} writes"
-    for row, what in (
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """At which write, and on which side of it."""
+
+    write: Write
+    carried_out: bool
+
+    def __str__(self) -> str:
+        return f"{'after' if self.carried_out else 'before'} {self.write}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """All kills of one way to replace instances: how many, what was wrong, and how long the others took to the end."""
+
+    writes: list[Write]
+    kills: int
+    problems: list[str]
+    seconds: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where it is played, and how the policy replaces instances."""
+
+    cluster: Cluster
+    report: Report
+    directory: Path
+    method: str
+
+    def sweep(self, pool: ThreadPoolExecutor) -> Sweep:
+        """The reference, and then every kill, as many at a time as the pool has threads."""
+        reference, found = pool.submit(self._play, None).result()
+        kills = [Kill(write, carried_out) for write in found for carried_out in (False, True)]
+        outcomes = list(pool.map(lambda kill: self._try(kill, reference), kills))
+        problems = [problem for problem, _ in outcomes if problem]
+        return Sweep(found, len(kills), problems, [seconds for _, seconds in outcomes if seconds is not None])
+
+    def _try(self, kill: Kill, reference: Json) -> tuple[str, float | None]:
+        """What is wrong, and the seconds from the second start to the end; None if that write never came."""
+        try:
+            end, seconds = self._play(kill)
+        except AssertionError as error:
+            return f"{kill}: {error}", None
+        problem = "; ".join(_differences(end, reference))
+        return problem and f"{kill}: {problem}", seconds
+
+    def _play(self, kill: Kill | None) -> tuple[Json, Any]:
+        """The end, and the writes of it, or for a kill the seconds that it took to get there after it."""
+        name = "reference" if kill is None else f"{kill.write.what.split()[0]}-{kill.write.number}-{id(kill):x}"
+        namespace = self.cluster.make_namespace(f"sweep-{self.method.lower()}-{name}")
+        folder = self.directory / namespace
+        folder.mkdir()
+        try:
+            with Recorder(self.cluster.api, namespace, AuditLog(self.cluster.audit_log), shared=True) as recorder:
+                rig = Rig(self.cluster, namespace, recorder, folder, self.report)
+                with rig.proxy:
+                    try:
+                        before, result = _rollout(rig, self.method, kill)
+                    finally:
+                        rig.stop()
+                assert not (found := rig.violations()), "; ".join(found)
+                return _end(rig, before), result
+        finally:
+            self.cluster.api.delete(NAMESPACES, None, namespace)
+
+
+REPLACED_BY = {"Recreate": "delete pods", "InPlaceIfPossible": "patch pods"}
+TOLD = {
+    "Recreate": (
         (1, "killed with -9 before and after each write of a rollout"),
         (2, "the same: after each CREATE, before each status write"),
         (3, "the same: between the decision to restore and its DELETE"),
         (4, "the same: at the write of the halt"),
-    ):
-        report.add(row, what, times=len(reached), outcome=outcome, recovery=max(reached))
+    ),
+    "InPlaceIfPossible": ((93, "killed with -9 before and after each write of a rollout in place"),),
+}
 
 
-Case = tuple[Write, bool]
+@pytest.fixture(scope="module")
+def sweeps(
+    cluster: Cluster, report: Report, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[Sweep]]]:
+    """Both ways, side by side."""
+    directory = tmp_path_factory.mktemp("sweeps")
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="sweep") as pool, ThreadPoolExecutor() as all_of_it:
+        stages = {method: Stage(cluster, report, directory, method) for method in REPLACED_BY}
+        yield {method: all_of_it.submit(stage.sweep, pool) for method, stage in stages.items()}
 
 
-def _try(cluster: Cluster, report: Report, directory: Any, case: Case, reference: Json) -> tuple[str, float | None]:
-    """What is wrong, and the seconds from the second start to the end; None if that write never came."""
-    shown = f"{'after' if case[1] else 'before'} {case[0]}"
-    try:
-        end, seconds = _play(cluster, report, directory, case=case)
-    except AssertionError as error:
-        return f"{shown}: {error}", None
-    problem = "; ".join(_differences(end, reference))
-    return problem and f"{shown}: {problem}", seconds
+@pytest.mark.parametrize("method", REPLACED_BY)
+def test_killed_before_and_after_every_write(method: str, sweeps: dict[str, Future[Sweep]], report: Report) -> None:
+    sweep = sweeps[method].result()
+    kinds = Counter(" ".join(write.what.split()[:2]) for write in sweep.writes)
+    others = [kind for kind in REPLACED_BY.values() if kind != REPLACED_BY[method]]
+    assert kinds[REPLACED_BY[method]] == 2, f"one upgrade and one restore, not {kinds}"
+    assert not any(kinds[kind] for kind in others), f"instances are replaced in one way, not as {kinds}"
+    assert not sweep.problems, f"{len(sweep.problems)} of {sweep.kills} kills did harm:\n" + "\n".join(sweep.problems)
+    assert len(sweep.seconds) >= 0.8 * sweep.kills, "most of the writes must come again in the same order"
+    outcome = f"all ends as in the reference of {len(sweep.writes)} writes"
+    for row, what in TOLD[method]:
+        report.add(row, what, times=len(sweep.seconds), outcome=outcome, recovery=max(sweep.seconds))
 
 
-def _play(cluster: Cluster, report: Report, directory: Any, *, case: Case | None) -> tuple[Json, Any]:
-    """The end, and the writes of it, or for a case the seconds that it took to get there after the kill."""
-    name = "reference" if case is None else f"{case[0].what.split()[0]}-{case[0].number}-{id(case):x}"[-40:]
-    namespace = cluster.make_namespace(f"sweep-{name}")
-    here = directory / namespace
-    here.mkdir()
-    try:
-        with Recorder(cluster.api, namespace, AuditLog(cluster.audit_log), shared=True) as recorder:
-            rig = Rig(cluster, namespace, recorder, here, report)
-            with rig.proxy:
-                try:
-                    result = _rollout(rig, case)
-                finally:
-                    rig.stop()
-            assert not (found := rig.violations()), "; ".join(found)
-            return _end(rig), result
-    finally:
-        cluster.api.delete(NAMESPACES, None, namespace)
-
-
-def _rollout(rig: Rig, case: Case | None) -> Any:
+def _rollout(rig: Rig, method: str, kill: Kill | None) -> tuple[dict[str, str], Any]:
+    """The uids of the pods before, and what `Stage._play` returns."""
     process = rig.start()
+    rig.policy(replacementMethod=method)
     rig.create(replicas=FLEET, volumeClaimTemplates=with_claims())
     rig.recorder.settle(1)
-    began = len(rig.proxy.seen)
-    if case is None:
+    before, began = rig.uids(), len(rig.proxy.seen)
+    if kill is None:
         _publish(rig)
         _settled(rig)
-        return list(_numbered(rig.proxy.seen[began:]))
+        return before, list(_numbered(rig.proxy.seen[began:]))
     seen: Counter[str] = Counter()
 
     def when(call: Call) -> bool:
         if not writes(call):
             return False
         seen[str(call)] += 1
-        return Write(str(call), seen[str(call)]) == case[0]
+        return Write(str(call), seen[str(call)]) == kill.write
 
-    with rig.proxy.inject(Stop(carried_out=case[1], when=when)) as stop:
+    with rig.proxy.inject(Stop(carried_out=kill.carried_out, when=when)) as stop:
         _publish(rig)
         deadline = monotonic() + PATIENCE
         while not stop.done.wait(0.1) and not _halted(rig):
-            assert monotonic() < deadline, f"{case[0]} is not reached, nor the end"
+            assert monotonic() < deadline, f"{kill.write} is not reached, nor the end"
         reached = stop.done.wait(8)  # counts are written a little after the end
         process.kill()
     process.start()
     again = monotonic()
+    process.wait_ready(PATIENCE)  # or all may seem settled before it has looked at anything
     _settled(rig)
     seconds = monotonic() - again
     assert seconds < here(RECOVERY_SECONDS + 10), f"{seconds:.0f} s until the end"  # two health timeouts are part of it
-    return seconds if reached else None
+    return before, seconds if reached else None
 
 
 def _halted(rig: Rig) -> bool:
@@ -153,12 +207,13 @@ def _numbered(calls: list[Call]) -> Iterator[Write]:
             yield Write(str(call), seen[str(call)])
 
 
-def _end(rig: Rig) -> Json:
-    """The world, up to uids and times."""
+def _end(rig: Rig, before: dict[str, str]) -> Json:
+    """The world, up to uids and times; of the uids only whether they are those from before."""
     api, namespace = rig.api, rig.namespace
     scale_set = api.get(SCALE_SETS, namespace, "web")
     return {
         "pods": sorted((_without_times(_pod(pod)) for pod in api.list(PODS, namespace)), key=str),
+        "replaced": sorted(name for name, uid in rig.uids().items() if before[name] != uid),
         "claims": sorted(each["metadata"]["name"] for each in api.list(CLAIMS, namespace)),
         "models": sorted(each["metadata"]["name"] for each in api.list(REVISIONS, namespace)),
         "status": _without_times(scale_set["status"]),
@@ -172,6 +227,7 @@ def _pod(pod: Json) -> Json:
     return {
         "name": pod["metadata"]["name"],
         "labels": pod["metadata"]["labels"],
+        "previous": pod["metadata"].get("annotations", {}).get("scaleset.dev/previous"),
         "images": [container["image"] for container in spec["containers"]],
         "volumes": [volume.get("persistentVolumeClaim") for volume in spec["volumes"]],
         "ready": ready(pod),

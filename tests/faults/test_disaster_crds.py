@@ -16,6 +16,7 @@ from tests.cluster.harness.cluster import ROOT
 from tests.cluster.harness.crds import finishing_deletions
 from tests.cluster.harness.fleet import until
 from tests.faults import trace
+from tests.faults.harness.calls import writes
 from tests.faults.harness.rig import PATIENCE, Rig
 from tests.faults.test_disaster import backup, fleet
 
@@ -71,6 +72,12 @@ def serves(api: Api, namespace: str, right) -> None:
     until(lambda: right(len(api.columns(SCALE_SETS, namespace, "web"))), timeout=PATIENCE, message=message)
 
 
+def failed_targets(rig: Rig) -> Json:
+    """As the API server has them: a watch of before the CRDs were replaced may have told that version without them."""
+    status: Json = rig.api.get(SCALE_SETS, rig.namespace, "web").get("status", {})
+    return status.get("failedTargets") or {}
+
+
 def test_crds_deleted_by_accident(rig):
     """All sets, policies and versions go with them, and then the pods; claims stay. With the CRDs and a backup it all
     comes back to its disks, and the operator has been running all the time.
@@ -102,12 +109,15 @@ def test_crds_deleted_by_accident(rig):
     assert "Traceback" not in rig.log()
 
 
-def test_the_operator_is_newer_than_the_crds(rig):
+@pytest.mark.parametrize("forgets", [False, True], ids=["runs on", "started again"])
+def test_the_operator_is_newer_than_the_crds(rig, forgets):
     """A field that decisions go on from is dropped, without an error, at the moment when it matters: the operator
     touches nothing more and says why. Once the CRDs are as new as it is, it goes on from what it could not write down.
+    If it was started again meanwhile, it has forgotten that, and tries what failed once more, by one batch.
     """
     tried = "what was dropped is written again, with growing waits, until it is kept"
-    rig.settings = trace.Settings(exempt={"S9": tried, "S10": "it stands still meanwhile"})
+    again = {"S3": "it cannot know any more what failed"} if forgets else {}
+    rig.settings = trace.Settings(exempt={"S9": tried, "S10": "it stands still meanwhile", **again})
     patient_fleet(rig, replicas=5)
     before, claims = rig.uids(), rig.claims()
     with replaced(rig.api, older("status.failedTargets"), rig.namespace):
@@ -118,12 +128,40 @@ def test_the_operator_is_newer_than_the_crds(rig):
         assert {name: uid for name, uid in stopped.items() if before[name] == uid}.keys() >= {
             f"web-{n}" for n in (1, 2, 3, 4)
         }
-    rig.wait(lambda world: world.status("web").get("failedTargets"), "what was not kept is written again")
+        if forgets:
+            rig.last.terminate()
+            rig.last.start()
+            until(lambda: "do not know ScaleSet" in rig.last.log(), timeout=PATIENCE, message="it does not begin")
+    until(lambda: failed_targets(rig), timeout=PATIENCE, message="what was not kept is written again")
     rig.rollout("Faulted", "2.0.0")
     rig.healthy(5, version="1.0.0")
     rig.quiet(seconds=10)
     touched = {name for name, uid in rig.uids().items() if before[name] != uid}
-    assert touched == {"web-0"}, "the version that failed was tried again"
+    assert touched == {"web-0"}, "the version that failed was tried again" + " by more than a batch" * forgets
+    assert rig.claims() == claims
+
+
+def test_an_operator_starts_on_older_crds(rig):
+    """It would have to forget what failed, and so does not begin: it is not ready, which keeps the operator before it
+    in its Deployment. A pod that is lost meanwhile is made again once the CRDs are as new as the operator.
+    """
+    patient_fleet(rig, replicas=5)
+    before, claims = rig.uids(), rig.claims()
+    rig.last.terminate()
+    with replaced(rig.api, older("status.failedTargets"), rig.namespace):
+        rig.publish("2.0.0", "bad")
+        rig.delete_pod("web-3")
+        rig.last.start()
+        until(lambda: "do not know ScaleSet status.failedTargets" in rig.last.log(), timeout=PATIENCE, message="told")
+        began = len(rig.proxy.seen)
+        rig.never(lambda _: rig.last.health("/readyz") == 200, "it was ready", seconds=10)
+        assert [str(call) for call in rig.proxy.seen[began:] if writes(call)] == []
+        assert rig.uids() == {name: uid for name, uid in before.items() if name != "web-3"}
+    rig.last.wait_ready(PATIENCE)
+    rig.rollout("Faulted", "2.0.0")
+    rig.healthy(5, version="1.0.0")
+    rig.quiet(seconds=10)
+    assert {name for name, uid in rig.uids().items() if before[name] != uid} == {"web-0", "web-3"}
     assert rig.claims() == claims
 
 

@@ -26,7 +26,7 @@ from tests.faults.harness.report import FOLDER
 from tests.faults.harness.rig import Rig, refusal
 
 STEPS = int(os.environ.get("WALK_STEPS", "1000"))
-SEED = int(os.environ.get("WALK_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+SEED = int(os.environ["WALK_SEED"])
 pytestmark = pytest.mark.timeout(600 + STEPS)
 MOST_AT_ONCE = 6
 LONGEST_PAUSE = 2.0
@@ -218,6 +218,8 @@ class Walk:
             "maxUnhealthyInstancePercent": 60,
             "maxUnhealthyUpgradedInstancePercent": 20,
             "pauseTimeBetweenBatches": "PT0S",
+            # What was added while a bad version was the latest would keep the gate closed for the good one.
+            "prioritizeUnhealthyInstances": True,
         }
         self._policy(rolling, healthTimeout="PT20S")
 

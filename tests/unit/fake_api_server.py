@@ -12,12 +12,15 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from aiohttp import web
 
 from scaleset.api import names
+from tests.cluster.harness.cluster import ROOT
 
 JSON = dict[str, Any]
 
@@ -36,6 +39,7 @@ class FakeApi:
         self.tokens: set[str] | None = None
         self.expire_continue = 0
         self.frozen = False
+        self.openapi = openapi()
         self.url = ""
         self._streams: set[web.StreamResponse] = set()
         self._news = asyncio.Event()
@@ -134,6 +138,8 @@ class FakeApi:
         _, _, rest = request.path.partition("/namespaces/")
         namespace, _, tail = rest.partition("/")
         name = tail.partition("/")[2].partition("/")[0]
+        if request.path.startswith("/openapi/"):
+            return web.json_response(self.openapi)
         if request.method == "GET" and not name:
             return self._list(request, namespace)
         return self._object(request, body, namespace=namespace, name=name)
@@ -225,6 +231,19 @@ class FakeApi:
 
     def _tell(self) -> None:
         self._news.set()
+
+
+@cache
+def openapi() -> JSON:
+    """What an API server publishes of crds/, as far as anybody looks at it."""
+    schemas: JSON = {}
+    for path in (ROOT / "crds").glob("*.yaml"):
+        spec = yaml.safe_load(path.read_text())["spec"]
+        [version] = spec["versions"]
+        kind = {"group": spec["group"], "version": version["name"], "kind": spec["names"]["kind"]}
+        schema = {**version["schema"]["openAPIV3Schema"], "x-kubernetes-group-version-kind": [kind]}
+        schemas[f"dev.scaleset.{kind['version']}.{kind['kind']}"] = schema
+    return {"openapi": "3.0.0", "components": {"schemas": schemas}}
 
 
 def _status(code: int, reason: str) -> web.Response:

@@ -1,6 +1,7 @@
 """How the process starts and ends: parts in the right order, signals at any time, an error of a part is the end."""
 
 import asyncio
+import copy
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -12,18 +13,18 @@ import pytest
 from scaleset.application import Application, CannotStartError, Options, one_line
 from scaleset.kube.informer import Informer
 from scaleset.runtime.workers import Workers
-from tests.unit.fake_api_server import FakeApi
+from tests.unit.fake_api_server import JSON, FakeApi, openapi
 
 
 def application(kubeconfig: str, **options: Any) -> Application:
+    given = {"leader_elect": False, **options}
     return Application(
         Options(
             kubeconfig=kubeconfig,
             namespaces=("a",),
-            leader_elect=False,
             metrics_bind_address="127.0.0.1:0",
             health_bind_address="127.0.0.1:0",
-            **options,
+            **given,
         )
     )
 
@@ -122,6 +123,60 @@ async def test_a_reconcile_under_way_is_finished_before_the_end(api, tmp_path):
     await asyncio.wait_for(task, 5)
     assert written
     assert api.objects["a/web"]["status"]["conditions"]
+
+
+def older_crds() -> JSON:
+    """What an API server publishes whose CRDs do not know what failed."""
+    document = copy.deepcopy(openapi())
+    schema = document["components"]["schemas"]["dev.scaleset.v1beta1.ScaleSet"]
+    del schema["properties"]["status"]["properties"]["failedTargets"]
+    return document
+
+
+async def asked(api: FakeApi, times: int) -> None:
+    """So many times more for the schemas."""
+    before = sum("openapi" in each for each in api.requests)
+    await until(lambda: sum("openapi" in each for each in api.requests) >= before + times)
+
+
+async def test_on_older_crds_nothing_begins(api, tmp_path, caplog):
+    """No watch, no lease, and not ready, until the CRDs know all that decisions go on from."""
+    api.openapi = older_crds()
+    api.put("a", "web", spec={})
+    process = application(api.kubeconfig(tmp_path))
+    task = asyncio.create_task(process.run())
+    await asked(api, 3)
+    assert process._unready() == "waiting for the API server and the CustomResourceDefinitions"
+    assert api.watching == 0
+    assert {each.partition(" ")[0] for each in api.requests} == {"GET"}
+    assert caplog.text.count("do not know ScaleSet status.failedTargets") == 1
+    api.openapi = openapi()
+    await until(lambda: "conditions" in api.objects["a/web"].get("status", {}))
+    assert process._unready() is None
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(task, 5)
+
+
+async def test_a_replica_that_begins_to_lead_looks_at_the_crds_again(api, tmp_path):
+    """They were replaced by older ones while it waited: it holds the lease, and does nothing else."""
+
+    async def older(request: Any) -> None:
+        if request.method == "POST" and "/leases" in request.path:
+            api.openapi = older_crds()
+
+    api.before = older
+    api.put("a", "web", spec={})
+    process = application(api.kubeconfig(tmp_path), leader_elect=True, lease_namespace="ops")
+    task = asyncio.create_task(process.run())
+    await until(lambda: "ops/scaleset-operator" in api.objects)
+    await asked(api, 3)
+    assert process._unready() is not None
+    assert "status" not in api.objects["a/web"]
+    api.openapi = openapi()
+    await until(lambda: "conditions" in api.objects["a/web"].get("status", {}))
+    assert process._unready() is None
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(task, 5)
 
 
 async def test_a_kubeconfig_that_makes_no_sense(tmp_path):

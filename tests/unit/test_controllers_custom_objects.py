@@ -1,5 +1,6 @@
 """The store of custom resources: what kopf tells, what it does not, and who has to look again."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers.custom_objects import CustomObjects
-from scaleset.controllers.status_writer import StatusWriter
+from scaleset.controllers.status_writer import StatusWriter, check_kept, compared
 from scaleset.controllers.wakes import REST_PER_INSTANCE_SECONDS, Wakes
 from scaleset.controllers.watching import watch
 from scaleset.kube import errors
@@ -132,6 +133,47 @@ async def test_a_status_is_written_once_and_read_again_when_it_was_outdated(api,
     api.drop("a", "web")
     assert await writer.write(objects, newest, {"replicas": 4}) is False
     assert objects.get("a", "web") is None
+
+
+async def test_an_answer_is_believed_before_a_watch_that_tells_the_same_version_by_an_older_schema(api, client):
+    """Such a watch goes on for a moment when a CRD is replaced, and may be faster than the answer."""
+    objects = scale_sets(client, [])
+    put(api)
+    await objects.list()
+    failed = [{"model": "web-1", "version": "2.0.0"}]
+
+    async def older_schema(request: Any) -> None:
+        if request.method == "PATCH":
+            told = copy.deepcopy(api.objects["a/web"])
+            told["metadata"]["resourceVersion"] = str(api.version + 1)
+            objects.seen("MODIFIED", {**told, "status": {}})
+
+    api.before = older_schema
+    seen = objects.get("a", "web")
+    assert seen is not None
+    _, after = compared(ScaleSetStatus, seen.status, {"failedTargets": failed})
+    assert await StatusWriter(client).write(objects, seen, after)
+    stored = objects.get("a", "web")
+    assert stored is not None
+    assert stored.resource_version == str(api.version)
+    check_kept(stored, after)
+    objects.seen("MODIFIED", {**copy.deepcopy(api.objects["a/web"]), "status": {}})
+    assert objects.get("a", "web") == stored, "the same version once more is no news"
+
+
+async def test_an_answer_that_is_older_than_what_is_known_is_not_believed(api, client):
+    objects = scale_sets(client, [])
+    older = put(api)
+    newer = put(api, generation=2)
+    objects.seen("MODIFIED", newer)
+    objects.remember(older)
+    known = objects.get("a", "web")
+    assert known is not None
+    assert known.generation == 2
+    another = copy.deepcopy(newer)
+    another["metadata"]["uid"] = "another"
+    objects.remember(another)
+    assert objects.get("a", "web") == known
 
 
 async def test_a_conflict_with_an_object_older_than_ours_means_that_etcd_was_restored(api, client, caplog):

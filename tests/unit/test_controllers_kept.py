@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from scaleset.controllers.status_writer import check_kept
+from scaleset.api.scale_set_status import ScaleSetStatus
+from scaleset.controllers.status_writer import check_kept, compared
 from scaleset.kube.errors import NotKept
 from scaleset.planning.snapshot import Plan
 from scaleset.records.custom_objects import CustomObject
@@ -76,7 +77,7 @@ class OldCrd(Watched):
             return
         self.status = dropped(self.status, self.unknown)
         try:
-            check_kept(self.stored(), status)
+            check_kept(self.stored(), compared(ScaleSetStatus, self.status, status)[1])
         except NotKept:
             self.unkept = status
             raise

@@ -177,6 +177,28 @@ def test_s1_scaling_in_is_no_replacement():
     assert s("S1", begun().scale_set(replicas=5).take(9, 8, 7, 6, 5)) == []
 
 
+def test_s1_scaling_in_beside_instances_that_others_took():
+    """Two are missing when four leave: the eight that are there are as many as the set is to have."""
+    lost = begun()
+    for instance in (0, 1):
+        lost.pod(instance, f"old-{instance}", ending=True, change="DELETED")
+    assert s("S1", lost.scale_set(replicas=6).take(9, 8, 7, 6).give(0, 1).scale_set().give(6, 7, 8, 9)) == []
+
+
+def test_s1_a_size_that_was_taken_back_at_once():
+    """Within one second seven are asked for and ten again, and the operator carries out the one and then the other."""
+    story = begun().scale_set(replicas=7).scale_set()
+    for instance in (9, 8, 7):
+        story.at -= 2
+        story.take(instance)
+    assert s("S1", story.give(7, 8, 9)) == []
+
+
+def test_s1_a_set_that_shrank_is_held_to_its_limit():
+    assert s("S1", begun().scale_set(replicas=9).take(9, 0).give(0)) == []
+    assert s("S1", begun().scale_set(replicas=9).take(9, 0, 1).give(0, 1)) != []
+
+
 def test_s1_ignores_pods_that_others_deleted():
     story = begun()
     for instance in range(5):

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from aiohttp.http_writer import StreamWriter
 
 from scaleset.kube import errors
 from scaleset.kube.client import Client
@@ -189,23 +190,26 @@ async def test_writes_need_the_lease_but_not_those_of_the_lease(api, client):
     await client.list(PODS, "a")
 
 
-async def test_a_lease_that_is_lost_while_the_connection_is_made_stops_the_write(api, client, monkeypatch):
-    """A loop that was blocked goes on with the calls that it had begun."""
+@pytest.mark.parametrize("moment", ["its connection was made", "its headers were written"])
+async def test_a_lease_that_is_lost_before_the_first_byte_stops_the_write(api, client, monkeypatch, moment):
+    """A loop that was blocked goes on with the calls that it had begun. Aiohttp writes headers into memory, and lets
+    others have a turn before they leave with the body.
+    """
     loop = asyncio.get_running_loop()
-    connect = loop.create_connection
-
+    place, name = (loop, "create_connection") if "connection" in moment else (StreamWriter, "write_headers")
+    before = getattr(place, name)
     allowed = [True]
     client.writes_allowed = lambda: allowed[0]
 
     async def lost(*arguments: Any, **options: Any) -> Any:
-        made = await connect(*arguments, **options)
+        made = await before(*arguments, **options)
         allowed[0] = False
         return made
 
-    monkeypatch.setattr(loop, "create_connection", lost)
+    monkeypatch.setattr(place, name, lost)
     with pytest.raises(errors.NotLeader):
         await client.create(PODS, "a", pod("web-0"))
-    assert not allowed[0], "no connection was made"
+    assert not allowed[0], f"it was stopped before {moment}"
     assert not api.requests
     assert not api.objects
 

@@ -229,6 +229,30 @@ async def test_a_swallowed_event_is_found_by_the_next_resync(api, following, mon
         assert informer.relists >= 2
 
 
+async def test_a_resync_comes_however_many_watches_end_before(api, following, monkeypatch):
+    """A server ends each watch after some five minutes."""
+    monkeypatch.setattr(informer_module, "RESYNC_SECONDS", 0.3)
+    monkeypatch.setattr(informer_module, "GOOD_WATCH_SECONDS", 0.0)
+    api.put("a", "web-0")
+    async with following.run() as informer, asyncio.timeout(3):
+        await until(lambda: api.watching)
+        api.drop("a", "web-0")
+        api.history.pop()
+        while names(informer):
+            api.cut()
+            await asyncio.sleep(0.05)
+        assert informer.relists == 2
+
+
+async def test_a_server_that_answers_has_been_heard_though_it_sends_no_bookmarks(api, following, monkeypatch):
+    monkeypatch.setattr("scaleset.kube.transport.SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(informer_module, "GOOD_WATCH_SECONDS", 0.0)
+    async with following.run() as informer:
+        await until(lambda: sum("watch=true" in request for request in api.requests) >= 6)
+        assert informer.age() < 0.3, "0.5 s of silence"
+        assert informer.relists == 1
+
+
 async def test_an_etcd_that_went_back_is_noticed_when_the_watch_breaks(api, following, caplog):
     """Row 23: the server's versions are lower than ours, and a watch from ours would be silent for ever."""
     api.put("a", "web-0")

@@ -142,14 +142,21 @@ async def test_no_answer_is_a_lost_lease_at_the_deadline_and_not_before(api, one
 
 
 async def test_an_answer_counts_from_when_the_request_was_sent(api, one):
+    async def hang(_):
+        await asyncio.sleep(20)
+
     async def slow(_):
-        one.ahead += 9.99
+        one.ahead += 9
+        api.before = hang
 
     async with one.run():
         await until(one.lease.held)
+        one.ahead += 5
+        await turns(api, 2)
         api.before = slow
-        await turns(api, 1)
-        await until(lambda: not one.lease.held())
+        await until(lambda: one.ahead == 14 and one.lease.held())
+        one.ahead += 1.5
+        assert not one.lease.held()
 
 
 async def test_a_request_never_outlives_the_deadline(api, one):
@@ -245,14 +252,14 @@ async def test_many_contenders_never_two_at_once(api, tmp_path):
         contenders = []
         for number in range(5):
             client = await stack.enter_async_context(await Client.open(api.kubeconfig(tmp_path)))
-            contenders.append(Contender(client, f"c{number}"))
-        for contender in contenders:
-            await stack.enter_async_context(contender.run())
+            contender = Contender(client, f"c{number}")
+            contenders.append((contender, await stack.enter_async_context(contender.run())))
         for _ in range(4):
-            await until(lambda: any(c.lease.held() for c in contenders))
-            holders = [c for c in contenders if c.lease.held()]
-            assert len(holders) == 1
-            await holders[0].lease.release()
+            await until(lambda: any(contender.lease.held() for contender, _ in contenders))
+            [(holder, task)] = [each for each in contenders if each[0].lease.held()]
+            task.cancel()
+            await asyncio.wait([task])
+            assert not holder.lease.held()
         assert spec(api)["leaseTransitions"] == 4 or spec(api)["holderIdentity"] == ""
 
 

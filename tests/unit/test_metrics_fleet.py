@@ -86,6 +86,36 @@ def test_a_rollout_that_goes_well() -> None:
     assert (target["from_version"], target["to_version"]) == ("1.0.0", "2.0.0")
 
 
+def test_what_a_completed_rollout_came_from_is_known_after_a_restart() -> None:
+    """`currentVersion` has moved on: it is the target of the last one before that completed."""
+    world = running(5)
+    for number, suffix in (("2.0.0", ""), ("3.0.0", BAD), ("4.0.0", "")):
+        world.publish(number, suffix=suffix)
+        world.run(2000)
+    assert world.plan().figures.from_version == "2.0.0"
+
+
+def test_a_batch_that_begins_is_progress_before_any_of_its_instances_is_done() -> None:
+    world = running(10, by=policy(rolling={"pauseTimeBetweenBatches": "PT1M"}, os={"useRollingUpgradePolicy": True}))
+    meter = Metered(world)
+    world.start = 30.0
+    world.publish("2.0.0")
+    began = world.now
+    world.run(100)
+    assert meter.by("scaleset_rollout_batch", "scaleset") == {"web": 2}
+    assert meter.value("scaleset_rollout_last_progress_timestamp_seconds") == began + 90
+
+
+def test_an_instance_whose_time_is_up_is_progress_while_another_one_of_its_batch_does_not_end() -> None:
+    world = running(10)
+    meter = Metered(world)
+    world.held.add(1)
+    world.publish("2.0.0")
+    world.run(700)
+    assert world.pods[1].deleting
+    assert meter.value("scaleset_rollout_last_progress_timestamp_seconds") == world.now - 400
+
+
 def test_what_a_rollout_shows_while_it_runs() -> None:
     """At every scrape the instances add up, progress never goes back, and counters never either."""
     world = running(10)
@@ -408,3 +438,13 @@ def test_a_version_that_somebody_wrote_on_a_pod_breaks_nothing() -> None:
     world.run(60)
     assert meter.value("scaleset_instances", version="1.0.0-rc1") == 1
     assert meter.value("scaleset_image_versions_behind") == 0
+
+
+def test_an_instance_whose_pod_was_never_created_counts_as_failed() -> None:
+    world = running(10, by=policy(automatic=False))
+    meter = Metered(world)
+    world.publish("2.0.0")
+    world.annotations[names.ANNOTATION_START] = "now"
+    world.quota = lambda _: "exceeded quota"
+    world.run(2000)
+    assert meter.by(UPGRADES, "result") == {"failed": 2}

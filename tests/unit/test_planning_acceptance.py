@@ -6,7 +6,7 @@ from scaleset.planning.acceptance import TWO_HEALTH_SOURCES
 from scaleset.planning.decide import decide
 from scaleset.planning.models import Model
 from scaleset.planning.snapshot import Verdict
-from tests.simulation.scenes import condition, deleted, new_model, reasons, running
+from tests.simulation.scenes import condition, deleted, new_model, running
 from tests.simulation.world import World, policy, spec, version
 
 PLAIN = {"spec": {"containers": [{"name": "app"}]}}
@@ -106,6 +106,12 @@ def test_no_image_is_told_with_the_reason(published, sentence):
     assert world.pods == {}
 
 
+def test_of_many_versions_that_cannot_be_used_the_highest_is_named():
+    world = World()
+    world.catalogue = [version(number, excluded=True) for number in ("9.0.0", "10.0.0", "1.0.0")]
+    assert "10.0.0 is the highest, but it is excluded from latest." in accepted(world)[1]
+
+
 def test_a_pinned_version_that_does_not_exist_is_told():
     world = running(3)
     world.change(image_reference=world.spec.image_reference.model_copy(update={"version": "9.9.9"}))
@@ -129,7 +135,7 @@ def test_a_model_that_the_api_server_refuses_changes_nothing_and_is_asked_about_
     new_model(world)
     reason, message = accepted(world)
     assert reason == "ModelRefused"
-    assert "Required value" in message
+    assert message.endswith(": spec.containers[0].image: Required value. Instances stay on the model before.")
     world.loses(0)
     world.run(20)
     assert deleted(world) == []
@@ -145,13 +151,17 @@ def test_a_refusal_is_told_once():
     world.run(600)
     world.change(replicas=4)
     world.run(600)
-    assert reasons(world).count("PolicyNotFound") == 1
+    (told,) = [event for event in world.events if event.reason == "PolicyNotFound"]
+    assert (told.message, told.warning) == (condition(world, "Accepted")["message"], True)
 
 
 def test_a_region_in_the_template_that_contradicts_the_location_is_refused():
     template = {"spec": {**PROBED["spec"], "nodeSelector": {"topology.kubernetes.io/region": "east"}}}
     world = created(template=template, location="west")
-    assert accepted(world)[0] == "InvalidSpec"
+    assert accepted(world) == (
+        "InvalidSpec",
+        "spec.location is 'west', but the template's nodeSelector asks for region 'east'. Remove one of them.",
+    )
 
 
 def test_an_instance_container_that_does_not_exist_is_refused():
@@ -188,3 +198,23 @@ def test_what_is_missing_is_looked_for_before_anybody_is_told(missing):
     assert decide(world.snapshot()).needs.fresh
     assert accepted(world)[0] == ("PolicyNotFound" if missing == "policy" else "ImageNotFound")
     assert not decide(world.snapshot()).needs.fresh
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(29, False), (30, True)])
+def test_a_verdict_that_is_remembered_holds_until_its_time(seconds, asked):
+    world = running(3)
+    new_model(world)
+    verdict = Verdict(accepted=False, message="no", retry_at=world.now + 30)
+    plan = decide(world.snapshot(now=world.now + seconds, verdicts={world.model.name: verdict}))
+    assert (plan.needs.verdict is not None) == asked
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"customData": "x " * 40_000}, "spec.customData has 80000 bytes. Make it at most 65536."),
+        ({"extensions": [{"name": "a", "image": "example.com/a:1"}] * 2}, "extension a is listed twice."),
+    ],
+)
+def test_what_cannot_be_provisioned_is_refused_with_one_sentence_and_one_full_stop(changes, sentence):
+    assert accepted(created(**changes)) == ("InvalidSpec", sentence)

@@ -2,13 +2,10 @@
 
 from dataclasses import replace
 
-from tests.simulation.scenes import (
-    BAD,
-    born_broken,
-    condition,
-    deleted,
-    running,
-)
+import pytest
+
+from scaleset.planning.instances import Pod
+from tests.simulation.scenes import BAD, born_broken, condition, deleted, models, new_model, running
 from tests.simulation.world import World, policy
 
 
@@ -18,6 +15,7 @@ def test_a_set_born_with_a_broken_image_is_repaired_by_a_good_one():
     world.publish("1.0.1")
     world.run(1.5)
     assert deleted(world) == [0, 1]
+    assert (world.status["currentVersion"], world.status["currentImage"]) == ("1.0.1", "example.com/web:1.0.1")
     world.run(400)
     assert set(world.versions.values()) == {"1.0.1"}
     assert all(pod.ready for pod in world.pods.values())
@@ -59,3 +57,20 @@ def test_healthy_instances_of_such_a_set_are_left_to_a_rollout():
     assert not {3, 4} & set(deleted(world))
     world.run(400)
     assert set(world.versions.values()) == {"1.0.1"}
+
+
+@pytest.mark.parametrize(("mode", "mended"), [("Rolling", True), ("Manual", False)])
+def test_a_model_repairs_such_a_set_where_the_policy_rolls_models_out(mode, mended):
+    world = born_broken(5, by=policy(mode=mode))
+    new_model(world)
+    wanted = world.model.name
+
+    def works(number: int, pod: Pod) -> bool:
+        """What was wrong is in the template."""
+        del number
+        return pod.model == wanted
+
+    world._works = works  # type: ignore[method-assign]
+    world.run(1000)
+    assert (models(world) == {wanted}) == mended
+    assert bool(deleted(world)) == mended

@@ -44,7 +44,7 @@ def test_failed_instances_go_back_to_the_model_before():
     assert all(pod.ready for pod in world.pods.values())
     assert rollout(world)["restored"] == rollout(world)["failed"] == "0-1"
     assert rollout(world)["error"]["code"] == "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
-    assert reasons(world).count("RollingBack") == 1
+    assert [event.warning for event in world.events if event.reason == "RollingBack"] == [True]
     assert deleted(world) == [0, 1, 0, 1]
     world.run(4000)
     assert models(world) == before
@@ -57,6 +57,17 @@ def test_without_it_failed_instances_stay():
     assert models(world).count(world.model.name) == 2
     assert rollout(world)["restored"] == ""
     assert deleted(world) == [0, 1]
+
+
+def test_while_it_rolls_back_the_status_says_why():
+    """It is also how an operator that starts in the middle knows that this run goes no further."""
+    world = breached(back=True)
+    errors: list[tuple[str, Any]] = []
+    world.run(300, each=lambda world: errors.append((code(world), rollout(world).get("error"))))
+    ended = rollout(world)["error"]
+    told = [error for code, error in errors if code == "RollingForward" and error]
+    assert told
+    assert all(error == ended for error in told)
 
 
 def test_one_that_is_protected_meanwhile_stays_as_it_is():
@@ -182,6 +193,18 @@ def test_latest_model_applied_is_azures_word_for_being_behind():
     apply_model(world, "1")
     world.run(20)
     assert {number: row["latestModelApplied"] for number, row in rows(world).items()} == {0: False, 2: False}
+
+
+def test_while_an_instance_is_replaced_its_row_is_about_the_pod_that_there_is():
+    world = running(3, by=policy(automatic=False))
+    world.held.add(1)
+    new_model(world)
+    apply_model(world, "1")
+    world.run(5)
+    assert not rows(world)[1]["latestModelApplied"]
+    world.held.clear()
+    world.run(20)
+    assert 1 not in rows(world)
 
 
 def test_an_instance_on_the_newest_model_and_an_older_version_has_it():

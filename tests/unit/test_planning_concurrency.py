@@ -290,3 +290,13 @@ def test_whoever_leaves_the_queue_wakes_those_behind():
     with street.turns.taken(street.seen("set-1"), plan.state):
         assert street.woken == []
     assert street.woken == ["set-2"]
+
+
+@pytest.mark.parametrize(("limit", "turn"), [(1, None), (None, Turn(rolling=1, ahead=0))])
+def test_a_limit_that_comes_or_goes_between_two_reads_stops_no_decision(limit, turn):
+    """The policy may be fresher than what was counted: there is no limit until both know of it."""
+    world = running(3, by=policy(maxConcurrentScaleSets=limit))
+    world.turn = lambda: turn
+    world.publish("2.0.0")
+    world.run(60)
+    assert code(world) == "Completed"

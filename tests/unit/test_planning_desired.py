@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from scaleset.planning.instances import Claim
-from tests.simulation.scenes import BAD, apply_model, code, condition, deleted, new_model, reasons, running
+from tests.simulation.scenes import BAD, apply_model, code, condition, deleted, new_model, running
 from tests.simulation.world import OWNER, World, policy
 
 DISK = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}
@@ -144,7 +144,7 @@ def test_an_instance_is_blocked_rather_than_harmed(happens: Any, sentence: str):
     assert 1 not in world.pods
     assert sentence in blocked(world)[1]
     assert condition(world, "Stalled")["reason"] == "InstanceBlocked"
-    assert reasons(world).count("InstanceBlocked") == 1
+    assert [event.warning for event in world.events if event.reason == "InstanceBlocked"] == [True]
     assert {0, 2} <= world.pods.keys()
 
 
@@ -180,6 +180,19 @@ def test_a_new_claim_template_makes_new_claims():
     world.run(60)
     assert len(world.pods) == 3
     assert sorted(world.claims) == [f"data-web-{n}" for n in range(3)]
+
+
+def test_a_new_model_does_not_take_the_claim_of_others():
+    """What is in its way is looked at in the decision that gives the instance that model, not in the next one."""
+    world = running(3, by=policy(mode="Manual"))
+    world.claims["data-web-1"] = Claim("shop", "data-web-1", "x", "1", set_name="other")
+    world.change(volume_claim_templates=running(1, volumeClaimTemplates=[DISK]).spec.volume_claim_templates)
+    world.loses(1)
+    apply_model(world, "1")
+    world.run(60)
+    assert 1 not in world.pods
+    assert "create 1" not in world.writes
+    assert "PersistentVolumeClaim data-web-1 exists but is not ours" in blocked(world)[1]
 
 
 def test_a_new_claim_that_a_quota_refused_is_not_a_lost_one():
@@ -234,3 +247,11 @@ def test_a_restore_to_a_model_that_is_gone_blocks_and_does_not_crash():
 def test_names_come_from_the_set_and_the_id():
     assert OWNER.instance(7) == "web-7"
     assert OWNER.claim("data", 7) == "data-web-7"
+
+
+def test_beside_a_claim_that_goes_a_pod_whose_model_is_gone_is_looked_at_too():
+    world = with_disks(3)
+    world.claims["data-web-2"] = replace(world.claims["data-web-2"], deleting=True)
+    world.pods[0] = replace(world.pods[0], model="web-gone")
+    world.settle()
+    assert list(blocked(world)) == [2]

@@ -148,6 +148,17 @@ def test_a_completed_run_has_no_error():
     assert world.events[-1].message == "Rolling upgrade to version 2.0.0 completed: 5 instances upgraded."
 
 
+def test_what_completes_is_the_current_version_in_the_same_write():
+    """Whoever reads that it completed, and an operator that starts there, finds the version beside it."""
+    world = running(5)
+    world.publish("2.0.0")
+    world.run(60)
+    statuses = [plan.status for plan in world.plans]
+    completed = [s for s in statuses if (s["rollingUpgrade"] or {}).get("runningStatus", {}).get("code") == "Completed"]
+    assert completed
+    assert {s["currentVersion"] for s in completed} == {"2.0.0"}
+
+
 def test_a_refusal_carries_the_servers_words():
     world = running(5)
     world.admit = lambda _: Verdict(accepted=False, message='pods "web-0" is forbidden: no.')
@@ -191,3 +202,21 @@ def test_the_same_sentence_is_in_status_condition_and_event():
     assert sentence in [e.message for e in world.events]
     assert condition(world, "Stalled")["message"] == sentence
     assert world.status["osUpgradeHistory"][0]["properties"]["error"]["message"] == sentence
+
+
+def test_an_event_names_the_rollout_and_the_batch_that_it_is_about():
+    """News comes before what was done about it, so it is about the rollout that ran before."""
+    world = running(2)
+    world.start = 30.0
+    world.publish("2.0.0")
+    world.run(5)
+    world.publish("3.0.0")
+    world.run(200)
+    told = [(e.reason, e.rollout, e.batch) for e in world.events]
+    assert told[:4] == [
+        ("NewVersionAvailable", None, None),
+        ("RolloutStarted", "1", None),
+        ("BatchStarted", "1", 1),
+        ("NewVersionAvailable", "1", 1),
+    ]
+    assert told[-1] == ("RolloutCompleted", "2", None)

@@ -1,7 +1,9 @@
 """The image reference of a model: its gallery is part of it, and no new instance is older than all the others."""
 
+import pytest
+
 from scaleset.planning.gallery import Definition
-from tests.simulation.scenes import code, condition, running
+from tests.simulation.scenes import apply_model, code, condition, running
 from tests.simulation.world import World, policy, spec, version
 
 OTHER = Definition("gallery", "contoso", "web", "stable")
@@ -37,21 +39,24 @@ def test_a_gallery_that_has_nothing_withdraws_no_running_rollout():
     assert code(world) == "Completed"
 
 
-def test_a_new_instance_is_not_older_than_what_the_others_were_pinned_to():
-    """A pin that apply-model brought everywhere proves nothing, but a new instance does not go below it."""
+@pytest.mark.parametrize(("pins", "expected"), [({"*": "2.0.0"}, "2.0.0"), ({"0": "10.0.0", "1-2": "9.0.0"}, "9.0.0")])
+def test_a_new_instance_is_not_older_than_what_the_others_were_pinned_to(pins, expected):
+    """Pins that apply-model brought everywhere prove nothing, but a new instance does not go below the lowest."""
     world = World(spec=spec(replicas=3), policy=policy())
     world.publish("1.0.0")
     world.run(10)
-    world.publish("2.0.0", excluded=True)
     latest = world.spec.image_reference
-    world.change(image_reference=latest.model_copy(update={"version": "2.0.0"}))
-    world.annotations["scaleset.dev/apply-model"] = "*"
-    world.run(20)
+    for ids, pinned in pins.items():
+        world.publish(pinned, excluded=True)
+        world.change(image_reference=latest.model_copy(update={"version": pinned}))
+        apply_model(world, ids)
+        world.run(20)
     assert world.state.current_version == "1.0.0"
     world.change(image_reference=latest)
-    world.publish("2.1.0", suffix="-bad")
+    world.publish("11.0.0", suffix="-bad")
     world.run(400)
     assert code(world) == "Faulted"
     world.change(replicas=4)
     world.run(20)
-    assert world.versions[3] == "2.0.0"
+    assert world.versions[3] == expected
+    assert world.pods[3].images == (("app", f"example.com/web:{expected}"),)

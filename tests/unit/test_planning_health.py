@@ -7,6 +7,7 @@ import pytest
 from scaleset.planning.health import INSTANCE_STATE, READINESS, healthy_since, source, state
 from scaleset.planning.instances import HealthState, Pod
 from scaleset.planning.models import describe
+from tests.simulation.scenes import running
 from tests.simulation.world import EPOCH, spec
 
 POD = Pod("shop", "web-0", "u", "1", "uid-web", "web", "m", "1.0.0", created=EPOCH, started=EPOCH)
@@ -90,3 +91,11 @@ def test_a_pod_that_goes_or_is_silent_is_healthy_by_no_source(changes):
 )
 def test_the_source_is_as_asked_for_else_readiness_where_something_signals_it(template, health_, expected):
     assert source(describe("web", spec(template={"spec": template}, health=health_))) == expected
+
+
+def test_a_set_by_instance_state_waits_for_no_readiness():
+    world = running(3, health={"source": "InstanceState"}, template={"spec": {"containers": [{"name": "app"}]}})
+    for number, pod in world.pods.items():
+        world.pods[number] = replace(pod, ready=False, ready_since=None)
+    world.settle()
+    assert world.status["healthyReplicas"] == 3

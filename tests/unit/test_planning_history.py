@@ -61,6 +61,7 @@ def test_the_running_one_is_in_the_list_and_has_no_end():
     status = world.status["osUpgradeHistory"][0]["properties"]["runningStatus"]
     assert sorted(status) == ["code", "startTime"]
     assert status["code"] == "RollingForward"
+    assert sorted(world.status["osUpgradeHistory"][0]) == ["location", "properties", "type"]
     world.run(500)
     assert len(world.status["osUpgradeHistory"]) == 1
     assert world.status["osUpgradeHistory"][0]["properties"]["runningStatus"]["code"] == "Completed"

@@ -57,6 +57,17 @@ def test_nulls_and_defaults_change_nothing():
     assert name_of(template=with_null) == name_of()
 
 
+def test_what_the_spec_does_not_say_the_model_does_not_either():
+    """Else an operator with one field more would find every model changed."""
+    assert describe("web", spec(updateDomains=5)).data.keys() == {"template", "imageReference"}
+
+
+def test_claim_templates_are_kept_as_kubernetes_writes_them():
+    """Claims are made from them, perhaps by a later operator."""
+    disk = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast"}}
+    assert describe("web", spec(volumeClaimTemplates=[disk])).data["volumeClaimTemplates"] == [disk]
+
+
 def test_the_order_of_keys_changes_nothing():
     backwards = dict(reversed(list(spec().template["spec"]["containers"][0].items())))
     assert name_of(template={"spec": {"containers": [backwards]}}) == name_of()

@@ -15,6 +15,7 @@ from tests.simulation.scenes import (
     running,
     under_way,
 )
+from tests.simulation.world import World
 
 # --- pods and nodes
 
@@ -45,6 +46,8 @@ def test_a_pod_on_a_lost_node_keeps_its_name_and_its_slot():
     world = running(5)
     world.held.add(0)
     world.publish("2.0.0")
+    world.settle()
+    assert world.wake_at == world.now + 300, "to say so when it takes too long"
     world.run(3600)
     assert world.pods[0].deleting
     assert world.pods[0].version == "1.0.0"
@@ -55,6 +58,22 @@ def test_a_pod_on_a_lost_node_keeps_its_name_and_its_slot():
     world.held.clear()
     world.run(200)
     assert code(world) == "Completed"
+
+
+def test_a_restore_has_its_own_time_for_pods_to_end():
+    """A pod that has just been deleted to be restored is not one of a lost node, however long the upgrade took."""
+    world = under_way(suffix=BAD)
+    world.held.update((0, 1))
+    decided: list[float] = []
+
+    def told(world: World) -> None:
+        if rollout(world)["restoring"]:
+            decided.append(world.now)
+            late = world.now >= decided[0] + 300
+            assert rollout(world)["waitingFor"]["reason"] == ("PodsTerminating" if late else "Restoring")
+
+    world.run(1000, each=told)
+    assert decided[-1] >= decided[0] + 300
 
 
 def test_a_node_that_does_not_report_counts_as_unhealthy():

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scaleset.planning import pods
-from scaleset.planning.instances import Build
+from scaleset.planning.instances import Build, Pod
 from scaleset.planning.models import Model, describe
 from tests.simulation.world import EPOCH, OWNER, spec
 
@@ -125,6 +125,7 @@ def test_a_claim_bears_labels_and_no_owner():
         "spec": {"accessModes": ["ReadWriteOnce"]},
     }
     claim = pods.claim(OWNER, template, 7)
+    assert (claim["apiVersion"], claim["kind"]) == ("v1", "PersistentVolumeClaim")
     assert claim["metadata"] == {
         "name": "data-web-7",
         "namespace": "shop",
@@ -181,6 +182,7 @@ def test_as_many_probes_as_asked_for_change_the_state_and_the_grace_period_is_a_
 def test_a_revision_keeps_the_model():
     model = describe("web", spec())
     revision = pods.revision(OWNER, model, 3)
+    assert (revision["apiVersion"], revision["kind"]) == ("apps/v1", "ControllerRevision")
     assert (revision["metadata"]["name"], revision["revision"], revision["data"]) == (model.name, 3, model.data)
     assert revision["metadata"]["ownerReferences"][0]["uid"] == "uid-web"
 
@@ -189,3 +191,9 @@ def test_a_template_without_the_instance_container_is_an_error_with_its_name():
     model = Model("m", 1, {"template": {"spec": {"containers": [{"name": "a"}]}}, "instanceContainer": "b"})
     with pytest.raises(ValueError, match="no container 'b'"):
         pods.pod(OWNER, model, BUILD, 0, previous=None, created_at=EPOCH)
+
+
+@pytest.mark.parametrize(("container", "image"), [("b", "y"), ("c", "x"), (None, "x")])
+def test_the_image_of_a_pod_is_that_of_the_named_container_else_of_the_first(container, image):
+    seen = Pod("shop", "web-0", "u", "1", "uid-web", "web", "m", "1.0.0", EPOCH, images=(("a", "x"), ("b", "y")))
+    assert seen.image(container) == image

@@ -39,6 +39,13 @@ def test_anything_else_is_refused_before_it_becomes_a_list(text):
         parse(text)
 
 
+def test_of_a_long_text_forty_characters_are_told():
+    with pytest.raises(ValueError, match=rf"^'{'1' * 40}' is beyond the largest instance id, 9999$"):
+        parse("1" * 50)
+    with pytest.raises(ValueError, match=rf"^'{'x' * 40}' is neither an instance id nor a range such as 0-3$"):
+        parse("x" * 50)
+
+
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_refused_with_a_sentence(text):
     try:

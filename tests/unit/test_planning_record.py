@@ -30,13 +30,14 @@ from scaleset.planning.state import (
     Waiting,
 )
 from tests.simulation.scenes import BAD, code, rollout, running
-from tests.simulation.world import EPOCH, World
+from tests.simulation.world import EPOCH, World, policy
 
 SOME = settings(max_examples=60)
 MOMENTS = st.integers(0, 10**9).map(lambda seconds: EPOCH + seconds)
 VERSIONS = st.sampled_from(["0.0.0", "1.0.0", "1.10.0", "2147483647.0.1"])
 MODELS = st.sampled_from(["web-1", "web-2"])
 BUILDS = st.builds(Build, MODELS, VERSIONS, VERSIONS.map(lambda v: f"example.com/web:{v}"))
+REQUESTS = st.none() | st.text("ab1", max_size=9)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 
 
@@ -95,10 +96,14 @@ def records(draw: st.DrawFn) -> State:
     ids = st.frozensets(st.sampled_from(sorted(builds)), max_size=5) if builds else st.just(frozenset())
     previous = draw(ids)
     return State(
+        replicas=draw(st.none() | st.integers(0, 1000)),
         current_version="1.0.0",
         current_image="example.com/web:1.0.0",
         proven=draw(st.none() | MOMENTS),
-        handled_start=draw(st.none() | st.text("ab1", max_size=9)),
+        waiting_since=draw(st.none() | MOMENTS),
+        handled_start=draw(REQUESTS),
+        handled_cancel=draw(REQUESTS),
+        handled_apply=draw(REQUESTS),
         builds=dict(sorted(builds.items())),
         previous={n: draw(BUILDS) for n in sorted(previous)},
         applying=draw(ids),
@@ -268,6 +273,21 @@ def test_an_empty_status_is_built_up_again_from_the_pods():
     world.publish("3.0.0")
     world.run(60)
     assert set(world.versions.values()) == {"3.0.0"}
+
+
+def test_as_many_on_one_version_as_on_the_other_are_read_the_same_whoever_is_first():
+    found = set()
+    for first in (0, 1):
+        world = running(4, by=policy(automatic=False))
+        world.publish("2.0.0")
+        for number in (first, first + 2):
+            world.pods[number] = replace(
+                world.pods[number], version="2.0.0", images=(("app", "example.com/web:2.0.0"),)
+            )
+        world.status = {}
+        world.step()
+        found.add((world.status["currentVersion"], world.status["currentImage"]))
+    assert len(found) == 1
 
 
 def test_a_status_lost_in_the_middle_of_a_bad_rollout_ends_well():

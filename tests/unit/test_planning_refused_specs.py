@@ -208,7 +208,7 @@ def test_apply_model_is_refused_with_the_spec():
     apply_model(world, "*")
     world.run(30)
     assert deleted(world) == []
-    assert "StartRefused" in reasons(world)
+    assert [event.warning for event in world.events if event.reason == "StartRefused"] == [True]
     assert code(world) == ""
 
 

@@ -20,7 +20,7 @@ from tests.simulation.replication import IMAGE, NOW, has, names, node, nodes, on
 
 
 @pytest.mark.parametrize(
-    ("count", "room", "asked"), [(1, 20, 1), (5, 20, 5), (10, 20, 5), (10, 3, 3), (10, 0, 0), (0, 20, 0)]
+    ("count", "room", "asked"), [(1, 20, 1), (5, 20, 5), (10, 20, 5), (10, 3, 3), (3, 3, 3), (10, 0, 0), (0, 20, 0)]
 )
 def test_a_few_at_a_time_are_asked(count, room, asked):
     plan = decide_replication(view(*nodes(count), room=room))
@@ -62,6 +62,12 @@ def test_a_pod_goes_when_its_node_has_the_image_and_the_next_node_follows():
     assert only(plan) == Region("west", "Replicating", 16, "1 of 6 nodes have the image.")
     plan = decide_replication(view(*all_nodes, pods=[pod(each) for each in all_nodes[1:5]], ledger=plan.ledger))
     assert names(plan.create) == ["west-0005"]
+
+
+@pytest.mark.parametrize("before", [[], [pod(node("a"), deleting=True)]])
+def test_a_node_that_nobody_asks_now_hides_none_of_those_after_it(before):
+    plan = decide_replication(view(node("a"), node("b"), pods=[*before, pod(node("b"), Stage.PULLED)]))
+    assert plan.ledger.done == {"uid-b"}
 
 
 def test_a_node_that_lists_the_image_needs_no_pod():
@@ -228,8 +234,10 @@ def test_default_without_nodes_waits_for_all_the_others():
         ("west", "Completed"),
         ("default", "Replicating"),
     ]
+    assert plan.summary[-1].details == "No node is in this region: it waits for all."
     plan = decide_replication(view(*east, *west, regions=(), ledger=has(*east, *west)))
     assert plan.aggregate == "Completed"
+    assert plan.summary[-1].details == "Every region has the image."
     reported = {region.name: region for region in plan.summary}
     later = decide_replication(view(*nodes(1, "north"), regions=(), reported=reported))
     assert {r.name: r.state for r in later.summary} == {

@@ -113,14 +113,17 @@ def test_the_conditions_are_complete_and_of_this_generation(scene: Callable[[Wor
         assert found["lastTransitionTime"].endswith("Z")
 
 
-@pytest.mark.parametrize(("unhealthy", "available"), [(0, "True"), (2, "True"), (3, "False")])
-def test_available_goes_by_the_gate(unhealthy, available):
+@pytest.mark.parametrize(
+    ("unhealthy", "available", "reason"),
+    [(0, "True", "GateOpen"), (2, "True", "GateOpen"), (3, "False", "TooManyUnhealthy")],
+)
+def test_available_goes_by_the_gate(unhealthy, available, reason):
     """Exactly 20 % unhealthy is available."""
     world = running(10)
     for number in range(unhealthy):
         world.sickens(number)
     world.settle()
-    assert conditions(world)["Available"][0] == available
+    assert conditions(world)["Available"] == (available, reason)
 
 
 def test_a_transition_time_moves_only_with_the_status():
@@ -171,6 +174,57 @@ def test_states_of_instances(happens: Callable[[World], Any], state):
     happens(world)
     world.settle()
     assert world.status["instances"][0]["state"] == state
+
+
+@pytest.mark.parametrize(
+    ("happens", "message"),
+    [
+        (lambda w: w.strangers.clear() or w.pods.pop(0), "The pod does not exist."),
+        (lambda w: w.pods.update({0: replace(w.pods[0], deleting=True)}), "The pod is terminating."),
+    ],
+)
+def test_instances_whose_pod_says_nothing(happens: Callable[[World], Any], message):
+    world = running(5)
+    happens(world)
+    world.step()
+    assert world.status["instances"][0]["message"] == message
+
+
+@pytest.mark.parametrize(
+    ("published", "different"),
+    [
+        ((), {}),
+        (("2.0.0",), {"UpToDate": ("False", "Outdated")}),
+    ],
+)
+def test_the_reasons_of_a_set_at_rest(published, different):
+    """Tools match them: they are part of the API."""
+    world = running(3, by=policy(automatic=False))
+    for number in published:
+        world.publish(number)
+    world.settle()
+    assert conditions(world) == {
+        "Accepted": ("True", "Accepted"),
+        "Available": ("True", "GateOpen"),
+        "Progressing": ("False", "Idle"),
+        "Ready": ("True", "Healthy"),
+        "Reconciling": ("False", "Idle"),
+        "Stalled": ("False", "NotStalled"),
+        "UpToDate": ("True", "Current"),
+        **different,
+    }
+    assert condition(world, "Progressing")["message"] == "There was no rolling upgrade yet."
+
+
+def test_many_different_obstacles_are_five_events():
+    world = running(8)
+    for number in range(8):
+        world.strangers[number] = f"Taken by {chr(ord('a') + number)}."
+        world.loses(number)
+    world.settle()
+    said = [event.message for event in world.events if event.reason == "InstanceBlocked"]
+    assert len(said) == 5
+    assert said[-1].startswith("Instances 4-7 are blocked. 4: Taken by e.")
 
 
 def within_the_schema(world: World) -> None:
@@ -279,6 +333,13 @@ def test_what_is_under_way_is_named():
     assert condition(world, "Reconciling")["message"].startswith("Instances 0-4 are being replaced")
 
 
+def test_a_set_that_comes_up_says_so():
+    world = running(5)
+    world.change(replicas=6)
+    world.step()
+    assert condition(world, "Reconciling")["message"] == "Instances are being created or deleted."
+
+
 def test_a_cancel_shows_as_the_last_action():
     world = running(5)
     upgrading(world)
@@ -287,3 +348,8 @@ def test_a_cancel_shows_as_the_last_action():
     world.settle()
     said = rollout(world)["runningStatus"]
     assert (said["lastAction"], said["lastActionTime"]) == ("Cancel", timestamp(world.now))
+    assert rollout(world)["ending"] == {
+        "code": "Cancelled",
+        "reason": "Cancelled",
+        "message": "Cancelled by the user.",
+    }

@@ -52,6 +52,19 @@ def test_a_bad_image_touches_one_batch_and_is_taken_back(replicas):
     assert sorted(deleted(world)) == sorted([*range(touched), *range(touched)])
 
 
+def test_where_nothing_failed_nothing_is_restored():
+    """One of a batch is done with at its deadline while the pod of the other does not end."""
+    world = running(10)
+    world.held.add(1)
+    publish_good(world)
+    world.run(400)
+    assert counts(world) == (1, 0, 1, 8)
+    assert condition(world, "Progressing")["message"].startswith("Waiting for the pods of instances 1 to end.")
+    assert world.state.rollout is not None
+    assert world.state.rollout.batch is not None
+    assert world.state.rollout.batch.restore_started is None
+
+
 @pytest.mark.parametrize(
     ("seconds", "upgraded"), [(299, True), (300, True), (301, False)], ids=["at 4:59", "at 5:00", "at 5:01"]
 )
@@ -295,6 +308,19 @@ def test_a_restored_instance_stays_failed_and_the_history_tells_of_it():
     }
 
 
+def test_a_restore_that_a_quota_holds_up_has_a_deadline_of_its_own():
+    world = running(5)
+    world.publish("2.0.0", suffix=BAD)
+    world.run(200)
+    world.quota = lambda creation: "exceeded quota" if creation.build.version == "1.0.0" else None
+    world.run(200)
+    assert (rollout(world)["failed"], rollout(world)["restoring"]) == ("0", "0")
+    assert rollout(world)["waitingFor"]["reason"] == "Restoring"
+    world.quota = lambda _: None
+    world.run(150)
+    assert (rollout(world)["restored"], rollout(world)["restoreFailed"]) == ("0", "")
+
+
 def test_a_restore_that_does_not_become_healthy_is_told():
     """It has another health timeout; then the instance counts as not restored, with an error of its own."""
     world = running(5)
@@ -313,7 +339,7 @@ def test_a_restore_that_does_not_become_healthy_is_told():
     info = rollout(world)["rollbackInfo"]
     assert (info["successfullyRolledbackInstanceCount"], info["failedRolledbackInstanceCount"]) == (0, 1)
     assert "Instance 0 is not healthy on its previous build either." in info["rollbackError"]["message"]
-    assert "InstanceRestoreFailed" in reasons(world)
+    assert [event.warning for event in world.events if event.reason == "InstanceRestoreFailed"] == [True]
 
 
 def test_a_run_with_few_failures_completes_and_tries_those_again_later():
@@ -380,3 +406,16 @@ def test_waiting_is_explained_with_numbers():
         "reason": "BatchInProgress",
         "message": "Waiting for instances 0-1 of batch 1 to become healthy, at most 300 s each.",
     }
+
+
+def test_others_that_already_run_an_unproven_version_do_not_speak_for_it():
+    """Scaled out onto it in the moment between its publication and its first rollout, whose one upgrade fails."""
+    world = running(
+        2, by=policy(rolling={"maxUnhealthyInstancePercent": 50, "maxUnhealthyUpgradedInstancePercent": 50})
+    )
+    world.publish("2.0.0")
+    world.change(replicas=3)
+    world.broken.add(0)
+    world.run(2000)
+    assert code(world) == "Faulted"
+    assert world.versions == {0: "1.0.0", 1: "1.0.0", 2: "2.0.0"}

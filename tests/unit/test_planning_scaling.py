@@ -103,6 +103,19 @@ def test_after_a_failed_rollout_they_get_what_is_proven():
     assert versions_after_scaling_out(world, 12) == {"1.0.0"}
 
 
+def test_after_one_that_the_gate_ended_they_get_what_is_proven():
+    """That version did not fail and is tried again: until then nobody knows it."""
+    world = running(10)
+    world.publish("2.0.0")
+    world.run(1.5)
+    for number in (7, 8, 9):
+        world.sickens(number)
+    world.run(10)
+    assert code(world) == "Faulted"
+    assert world.state.failed_targets == ()
+    assert versions_after_scaling_out(world, 12) == {"1.0.0"}
+
+
 def test_after_a_completed_one_they_get_the_new_one():
     world = running(3)
     world.publish("2.0.0")

@@ -79,7 +79,11 @@ def test_a_suspended_set_waits_and_says_so():
     world.publish("2.0.0")
     world.run(100)
     assert deleted(world) == []
-    assert condition(world, "Progressing")["reason"] == "Suspended"
+    told = condition(world, "Progressing")
+    assert (told["reason"], told["message"]) == (
+        "Suspended",
+        "The set is suspended: no rollout starts until spec.suspend is lifted.",
+    )
 
 
 def test_a_pinned_version_is_left_alone():
@@ -299,3 +303,15 @@ def test_every_request_has_its_own_annotation():
     ask(world, "scaleset.dev/something-else")
     world.settle()
     assert world.writes == []
+
+
+def test_a_model_that_failed_does_not_hold_up_a_newer_image():
+    world = running(5, by=policy(mode="Rolling"))
+    world.broken.add(0)
+    new_model(world)
+    world.run(1000)
+    assert (code(world), rollout(world)["kind"]) == ("Faulted", "Model")
+    world.heals(0)
+    world.publish("2.0.0")
+    world.run(1000)
+    assert (code(world), rollout(world)["kind"]) == ("Completed", "Image")

@@ -7,6 +7,7 @@ import pytest
 
 from scaleset.planning.placement import place
 from scaleset.planning.ranges import parse
+from scaleset.planning.scaling import without
 from scaleset.planning.snapshot import Creation, Verdict
 from tests.simulation.scenes import (
     BAD,
@@ -370,3 +371,22 @@ def test_protected_instances_are_passed_over():
     assert code(world) == "Completed"
     assert world.pods[1].uid == uid
     assert sorted(world.versions.values()) == ["1.0.0", *["2.0.0"] * 4]
+
+
+def test_the_free_ids_are_taken_without_gaps_and_the_old_ones_have_nothing_to_go_back_to():
+    world = surging(10)
+    world.publish("2.0.0")
+    world.step()
+    assert rollout(world)["batch"]["surge"] == "10-11"
+    assert world.state.previous == {}
+
+
+@pytest.mark.parametrize("gone", [{10}, {0}, {0, 10}])
+def test_whoever_takes_the_id_of_one_that_went_belongs_to_nobody(gone):
+    world = surging(10)
+    world.publish("2.0.0")
+    world.settle()
+    left = without(world.state, frozenset(gone)).rollout
+    assert left is not None
+    assert left.batch is not None
+    assert left.batch.pairs == {11: 1}

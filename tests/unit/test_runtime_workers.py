@@ -41,6 +41,21 @@ async def test_a_reconcile_is_called_again_when_it_asked_for():
     assert calls == [("a", 0), ("a", 5), ("a", 10)]
 
 
+async def test_looks_that_wait_for_nothing_let_others_have_their_turn():
+    looks: list[int] = []
+
+    async def reconcile(key):
+        looks[-1] += 1
+
+    async with working(reconcile, concurrency=1) as (queue, _):
+        for number in range(100):
+            queue.add(str(number))
+        while sum(looks) < 100:
+            looks.append(0)
+            await asyncio.sleep(0)
+    assert max(looks) <= 2, "looks in one turn of the loop"
+
+
 @in_virtual_time
 async def test_keys_run_at_the_same_time_but_one_key_never_twice():
     running: Counter[str] = Counter()

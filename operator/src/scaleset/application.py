@@ -92,6 +92,7 @@ class Application:
             policies=self._queues["upgradepolicy"].add,
         )
         self._leading = asyncio.Event()
+        self._knows_kinds = False
         self._workers: tuple[Workers[Key], ...] = ()
 
     async def run(self) -> None:
@@ -104,7 +105,7 @@ class Application:
             client = await stack.enter_async_context(await self._open())
             self._metrics.host = urlsplit(client.credentials().host).netloc
             try:
-                if await before(told, handlers.wait_for_kinds(client, self._options.namespaces)):
+                if await before(told, self._wait_for_kinds(client)):
                     caches = self._caches = watch(client, self._wakes, namespaces=self._options.namespaces or (None,))
                     recorder = EventRecorder(
                         client, instance=self._identity, now=self._clock.now, on_event=self._metrics.told
@@ -207,10 +208,16 @@ class Application:
             f"the lease {names.LEASE_NAME} was lost to {lease.holder or 'nobody'}; writing has stopped"
         )
 
+    async def _wait_for_kinds(self, client: Client) -> None:
+        self._knows_kinds = False
+        await handlers.wait_for_kinds(client, self._options.namespaces)
+        self._knows_kinds = True
+
     async def _work(self, client: Client, caches: Caches, recorder: EventRecorder) -> None:
         """Reconcile as soon as everything was listed once and the lease is held."""
         if self._lease is not None:
             await self._leading.wait()
+            await self._wait_for_kinds(client)  # The CRDs may be others than when this replica began to wait.
         while not caches.synced:  # noqa: ASYNC110 - six views, and only until their first lists are through
             await asyncio.sleep(0.02)
         garbage.set_aside()
@@ -282,7 +289,7 @@ class Application:
         return f"nothing was heard from the API server for {caches.age():.0f} s"
 
     def _unready(self) -> str | None:
-        if self._caches is None:
+        if self._caches is None or not self._knows_kinds:
             return "waiting for the API server and the CustomResourceDefinitions"
         return None if self._caches.synced else "waiting for the first lists"
 

@@ -13,11 +13,14 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from math import inf
+from time import monotonic
 from typing import Any, cast
 
 import kopf
 
 from scaleset.api import names
+from scaleset.controllers.served_schemas import ServedSchemas
 from scaleset.kube.client import Client
 from scaleset.kube.credentials import Credentials
 from scaleset.kube.errors import ApiError, NotFound
@@ -31,22 +34,28 @@ Seen = Callable[[str | None, dict[str, Any]], None]
 
 LOGIN_SECONDS = 60.0
 """How long kopf keeps credentials before it asks for them again: bound tokens are rotated long before they expire."""
+LOGIN_PAUSE_SECONDS = 1.0
+"""Between two logins. Where credentials are refused kopf asks for others and tries at once, thirty times a second."""
 
 
 async def wait_for_kinds(client: Client, namespaces: Sequence[str]) -> None:
-    """Return once the API server knows our three kinds: kopf serves only those that exist when it starts."""
+    """Return once the API server knows our three kinds: kopf serves only those that exist when it starts. And with all
+    that decisions go on from: an operator that is newer than the CRDs does nothing until they are replaced.
+    """
     namespace = namespaces[0] if namespaces else None
+    schemas = ServedSchemas(client)
     said = ""
     while True:
         try:
             for resource in (SCALE_SETS, UPGRADE_POLICIES, GALLERY_IMAGE_VERSIONS):
                 async with aclosing(client.pages(resource, namespace, limit=1)) as pages:
                     await anext(pages)
+            problem = await schemas.problem()
         except NotFound:
             problem = "the CustomResourceDefinitions are not installed: kubectl apply -f crds/"
         except ApiError as error:
             problem = str(error)
-        else:
+        if not problem:
             return
         if problem != said:
             log.warning('waiting for="API server" error="%(error)s"', {"error": problem})
@@ -136,7 +145,12 @@ def _login(client: Client, ours: asyncio.AbstractEventLoop) -> Callable[..., Any
     async def credentials() -> Credentials:
         return client.credentials()
 
+    last = -inf
+
     async def login(**_: Any) -> kopf.ConnectionInfo:
+        nonlocal last
+        await asyncio.sleep(max(0.0, last + LOGIN_PAUSE_SECONDS - monotonic()))
+        last = monotonic()
         found = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(credentials(), ours))
         return kopf.ConnectionInfo(
             server=found.host,

@@ -83,9 +83,9 @@ def with_field(key: str, value: Any) -> Callable[[Json], None]:
     return lambda pod: pod.update({key: value})
 
 
-def retemplate(change: Callable[[Json], None]) -> Callable[[Desk, str], None]:
+def retemplate(change: Callable[[Json], None], **spec: Any) -> Callable[[Desk, str], None]:
     """A merge patch: what is not named stays, None removes."""
-    return lambda desk, name: desk.change(name, {"template": templated(name, change)["spec"]["template"]})
+    return lambda desk, name: desk.change(name, {**spec, "template": templated(name, change)["spec"]["template"]})
 
 
 def without(key: str) -> Callable[[Json], None]:

@@ -6,12 +6,15 @@ They look at pods and claims, not at what the operator says about itself; `statu
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 
 from .api import Json
 from .trace import INSTANCE_LABEL, VERSION_LABEL, Seen, Trace, parse_duration, parse_ranges, parse_version
 
 # The API server keeps whole seconds of a creation, so a health timeout may end up to one second early by our clock.
 TIMEOUT_SLACK = 1.5
+# What the operator does now may be what a set asked for so many seconds ago.
+LAG = 1.0
 
 
 @dataclass(slots=True)
@@ -72,7 +75,7 @@ def s1_batch_limit(trace: Trace) -> Iterator[str]:
     """
     fleets: defaultdict[str, _Fleet] = defaultdict(_Fleet)
     policies = _Policies()
-    deleted, changed = trace.deleted_by_operator(), trace.changed_in_place()
+    deleted, changed, scaled_in = trace.deleted_by_operator(), trace.changed_in_place(), _scaled_in(trace)
     for seen in trace.of("pods", "scalesets", "upgradepolicies"):
         if seen.kind == "upgradepolicies":
             policies.learn(seen)
@@ -86,11 +89,70 @@ def s1_batch_limit(trace: Trace) -> Iterator[str]:
             _expire(fleet, seen.at, timeout)
             if (seen.uid, seen.order) in changed and seen.name not in trace.disturbed:
                 fleet.replacing[seen.name] = _Replacement("", fleet.replicas, seen.at)
-            _follow(fleet, seen, deleted)
+            _follow(fleet, seen, deleted, scaled_in)
             limit = fleet.limit(policies.percent(fleet.policy))
             if len(fleet.replacing) > limit:
                 yield f"{seen.scale_set}: {sorted(fleet.replacing)} are being replaced at once, the limit is {limit}"
                 return
+
+
+class _Departures:
+    """The pods of one set whose instances left because it shrank while they lived: no pod of their name came after
+    them, or only when it had become larger again. How many there are when they go does not tell: some may be missing
+    that others deleted.
+    """
+
+    def __init__(self) -> None:
+        self._sizes = [(-inf, 0)]
+        self._largest: dict[str, int] = {}
+        self._living: set[str] = set()
+        self._smallest: dict[str, tuple[str, int]] = {}
+        self._left: set[str] = set()
+
+    @property
+    def uids(self) -> set[str]:
+        return self._left | {uid for uid, _ in self._smallest.values()}
+
+    def resized(self, seen: Seen) -> None:
+        size = seen.object["spec"].get("replicas", 1)
+        if size == self._sizes[-1][1]:
+            return
+        self._sizes.append((seen.at, size))
+        self._largest.update({uid: max(self._largest[uid], size) for uid in self._living})
+        self._smallest = {name: (uid, min(least, size)) for name, (uid, least) in self._smallest.items()}
+
+    def saw(self, seen: Seen) -> None:
+        if seen.terminating or seen.type == "DELETED":
+            self._goes(seen)
+        elif seen.uid not in self._largest:
+            self._comes(seen)
+
+    def _comes(self, seen: Seen) -> None:
+        size = self._sizes[-1][1]
+        self._largest[seen.uid] = size
+        self._living.add(seen.uid)
+        before, least = self._smallest.pop(seen.name, ("", size))
+        if least < size:
+            self._left.add(before)
+
+    def _goes(self, seen: Seen) -> None:
+        if seen.uid not in self._living:
+            return
+        self._living.remove(seen.uid)
+        least = min(size for at, size in self._sizes if seen.at - at < LAG or (at, size) == self._sizes[-1])
+        if least < self._largest[seen.uid]:
+            self._smallest[seen.name] = seen.uid, least
+
+
+def _scaled_in(trace: Trace) -> frozenset[str]:
+    """The uids of pods whose instances left with a smaller set."""
+    sets: defaultdict[str, _Departures] = defaultdict(_Departures)
+    for seen in trace.of("pods", "scalesets"):
+        if seen.kind == "scalesets":
+            sets[seen.name].resized(seen)
+        elif seen.scale_set:
+            sets[seen.scale_set].saw(seen)
+    return frozenset().union(*(each.uids for each in sets.values()))
 
 
 def s1_surge(trace: Trace) -> Iterator[str]:
@@ -146,12 +208,12 @@ def _expire(fleet: _Fleet, now: float, timeout: float) -> None:
             del fleet.replacing[name]
 
 
-def _follow(fleet: _Fleet, seen: Seen, deleted: frozenset[str]) -> None:
+def _follow(fleet: _Fleet, seen: Seen, deleted: frozenset[str], scaled_in: frozenset[str]) -> None:
     if (seen.terminating or seen.type == "DELETED") and seen.uid not in fleet.terminating:
         fleet.terminating.add(seen.uid)
         if seen.uid in deleted:
             instances = (fleet.present.keys() | fleet.replacing.keys()) - fleet.leaving
-            if len(instances) > fleet.replicas:
+            if seen.uid in scaled_in or len(instances) > fleet.replicas:
                 fleet.leaving.add(seen.name)
                 fleet.replacing.pop(seen.name, None)
             else:

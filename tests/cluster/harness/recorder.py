@@ -19,6 +19,7 @@ OPERATOR_AGENT = "scaleset-operator/"
 
 
 PATIENCE_SECONDS = 300.0
+LAG_SECONDS = 10.0
 
 
 class _TooOldError(Exception):
@@ -76,6 +77,7 @@ class Recorder:
         self._threads: list[threading.Thread] = []
         self._failure: BaseException | None = None
         self._ended = False
+        self._until = ""
         self._disturbed: set[str] = set()
         self._exempt: dict[str, str] = {}
         self._namespaces = {namespace}
@@ -107,7 +109,11 @@ class Recorder:
         self.stop()
 
     def stop(self) -> None:
-        """Ends the watches. What was recorded stays."""
+        """Ends the watches. What was recorded stays. The record ends with the last write answered before now, and with
+        the pods that those writes made: an operator that goes on is not held to what nobody looked at.
+        """
+        self._until = self._until or _now()
+        self._see_all_pods()
         with self._changed:
             self._ended = True
             watches = list(self._watches.values())
@@ -145,7 +151,7 @@ class Recorder:
         """From now on and for so long the operator writes nothing but its lease (S9). By the API server's own time: its
         log lags behind.
         """
-        began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        began = _now()
         self.never(lambda _: False, seconds=seconds, message="")
         more = [write for write in self.writes_except_lease() if write.time > began]
         assert not more, "nothing changed, but the operator wrote: " + "; ".join(f"{each} {each.body}" for each in more)
@@ -183,7 +189,8 @@ class Recorder:
 
     def writes(self, agent: str = OPERATOR_AGENT) -> list[Write]:
         """Every write of the operator until now, dry runs and refused ones included."""
-        return self._audit.writes(agent, self._namespace if self._shared else "")
+        found = self._audit.writes(agent, self._namespace if self._shared else "")
+        return [write for write in found if not self._until or write.answered <= self._until]
 
     def writes_except_lease(self) -> list[Write]:
         return [write for write in self.writes() if write.resource != "leases"]
@@ -212,6 +219,19 @@ class Recorder:
             if name.split()[0] not in self._exempt
             for violation in rule(trace)
         ]
+
+    def _see_all_pods(self) -> None:
+        """Waits until the watch has told of every pod that there is."""
+        try:
+            there = {pod["metadata"]["uid"] for pod in self._api.list(PODS, self._namespace)}
+        except (urllib3.exceptions.HTTPError, OSError, ApiError):
+            return  # the test took the API server away, so nothing was made either
+
+        def seen() -> bool:
+            return self._failure is not None or there <= {each.uid for each in self._seen if each.kind == PODS.plural}
+
+        with self._changed:
+            self._changed.wait_for(seen, LAG_SECONDS)
 
     def _follow(self, kind: Kind, version: str) -> None:
         try:
@@ -290,3 +310,8 @@ class Recorder:
                 f"pod {pod['metadata']['name']}: Ready={state} {version} {pod['spec']['containers'][0]['image']}"
             )
         return "\n".join(lines)
+
+
+def _now() -> str:
+    """As the audit log writes a time."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

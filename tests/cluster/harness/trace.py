@@ -97,6 +97,7 @@ class Write:
     dry_run: bool
     body: Json
     time: str = ""
+    answered: str = ""
     user: str = ""
     pod: str = ""  # whose token it was, where the sender runs in the cluster
 
@@ -177,6 +178,7 @@ def _write(entry: Json) -> Write:
         dry_run="dryRun=All" in entry["requestURI"] or "All" in (body.get("dryRun") or []),
         body=body,
         time=entry["requestReceivedTimestamp"],
+        answered=entry["stageTimestamp"],
         user=(entry.get("user") or {}).get("username", ""),
         pod=next(iter(((entry.get("user") or {}).get("extra") or {}).get(POD_NAME, [])), ""),
     )

@@ -104,19 +104,30 @@ class _Ports:
 
 
 class ControlPlane:
-    """All of them. Those that end because the API server is away are started again with it, as a kubelet does."""
+    """All of them. When the API server is back the others begin anew, or they would be what is measured: client-go
+    waits 30 s, or up to twice that, between two tries of a watch, so they may sleep on for a minute.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        names = ("kube-controller-manager", "kube-scheduler", "kwok-controller")
         self.server, self.etcd = Component(cluster, "kube-apiserver"), Component(cluster, "etcd")
-        self._others = [Component(cluster, name) for name in names]
+        self._nodes = Component(cluster, "kwok-controller")
+        self._others = [Component(cluster, name) for name in ("kube-controller-manager", "kube-scheduler")]
+
+    def lose_server(self) -> None:
+        """Kills the API server. Who plays the nodes stands still meanwhile: a new one would not know what was begun."""
+        self._nodes.freeze()
+        self.server.kill()
 
     def answers(self, *, timeout: float = 90) -> None:
         """Waits until the API server can read from etcd and write to it; then the others run."""
         try:
             _wait(self._no_answer, timeout, "the API server does not answer")
+            for component in self._others:
+                if component.lives:
+                    component.kill()
             self._start_others()
+            self._nodes.thaw()
             self._remind_nodes()
         finally:
             PORTS.release()
@@ -142,7 +153,7 @@ class ControlPlane:
                 self._cluster.api.patch(PODS, metadata["namespace"], metadata["name"], body)
 
     def _start_others(self) -> None:
-        for component in self._others:
+        for component in (*self._others, self._nodes):
             if not component.lives:
                 component.start()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from scaleset import application
-from scaleset.kube import informer
+from scaleset.controllers import scale_set
 from scaleset.kube.client import Client
 from scaleset.planning import pods
 
@@ -21,9 +21,9 @@ def variant(function: Callable[[], None]) -> Callable[[], None]:
 
 
 @variant
-def resyncs_every_15_seconds() -> None:
-    """Instead of ten minutes."""
-    informer.RESYNC_SECONDS = 15.0
+def doubts_after_15_seconds() -> None:
+    """Instead of a minute."""
+    scale_set.DOUBT_SECONDS = 15.0
 
 
 @variant

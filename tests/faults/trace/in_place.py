@@ -41,7 +41,8 @@ def s4_the_model_is_as_it_says(replay: Replay, slack: float) -> Iterator[str]:
             continue
         first = shapes.setdefault((life.scale_set, life.owners, life.model), life)
         if life.shape != first.shape:
-            yield f"{life.name} bears the model {life.model} as {first.name} did, and looks otherwise"
+            looks = f"{life.shape}, and not {first.shape}"
+            yield f"{life.name} bears the model {life.model} as {first.name} did, and looks otherwise: {looks}"
 
 
 def s11_only_where_it_was_asked_for(replay: Replay, slack: float) -> Iterator[str]:

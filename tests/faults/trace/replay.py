@@ -218,11 +218,13 @@ class Replay:
             life.ended = True
 
     def _had_no_room(self, life: Life, until: Moment) -> bool:
-        """Whether the set was smaller when the pod went than when the next one came."""
+        """Whether the set was smaller when the pod went than when the next one came, or right before: what is created
+        may be what was asked for a moment ago.
+        """
         if life.going is None:
             return False
         since = Moment(life.going.order, life.going.at - self._slack)
-        size = self.replicas(life.scale_set, until.order)
+        size = self.most_replicas(life.scale_set, until, self._slack)
         return min(self._sizes(life.scale_set, since, until), default=size) < size
 
     def _sizes(self, scale_set: str, since: Moment, until: Moment) -> list[int]:
@@ -347,11 +349,11 @@ def _runs_its_image(life: Life, seen: Seen) -> bool:
 
 
 def _shape(pod: Json) -> str:
-    """Annotations and containers of a pod, without what is its instance's own and without images."""
+    """Annotations and containers of a pod, without what is its instance's own, or the tests', and without images."""
     notes = pod["metadata"].get("annotations") or {}
     containers = [
         {key: container.get(key) for key in ("name", "command", "args", "resources", "ports", "readinessProbe")}
         for container in pod["spec"]["containers"]
     ]
-    known = {key: value for key, value in notes.items() if not key.startswith("scaleset.dev/")}
+    known = {key: value for key, value in notes.items() if not key.startswith(("scaleset.dev/", "tests/"))}
     return json.dumps([known, containers], sort_keys=True)

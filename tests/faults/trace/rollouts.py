@@ -98,11 +98,25 @@ def _after_breach(
         for life, now in moves:
             if now.order <= breach.order or replay_allowed(replay, name, breach, now):
                 continue
-            if life.instance in failed:
+            gone = {number for number in reached | failed if _left(replay, name, number, breach, now)}
+            if not len(failed - gone) * 100 > percent * len((reached | failed) - gone):
+                continue
+            if life.instance in failed - gone:
                 yield f"{life.name} got {shown} again after it had failed there and been restored"
             elif len(batch | {life.instance}) > _limit(replay, name, now):
                 yield f"{life.name} got {shown} after {sorted(failed)} of {sorted(reached)} had failed on it"
         return
+
+
+def _left(replay: Replay, name: str, instance: int, since: Moment, until: Moment) -> bool:
+    """Whether that instance was scaled in meanwhile: nobody counts it then, and its id may be another one's."""
+    return any(
+        life.instance == instance
+        and life.going is not None
+        and since.order < life.going.order <= until.order
+        and life.why is Why.AWAY
+        for life in replay.of(name)
+    )
 
 
 def _proven(life: Life, breach: Moment) -> bool:

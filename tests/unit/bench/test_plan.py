@@ -22,7 +22,7 @@ def keys(one_by_one: bool) -> list[tuple[str, str, int, float]]:
 
 def test_the_order_changes_nothing_of_what_is_measured():
     assert sorted(keys(one_by_one=True)) == sorted(keys(one_by_one=False))
-    assert len(keys(one_by_one=True)) == len(set(keys(one_by_one=True))) == 2 * 3 + 5 * 2 * 3 + 1 + 1
+    assert len(keys(one_by_one=True)) == len(set(keys(one_by_one=True))) == 2 * 3 + 5 * 2 * 3 + 1 + 3
 
 
 def test_only_rollouts_that_wait_most_of_the_time_share_the_machine():
@@ -33,6 +33,12 @@ def test_only_rollouts_that_wait_most_of_the_time_share_the_machine():
     waiting = [entry.contender for step in together for entry in step.entries]
     assert all(RAISED in each.limits or each.one_by_one for each in waiting)
     assert not any(step.together for step in rollouts(CONTENDERS, SIZES, one_by_one=True))
+
+
+def test_what_is_compared_is_measured_one_after_the_other():
+    steps = rollouts(CONTENDERS, SIZES, one_by_one=True)
+    sizes = [step.entries[0].replicas for step in steps if step.start == 1 and not step.entries[0].contender.one_by_one]
+    assert sizes == sorted(sizes)
 
 
 def test_a_slow_contender_is_measured_without_others_to_share_with():

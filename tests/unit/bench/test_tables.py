@@ -11,7 +11,8 @@ from tests.cluster.harness.cluster import ROOT
 def made() -> Results:
     results = Results(about={"date": "today", "machine": "a machine", "raised": "5000", "versions": {}, "settings": {}})
     writes = {"pods": 200, "scalesets/status": 10}
-    results.add(Rollout("ours", "defaults", 100, 1.0, 6.04, 20, writes, cpu=1.0, memory=80.4, machine=0.5))
+    row = Rollout("ours", "defaults", 100, 1.0, 6.04, 20, writes, cpu=1.0, memory=80.4, machine=0.5, fixed_work=0.351)
+    results.add(row)
     results.add(Rollout("ours", "defaults", 1000, 10.0, 54.0, 200, {"pods": 2000}))
     results.add(Rollout("deployment", "defaults", 100, 1.0, 16.0, 20, {"pods": 200, "events": 200}, together=True))
     results.add(Rollout("deployment", "raised", 100, 1.0, error="all are Ready: not within 95 s"))
@@ -32,7 +33,7 @@ def test_seconds_by_size_and_limits():
 
 def test_costs_of_rows_that_did_not_fail():
     rows = cost_table(made(), 100).rows
-    assert rows[0] == ("ScaleSet", "defaults", "1.0", "20 (20 %)", "2.10", "2.00", "1.0", "80", "50 %")
+    assert rows[0] == ("ScaleSet", "defaults", "1.0", "20 (20 %)", "2.10", "2.00", "1.0", "80", "50 %", "0.35")
     assert [row[:3] for row in rows[1:]] == [("Deployment", "defaults", "11.0*")]
 
 
@@ -43,7 +44,7 @@ def test_writes_that_were_lost_are_not_shown_as_none():
 
 
 def test_slow_starts_show_the_share_that_is_overhead():
-    assert slow_start_table(made()).rows == (("ScaleSet", "1000", "10", "54.0", "50", "8.0 %", "2.00"),)
+    assert slow_start_table(made()).rows == (("ScaleSet", "defaults", "1000", "10", "54.0", "50", "8.0 %", "2.00"),)
 
 
 def test_bad_images_show_who_needs_a_human():

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bench.fleet import Tally
+from bench.fleet import Phases, Tally
 from tests.cluster.harness.trace import Seen
 
 OLD, NEW, BAD = "os:1", "os:2", "os:bad"
@@ -16,15 +16,15 @@ def pod(uid: str, image: str, *, ready: bool = True, generation: int = 1, observ
     return {"metadata": metadata, "spec": {"containers": [{"image": image}]}, "status": {"conditions": [condition]}}
 
 
-def fed(tally: Tally, *pods: Any, kind: str = "MODIFIED") -> Tally:
+def fed(tally: Tally, *pods: Any, kind: str = "MODIFIED", at: float = 0.0) -> Tally:
     for each in pods:
-        tally.feed(Seen(0.0, kind, "pods", each))
+        tally.feed(Seen(at, kind, "pods", each))
     return tally
 
 
 def fleet(replicas: int = 3) -> Tally:
     tally = fed(Tally(replicas), *(pod(str(number), OLD) for number in range(replicas)))
-    tally.reset()
+    tally.reset(0.0)
     return tally
 
 
@@ -47,6 +47,26 @@ def test_a_deleted_instance_is_unavailable_until_its_successor_is_ready() -> Non
     assert tally.unavailable == 1
     fed(tally, pod("4", NEW))
     assert (tally.unavailable, tally.most_unavailable) == (0, 1)
+
+
+def test_every_second_belongs_to_what_was_going_on() -> None:
+    """Two of three are replaced: the seconds before, those until both run, those until both are Ready."""
+    tally = fed(fleet(), pod("0", OLD, gone=True), pod("1", OLD, gone=True), at=1.0)
+    fed(tally, pod("0", OLD, gone=True), pod("1", OLD, gone=True), kind="DELETED", at=2.0)
+    fed(tally, running("4"), at=3.0)
+    fed(tally, running("5"), at=5.0)
+    assert tally.phases == Phases(quiet=1.0, starting=0.0)
+    fed(tally, pod("4", NEW), at=9.0)
+    fed(tally, pod("5", NEW), at=10.0)
+    fed(tally, pod("2", OLD), at=10.5)
+    assert tally.phases == Phases(quiet=1.5, starting=5.0)
+
+
+def running(uid: str) -> Any:
+    """Its containers run, and are not ready yet."""
+    body = pod(uid, NEW, ready=False)
+    body["status"]["containerStatuses"] = [{"containerID": uid, "state": {"running": {}}}]
+    return body
 
 
 def test_in_place_ready_has_to_be_of_the_new_generation() -> None:

@@ -22,6 +22,7 @@ from scaleset.records.projections import JSON, Key
 log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 60.0
+"""At most: after a lost event we promise to be at work again within a minute."""
 RETRY_SECONDS = 2.0
 
 S = TypeVar("S")
@@ -79,7 +80,7 @@ class CustomObjects(Generic[S]):
 
     def remember(self, raw: JSON) -> None:
         """The answer to our own write."""
-        self._store.remember(raw)
+        self._store.believe(raw)
 
     def forget(self, gone: CustomObject[S]) -> None:
         """The API server answered that this object does not exist any more."""
@@ -109,7 +110,7 @@ class CustomObjects(Generic[S]):
         while True:
             try:
                 await self.list()
-                wait, complaint = RESYNC_SECONDS * (0.9 + 0.2 * random.random()), ""
+                wait, complaint = RESYNC_SECONDS * (0.8 + 0.2 * random.random()), ""
             except ApiError as error:
                 if str(error) != complaint:
                     complaint = str(error)

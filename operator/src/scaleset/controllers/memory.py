@@ -5,9 +5,9 @@ Everything that a decision depends on for safety is in the status instead.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from scaleset.controllers.pace import Pace
+from scaleset.controllers.patches import JSON
 from scaleset.planning.instances import Claim, Pod
 from scaleset.planning.snapshot import Verdict
 
@@ -43,11 +43,13 @@ class Memory:
     """Pods, by uid, whose image the API server would not change in place, with its words."""
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
-    unkept: tuple[str, Mapping[str, Any]] | None = None
+    unkept: tuple[str, JSON] | None = None
     """The set's uid and the status of which the API server dropped a part: to be written again before all else."""
     pace: Pace = field(default_factory=Pace)
     flushed: float = 0.0
     """When the status was written last, by our monotonic clock."""
+    doubt_at: float | None = None
+    """When to list all that belongs to the set, by the same clock; None while it waits for nothing."""
 
     def new_generation(self, generation: int) -> None:
         """The user changed the spec: what was refused may be accepted now."""

@@ -7,7 +7,8 @@ in between is decided again from what is there then.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ from scaleset.controllers.caches import Caches
 from scaleset.controllers.instance_writer import InstanceWriter
 from scaleset.controllers.memory import Memory
 from scaleset.controllers.observation import observe
-from scaleset.controllers.patches import merge_patch, urgent
+from scaleset.controllers.patches import JSON, merge_patch, urgent
 from scaleset.controllers.status_writer import StatusWriter, check_kept, compared
 from scaleset.controllers.turns import Turns
 from scaleset.kube.client import Client
@@ -39,6 +40,10 @@ OBSERVATIONS = 6
 """How often a plan may ask for more before the attempt is given up."""
 FLUSH_SECONDS = 5.0
 """Counts and sentences that change while a batch runs are written together, this often at most."""
+DOUBT_SECONDS = 60.0
+"""A set that waits for something lists what it knows anew, at least so often. An event that was lost leaves no trace,
+and what it would have told may be all that the set waits for.
+"""
 DECISION = (
     "decision scaleset=%(namespace)s/%(scaleset)s rollout=%(rollout)s batch=%(batch)s reason=%(reason)s "
     'message="%(message)s"'
@@ -90,12 +95,21 @@ class ScaleSetController:
         memory.forgive(self._now())
         if memory.unkept is not None:
             return await self._write_again(seen, memory)
+        if memory.doubt_at is not None and memory.doubt_at <= monotonic():
+            await self._look_closely(key, memory)
         snapshot, plan = await self._decide(seen, memory)
         self._fleet.looked(seen, snapshot)
         with self._turns.taken(seen, plan.state):
             return await self._act(seen, snapshot, plan, memory)
 
     # Observe and decide
+
+    async def _look_closely(self, key: Key, memory: Memory) -> None:
+        """List all that belongs to the set."""
+        selector = f"{names.LABEL_NAME}={key[1]}"
+        caches = (self._caches.pods, self._caches.claims, self._caches.revisions)
+        await asyncio.gather(*(cache.refresh(key, label_selector=selector) for cache in caches))
+        memory.doubt_at = None
 
     async def _decide(self, seen: ScaleSetObject, memory: Memory) -> tuple[Snapshot, Plan]:
         fresh = False
@@ -138,12 +152,12 @@ class ScaleSetController:
         owner = snapshot.owner
         await self._instances.store(owner, plan.store)
         before, after = compared(ScaleSetStatus, seen.status, plan.status)
-        changed = bool(merge_patch(before, after))
-        later = _postpone(plan, memory) if changed and not urgent(before, after) else None
-        if changed and later is None:
-            if not await self._status.write(self._caches.scale_sets, seen, plan.status):
+        patch = merge_patch(before, after)
+        later = _postpone(plan, memory) if patch and not urgent(before, after) else None
+        if patch and later is None:
+            if not await self._status.send(self._caches.scale_sets, seen, patch):
                 return 0.0
-            self._check_kept(seen, plan.status, memory)
+            self._check_kept(seen, after, memory)
             memory.flushed = monotonic()
         self._fleet.decided(seen, snapshot, plan)
         for event in plan.events:
@@ -158,6 +172,8 @@ class ScaleSetController:
             return 0.0
         times = [at - self._now() for at in (plan.wake_at, memory.next_retry()) if at is not None]
         times += [later] if later is not None else []
+        if (left := _doubt(plan, memory)) is not None:
+            times.append(left)
         return max(0.0, min(times)) if times else None
 
     async def _write_again(self, seen: ScaleSetObject, memory: Memory) -> float:
@@ -170,7 +186,7 @@ class ScaleSetController:
         memory.unkept = None
         return 0.0
 
-    def _check_kept(self, seen: ScaleSetObject, status: Mapping[str, Any], memory: Memory) -> None:
+    def _check_kept(self, seen: ScaleSetObject, status: JSON, memory: Memory) -> None:
         """What was just written ahead has to stand there, or nothing may follow from it."""
         stored = self._caches.scale_sets.get(seen.namespace, seen.name)
         if stored is None or stored.uid != seen.uid:
@@ -220,6 +236,16 @@ def _told(seen: ScaleSetObject, event: Event) -> dict[str, Any]:
         "reason": event.reason,
         "message": event.message,
     }
+
+
+def _doubt(plan: Plan, memory: Memory) -> float | None:
+    """Seconds until what is known of the set is to be listed anew; None while all of it is as it should be."""
+    conditions = {condition["type"]: condition["status"] for condition in plan.status.get("conditions", ())}
+    if conditions.get("Ready") == "True":
+        memory.doubt_at = None
+    elif memory.doubt_at is None:
+        memory.doubt_at = monotonic() + DOUBT_SECONDS * (0.5 + 0.5 * random.random())  # not all sets at once
+    return None if memory.doubt_at is None else memory.doubt_at - monotonic()
 
 
 def _postpone(plan: Plan, memory: Memory) -> float | None:

@@ -21,14 +21,16 @@ class StatusWriter:
         self._client = client
 
     async def write(self, objects: CustomObjects[Any], seen: CustomObject[Any], wanted: Mapping[str, Any]) -> bool:
-        """Write what differs, if anything; whether the object's status is as wanted now.
+        """Write what differs, if anything; whether the object's status is as wanted now. As `send`."""
+        patch = merge_patch(*compared(objects.status, seen.status, wanted))
+        return not patch or await self.send(objects, seen, patch)
+
+    async def send(self, objects: CustomObjects[Any], seen: CustomObject[Any], patch: JSON) -> bool:
+        """Write what is known to differ.
 
         False when the object changed or went away meanwhile: it has been read again, and the decision is to be taken
         again. NotFound when the API server does not find what it shows.
         """
-        patch = merge_patch(*compared(objects.status, seen.status, wanted))
-        if not patch:
-            return True
         body = {"metadata": {"resourceVersion": seen.resource_version}, "status": patch}
         try:
             objects.remember(await self._client.patch_status(objects.resource, seen.namespace, seen.name, body))
@@ -45,16 +47,15 @@ class StatusWriter:
         return True
 
 
-def check_kept(stored: ScaleSetObject, wanted: Mapping[str, Any]) -> None:
-    """Raise `NotKept` if what was to be written ahead is not what stands there now.
+def check_kept(stored: ScaleSetObject, after: JSON) -> None:
+    """Raise `NotKept` if what was to be written ahead, as `compared` gave it, is not what stands there now.
 
     A CustomResourceDefinition older than this operator drops fields that it does not know, without an error. What
     only shows something may be lost; what decisions go on from may not: a batch that is not written down is begun
     again, beside the one that runs, and a failed version is tried for ever.
     """
-    before, after = compared(ScaleSetStatus, stored.status, wanted)
-    lost = sorted(merge_patch(before, after))
-    if lost and _remembered(stored.status) != _remembered({**stored.status, **wanted}):
+    lost = sorted(merge_patch(_understood(ScaleSetStatus, stored.status), after))
+    if lost and _remembered(stored.status) != _remembered({**stored.status, **after}):
         fields = ", ".join(f"status.{key}" for key in lost)
         message = (
             f"the API server did not keep all of {fields} of ScaleSet {stored.namespace}/{stored.name}: its "

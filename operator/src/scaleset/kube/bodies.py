@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 
 from scaleset.kube.errors import NotLeader
 
@@ -27,13 +28,11 @@ async def send(
 ) -> Any:
     """Send bytes as they are, as the library's REST client sends what it writes itself. Returns aiohttp's response.
 
-    `gate` is asked when the request has its connection, before its first byte: waiting for one takes time. NotLeader if
-    it says no.
+    `gate` is asked right before the first byte leaves: waiting for a connection, or for a turn of the loop, takes time.
+    NotLeader if it says no.
     """
     if rest.pool_manager is None:
         rest.pool_manager = rest._create_pool_manager()  # noqa: SLF001 - the library makes it with its first request
-    if _GATED not in rest.pool_manager.trace_configs:
-        rest.pool_manager.trace_configs.append(_GATED)
     options: dict[str, Any] = {}
     if rest.configuration.tls_server_name:
         options["server_hostname"] = rest.configuration.tls_server_name
@@ -42,30 +41,24 @@ async def send(
     if rest.proxy_headers:
         options["proxy_headers"] = rest.proxy_headers
     headers = {"Content-Type": "application/json", **headers}
-    return await rest.pool_manager.request(
-        method,
-        url,
-        data=data,
-        headers=headers,
-        timeout=limits,
-        trace_request_ctx=(gate, f"{method} {url.path}"),
-        **options,
-    )
+    body = _Gated(data, gate=gate, what=f"{method} {url.path}")
+    try:
+        return await rest.pool_manager.request(method, url, data=body, headers=headers, timeout=limits, **options)
+    except aiohttp.ClientConnectionError as error:
+        if isinstance(error.__cause__, NotLeader):
+            raise error.__cause__ from None
+        raise
 
 
-def _gated() -> aiohttp.TraceConfig:
-    async def ask(_: object, context: Any, __: object) -> None:
-        """Aiohttp calls it when headers are about to be written; an error closes the connection."""
-        if context.trace_request_ctx is None:
-            return
-        gate, what = context.trace_request_ctx
-        if not gate():
-            raise NotLeader(f"{what} not sent: we do not hold the lease")
+class _Gated(aiohttp.BytesPayload):
+    """The body of a request. Aiohttp keeps the headers back until it is written, in a later turn of the loop."""
 
-    config = aiohttp.TraceConfig()
-    config.on_request_headers_sent.append(ask)
-    config.freeze()
-    return config
+    def __init__(self, value: bytes, *, gate: Callable[[], bool], what: str) -> None:
+        super().__init__(value)
+        self._gate = gate
+        self._what = what
 
-
-_GATED = _gated()
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        if not self._gate():
+            raise NotLeader(f"{self._what} not sent: we do not hold the lease")
+        await super().write_with_length(writer, content_length)

@@ -141,6 +141,12 @@ class Client:
         async with self._turn("GET", resource):
             return await self.transport.call("GET", resource.item(namespace, name), timeout=timeout)
 
+    async def openapi(self, resource: Resource, *, timeout: float = CALL_TIMEOUT_SECONDS) -> JSON:
+        """The OpenAPI document of that group and version: which fields the API server knows."""
+        path = f"/openapi/v3/apis/{resource.group}/{resource.version}"
+        async with self._turn("GET", resource):
+            return await self.transport.call("GET", path, timeout=timeout)
+
     async def watch(
         self,
         resource: Resource,

@@ -4,7 +4,8 @@ Whatever breaks, it goes on from where it was, and lists again only when it has 
 version (410), when etcd went back in time, when one watch after the other fails, and every ten minutes, because an
 event that got lost on the way leaves no trace. Before each watch one object is listed just for the list's
 resourceVersion: a watch that starts at a version which the server has not reached yet, as after a restored backup,
-would be silent without an error.
+would be silent without an error. Its answer counts as news, too: where nothing of that kind changes, a server whose
+etcd does not tell it of its progress sends no bookmarks for ten minutes.
 """
 
 import asyncio
@@ -41,7 +42,7 @@ BACKOFF_SECONDS = (0.2, 10.0)
 class _Stream:
     """What is followed: one namespace, or all of them."""
 
-    __slots__ = ("complaint", "contact", "failures", "limit", "namespace", "relist", "synced", "version")
+    __slots__ = ("complaint", "contact", "failures", "limit", "namespace", "relist", "resync_at", "synced", "version")
 
     def __init__(self, namespace: str | None) -> None:
         self.namespace = namespace
@@ -49,6 +50,8 @@ class _Stream:
         self.relist = True
         self.synced = False
         self.contact = -inf
+        self.resync_at = -inf
+        """By the event loop's clock: however many watches end before, they are of one list."""
         self.failures = 0
         self.complaint = ""
         self.limit: asyncio.Timeout | None = None
@@ -100,8 +103,8 @@ class Informer(Generic[T]):
         return all(stream.synced for stream in self._streams)
 
     def age(self) -> float:
-        """Seconds since the server last told us anything, in the worst namespace; a quiet one has a bookmark a minute.
-        Infinite at first.
+        """Seconds since the server last told us anything, in the worst namespace; a quiet one has a bookmark a minute,
+        or a new watch. Infinite at first.
         """
         return monotonic() - min(stream.contact for stream in self._streams)
 
@@ -201,7 +204,7 @@ class Informer(Generic[T]):
         began = monotonic()
         version = stream.version
         try:
-            async with asyncio.timeout(RESYNC_SECONDS * (0.9 + 0.2 * self._jitter())) as stream.limit:
+            async with asyncio.timeout_at(stream.resync_at) as stream.limit:
                 await self._watch(stream)
         except TimeoutError:
             stream.relist = True
@@ -217,6 +220,7 @@ class Informer(Generic[T]):
         pages = self._client.pages(self.resource, stream.namespace, label_selector=self._label, limit=1)
         async with aclosing(pages):
             async for _, version in pages:
+                stream.contact = monotonic()
                 if int(version) < seen:
                     self._restart(int(version))
                 return
@@ -250,6 +254,7 @@ class Informer(Generic[T]):
                 self._changed(listing.changed)
                 raise
         stream.version = listing.version
+        stream.resync_at = asyncio.get_running_loop().time() + RESYNC_SECONDS * (0.9 + 0.2 * self._jitter())
         stream.synced = True
         if listing.restored:
             self._restart(listing.version, but=stream)

@@ -3,11 +3,12 @@
 The rules, which are client-go's, so that it can share a lease with anything that obeys them:
 
 - Somebody else's lease has expired when its record did not change for as long as it says, by our own monotonic clock
-since we first saw it like that. Times written in it are for people; clocks of different machines are never compared. A
-lease that was deleted counts as unchanged. - We hold ours for `renew_deadline` seconds after we *sent* the last renewal
-that succeeded, whatever has happened since. `held()` computes that when it is asked, so it turns false on time even if
-nothing else in this process runs. As renew_deadline < duration, it does so before anybody else may take over. - Lost is
-lost: no second term in one process. Whoever loses it stops writing and ends.
+  since we first saw it like that. Times written in it are for people; clocks of different machines are never compared.
+  A lease that was deleted counts as unchanged.
+- We hold ours for `renew_deadline` seconds after we *sent* the last renewal that succeeded, whatever has happened
+  since. `held()` computes that when it is asked, so it turns false on time even if nothing else in this process runs.
+  As renew_deadline < duration, it does so before anybody else may take over.
+- Lost is lost: no second term in one process. Whoever loses it stops writing and ends.
 """
 
 import asyncio
@@ -105,7 +106,9 @@ class Lease:
         return str(self._other.spec.get("holderIdentity") or "") if self._other else ""
 
     async def run(self) -> None:
-        """Wait for the lease, hold it, and return when it is lost. Cancelling gives it back first."""
+        """Wait for the lease, hold it, and return when it is lost. Cancelling gives it back first: stop all writes
+        before.
+        """
         while True:
             if await self._try():
                 break
@@ -123,12 +126,12 @@ class Lease:
             log.error("lease_lost lease=%(namespace)s/%(lease)s holder=%(holder)s", self._about(holder=self.holder))
             self.on_lost()
         except asyncio.CancelledError:
-            await self.release()
+            await self._release()
             raise
 
-    async def release(self) -> None:
-        """Give it back, so that the next one need not wait until it expires. Stop all writes before: `held()` is false
-        from here on.
+    async def _release(self) -> None:
+        """Give it back, so that the next one need not wait until it expires. `held()` is false from here on; not while a
+        renewal is under way, whose answer would make it true again.
         """
         if not self.held() or self._object is None:
             self._held_until = -inf

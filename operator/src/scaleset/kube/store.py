@@ -3,13 +3,15 @@
 Three sources speak about the same objects: the watch, lists, and the answers to our own writes. The rules that make
 them one view:
 
-- The higher resourceVersion wins; an equal or lower one changes nothing. So duplicates and late messages are harmless.
-- A list removes what it does not contain, unless we know that object by a version newer than the list. - What was
-deleted stays deleted: its uid leaves a tombstone, which only a version newer than the deletion gets past (an object
-whose labels stop matching the selector is "deleted" too, and may come back). - A list older than what we had seen
-before we asked for it means that etcd was restored from a backup. Then the list is the truth and all else is dropped,
-but for our own writes since it began. - A list that is not older, but shows an object older than we know it, means the
-same for that object: etcd has counted on since.
+- The higher resourceVersion wins; an equal or lower one changes nothing (but see `Store.believe`). So duplicates and
+  late messages are harmless.
+- A list removes what it does not contain, unless we know that object by a version newer than the list.
+- What was deleted stays deleted: its uid leaves a tombstone, which only a version newer than the deletion gets past (an
+  object whose labels stop matching the selector is "deleted" too, and may come back).
+- A list older than what we had seen before we asked for it means that etcd was restored from a backup. Then the list is
+  the truth and all else is dropped, but for our own writes since it began.
+- A list that is not older, but shows an object older than we know it, means the same for that object: etcd has counted
+  on since.
 
 Each method returns the keys whose records changed.
 """
@@ -145,6 +147,18 @@ class Store(Generic[T]):
         for listing in self._listings:
             listing.written.add((metadata.get("namespace", ""), metadata["name"]))
         return self.upsert(raw)
+
+    def believe(self, raw: JSON) -> frozenset[Key]:
+        """As `remember`, for a kind whose schema may be replaced: the answer counts even if we know that version. A
+        watch of before the replacement tells the same version without the fields that only the new schema knows.
+        """
+        metadata = raw["metadata"]
+        place = (metadata.get("namespace", ""), metadata["name"])
+        known = self._records.get(place)
+        told = (metadata["uid"], metadata["resourceVersion"])
+        again = known is not None and (known.uid, known.resource_version) == told
+        changed = self._put(place, raw) if again else _NOTHING
+        return changed | self.remember(raw)
 
     def forget(self, namespace: str, name: str, uid: str) -> frozenset[Key]:
         """An object that the server says does not exist any more. A list that is asked for later knows better."""

@@ -17,7 +17,7 @@ from scaleset.planning.draft import INVALID, Acceptance, Draft, Wanted
 from scaleset.planning.instances import Build
 from scaleset.planning.models import Model
 from scaleset.planning.pods import REGION_LABEL, ZONE_LABEL
-from scaleset.planning.snapshot import DryRun, Needs
+from scaleset.planning.snapshot import DryRun
 
 NO_HEALTH_SOURCE = (
     "Automatic OS Upgrade is not supported for this ScaleSet because a health probe or health extension was not "
@@ -224,7 +224,7 @@ def _no_image(draft: Draft, model: Model) -> Acceptance:
             message += " For a gallery in another namespace set spec.imageReference.galleryNamespace."
         return Acceptance("ImageNotFound", message)
     highest = max(known, key=lambda v: gallery.number(v.version))
-    why = gallery.why_not(highest, draft.asker, now=draft.now) or "it cannot be used"
+    why = gallery.why_not(highest, draft.asker, now=draft.now)
     return Acceptance(
         "ImageNotFound", f"No version of {name} can be used: {highest.version} is the highest, but {why}."
     )
@@ -238,7 +238,7 @@ def _verdict(draft: Draft, asked: Model, found: gallery.GalleryVersion) -> Accep
     stale = verdict is not None and verdict.retry_at is not None and draft.now >= verdict.retry_at
     if verdict is None or stale:
         dry_run = DryRun(asked, Build(asked.name, found.version, found.image), 0)
-        draft.needs = Needs(fresh=draft.needs.fresh, verdict=dry_run, admission=draft.needs.admission)
+        draft.needs = replace(draft.needs, verdict=dry_run)
         return Acceptance("Pending", "The model is being checked.")
     if verdict.accepted:
         return None

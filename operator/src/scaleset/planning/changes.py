@@ -68,7 +68,7 @@ def changes(before: Rollout | None, after: Rollout | None, snapshot: Snapshot) -
         batch=batch,
         instances=instances,
         restores=restores,
-        progress=bool(instances or restores or batch) or _place(before) != _place(after),
+        progress=bool(instances) or _place(before) != _place(after),
     )
 
 

@@ -6,6 +6,10 @@ a few characters, and a person can still read it.
 
 from collections.abc import Iterable
 
+_DIGITS = 4
+LARGEST = 10**_DIGITS - 1
+"""Instance id that no set goes beyond."""
+
 
 def render(ids: Iterable[int]) -> str:
     """Ascending ranges, ``""`` for the empty set."""
@@ -23,10 +27,10 @@ def render(ids: Iterable[int]) -> str:
     return ",".join(parts)
 
 
-def parse(text: str | None, *, largest: int = 9999) -> frozenset[int]:
+def parse(text: str | None) -> frozenset[int]:
     """The ids that the text names.
 
-    Raises ValueError when the text is not a list of ids and ranges, or names one beyond ``largest``: a range is
+    Raises ValueError when the text is not a list of ids and ranges, or names one beyond ``LARGEST``: a range is
     user input in `scaleset.dev/apply-model`, and ``0-999999999`` must not become a list.
     """
     ids: set[int] = set()
@@ -36,8 +40,8 @@ def parse(text: str | None, *, largest: int = 9999) -> frozenset[int]:
         first, dash, last = part.partition("-")
         if not (first.isascii() and first.isdigit()) or (dash and not (last.isascii() and last.isdigit())):
             raise ValueError(f"{part[:40]!r} is neither an instance id nor a range such as 0-3")
-        if max(len(first), len(last)) > len(str(largest)) or int(last or first) > largest or int(first) > largest:
-            raise ValueError(f"{part[:40]!r} is beyond the largest instance id, {largest}")
+        if max(len(first), len(last)) > _DIGITS:
+            raise ValueError(f"{part[:40]!r} is beyond the largest instance id, {LARGEST}")
         ids.update(range(int(first), int(last or first) + 1))
     return frozenset(ids)
 

@@ -39,6 +39,25 @@ from scaleset.planning.state import (
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 
+ONLY_SHOWN = frozenset(
+    (
+        "conditions",
+        "healthyReplicas",
+        "instances",
+        "latestVersion",
+        "observedGeneration",
+        "replicas",
+        "rollingUpgrade.ending.code",
+        "rollingUpgrade.progress",
+        "rollingUpgrade.rollbackInfo",
+        "selector",
+        "updatedReplicas",
+    )
+)
+"""Fields that `read` does without: an API server that drops them takes nothing from a decision. Those of the top level
+with all that is in them.
+"""
+
 # --- status -> state
 
 

@@ -163,20 +163,17 @@ def after(failure: Failure | None, message: str, *, now: float) -> Failure:
 
 def decide_replication(view: View) -> Replication:
     """The pods to create and delete, what the status says, and when to look again."""
-    open_regions = {name: Region(name, "Unknown") for name in _targets(view) if not _latched(view, name)}
-    usable = _usable(view, open_regions)
+    usable = _usable(view, (name for name in _targets(view) if not _latched(view, name)))
     ledger, kept, wakes = _judge(view, usable)
     inherited = view.ledger.inherited
     if inherited is None:
-        inherited = frozenset(name for name in open_regions if name in view.reported)
+        inherited = frozenset(name for name in usable if name in view.reported)
         inherited = frozenset(name for name in inherited if view.reported[name].state == "Failed")
     ledger = replace(ledger, inherited=frozenset(n for n in inherited if _unasked(usable.get(n, ()), ledger)))
     create, more = _next(view, usable, ledger)
     wakes += more
-    for name, nodes in usable.items():
-        open_regions[name] = _region(view, name, nodes, ledger)
     return Replication(
-        summary=_summary(view, open_regions),
+        summary=_summary(view, {name: _region(view, name, nodes, ledger) for name, nodes in usable.items()}),
         create=tuple(create),
         delete=tuple(pod for pod in view.pods if pod.uid not in kept and not pod.deleting),
         ledger=ledger,

@@ -60,7 +60,7 @@ def _record(draft: Draft, rollout: Rollout, batch: Batch, *, healthy: set[int], 
     restored = healthy & rollout.failed
     failed = unhealthy - rollout.failed
     restoring = failed & draft.state.previous.keys() if rollout.restores else set()
-    messages = {**rollout.messages, **{number: draft.instances[number].message[:512] for number in failed}}
+    messages = {**rollout.messages, **{number: draft.instances[number].message for number in failed}}
     updated = replace(
         rollout,
         successful=rollout.successful | (healthy - restored),
@@ -93,7 +93,7 @@ def explain(draft: Draft, batch: Batch, *, healthy: Collection[int] = ()) -> Non
     open_ids = rollout.in_progress.difference(healthy)
     if not open_ids:
         return
-    late = batch.started + rollout.policy.health_timeout
+    late = (batch.restore_started or batch.started) + rollout.policy.health_timeout
     going = [n for n in sorted(open_ids) if (pod := draft.instances[n].pod) is not None and pod.deleting]
     if going:
         draft.wake(late if draft.now < late else None)

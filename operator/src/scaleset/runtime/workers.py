@@ -97,6 +97,8 @@ class Workers(Generic[K]):
                 await self._once(key)
             finally:
                 self._queue.done(key)
+            # A look that waits for nothing would be followed by the next one, and a hundred of them hold the loop.
+            await asyncio.sleep(0)
 
     async def _once(self, key: K) -> None:
         clock = asyncio.get_running_loop().time

@@ -1,0 +1,122 @@
+"""Whether the API server would keep what this operator writes into statuses.
+
+A CustomResourceDefinition older than the operator drops fields that it does not know, without an error, and what was
+dropped is forgotten with the process. So the question is asked before anything is done. The answer is in the API
+server's OpenAPI document, which every account may read. Fields that the operator does not know are no problem: then
+the definitions are newer. Definitions that are replaced later are noticed by `status_writer.check_kept`.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from time import monotonic
+from typing import Any, Final, get_args
+
+from pydantic import BaseModel
+
+from scaleset.api import names
+from scaleset.api.gallery_image_version import GalleryImageVersionStatus
+from scaleset.api.model import wire_name
+from scaleset.api.scale_set_status import ScaleSetStatus
+from scaleset.api.upgrade_policy import UpgradePolicyStatus
+from scaleset.kube.client import Client
+from scaleset.kube.errors import ApiError, Forbidden
+from scaleset.kube.resources import SCALE_SETS
+from scaleset.planning.record import ONLY_SHOWN
+
+log = logging.getLogger(__name__)
+
+STATUSES: Final[Mapping[str, type[BaseModel]]] = {
+    names.SCALE_SET_KIND: ScaleSetStatus,
+    names.UPGRADE_POLICY_KIND: UpgradePolicyStatus,
+    names.GALLERY_IMAGE_VERSION_KIND: GalleryImageVersionStatus,
+}
+UNREAD_SECONDS: Final = 10.0
+"""A document is published some moments after its definitions. One that is not there after this time is not waited for:
+an API server may not publish any.
+"""
+NAMED: Final = 5
+
+
+class ServedSchemas:
+    """What one API server says of our three kinds."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._unread_since: float | None = None
+
+    async def problem(self) -> str:
+        """Why nothing may be done yet, in a sentence; empty when nothing is known to be wrong. Fields that are only
+        shown to people may be missing; they are told to the log, as is a document that cannot be read.
+        """
+        try:
+            lost = missing(await self._client.openapi(SCALE_SETS))
+        except (ApiError, LookupError, TypeError, AttributeError) as error:
+            return self._unread(error)
+        needed = [path for path in lost if not _only_shown(path)]
+        if needed:
+            return (
+                f"the CustomResourceDefinitions are older than this operator, and do not know {_named(needed)}: "
+                "kubectl apply --server-side -f crds/"
+            )
+        if lost:
+            log.warning('crds_older not_shown="%(not_shown)s"', {"not_shown": _named(lost)})
+        return ""
+
+    def _unread(self, error: Exception) -> str:
+        problem = f"cannot read the schemas of the CustomResourceDefinitions: {type(error).__name__}: {error}"
+        since = self._unread_since = monotonic() if self._unread_since is None else self._unread_since
+        if not isinstance(error, Forbidden) and monotonic() - since < UNREAD_SECONDS:
+            return problem
+        log.warning('crds_unchecked error="%(error)s"', {"error": problem})
+        return ""
+
+
+def missing(document: Mapping[str, Any]) -> list[str]:
+    """Fields of our statuses that the document does not have, as "ScaleSet status.builds"; of one that is missing whole
+    not each part. LookupError, TypeError or AttributeError when it is no document about our kinds.
+    """
+    schemas = {kind: schema for schema in document["components"]["schemas"].values() for kind in _kinds(schema)}
+    return [
+        f"{kind} {path}"
+        for kind, status in STATUSES.items()
+        for path in _missing(status, schemas[kind]["properties"].get("status") or {}, "status")
+    ]
+
+
+def _kinds(schema: Mapping[str, Any]) -> Iterator[str]:
+    for each in schema.get("x-kubernetes-group-version-kind") or ():
+        if (each["group"], each["version"]) == (names.GROUP, names.VERSION):
+            yield each["kind"]
+
+
+def _missing(model: type[BaseModel], schema: Mapping[str, Any], path: str) -> Iterator[str]:
+    if schema.get("x-kubernetes-preserve-unknown-fields"):
+        return
+    known = schema.get("properties") or {}
+    for name, field in model.model_fields.items():
+        wire = field.alias or wire_name(name)
+        if wire not in known:
+            yield f"{path}.{wire}"
+            continue
+        for part in _models(field.annotation):
+            yield from _missing(part, known[wire].get("items") or known[wire], f"{path}.{wire}")
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Those that a field is made of: alone, optional, or in a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    else:
+        for part in get_args(annotation):
+            yield from _models(part)
+
+
+def _only_shown(path: str) -> bool:
+    """Of policies and versions nothing is remembered that a batch depends on: at worst an image is pulled again."""
+    kind, _, field = path.partition(" status.")
+    return kind != names.SCALE_SET_KIND or field in ONLY_SHOWN or field.partition(".")[0] in ONLY_SHOWN
+
+
+def _named(paths: list[str]) -> str:
+    more = len(paths) - NAMED
+    return ", ".join(paths[:NAMED]) + (f" and {more} more" if more > 0 else "")
