@@ -31,10 +31,19 @@ class Story:
         self.seen.append(Seen(self.at, change, kind, {"metadata": {**metadata, "resourceVersion": version}, **rest}))
         return self
 
-    def scale_set(self, *, replicas: int = 10, change: str = "MODIFIED", protected: Any = (), **status: Any) -> "Story":
+    def scale_set(
+        self,
+        *,
+        replicas: int = 10,
+        change: str = "MODIFIED",
+        protected: Any = (),
+        generation: int = 1,
+        **status: Any,
+    ) -> "Story":
         spec = {"replicas": replicas, "upgradePolicyRef": {"name": "p"}, "protectedInstances": list(protected)}
         status = {"observedGeneration": 1, "replicas": replicas, **status}
-        return self.see("scalesets", change, {"name": "web", "uid": "set", "generation": 1}, spec=spec, status=status)
+        metadata = {"name": "web", "uid": "set", "generation": generation}
+        return self.see("scalesets", change, metadata, spec=spec, status=status)
 
     def policy(self, percent: int, timeout: str = "PT5M") -> "Story":
         spec = {"rollingUpgradePolicy": {"maxBatchInstancePercent": percent}, "healthTimeout": timeout}
@@ -50,12 +59,14 @@ class Story:
         ready: bool = False,
         ending: bool = False,
         owner: str = "ScaleSet",
+        image: str = "",
+        scale_set: str = "web",
     ) -> "Story":
         metadata: Json = {
             "name": f"web-{instance}",
             "uid": uid,
             "labels": {
-                "scaleset.dev/name": "web",
+                "scaleset.dev/name": scale_set,
                 "scaleset.dev/instance-id": str(instance),
                 "scaleset.dev/image-version": version,
             },
@@ -64,7 +75,7 @@ class Story:
         if ending:
             metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
         conditions = [{"type": "Ready", "status": str(ready)}]
-        spec = {"containers": [{"image": f"os:{version}"}]}
+        spec = {"containers": [{"image": image or f"os:{version}"}]}
         return self.see("pods", change, metadata, spec=spec, status={"conditions": conditions})
 
     def fleet(self, count: int) -> "Story":
@@ -106,7 +117,15 @@ class Story:
         )
         return self
 
-    def rollout(self, code: str = "RollingForward", *, version: str = NEW, run: str = "r1", **fields: Any) -> "Story":
+    def rollout(
+        self,
+        code: str = "RollingForward",
+        *,
+        version: str = NEW,
+        run: str = "r1",
+        scale_set: Json | None = None,
+        **fields: Any,
+    ) -> "Story":
         target = {"exactVersion": version, "image": f"os:{version}"}
         counts = {
             count: len(parse_ranges(fields.get(part))) for count, part in status_invariants.COUNTS.items()
@@ -120,7 +139,7 @@ class Story:
             "error": {"message": "why"} if code == "Faulted" else None,
             **fields,
         }
-        return self.scale_set(rollingUpgrade=rollout)
+        return self.scale_set(rollingUpgrade=rollout, **(scale_set or {}))
 
 
 def violations(rules: Any, name: str, trace: Trace) -> list[str]:
@@ -399,6 +418,31 @@ def test_s14_catches_completed_with_an_old_instance():
     story = begun(2).rollout().take(0).give(0)
     assert t("completed", story.rollout("Completed", run="r2", failed="1", successful="0")) == []
     assert t("completed", story.rollout("Completed", run="r3", successful="0,1")) != []
+
+
+def test_s14_a_status_speaks_of_the_spec_that_it_observed():
+    story = begun(2).scale_set(replicas=1).rollout(scale_set={"replicas": 1}).take(0).give(0)
+    end = {"run": "r2", "successful": "0"}
+    assert t("completed", story.rollout("Completed", scale_set={"replicas": 2, "generation": 2}, **end)) == []
+    end["run"] = "r3"
+    resized = {"replicas": 2, "generation": 2, "observedGeneration": 2}
+    assert t("completed", story.rollout("Completed", scale_set=resized, **end)) != []
+
+
+def test_s14_what_others_write_on_a_label_is_not_what_runs():
+    story = begun(2).rollout().take(0, 1).give(0, 1)
+    story.pod(1, "new-1", version=OLD, image=f"os:{NEW}", ready=True)
+    assert t("completed", story.rollout("Completed", successful="0,1")) == []
+
+
+def test_s14_knows_what_was_changed_in_place():
+    story = begun(1).rollout().pod(0, "old-0", version=NEW, ready=True)
+    assert t("completed", story.rollout("Completed", successful="0")) == []
+
+
+def test_s14_a_pod_that_lost_its_label_is_not_an_instance():
+    story = begun(2).rollout().take(0).give(0).pod(1, "old-1", ready=True, scale_set="")
+    assert t("completed", story.rollout("Completed", successful="0")) == []
 
 
 def test_s14_catches_a_history_out_of_order():

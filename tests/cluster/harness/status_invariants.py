@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from itertools import combinations
 
 from .api import Json
-from .trace import INSTANCE_LABEL, VERSION_LABEL, Trace, parse_ranges, parse_version
+from .trace import INSTANCE_LABEL, VERSION_LABEL, Seen, Trace, parse_ranges, parse_version
 
 # The count of the contract, and the range of instances that it counts.
 COUNTS = {
@@ -65,32 +65,40 @@ def _rollout_problems(rollout: Json) -> Iterator[str]:
 def s14_completed_means_all(trace: Trace) -> Iterator[str]:
     """When an image rollout is Completed, its target or something newer runs on all instances but failed, protected
     and blocked ones, and those that the set has no room for and that go next.
+
+    A status speaks of the spec that it was derived from, not of one that came while it was being written. Nor does a
+    version label count that others changed.
     """
-    pods: dict[str, dict[int, str]] = {}
+    members: dict[str, Seen] = {}
+    built: dict[tuple[str, str], str] = {}
+    specs: dict[tuple[str, int], Json] = {}
     completed: set[str] = set()
     for seen in trace.of("pods", "scalesets"):
         if seen.kind == "pods":
-            if seen.scale_set:
-                versions = pods.setdefault(seen.scale_set, {})
-                instance = int(seen.label(INSTANCE_LABEL) or -1)
-                if seen.type == "DELETED" or seen.terminating:
-                    versions.pop(instance, None)
-                else:
-                    versions[instance] = seen.label(VERSION_LABEL)
+            built.setdefault((seen.uid, seen.image), seen.label(VERSION_LABEL))
+            if seen.type == "DELETED" or seen.terminating or not seen.scale_set:
+                members.pop(seen.uid, None)
+            else:
+                members[seen.uid] = seen
             continue
-        rollout = (seen.object.get("status") or {}).get("rollingUpgrade") or {}
+        status = seen.object.get("status") or {}
+        specs[seen.uid, seen.object["metadata"]["generation"]] = seen.object["spec"]
+        rollout = status.get("rollingUpgrade") or {}
         done = (rollout.get("runningStatus") or {}).get("code") == "Completed" and rollout.get("kind") == "Image"
         if not done or rollout.get("id") in completed:
             continue
         completed.add(rollout["id"])
+        spec = specs.get((seen.uid, status["observedGeneration"])) or seen.object["spec"]
         target = (rollout.get("targetImageReference") or {}).get("exactVersion", "")
-        exempt = parse_ranges(rollout.get("failed")) | _protected(seen.object["spec"]) | _blocked(seen.object)
+        exempt = parse_ranges(rollout.get("failed")) | _protected(spec) | _blocked(seen.object)
+        ours = [pod for pod in members.values() if pod.scale_set == seen.name]
+        versions = {int(pod.label(INSTANCE_LABEL) or -1): built[pod.uid, pod.image] for pod in ours}
         behind = sorted(
             instance
-            for instance, version in pods.get(seen.name, {}).items()
+            for instance, version in versions.items()
             if instance not in exempt and parse_version(version) < parse_version(target)
         )
-        surplus = len(pods.get(seen.name, {})) - seen.object["spec"].get("replicas", 1)
+        surplus = len(versions) - spec.get("replicas", 1)
         if len(behind) > max(0, surplus):
             yield f"{seen.name}: rollout {rollout['id']} to {target} is Completed, but {behind} run something older"
 

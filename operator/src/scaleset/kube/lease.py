@@ -130,8 +130,9 @@ class Lease:
             raise
 
     async def _release(self) -> None:
-        """Give it back, so that the next one need not wait until it expires. `held()` is false from here on; not while a
-        renewal is under way, whose answer would make it true again.
+        """Give it back, so that the next one need not wait until it expires. `held()` is false from here on.
+
+        Not while a renewal is under way: its answer would make `held()` true again.
         """
         if not self.held() or self._object is None:
             self._held_until = -inf
