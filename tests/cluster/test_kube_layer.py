@@ -160,8 +160,10 @@ async def begin_watch(client: Client, namespace: str, version: str) -> JSON:
 
 
 async def test_a_watch_ends_by_itself_with_a_bookmark(client: Client, namespace: str) -> None:
-    _, version = await client.list(PODS, namespace)
-    async with aclosing(client.watch(PODS, namespace, resource_version=version, timeout=4)) as events:
+    _, version = await client.list(PODS, "default")
+    # A bookmark tells of what changed elsewhere; where nothing did, none is sent.
+    await client.create(PODS, namespace, pod("web-0"))
+    async with aclosing(client.watch(PODS, "default", resource_version=version, timeout=4)) as events:
         kinds = [event["type"] async for event in events]
     assert kinds[-1:] == ["BOOKMARK"]
 
