@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from tests.cluster.harness.api import Json
 from tests.cluster.harness.trace import Seen, parse_duration
 
-from .replay import Life, Moment, Replay, Timeline, Why, server_time
+from .replay import Life, Moment, Replay, Timeline, Version, Why, server_time
 
 DEADLINE_SLACK = 1.5
 """Seconds: the API server keeps whole seconds of a creation, and its clock is known to less than one."""
@@ -70,24 +70,30 @@ def s2_written_ahead(replay: Replay, slack: float) -> Iterator[str]:
 
 
 def s3_nothing_after_a_breach(replay: Replay, slack: float) -> Iterator[str]:
-    """Once more than maxUnhealthyUpgradedInstancePercent of the instances on a version had to be restored, no further
-    one is taken to it, and none again, until a user changes model, policy or asks for it.
+    """Once more than maxUnhealthyUpgradedInstancePercent of the instances on a version with a model had to be restored,
+    no further one is taken to it, and none again, until a user changes the policy or asks for it. A newer model gives
+    the version another chance, also one that came while the older one was failing.
     """
-    upgrades: defaultdict[tuple[str, tuple[int, ...]], list[tuple[Life, Moment]]] = defaultdict(list)
+    upgrades: defaultdict[tuple[str, Version, str], list[tuple[Life, Moment]]] = defaultdict(list)
+    restores: defaultdict[tuple[str, Version, str], list[tuple[Life, Moment]]] = defaultdict(list)
     for life, now in replay.moves(Why.UPGRADE):
         assert life.after is not None
-        upgrades[life.scale_set, life.after.version].append((life, now))
-    for (name, version), moves in upgrades.items():
-        yield from _after_breach(replay, name, version, moves)
+        upgrades[life.scale_set, life.after.version, life.after.model].append((life, now))
+    for life, now in replay.moves(Why.RESTORE):
+        restores[life.scale_set, life.version, life.model].append((life, now))
+    for target, moves in upgrades.items():
+        yield from _after_breach(replay, target, moves, restores=restores[target])
 
 
 def _after_breach(
-    replay: Replay, name: str, version: tuple[int, ...], moves: list[tuple[Life, Moment]]
+    replay: Replay,
+    target: tuple[str, Version, str],
+    moves: list[tuple[Life, Moment]],
+    *,
+    restores: list[tuple[Life, Moment]],
 ) -> Iterator[str]:
+    name, version, _ = target
     percent = max(replay.percents(name, "maxUnhealthyUpgradedInstancePercent"))
-    restores = [
-        (life, now) for life, now in replay.moves(Why.RESTORE) if life.scale_set == name and life.version == version
-    ]
     shown = ".".join(map(str, version))
     for _, breach in restores:
         failed = {life.instance for life, now in restores if now.order <= breach.order}
