@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from itertools import combinations
 
 from .api import Json
-from .trace import INSTANCE_LABEL, VERSION_LABEL, Seen, Trace, parse_ranges, parse_version
+from .trace import INSTANCE_LABEL, RELABELLED, SET_LABEL, VERSION_LABEL, Seen, Trace, parse_ranges, parse_version
 
 # The count of the contract, and the range of instances that it counts.
 COUNTS = {
@@ -66,17 +66,16 @@ def s14_completed_means_all(trace: Trace) -> Iterator[str]:
     """When an image rollout is Completed, its target or something newer runs on all instances but failed, protected
     and blocked ones, and those that the set has no room for and that go next.
 
-    A status speaks of the spec that it was derived from, not of one that came while it was being written. Nor does a
-    version label count that others changed.
+    A status speaks of the spec that it was derived from, not of one that came while it was being written. A pod that
+    lost our label is no instance.
     """
     members: dict[str, Seen] = {}
-    built: dict[tuple[str, str], str] = {}
     specs: dict[tuple[str, int], Json] = {}
     completed: set[str] = set()
     for seen in trace.of("pods", "scalesets"):
         if seen.kind == "pods":
-            built.setdefault((seen.uid, seen.image), seen.label(VERSION_LABEL))
-            if seen.type == "DELETED" or seen.terminating or not seen.scale_set:
+            lost = not seen.scale_set or SET_LABEL in seen.label(RELABELLED).split()
+            if seen.type == "DELETED" or seen.terminating or lost:
                 members.pop(seen.uid, None)
             else:
                 members[seen.uid] = seen
@@ -92,7 +91,7 @@ def s14_completed_means_all(trace: Trace) -> Iterator[str]:
         target = (rollout.get("targetImageReference") or {}).get("exactVersion", "")
         exempt = parse_ranges(rollout.get("failed")) | _protected(spec) | _blocked(seen.object)
         ours = [pod for pod in members.values() if pod.scale_set == seen.name]
-        versions = {int(pod.label(INSTANCE_LABEL) or -1): built[pod.uid, pod.image] for pod in ours}
+        versions = {int(pod.label(INSTANCE_LABEL) or -1): pod.label(VERSION_LABEL) for pod in ours}
         behind = sorted(
             instance
             for instance, version in versions.items()

@@ -15,6 +15,8 @@ INSTANCE_LABEL = "scaleset.dev/instance-id"
 VERSION_LABEL = "scaleset.dev/image-version"
 MODEL_LABEL = "scaleset.dev/model"
 CHANGED = "scaleset.dev/changed-in-place"
+RELABELLED = "tests/relabelled"
+"""Which of our labels others changed or took off a pod, spaces between them, where a judge put those labels back."""
 POD_NAME = "authentication.kubernetes.io/pod-name"
 
 

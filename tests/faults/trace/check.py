@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 from tests.cluster.harness import invariants, status_invariants, write_invariants
 from tests.cluster.harness.api import Json
-from tests.cluster.harness.trace import Seen, Trace
+from tests.cluster.harness.trace import RELABELLED, Seen, Trace
 
 from . import in_place, rollouts, writers
 from .changes import Changes, changes, metadata_of
-from .replay import RELABELLED, Replay
+from .replay import Replay
 
 Rule = Callable[[Replay, float], Iterator[str]]
 
@@ -76,8 +76,8 @@ def _as_labelled_by_us(trace: Trace, changed: Changes) -> Trace:
         known = labels.setdefault(seen.uid, mine)
         if (change := changed.get((seen.uid, seen.order))) is not None:
             known = labels[seen.uid] = {**known, **(metadata_of(change).get("labels") or {})}
-        if any(mine.get(key) != value for key, value in known.items()):
-            known = {**known, RELABELLED: "true"}
+        if lost := [key for key, value in known.items() if mine.get(key) != value]:
+            known = {**known, RELABELLED: " ".join(lost)}
         return replace(seen, object={**seen.object, "metadata": {**metadata, "labels": known}})
 
     return replace(trace, seen=tuple(told(seen) for seen in trace.seen))

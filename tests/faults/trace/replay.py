@@ -17,6 +17,7 @@ from tests.cluster.harness.api import Json
 from tests.cluster.harness.trace import (
     INSTANCE_LABEL,
     MODEL_LABEL,
+    RELABELLED,
     VERSION_LABEL,
     Seen,
     Trace,
@@ -29,8 +30,6 @@ from tests.cluster.harness.trace import (
 from .changes import Changes, changes
 
 Version = tuple[int, ...]
-RELABELLED = "tests/relabelled"
-"""On a pod whose labels a user changed: the operator may take it for one of another build."""
 
 
 class Why(Enum):
@@ -74,6 +73,7 @@ class Life:
     gone: Moment | None = None
     ended: bool = False
     relabelled: bool = False
+    """Whether others changed its labels: the operator may take it for one of another build."""
     taken: Write | None = None
     """The operator's DELETE, or the PATCH that gave its pod another build."""
     images: dict[str, str] = field(default_factory=dict)
