@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.cluster.harness.api import CLAIMS, PODS, SCALE_SETS, SERVICE_ACCOUNTS, Json
 from tests.cluster.harness.manifests import claim, pod, scale_set
-from tests.cluster.harness.scene import Scene, progress, ready, runs, says, with_claims
+from tests.cluster.harness.scene import COLLECTED, Scene, progress, ready, runs, says, with_claims
 from tests.cluster.harness.trace import parse_ranges
 
 
@@ -221,7 +221,7 @@ def test_two_sets_whose_names_nest(scene: Scene) -> None:
     scene.healthy(2, version="1.1.0")
     scene.healthy(2, version="1.1.0", name="web-1")
     scene.delete(SCALE_SETS, "web-1")
-    scene.wait(lambda world: set(world.pods) == {"web-0", "web-1"}, "its pods go, the other set's stay")
+    scene.wait(lambda world: set(world.pods) == {"web-0", "web-1"}, "its pods go, the other's stay", timeout=COLLECTED)
 
 
 def test_a_set_made_again_gets_its_data_back(scene: Scene) -> None:
@@ -230,7 +230,8 @@ def test_a_set_made_again_gets_its_data_back(scene: Scene) -> None:
     scene.delete(SCALE_SETS, "web")
     scene.wait(lambda world: not world.scale_sets, "the set is gone")
     scene.apply(scale_set(replicas=2, volumeClaimTemplates=with_claims()))
-    scene.wait(lambda _: not set(scene.uids().values()) & set(pods.values()), "the pods of the old set are gone")
+    gone = "the pods of the old set are gone"
+    scene.wait(lambda _: not set(scene.uids().values()) & set(pods.values()), gone, timeout=COLLECTED)
     scene.healthy(2)
     assert scene.claims() == claims
 
@@ -239,8 +240,7 @@ def test_orphans_of_a_deleted_set_are_not_adopted(scene: Scene) -> None:
     scene.create(replicas=2)
     pods = scene.uids()
     scene.delete(SCALE_SETS, "web", propagationPolicy="Orphan")
-    gone = "the set is gone"  # the garbage collector takes up to half a minute to learn of new kinds
-    scene.wait(lambda world: not world.scale_sets, gone, timeout=60)
+    scene.wait(lambda world: not world.scale_sets, "the set is gone", timeout=COLLECTED)
     scene.apply(scale_set(replicas=2))
     blocked(scene, 0, "Pod web-0 exists but does not belong to this ScaleSet.")
     assert scene.uids() == pods

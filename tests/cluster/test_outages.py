@@ -9,7 +9,7 @@ from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.manifests import image_version, scale_set, upgrade_policy
 from tests.cluster.harness.operator import Operator
 from tests.cluster.harness.recorder import Recorder
-from tests.cluster.harness.scene import Scene, ready, with_claims
+from tests.cluster.harness.scene import COLLECTED, Scene, ready, with_claims
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_set_can_be_deleted_with_the_operator_dead(alone: Scene, operator: Cal
     process.kill()
     alone.delete(SCALE_SETS, "web", propagationPolicy="Foreground")
     gone = "the set and its pods are gone"
-    alone.wait(lambda world: not world.pods and not world.scale_sets, gone, timeout=60)
+    alone.wait(lambda world: not world.pods and not world.scale_sets, gone, timeout=COLLECTED)
     assert alone.claims() == claims
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster.harness.api import IMAGES, NAMESPACES, PODS, POLICIES, SCALE_SETS, Json
 from tests.cluster.harness.manifests import scale_set
-from tests.cluster.harness.scene import KINDS, ready, runs, with_claims
+from tests.cluster.harness.scene import COLLECTED, KINDS, ready, runs, with_claims
 from tests.faults import trace
 from tests.faults.harness.rig import PATIENCE, Rig
 
@@ -44,7 +44,7 @@ def lose_everything(rig: Rig) -> None:
     for kind in (SCALE_SETS, POLICIES, IMAGES):
         for each in rig.api.list(kind, rig.namespace):
             rig.delete(kind, each["metadata"]["name"])
-    rig.wait(lambda world: not world.scale_sets and not world.pods, "set and pods are gone")
+    rig.wait(lambda world: not world.scale_sets and not world.pods, "set and pods are gone", timeout=COLLECTED)
 
 
 def test_deleted_in_the_foreground_in_a_batch_and_made_again(rig):
@@ -57,11 +57,12 @@ def test_deleted_in_the_foreground_in_a_batch_and_made_again(rig):
     rig.api.label(PODS, rig.namespace, "web-4", hold_delete="true")
     rig.recorder.disturb(*rig.uids())
     rig.delete(SCALE_SETS, "web", propagationPolicy="Foreground")
-    rig.wait(lambda world: list(world.pods) == ["web-4"], "all pods are gone but the one that takes its time")
+    left = "all pods are gone but the one that takes its time"
+    rig.wait(lambda world: list(world.pods) == ["web-4"], left, timeout=COLLECTED)
     rig.never(lambda world: len(world.pods) > 1, "a set that is being deleted got a new pod", seconds=5)
     assert "deletionTimestamp" in rig.world.scale_sets["web"]["metadata"]
     rig.api.label(PODS, rig.namespace, "web-4", hold_delete=None)
-    rig.wait(lambda world: not world.scale_sets and not world.pods, "set and pods are gone")
+    rig.wait(lambda world: not world.scale_sets and not world.pods, "set and pods are gone", timeout=COLLECTED)
     rig.apply(saved[0])
     rig.healthy(5, version="2.0.0")
     assert rig.claims() == claims
@@ -74,7 +75,7 @@ def test_orphaned_in_a_batch_and_made_again(rig):
     rig.publish("2.0.0")
     rig.batch(1, version="2.0.0")
     rig.delete(SCALE_SETS, "web", propagationPolicy="Orphan")
-    rig.wait(lambda world: not world.scale_sets, "the set is gone")
+    rig.wait(lambda world: not world.scale_sets, "the set is gone", timeout=COLLECTED)
     rig.wait(lambda world: sum(map(ready, world.pods.values())) == len(world.pods), "what runs, runs on")
     orphans = rig.uids()
     rig.publish("3.0.0", "fast")

@@ -6,7 +6,7 @@ import pytest
 
 from tests.cluster.harness.api import BUDGETS, CLAIMS, IMAGES, PODS, POLICIES, SCALE_SETS, VOLUMES, condition
 from tests.cluster.harness.fleet import until
-from tests.cluster.harness.scene import ready, with_claims
+from tests.cluster.harness.scene import COLLECTED, ready, with_claims
 from tests.faults import trace
 from tests.faults.harness.components import Component
 from tests.faults.harness.rig import Rig, refusal
@@ -122,7 +122,7 @@ def test_a_set_is_deleted_and_made_again_at_once(rig):
     rig.delete(SCALE_SETS, "web", propagationPolicy="Background")
     metadata = {"name": "web"}
     again = rig.api.create(SCALE_SETS, rig.namespace, {**body, "metadata": metadata, "status": None})
-    recovery = rig.recovered(lambda: rig.healthy(5, version="2.0.0"))
+    recovery = rig.recovered(lambda: rig.healthy(5, version="2.0.0", timeout=COLLECTED))
     owners = {pod["metadata"]["ownerReferences"][0]["uid"] for pod in rig.world.pods.values()}
     assert owners == {again["metadata"]["uid"]}
     assert rig.claims() == claims

@@ -13,6 +13,8 @@ from .trace import INSTANCE_LABEL, MODEL_LABEL, VERSION_LABEL
 T = TypeVar("T")
 KINDS = {"ScaleSet": SCALE_SETS, "UpgradePolicy": POLICIES, "GalleryImageVersion": IMAGES}
 HEALTH_TIMEOUT = "PT5S"
+COLLECTED = 60.0
+"""Seconds for what a deleted set owned to go: the garbage collector takes half a minute to learn of new kinds."""
 
 
 class Scene:
