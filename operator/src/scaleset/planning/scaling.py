@@ -152,7 +152,9 @@ def new_build(draft: Draft) -> Build | None:
         return None
     version, image = wanted.version, wanted.image
     current = draft.state.current_version
-    cautious = wanted.model.reference.moving and (version is None or _unproven(draft.state, version))
+    cautious = wanted.model.reference.moving and (
+        version is None or _image_rollout_runs(draft.state) or _unproven(draft.state, version)
+    )
     if cautious and current is not None and _same_definition(draft):
         version = _not_older(draft, current)
         image = known_image(draft, version)
@@ -162,19 +164,25 @@ def new_build(draft: Draft) -> Build | None:
 
 
 def _not_older(draft: Draft, current: str) -> str:
-    """The proven version, unless all instances were pinned to a higher one since (a pin needs no rollout)."""
+    """The proven version, unless all instances were pinned to a higher one since (a pin needs no rollout). That they all
+    got to one whose rollout did not complete does not prove it.
+    """
     lowest = min({build.version for build in draft.state.builds.values()}, key=number, default=current)
-    return max(current, lowest, key=number)
+    return current if _unproven(draft.state, lowest) else max(current, lowest, key=number)
+
+
+def _image_rollout_runs(state: State) -> bool:
+    return state.rollout is not None and state.rollout.kind is Kind.IMAGE and state.rollout.running
 
 
 def _unproven(state: State, version: str) -> bool:
     """Whether a rollout to that version runs, or ended otherwise than Completed."""
-    rollout: Rollout | None = state.rollout
     if any(failed.version == version for failed in state.failed_targets):
         return True
+    rollout: Rollout | None = state.rollout
     if rollout is None or rollout.kind is not Kind.IMAGE:
         return False
-    return rollout.running or (rollout.target.version == version and rollout.code is not Code.COMPLETED)
+    return rollout.target.version == version and rollout.code is not Code.COMPLETED
 
 
 def _same_definition(draft: Draft) -> bool:
