@@ -164,7 +164,7 @@ def new_build(draft: Draft) -> Build | None:
 
 
 def _not_older(draft: Draft, current: str) -> str:
-    """The proven version, unless all instances were pinned to a higher one since (a pin needs no rollout). That they all
+    """The proven version, unless all instances were pinned to a higher one since (a pin needs no rollout). That all
     got to one whose rollout did not complete does not prove it.
     """
     lowest = min({build.version for build in draft.state.builds.values()}, key=number, default=current)
