@@ -102,7 +102,8 @@ class Life:
             return Why.UPGRADE if new.version > self.version else Why.RESTORE
         if new.image == self.image and new.model == self.model:
             return Why.SAME
-        back = self.before is not None and self.before.model == new.model
+        old = self.before
+        back = old is not None and (old.version, old.model) == (new.version, new.model) and old.why is not Why.RESTORE
         return Why.RESTORE if back else Why.MODEL
 
     def healthy_at(self, moment: Moment) -> bool:
