@@ -157,7 +157,7 @@ def test_one_event_of_a_custom_object_never_arrives(rig, kind):
         rig.scale(3)
         rig.publish("2.0.0")
         fault.struck.wait(30)
-        seconds = rig.recovered_within(120, completes(rig, replicas=3))
+        seconds = rig.recovered(completes(rig, replicas=3))
     outcome = "seen by the list that is taken every minute"
     rig.tell(29, f"one event of {kind} swallowed", times=fault.count, outcome=outcome, recovery=seconds)
 

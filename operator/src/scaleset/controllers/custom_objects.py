@@ -21,8 +21,8 @@ from scaleset.records.projections import JSON, Key
 
 log = logging.getLogger(__name__)
 
-RESYNC_SECONDS = 60.0
-"""At most: after a lost event we promise to be at work again within a minute."""
+RESYNC_SECONDS = 50.0
+"""At most: within a minute of a lost event what it would have led to is to be done, and that takes time, too."""
 RETRY_SECONDS = 2.0
 
 S = TypeVar("S")
