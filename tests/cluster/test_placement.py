@@ -3,22 +3,20 @@
 import pytest
 
 from tests.cluster.harness.api import NODES, Json
+from tests.cluster.harness.regions import node_in
 from tests.cluster.harness.rollouts import touched
 from tests.cluster.harness.scene import Scene, progress
 from tests.cluster.harness.trace import INSTANCE_LABEL
 
 ZONES = ["z1", "z2", "z3"]
-REGION_LABEL, ZONE_LABEL = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
+ZONE_LABEL = "topology.kubernetes.io/zone"
 
 
-def label_nodes(scene: Scene, **labels: str | None) -> list[str]:
-    """Three nodes for each zone; the last of all gets `labels`. Scenarios do the same at the same time."""
+def label_nodes(scene: Scene) -> None:
+    """Three nodes for each zone. Scenarios do the same at the same time."""
     nodes = sorted(node["metadata"]["name"] for node in scene.api.list(NODES))
     for index, name in enumerate(nodes[:9]):
         scene.api.patch(NODES, None, name, {"metadata": {"labels": {ZONE_LABEL: ZONES[index % 3]}}})
-    if labels:
-        scene.api.patch(NODES, None, nodes[9], {"metadata": {"labels": {REGION_LABEL: labels["region"]}}})
-    return nodes
 
 
 def zone_of(scene: Scene, pod: Json) -> str:
@@ -104,20 +102,17 @@ def test_an_id_that_is_used_again_is_a_new_instance(scene: Scene) -> None:
 
 
 def test_a_location_is_where_instances_run_and_which_versions_count(scene: Scene) -> None:
-    nodes = label_nodes(scene, region="west")
-    try:
+    with node_in(scene.api, "west") as node:
         scene.create(replicas=2, location="west")
-        assert {pod["spec"]["nodeName"] for pod in scene.world.pods_of("web")} == {nodes[9]}
+        assert {pod["spec"]["nodeName"] for pod in scene.world.pods_of("web")} == {node}
         scene.publish("1.2.0", "fast", publishingProfile={"targetRegions": [{"name": "east"}]})
         scene.publish("1.1.0", "fast", publishingProfile={"targetRegions": [{"name": "west"}]})
         assert scene.rollout("Completed", "1.1.0")["progress"] == progress(2, 0, 0, 0)
         scene.healthy(2, version="1.1.0")
         assert scene.world.status("web")["latestVersion"] == "1.1.0"
-        assert {pod["spec"]["nodeName"] for pod in scene.world.pods_of("web")} == {nodes[9]}
+        assert {pod["spec"]["nodeName"] for pod in scene.world.pods_of("web")} == {node}
         (attempt,) = scene.world.status("web")["osUpgradeHistory"]
         assert attempt["location"] == "west"
-    finally:
-        scene.api.patch(NODES, None, nodes[9], {"metadata": {"labels": {REGION_LABEL: None}}})
 
 
 def test_two_places_at_once_are_refused(scene: Scene) -> None:

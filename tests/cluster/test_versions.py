@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.cluster.harness.api import IMAGES, NODES, condition
+from tests.cluster.harness.api import IMAGES, condition
 from tests.cluster.harness.manifests import image_version, scale_set
-from tests.cluster.harness.regions import REGION_LABEL
+from tests.cluster.harness.regions import node_in
 from tests.cluster.harness.scene import Scene, progress, runs
 
 
@@ -129,9 +129,7 @@ def test_a_gallery_in_another_namespace_has_to_share(scene: Scene) -> None:
 
 
 def test_a_set_takes_what_its_region_has(scene: Scene) -> None:
-    node = scene.api.list(NODES)[-1]["metadata"]["name"]
-    scene.api.patch(NODES, None, node, {"metadata": {"labels": {REGION_LABEL: "west"}}})
-    try:
+    with node_in(scene.api, "west") as node:
         scene.create(replicas=2, location="west")
         assert {pod["spec"]["nodeName"] for pod in scene.world.pods_of("web")} == {node}
         scene.publish("1.1.0", "fast", **profile(targetRegions=[{"name": "east"}]))
@@ -140,5 +138,3 @@ def test_a_set_takes_what_its_region_has(scene: Scene) -> None:
         scene.rollout("Completed", "1.1.0")
         (entry,) = scene.world.status("web")["osUpgradeHistory"]
         assert entry["location"] == "west"
-    finally:
-        scene.api.patch(NODES, None, node, {"metadata": {"labels": {REGION_LABEL: None}}})

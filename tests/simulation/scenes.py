@@ -83,6 +83,17 @@ def new_model(world: World, revision: str = "2", **container: Any) -> None:
     )
 
 
+def stopped_by_the_gate() -> World:
+    """Ten instances, three of which fall ill before a rollout to 2.0.0 reaches them: it ends at the gate."""
+    world = running(10)
+    world.publish("2.0.0")
+    world.run(1.5)
+    for number in (7, 8, 9):
+        world.sickens(number)
+    world.run(10)
+    return world
+
+
 def rollout(world: World) -> dict[str, Any]:
     """`status.rollingUpgrade`."""
     found: dict[str, Any] = world.status["rollingUpgrade"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.harness.api import Json
-from tests.unit.test_invariants import NEW, OLD, OTHER, Story, begun, s, w
+from tests.unit.story import NEW, OLD, OTHER, Story, begun, s, w
 
 OURS: Json = {"uid": "old-0", "resourceVersion": "7", "labels": {"scaleset.dev/model": "web-2"}}
 IMAGE: Json = {"containers": [{"name": "os", "image": "os:2.0.0"}]}

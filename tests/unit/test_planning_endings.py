@@ -5,7 +5,18 @@ from dataclasses import replace
 import pytest
 
 from scaleset.planning.snapshot import Verdict
-from tests.simulation.scenes import BAD, cancel, code, condition, new_model, reasons, rollout, running, start
+from tests.simulation.scenes import (
+    BAD,
+    cancel,
+    code,
+    condition,
+    new_model,
+    reasons,
+    rollout,
+    running,
+    start,
+    stopped_by_the_gate,
+)
 from tests.simulation.world import World, policy
 
 
@@ -74,12 +85,7 @@ def test_the_gate_closed_before_any_batch():
 
 
 def test_the_gate_closed_during_the_run():
-    world = running(10)
-    world.publish("2.0.0")
-    world.run(1.5)
-    for number in (7, 8, 9):
-        world.sickens(number)
-    world.run(10)
+    world = stopped_by_the_gate()
     error = rollout(world)["error"]
     assert error["code"] == "MaxUnhealthyInstancePercentExceededInRollingUpgrade"
     assert error["message"] == (

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaleset.planning.decide import decide
-from tests.simulation.scenes import BAD, code, condition, deleted, new_model, running, start
+from tests.simulation.scenes import BAD, code, condition, deleted, new_model, running, start, stopped_by_the_gate
 from tests.simulation.world import EPOCH, World, policy, spec
 
 
@@ -105,12 +105,7 @@ def test_after_a_failed_rollout_they_get_what_is_proven():
 
 def test_after_one_that_the_gate_ended_they_get_what_is_proven():
     """That version did not fail and is tried again: until then nobody knows it."""
-    world = running(10)
-    world.publish("2.0.0")
-    world.run(1.5)
-    for number in (7, 8, 9):
-        world.sickens(number)
-    world.run(10)
+    world = stopped_by_the_gate()
     assert code(world) == "Faulted"
     assert world.state.failed_targets == ()
     assert versions_after_scaling_out(world, 12) == {"1.0.0"}

@@ -1,7 +1,7 @@
-"""Nodes of a test's own, in regions of its own, and what becomes of images on them."""
+"""Nodes in regions of a test's own, and what becomes of images on them."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -53,6 +53,17 @@ class Regions:
     def targets(self, *regions: str) -> Json:
         """A publishing profile with replicationMode Full."""
         return {"replicationMode": "Full", "targetRegions": [{"name": self.name(region)} for region in regions]}
+
+
+@contextmanager
+def node_in(api: Api, region: str) -> Iterator[str]:
+    """The last node of the cluster, in that region meanwhile. It stays: pods of other scenes may be on it."""
+    node = max(node["metadata"]["name"] for node in api.list(NODES))
+    api.patch(NODES, None, node, {"metadata": {"labels": {REGION_LABEL: region}}})
+    try:
+        yield node
+    finally:
+        api.patch(NODES, None, node, {"metadata": {"labels": {REGION_LABEL: None}}})
 
 
 def prepulls(api: Api, namespace: str, version: Json) -> Items:
