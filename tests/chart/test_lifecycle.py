@@ -38,9 +38,9 @@ def installer(program: Path, cluster: Cluster) -> Iterator[Helm]:
     yield helm
     for name in helm.run("list", "--namespace", OPS, "--short").split():
         helm.run("uninstall", name, "--namespace", OPS, "--wait")
-    for found in cluster.api.list(CRDS):
-        if found["spec"]["group"] == "scaleset.dev":
-            cluster.api.delete(CRDS, None, found["metadata"]["name"])
+    for name, found in crds(cluster.api).items():
+        if "deletionTimestamp" not in found["metadata"]:  # else it is going, and may be gone before we ask for it
+            cluster.api.delete(CRDS, None, name)
     until(lambda: not crds(cluster.api), timeout=60, message="the CRDs are gone")
 
 
