@@ -190,7 +190,11 @@ class World:
         steps += [(f"discard {model.name}", partial(self._discard, model)) for model in plan.discard]
         if self._differs(plan.status):
             steps.append(("status", partial(self._write, plan.status)))
-        steps += [(f"delete {d.instance}", partial(self.delete, d)) for d in plan.deletions]
+        steps += [
+            (f"delete {d.instance}", partial(self.delete, d))
+            for d in plan.deletions
+            if d.uid not in self.undeletable or self.keeps_alive(d) is None
+        ]
         steps += [(f"change {c.instance}", partial(self.change_image, c)) for c in plan.changes]
         steps += [
             (f"create {c.instance}", partial(self.create, c))
@@ -238,6 +242,16 @@ class World:
             self.settle()
             if each is not None:
                 each(self)
+
+    def lives(self, seconds: float, each: Callable[[World], None], *, step: float = 1.0) -> None:
+        """Let time pass second by second; `each` does to the pods what nobody foresees."""
+        end = self.now + seconds
+        self.settle()
+        while self.now < end:
+            self.now += step
+            self.happen()
+            each(self)
+            self.settle()
 
     # --- what pods do
 

@@ -17,7 +17,7 @@ from scaleset.planning.instances import Build, HealthState, Instance, Pod
 from scaleset.planning.models import Model
 from scaleset.planning.placement import place
 from scaleset.planning.snapshot import Creation, Deletion, DryRun, Event, ImageChange, Needs, Snapshot, Verdict
-from scaleset.planning.state import Kind, Rollout, State, Target, Waiting
+from scaleset.planning.state import Rollout, State, Target, Waiting
 
 INVALID = "InvalidSpec"
 NO_POD = "The pod does not exist."
@@ -147,7 +147,7 @@ class Draft:
         return Rules(
             replicas=self.replicas,
             policy=policy,
-            unhealthy_first=policy.prioritize_unhealthy_instances or rollout.kind is Kind.MODEL,
+            unhealthy_first=policy.prioritize_unhealthy_instances or rollout.mends,
             by_update_domain=self.snapshot.spec.service_fabric is not None,
         )
 
@@ -213,7 +213,7 @@ class Draft:
             build = self.state.builds.get(number)
             pod = self.snapshot.pods.get(number)
             state, message, since = self._judge(number, pod, by=by, timeout=timeout, now=now)
-            where = place(number, zones=zones, update_domains=spec.update_domains)
+            where = place(number, zones=zones, update_domains=spec.domains)
             held = pod is not None and (pod.deleting or pod.uid in self.snapshot.undeletable)
             self.instances[number] = Instance(number, build, pod, state, message, since, where, held)
 

@@ -49,7 +49,7 @@ def _join(draft: Draft) -> None:
     rollout = draft.running
     going = rollout.batch.replaces if rollout.batch is not None else NOBODY
     left = (
-        outdated.outdated(draft, rollout.kind, rollout.target).keys()
+        outdated.outdated(draft, rollout).keys()
         - rollout.upgraded
         - rollout.in_progress
         - going
@@ -98,7 +98,7 @@ def _next(draft: Draft, *, last: Batch | None) -> None:
     if rollout.error is not None:
         breach.go_on(draft, rollout, rollout.error, last=last)
         return
-    found = breach.found(draft, rollout)
+    found = breach.found(draft, rollout, batch_ended=last is not None)
     if found is not None:
         if draft.need_fresh():
             breach.end(draft, rollout, found)
@@ -187,7 +187,7 @@ def _admit(draft: Draft, rollout: Rollout) -> None:
     if not chosen:
         endings.gate_closed(draft, rollout, gate)
         return
-    moves = outdated.outdated(draft, rollout.kind, rollout.target)
+    moves = outdated.outdated(draft, rollout)
     extra = surge.ids(draft, rollout, chosen)
     verdict = _ask(draft, rollout, moves[chosen[0]], extra[0] if extra else chosen[0])
     if verdict is not None and extra and verdict.quota:
@@ -243,7 +243,7 @@ def _start_batch(draft: Draft, rollout: Rollout, moves: Mapping[int, Build], ext
 
 def begin(draft: Draft, rollout: Rollout) -> None:
     """Put a new rollout into the state and go as far as it can."""
-    draft.update(replace(rollout, pending=frozenset(outdated.outdated(draft, rollout.kind, rollout.target))))
+    draft.update(replace(rollout, pending=frozenset(outdated.outdated(draft, rollout))))
     what = f"version {rollout.target.version}" if rollout.target.version else f"model {rollout.target.model}"
     who = "the platform" if rollout.started_by is StartedBy.PLATFORM else "the user"
     draft.tell("RolloutStarted", f"Rolling upgrade to {what} started by {who}.")

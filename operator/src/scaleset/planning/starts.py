@@ -54,14 +54,14 @@ def start_by_platform(draft: Draft) -> None:
     if draft.state.handled_start != draft.snapshot.state.handled_start:
         draft.wake(draft.now)  # What became of the start by hand is written down before anything else starts.
         return
-    for kind, target in _due(draft):
-        failed = outdated.remembered(draft, target)
+    for rollout in _due(draft):
+        failed = outdated.remembered(draft, rollout.target)
         if failed is not None:
-            draft.waiting = Waiting("TargetFailed", _not_again(target, failed.reason))
+            draft.waiting = Waiting("TargetFailed", _not_again(rollout.target, failed.reason))
             continue
-        draft.waiting = _not_yet(draft, kind, target)
+        draft.waiting = _not_yet(draft, rollout)
         if draft.waiting is None and not draft.needs:
-            begin(draft, _rollout(draft, kind, StartedBy.PLATFORM, target))
+            begin(draft, rollout)
         return
 
 
@@ -118,26 +118,29 @@ def _refusal(draft: Draft) -> str | None:
     return None
 
 
-def _due(draft: Draft) -> list[tuple[Kind, Target]]:
-    """Targets that somebody authorised and some instance is behind of, in the order in which they are tried."""
-    due: list[tuple[Kind, Target]] = []
-    if draft.policy.mode == "Rolling":
-        target = outdated.model_target(draft)
-        if outdated.by_model(draft, target):
-            due.append((Kind.MODEL, target))
-    automatic = draft.policy.automatic_os_upgrade_policy.enable_automatic_os_upgrade
+def _due(draft: Draft) -> list[Rollout]:
+    """What somebody authorised and some instance is behind of, in the order in which it is tried. A new model and a new
+    version are one rollout, so that no instance runs a mix of both that nobody tested; if that failed, the model goes
+    alone.
+    """
     wanted = draft.goal
-    if (
-        automatic
-        and wanted.version is not None
-        and wanted.model.reference.moving
-        and outdated.by_image(draft, wanted.target)
-    ):
-        due.append((Kind.IMAGE, wanted.target))
+    automatic = draft.policy.automatic_os_upgrade_policy.enable_automatic_os_upgrade
+    image = automatic and wanted.version is not None and wanted.model.reference.moving
+    behind = image and bool(outdated.by_image(draft, wanted.target))
+    target = outdated.model_target(draft)
+    model = draft.policy.mode == "Rolling" and bool(outdated.by_model(draft, target))
+    due = []
+    if behind:
+        upgrade = _rollout(draft, Kind.IMAGE, StartedBy.PLATFORM, wanted.target)
+        due.append(replace(upgrade, with_model=model))
+    if model:
+        change = _rollout(draft, Kind.MODEL, StartedBy.PLATFORM, target)
+        only = target.version is not None and outdated.version_only(draft)
+        due.append(replace(change, version_only=only))
     return due
 
 
-def _not_yet(draft: Draft, kind: Kind, target: Target) -> Waiting | None:
+def _not_yet(draft: Draft, rollout: Rollout) -> Waiting | None:
     """What an automatic start waits for. It adds nothing to the history while it waits."""
     if draft.snapshot.spec.suspend:
         return Waiting("Suspended", "The set is suspended: no rollout starts until spec.suspend is lifted.")
@@ -151,12 +154,11 @@ def _not_yet(draft: Draft, kind: Kind, target: Target) -> Waiting | None:
         return waiting
     if (waiting := starting(draft)) is not None:
         return Waiting("HealthGateWaiting", waiting.message)
-    retry = outdated.retry_for(draft, target)
+    retry = outdated.retry_for(draft, rollout.target)
     delay = retry.delay if retry is not None else 0.0
     if retry is not None and draft.now < retry.time + delay:
         draft.wake(retry.time + delay)
         return Waiting("BackOff", f"The last attempt did not finish; the next follows {delay:g} s after it.")
-    rollout = _rollout(draft, kind, StartedBy.PLATFORM, target)
     rules = draft.batch_rules(rollout)
     gate = draft.gate(percent=rules.policy.max_unhealthy_instance_percent, healthy_for=delay)
     if not gate.open and not _fixes_broken(draft, rollout, rules):
@@ -183,7 +185,7 @@ def _gate_closed(draft: Draft, gate: Gate) -> Waiting:
 
 def _fixes_broken(draft: Draft, rollout: Rollout, rules: Rules) -> bool:
     """Whether the first batch could consist of unhealthy outdated instances only that pass a closed gate."""
-    candidates = [draft.instances[n] for n in sorted(outdated.outdated(draft, rollout.kind, rollout.target))]
+    candidates = [draft.instances[n] for n in sorted(outdated.outdated(draft, rollout))]
     return bool(batches.only_broken(outdated.pass_closed_gate(draft, rollout, candidates), rules=rules))
 
 
