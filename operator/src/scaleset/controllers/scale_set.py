@@ -131,7 +131,7 @@ class ScaleSetController:
     ) -> None:
         """Fetch what the plan asks for."""
         if needs.verdict is not None:
-            verdict = await dry_runs.ask(self._client, owner, needs.verdict, now=self._now())
+            verdict = await dry_runs.check(self._client, owner, needs.verdict, now=self._now())
             memory.judged(needs.verdict.model.name, verdict, now=self._now())
         if needs.fresh:
             await asyncio.gather(

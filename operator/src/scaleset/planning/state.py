@@ -258,6 +258,17 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found out about the model that the spec asks for, so that it is asked once."""
+
+    asked: str
+    """Its name, whether or not a ControllerRevision has it."""
+    model: str
+    """The stored model that it is: itself, or one that the API server makes the same instances from."""
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """The durable state of a ScaleSet."""
 
@@ -278,5 +289,6 @@ class State:
     failed_targets: tuple[FailedTarget, ...] = ()
     retry: Retry | None = None
     rollout: Rollout | None = None
+    checked: Checked | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     """Ended image upgrades, newest first, in the shape of `status.osUpgradeHistory`."""
