@@ -16,7 +16,7 @@ from scaleset.planning.decide import decide
 from scaleset.planning.draft import Draft
 from scaleset.planning.instances import Instance, Pod
 from scaleset.planning.snapshot import Deletion, Plan, Snapshot
-from scaleset.planning.state import NOBODY, State
+from scaleset.planning.state import NOBODY, Batch, State
 from tests.model import moves
 from tests.model.explorer import EVERYTHING, Explorer, FoundError
 from tests.model.states import Place
@@ -145,10 +145,10 @@ def completes_without_the_newcomers(patch: Patch) -> None:
 def completes_without_those_replaced_at_once(patch: Patch) -> None:
     following = rollout._next
 
-    def mutant(draft: Draft) -> None:
+    def mutant(draft: Draft, *, last: Batch | None) -> None:
         applying = draft.state.applying
         draft.state = replace(draft.state, applying=NOBODY)
-        following(draft)
+        following(draft, last=last)
         draft.state = replace(draft.state, applying=applying)
 
     patch.setattr(rollout, "_next", mutant)

@@ -93,6 +93,12 @@ class World:
     """Pods, by uid, whose image the API server would not change in place when last asked."""
     keeps: Callable[[ImageChange], str | None] = lambda _: None
     """What the API server says against changing an image in place."""
+    undeletable: dict[str, str] = field(default_factory=dict)
+    """Pods, by uid, that the API server would not delete when last asked."""
+    keeps_alive: Callable[[Deletion], str | None] = lambda _: None
+    """What the API server says against deleting a pod."""
+    grace: float = 30.0
+    """Seconds that a deleted pod may take to end."""
     deaf: set[int] = field(default_factory=set)
     """Instances whose kubelet does not come to the change of an image."""
     strangers: dict[int, str] = field(default_factory=dict)
@@ -149,6 +155,7 @@ class World:
             catalogue=tuple(self.catalogue),
             refusals=dict(self.refusals),
             unchangeable=dict(self.unchangeable),
+            undeletable=dict(self.undeletable),
             ages=dict(self.ages),
             turn=self.turn(),
             fresh=fresh,
@@ -326,7 +333,11 @@ class World:
         pod = self.pods.get(deletion.instance)
         if pod is None or pod.uid != deletion.uid:
             return
-        self.pods[deletion.instance] = replace(pod, deleting=True)
+        if (refusal := self.keeps_alive(deletion)) is not None:
+            self.undeletable[pod.uid] = refusal
+            return
+        self.undeletable.pop(pod.uid, None)
+        self.pods[deletion.instance] = replace(pod, deleting=True, deletion_due=self.now + self.grace)
 
     def change_image(self, wanted: ImageChange) -> None:
         number, pod = wanted.instance, self.pods.get(wanted.instance)
@@ -342,6 +353,7 @@ class World:
             version=wanted.build.version,
             images=((before.container, image), *pod.images[1:]),
             previous=wanted.previous,
+            asked_image=image,
             change=replace(before, at=float(int(before.at))),
             current=image == before.image,
             resource_version=str(next(self.uids)),
@@ -374,6 +386,7 @@ class World:
             message=self.says,
             previous=creation.previous,
             instance_created=creation.created_at,
+            asked_image=creation.build.image,
             images=(("app", creation.build.image),),
             container_ids=(("app", f"container-{next(self.uids)}"),),
         )

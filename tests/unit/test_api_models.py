@@ -277,7 +277,6 @@ def test_an_empty_policy_is_azures_default():
         },
         "replacementMethod": "Recreate",
         "healthTimeout": "PT5M",
-        "minReadyTime": "PT0S",
     }
 
 

@@ -118,7 +118,15 @@ async def test_a_pod_that_is_gone_is_forgotten(api, scene, when):
 
 
 async def test_what_may_or_may_not_have_happened_is_raised(api, scene):
-    api.refuse("PATCH", 500)
+    api.refuse("PATCH", 503)
     with pytest.raises(errors.Unavailable):
         await scene.change()
     assert not scene.memory.unchangeable
+
+
+async def test_a_webhook_that_fails_keeps_a_pod_for_a_while_and_has_it_not_recreated(api, scene):
+    api.refuse("PATCH", 500)
+    assert await scene.change() is True, "decided about at once"
+    assert not scene.memory.unchangeable
+    assert list(scene.memory.undeletable)
+    assert scene.memory.next_retry() is not None

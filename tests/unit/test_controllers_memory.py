@@ -4,9 +4,12 @@ import pytest
 
 from scaleset.controllers.memory import LAST_RETRY, Memory, delay
 from scaleset.planning.history import timestamp
-from scaleset.planning.instances import Pod
+from scaleset.planning.instances import Build, Pod
 from scaleset.planning.snapshot import Verdict
 from scaleset.records import projections
+
+BUILD = Build("m", "1.0.0", "example.com/web:1.0.0")
+FIX = Build("m", "1.1.0", "example.com/web:1.1.0")
 
 
 @pytest.mark.parametrize(
@@ -21,21 +24,54 @@ def test_a_refused_instance_is_asked_for_again_later_and_later():
     waits = []
     now = 100.0
     for _ in range(7):
-        memory.refused(3, "quota", now=now)
+        memory.refused(3, "quota", now=now, build=BUILD)
         waits.append(memory.refusals[3].retry_at - now)
         assert memory.next_retry() == memory.refusals[3].retry_at
         now = memory.refusals[3].retry_at
     assert waits == [2, 4, 8, 16, 32, 60, 60]
     memory.created(3)
     assert memory.next_retry() is None
-    memory.refused(3, "quota", now=now)
+    memory.refused(3, "quota", now=now, build=BUILD)
     assert memory.refusals[3].retry_at - now == 2
+
+
+def test_a_refusal_is_of_an_instance_and_a_build():
+    """An id that is given to a new instance with another build does not wait for what was said of the old one."""
+    memory = Memory()
+    memory.refused(3, "quota", now=100, build=BUILD)
+    assert memory.due({3: BUILD}, now=100) == []
+    assert memory.due({3: FIX}, now=100) == [3]
+    assert memory.refused_for({3: BUILD}) == {3: "quota"}
+    assert memory.refused_for({3: FIX}) == {}
+    assert memory.refused_for({}) == {3: "quota"}, "a new instance has no build yet"
+    memory.refused(3, "another", now=100, build=FIX)
+    assert memory.refusals[3].attempts == 0
+    memory.only({3: BUILD}, [])
+    assert memory.refusals == {}
+
+
+def test_what_was_not_tried_says_of_whom_it_was_said():
+    memory = Memory()
+    memory.refused(0, 'pods "web-0" is forbidden: exceeded quota', now=0, build=BUILD)
+    memory.not_tried({1: BUILD, 2: BUILD}, like=0)
+    assert memory.refused_for({})[2].startswith("Not tried, since the API server refuses instance 0: ")
+
+
+def test_a_pod_that_the_server_would_not_delete_is_asked_about_later_and_later():
+    memory = Memory()
+    memory.kept("uid-a", "ask the security team", now=100)
+    memory.kept("uid-a", "ask the security team", now=102)
+    assert memory.next_retry() == 106
+    memory.only({}, ["uid-a"])
+    assert memory.undeletable["uid-a"].message == "ask the security team"
+    memory.only({}, [])
+    assert memory.next_retry() is None
 
 
 def test_a_new_generation_forgets_what_was_refused():
     memory = Memory()
     memory.new_generation(1)
-    memory.refused(0, "no", now=0)
+    memory.refused(0, "no", now=0, build=BUILD)
     memory.judged("m", Verdict(accepted=False, message="no"), now=0)
     memory.new_generation(1)
     assert memory.refusals

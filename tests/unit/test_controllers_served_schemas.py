@@ -66,7 +66,12 @@ FULL: JSON = {
     "builds": [BUILD],
     "previousBuilds": [{**BUILD, "instances": "0"}],
     "applying": "3",
-    "failedTargets": [{"version": "1.5.0", "model": "web-1", "policy": "x", "reason": "Breach", "time": TIME}],
+    "clocks": [{"instances": "0", "since": TIME, "lost": 1}],
+    "endedPods": [{"instances": "1", "count": 2, "time": TIME}],
+    "ages": [{"instances": "0", "time": TIME}],
+    "failedTargets": [
+        {"version": "1.5.0", "image": "os:5", "model": "web-1", "policy": "x", "reason": "Breach", "time": TIME}
+    ],
     "retry": {"model": "web-1", "version": "2.0.0", "attempts": 2, "time": TIME},
     "rollingUpgrade": {
         "id": "r1",
@@ -110,6 +115,8 @@ FULL: JSON = {
         "restoring": "1",
         "inProgress": "0",
         "pending": "3",
+        "neverRan": "1",
+        "withoutSurge": True,
         "messages": [{"id": 1, "message": "It is bad."}],
         "rollbackInfo": ROLLBACK,
         "error": ERROR,

@@ -7,6 +7,7 @@ import pytest
 from scaleset.planning.snapshot import Verdict
 from tests.simulation.scenes import (
     BAD,
+    cancel,
     code,
     condition,
     counts,
@@ -41,23 +42,40 @@ def test_an_instance_lost_in_the_middle_of_its_restore_comes_back_restored():
     assert world.pods[0].version == "1.0.0"
 
 
-def test_a_pod_on_a_lost_node_keeps_its_name_and_its_slot():
-    """Rows 56 and 57: Terminating for an hour. No second pod, no force delete, no further batch (S5)."""
+def test_a_pod_on_a_lost_node_keeps_its_name_and_its_slot_for_the_health_timeout_after_its_grace_period():
+    """Rows 56 and 57: Terminating for an hour. No second pod, no force delete (S5); the others go on (4.3)."""
     world = running(5)
     world.held.add(0)
     world.publish("2.0.0")
     world.settle()
-    assert world.wake_at == world.now + 300, "to say so when it takes too long"
-    world.run(3600)
-    assert world.pods[0].deleting
-    assert world.pods[0].version == "1.0.0"
+    assert world.wake_at == world.now + 30, "to say so when it takes too long"
+    world.run(329)
     assert deleted(world) == [0]
     assert code(world) == "RollingForward"
     assert rollout(world)["waitingFor"]["reason"] == "PodsTerminating"
     assert "the pods of instances 0 to end" in rollout(world)["waitingFor"]["message"]
+    assert condition(world, "Stalled")["status"] == "True"
+    world.run(3600)
+    assert world.pods[0].deleting
+    assert world.versions == {0: "1.0.0", **dict.fromkeys(range(1, 5), "2.0.0")}
+    assert world.state.failed_targets == ()
     world.held.clear()
-    world.run(200)
+    world.run(3600)
     assert code(world) == "Completed"
+    assert set(world.versions.values()) == {"2.0.0"}
+
+
+def test_cancel_ends_a_batch_whose_pod_does_not_end():
+    world = running(5)
+    world.held.add(0)
+    world.publish("2.0.0")
+    world.run(29)
+    cancel(world)
+    world.run(0.5)
+    assert code(world) == "RollingForward", "it may end yet"
+    world.run(1)
+    assert code(world) == "Cancelled"
+    assert world.state.builds[0].version == "1.0.0"
 
 
 def test_a_restore_has_its_own_time_for_pods_to_end():
@@ -67,13 +85,13 @@ def test_a_restore_has_its_own_time_for_pods_to_end():
     decided: list[float] = []
 
     def told(world: World) -> None:
-        if rollout(world)["restoring"]:
+        if rollout(world).get("restoring"):
             decided.append(world.now)
-            late = world.now >= decided[0] + 300
+            late = world.now >= decided[0] + 30
             assert rollout(world)["waitingFor"]["reason"] == ("PodsTerminating" if late else "Restoring")
 
     world.run(1000, each=told)
-    assert decided[-1] >= decided[0] + 300
+    assert 30 <= decided[-1] - decided[0] < 330, "then it is given up"
 
 
 def test_a_node_that_does_not_report_counts_as_unhealthy():
@@ -119,15 +137,18 @@ def test_a_quota_that_refuses_the_new_pod_fails_the_instance_in_its_time():
     world = running(5)
     world.publish("2.0.0")
     world.quota = lambda _: "exceeded quota: pods=5"
-    world.run(700)
+    world.run(602)
     assert code(world) == "Faulted"
     assert 0 not in world.pods
     assert counts(world) == (0, 1, 0, 4)
     assert "exceeded quota" in rollout(world)["error"]["message"]
     world.quota = lambda _: None
-    world.run(60)
+    world.run(2)
     assert world.pods[0].version == "1.0.0"
     assert world.pods[0].ready
+    assert world.state.failed_targets == (), "the image never ran"
+    world.run(100)
+    assert code(world) == "Completed"
 
 
 # --- the operator dies

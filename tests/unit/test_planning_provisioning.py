@@ -296,7 +296,7 @@ def test_nothing_to_run_nothing_added():
     """A pod of a set without these features is what it was before there were any."""
     pod = rendered()
     assert pod["spec"].keys() == {"containers", "hostname"}
-    assert pod["metadata"]["annotations"].keys() == {"scaleset.dev/created-at"}
+    assert pod["metadata"]["annotations"].keys() == {"scaleset.dev/created-at", "scaleset.dev/image"}
 
 
 def test_a_whole_pod():

@@ -71,8 +71,7 @@ def test_protection_from_scale_in_does_not_keep_an_instance_from_being_upgraded(
     assert set(world.versions.values()) == {"2.0.0"}
 
 
-def test_an_instance_protected_in_the_middle_of_its_batch_is_replaced_all_the_same():
-    """A batch that was admitted ends; protection counts from the next one on."""
+def test_an_instance_protected_while_its_successor_starts_stays_and_the_successor_goes():
     world = surging(5)
     world.start = 10.0
     uid = world.pods[0].uid
@@ -82,9 +81,10 @@ def test_an_instance_protected_in_the_middle_of_its_batch_is_replaced_all_the_sa
     world.change(protected_instances=protected.spec.protected_instances)
     world.run(200)
     assert code(world) == "Completed"
-    assert uid not in {pod.uid for pod in world.pods.values()}, "it was in the running batch"
-    assert world.versions[1] == "1.0.0"
-    assert counts(world) == (4, 0, 0, 0)
+    assert world.pods[0].uid == uid
+    assert (world.versions[0], world.versions[1]) == ("1.0.0", "1.0.0")
+    assert counts(world) == (3, 0, 0, 0)
+    assert len(world.pods) == 5
 
 
 def test_there_is_nothing_to_roll_back_after_a_breach():

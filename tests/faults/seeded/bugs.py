@@ -133,12 +133,13 @@ def deadline_by_the_wall_clock() -> None:
 def deletes_claims() -> None:
     delete = InstanceWriter._delete
 
-    async def mutant(self: InstanceWriter, owner: Any, deletion: Any) -> None:
-        await delete(self, owner, deletion)
+    async def mutant(self: InstanceWriter, owner: Any, deletion: Any, memory: Any) -> bool:
+        done = await delete(self, owner, deletion, memory)
         for claim in self._caches.claims.of((owner.namespace, owner.name)):
             if claim.name.endswith(f"-{deletion.name}"):
                 raw = await self._client.get(CLAIMS, owner.namespace, claim.name)
                 await self._client.delete(CLAIMS, owner.namespace, claim.name, uid=raw["metadata"]["uid"])
+        return done
 
     _patch(InstanceWriter, "_delete", mutant)
 

@@ -40,12 +40,41 @@ class RecordedBuild(Model):
     instances: Ranges = Field(description='Instance ids as ranges, such as "0-3,7".')
 
 
+class InstanceClock(Model):
+    """Since when instances that are being replaced are expected to become healthy."""
+
+    instances: Ranges = Field(description='Instance ids as ranges, such as "0-3,7".')
+    since: Time | None = Field(
+        default=None,
+        description="healthTimeout counts from then. Absent: it stands still, because others took the pod away.",
+    )
+    lost: Int = Field(default=0, ge=0, description="How many of their pods others took away meanwhile.")
+
+
+class EndedPods(Model):
+    """Instances whose pods ended for good, evicted or rejected by the kubelet, and are made again."""
+
+    instances: Ranges = Field(description='Instance ids as ranges, such as "0-3,7".')
+    count: Int = Field(default=1, ge=1, description="How many in a row.")
+    time: Time | None = Field(default=None, description="When the last one was deleted.")
+
+
+class InstanceAge(Model):
+    """When instances were first created that have no pod at the moment."""
+
+    instances: Ranges = Field(description='Instance ids as ranges, such as "0-3,7".')
+    time: Time | None = Field(default=None, description="When their first pod was created.")
+
+
 class FailedTarget(Model):
     """A target that the platform does not try again by itself."""
 
     version: Word | None = Field(default=None, description="Version of the image.")
+    image: Word | None = Field(default=None, description="Container image reference of that version.")
     model: Word | None = Field(default=None, description="Name of the ControllerRevision that holds the model.")
-    policy: Word | None = Field(default=None, description="Hash of the policy it failed under.")
+    policy: Word | None = Field(
+        default=None, description="Hash of what it was judged by: timeouts and limits of the policy."
+    )
     reason: Word | None = Field(default=None, description="Why it is not tried again, in one word.")
     time: Time | None = Field(default=None, description="When it failed.")
 
@@ -243,6 +272,13 @@ class RollingUpgradeStatus(Model):
     restoring: Ranges = Field(default="", description="Failed instances being restored now, as ranges.")
     in_progress: Ranges = Field(default="", description="Instances being replaced now, as ranges.")
     pending: Ranges = Field(default="", description="Instances not begun, as ranges.")
+    never_ran: Ranges = Field(
+        default="",
+        description="Failed instances on which no container of the new pod began, as ranges: not the image's fault.",
+    )
+    without_surge: Bool = Field(
+        default=False, description="Whether the rest goes without surge, since new instances could not be scheduled."
+    )
     messages: Annotated[tuple[InstanceMessage, ...], _first(MAX_INSTANCES)] = Field(
         default=(),
         max_length=MAX_INSTANCES,
@@ -335,6 +371,15 @@ class ScaleSetStatus(Status):
         default=(), description="What the instances being replaced now ran before: a restore goes back to it."
     )
     applying: Ranges = Field(default="", description="Instances being replaced at once, without batches, as ranges.")
+    clocks: tuple[InstanceClock, ...] = Field(
+        default=(), description="Since when each instance that is being replaced is expected to become healthy."
+    )
+    ended_pods: tuple[EndedPods, ...] = Field(
+        default=(), description="Instances whose pods end again and again, and are made again after a growing while."
+    )
+    ages: tuple[InstanceAge, ...] = Field(
+        default=(), description="When instances were first created whose pod is being replaced."
+    )
     failed_targets: tuple[FailedTarget, ...] = Field(
         default=(), description="What the platform does not try again by itself."
     )

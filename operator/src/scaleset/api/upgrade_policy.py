@@ -126,11 +126,12 @@ class UpgradePolicySpec(Spec):
         default=timedelta(minutes=5),
         description="How long an upgraded instance may take to become healthy, ISO 8601, PT1S to P1D. Default: PT5M.",
     )
-    min_ready_time: MinReadyTime = Field(
-        default=timedelta(0),
+    min_ready_time: MinReadyTime | None = Field(
+        default=None,
         description=(
-            "How long an upgraded instance has to stay ready before it counts as healthy, ISO 8601, at most P1D. "
-            "Default: PT0S."
+            "How long an upgraded instance has to stay healthy before it counts as upgraded, ISO 8601, at most P1D. "
+            "Default: PT10S where the state of the containers is all that says so (health.source: InstanceState), "
+            "PT0S elsewhere."
         ),
     )
     max_concurrent_scale_sets: Int | None = Field(
@@ -142,6 +143,14 @@ class UpgradePolicySpec(Spec):
             "Default: any number."
         ),
     )
+
+    def ready_for(self, source: str) -> timedelta:
+        """How long an instance has to stay healthy by that health source. A container that runs proves little in its
+        first seconds.
+        """
+        if self.min_ready_time is not None:
+            return self.min_ready_time
+        return timedelta(seconds=10) if source == "InstanceState" else timedelta(0)
 
     @property
     def changes_in_place(self) -> bool:

@@ -96,7 +96,7 @@ def _freed(snapshot: Snapshot, reason: str) -> Snapshot | None:
 def _well(pod: Pod, now: float) -> Pod:
     """The same pod, healthy."""
     since = pod.ready_since if pod.ready and pod.ready_since is not None else now
-    alive = replace(pod, ended=False, deleting=False, current=True)
+    alive = replace(pod, ended=False, deleting=False, current=True, unschedulable=False, restarts=0)
     return replace(alive, ready=True, ready_since=since, running=True, running_since=since)
 
 
@@ -190,7 +190,8 @@ class _World:
             there.pop(deletion.instance, None)
         for wanted in plan.changes:
             build, pod = wanted.build, replace(snapshot.pods[wanted.instance], change=wanted.change)
-            there[wanted.instance] = _well(replace(pod, model=build.model, version=build.version), snapshot.now)
+            changed = replace(pod, model=build.model, version=build.version, asked_image=build.image)
+            there[wanted.instance] = _well(changed, snapshot.now)
         for creation in plan.creations:
             build = creation.build
             there[creation.instance] = Pod(
@@ -209,6 +210,7 @@ class _World:
                 running=True,
                 running_since=snapshot.now,
                 instance_created=creation.created_at,
+                asked_image=build.image,
             )
         stored = {model.name: model for model in (*snapshot.models, *plan.store)}
         self.snapshot = replace(

@@ -22,6 +22,7 @@ from scaleset.kube.errors import (
     NotFound,
     Overloaded,
     Unavailable,
+    refuses,
 )
 from scaleset.kube.resources import CLAIMS, PODS, REVISIONS
 from scaleset.kube.verdicts import verdict
@@ -125,8 +126,10 @@ class InstanceWriter:
         One delete that is refused does not keep the others: they take turns by nothing but their ids, so it would keep
         them for ever. A server that is not well, or does not answer, gets nothing more.
         """
-        calls = [partial(self._delete, owner, deletion) for deletion in plan.deletions]
-        calls += [partial(self._change, owner, change, memory) for change in plan.changes]
+        now = self._now()
+        waiting = {uid for uid, refusal in memory.undeletable.items() if now < refusal.retry_at}
+        calls = [partial(self._delete, owner, d, memory) for d in plan.deletions if d.uid not in waiting]
+        calls += [partial(self._change, owner, c, memory) for c in plan.changes if c.uid not in waiting]
         results = await memory.pace.run(calls, failed=_failed, stops=_in_trouble)
         if not any(map(_in_trouble, results)):
             results += await self._create_all(owner, plan, models, memory)
@@ -141,15 +144,15 @@ class InstanceWriter:
         """Create until one is refused or fails: what the server said of that is taken to hold for the others, too, and
         when it is asked again, it is first for one of those.
         """
-        now = self._now()
-        due = memory.due((creation.instance for creation in plan.creations), now=now)
         creations = {creation.instance: creation for creation in plan.creations}
+        builds = {number: creation.build for number, creation in creations.items()}
+        due = memory.due(builds, now=self._now())
         calls = [partial(self._create, owner, creations[n], models[creations[n].build.model], memory) for n in due]
         results = await memory.pace.run(calls, failed=_not_created, stops=_not_created)
         memory.failed = {n for n, result in zip(due, results, strict=False) if isinstance(result, Exception)}
         refused = next((n for n, result in zip(due, results, strict=False) if result is False), None)
         if refused is not None:
-            memory.not_tried(due[len(results) :], like=refused)
+            memory.not_tried({number: builds[number] for number in due[len(results) :]}, like=refused)
         return results
 
     async def _change(self, owner: Identity, wanted: ImageChange, memory: Memory) -> bool:
@@ -165,8 +168,22 @@ class InstanceWriter:
                 {"namespace": owner.namespace, "scaleset": owner.name, "instance": wanted.instance, "error": error},
             )
             return False
+        except Unavailable as error:
+            return self._kept(owner, wanted, error, memory)
         self._caches.pods.remember(raw)
         return True
+
+    def _kept(self, owner: Identity, wanted: Deletion | ImageChange, error: ApiError, memory: Memory) -> bool:
+        """Remember that the API server does not let a pod be replaced. The first time it is decided about at once."""
+        if not refuses(error):
+            raise error
+        again = wanted.uid in memory.undeletable
+        memory.kept(wanted.uid, plain(error.message), now=self._now())
+        log.warning(
+            'replacement_refused scaleset=%(namespace)s/%(scaleset)s instance=%(instance)d error="%(error)s"',
+            {"namespace": owner.namespace, "scaleset": owner.name, "instance": wanted.instance, "error": error},
+        )
+        return again
 
     async def _read_again(self, owner: Identity, wanted: ImageChange, error: NotFound | Conflict) -> bool:
         """The pod changed since it was seen, were it only its status: the next decision takes it as it is now. If it
@@ -183,7 +200,8 @@ class InstanceWriter:
         self._caches.pods.remember(found)
         return False
 
-    async def _delete(self, owner: Identity, deletion: Deletion) -> bool:
+    async def _delete(self, owner: Identity, deletion: Deletion, memory: Memory) -> bool:
+        """Whether it is done, or refused: a refusal is remembered, and asked about again after a growing while."""
         try:
             self._caches.pods.remember(
                 await self._client.delete(PODS, owner.namespace, deletion.name, uid=deletion.uid)
@@ -195,6 +213,8 @@ class InstanceWriter:
             if await self._exists(owner, deletion):
                 raise
             self._caches.pods.forget(owner.namespace, deletion.name, deletion.uid)
+        except ApiError as error:
+            return self._kept(owner, deletion, error, memory)
         return True
 
     async def _exists(self, owner: Identity, deletion: Deletion) -> bool:
@@ -212,8 +232,10 @@ class InstanceWriter:
                 if not await self._create_claim(owner, model, name, number, memory):
                     return True
             await self._create_pod(owner, creation, model, memory)
-        except (Forbidden, Invalid, NotFound) as error:
-            memory.refused(number, plain(error.message), now=self._now())
+        except ApiError as error:
+            if not (refuses(error) or isinstance(error, NotFound)):
+                raise
+            memory.refused(number, plain(error.message), now=self._now(), build=creation.build)
             log.warning(
                 'instance_refused scaleset=%(namespace)s/%(scaleset)s instance=%(instance)d error="%(error)s"',
                 {"namespace": owner.namespace, "scaleset": owner.name, "instance": number, "error": error},

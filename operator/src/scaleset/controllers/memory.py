@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from scaleset.controllers.pace import Pace
 from scaleset.controllers.patches import JSON
-from scaleset.planning.instances import Claim, Pod
+from scaleset.planning.instances import Build, Claim, Pod
 from scaleset.planning.snapshot import Verdict
 
 FIRST_RETRY = 2.0
@@ -24,6 +24,8 @@ class Refusal:
     attempts: int
     tried: bool = True
     """Whether it was said of that very instance, or of another one created in the same way."""
+    build: Build | None = None
+    """What the instance was to run: of another build nothing was said."""
 
 
 @dataclass(slots=True)
@@ -41,6 +43,8 @@ class Memory:
     foreign_claims: dict[str, tuple[Claim, float]] = field(default_factory=dict)
     unchangeable: dict[str, str] = field(default_factory=dict)
     """Pods, by uid, whose image the API server would not change in place, with its words."""
+    undeletable: dict[str, Refusal] = field(default_factory=dict)
+    """Pods, by uid, that the API server would not let be replaced."""
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
     strange_revisions: int = 0
@@ -60,6 +64,7 @@ class Memory:
         if generation != self.generation:
             self.generation = generation
             self.refusals.clear()
+            self.undeletable.clear()
             self.verdicts.clear()
             self.attempts.clear()
             self.pace.slow_down()
@@ -69,9 +74,10 @@ class Memory:
         that are gone is forgotten.
         """
         present = dict(pods)
-        if self.unchangeable or self.departed:
+        if self.unchangeable or self.undeletable or self.departed:
             uids = {pod.uid for pod in present.values()}
             self.unchangeable = {uid: words for uid, words in self.unchangeable.items() if uid in uids}
+            self.undeletable = {uid: refusal for uid, refusal in self.undeletable.items() if uid in uids}
             self.departed &= uids
         self.ages.update(
             {
@@ -86,23 +92,35 @@ class Memory:
         self.ages = {number: at for number, at in self.ages.items() if number in instances}
         self.departed |= {pod.uid for number, pod in pods.items() if number not in instances}
 
-    def refused(self, number: int, message: str, *, now: float) -> None:
+    def refused(self, number: int, message: str, *, now: float, build: Build) -> None:
         """A pod or claim of that instance was refused; later tries are further apart."""
-        self.refusals[number] = _again(self.refusals.get(number), message, now=now)
+        before = self.refusals.get(number)
+        same = before if before is not None and before.build == build else None
+        self.refusals[number] = replace(_again(same, message, now=now), build=build)
 
-    def not_tried(self, numbers: Iterable[int], *, like: int) -> None:
+    def not_tried(self, builds: Mapping[int, Build], *, like: int) -> None:
         """Instances that were not even asked for after that one was refused; they would have been."""
-        for number in numbers:
+        words = f"Not tried, since the API server refuses instance {like}: {self.refusals[like].message}"
+        for number, build in builds.items():
             before = self.refusals.get(number)
-            self.refusals[number] = replace(self.refusals[like], tried=before is not None and before.tried)
+            tried = before is not None and before.tried and before.build == build
+            self.refusals[number] = replace(self.refusals[like], message=words, tried=tried, build=build)
 
-    def due(self, numbers: Iterable[int], *, now: float) -> list[int]:
+    def due(self, builds: Mapping[int, Build], *, now: float) -> list[int]:
         """Those to be asked for now, in their order, but last those that were refused or failed themselves: one that
         always is must not keep the others.
         """
-        refusals = self.refusals
-        due = [n for n in numbers if n not in refusals or now >= refusals[n].retry_at]
+        refusals = {n: r for n, r in self.refusals.items() if builds.get(n) == r.build}
+        due = [n for n in builds if n not in refusals or now >= refusals[n].retry_at]
         return sorted(due, key=lambda n: n in self.failed or (n in refusals and refusals[n].tried))
+
+    def refused_for(self, builds: Mapping[int, Build]) -> dict[int, str]:
+        """What was said of instances with these builds; one without a build is not recorded yet."""
+        return {n: r.message for n, r in self.refusals.items() if builds.get(n, r.build) == r.build}
+
+    def kept(self, uid: str, message: str, *, now: float) -> None:
+        """The API server would not let that pod be replaced."""
+        self.undeletable[uid] = _again(self.undeletable.get(uid), message, now=now)
 
     def stranger(self, number: int, message: str, *, now: float) -> None:
         """The name of that instance is taken."""
@@ -113,10 +131,10 @@ class Memory:
         self.strangers = {n: r for n, r in self.strangers.items() if now < r.retry_at}
         self.foreign_claims = {name: (c, until) for name, (c, until) in self.foreign_claims.items() if now < until}
 
-    def only(self, wanted: Iterable[int]) -> None:
-        """Forget refusals of instances that nobody wants to create any more."""
-        kept = self.refusals.keys() & set(wanted)
-        self.refusals = {n: refusal for n, refusal in self.refusals.items() if n in kept}
+    def only(self, creations: Mapping[int, Build], deletions: Collection[str]) -> None:
+        """Forget refusals of what nobody wants any more: to create an instance with a build, to delete a pod."""
+        self.refusals = {n: r for n, r in self.refusals.items() if n in creations and creations[n] == r.build}
+        self.undeletable = {uid: refusal for uid, refusal in self.undeletable.items() if uid in deletions}
 
     def created(self, number: int) -> None:
         self.refusals.pop(number, None)
@@ -143,7 +161,8 @@ class Memory:
 
     def next_retry(self) -> float | None:
         """When something refused is to be asked for again."""
-        times = [refusal.retry_at for refusal in (*self.refusals.values(), *self.strangers.values())]
+        refused = (*self.refusals.values(), *self.strangers.values(), *self.undeletable.values())
+        times = [refusal.retry_at for refusal in refused]
         times += [until for _, until in self.foreign_claims.values()]
         return min(times, default=None)
 

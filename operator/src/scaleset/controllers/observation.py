@@ -33,11 +33,12 @@ def observe(
         raise ValueError(f"ScaleSet {seen.namespace}/{seen.name} has no valid spec: {seen.problem}")
     mine, strangers = owned(caches.pods.of((seen.namespace, seen.name)), seen)
     memory.saw(mine.items())
+    state = record.read(ScaleSetStatus.parse({"status": seen.status}))
     return Snapshot(
         owner=Identity(seen.namespace, seen.name, seen.uid),
         generation=seen.generation,
         spec=seen.spec,
-        state=record.read(ScaleSetStatus.parse({"status": seen.status})),
+        state=state,
         model=seen.model,
         now=now,
         policy=_policy(caches, seen.namespace, seen.spec),
@@ -47,8 +48,9 @@ def observe(
         claims=_claims(caches.claims.of((seen.namespace, seen.name)), memory),
         models=_models(caches, seen),
         catalogue=_catalogue(caches, seen.namespace, seen.spec),
-        refusals={n: refusal.message for n, refusal in memory.refusals.items()},
+        refusals=memory.refused_for(state.builds),
         unchangeable=dict(memory.unchangeable),
+        undeletable={uid: refusal.message for uid, refusal in memory.undeletable.items()},
         ages=memory.ages,
         verdicts=memory.verdicts,
         admissions=admissions or {},

@@ -9,7 +9,7 @@ from typing import Any
 
 JSON = dict[str, Any]
 
-_COUNTS = ("replicas", "healthyReplicas", "updatedReplicas", "instances")
+_COUNTS = ("replicas", "healthyReplicas", "updatedReplicas", "instances", "ages")
 
 
 def merge_patch(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> JSON:
@@ -40,6 +40,7 @@ def urgent(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 def _essence(status: Mapping[str, Any]) -> JSON:
     essence = {key: value for key, value in status.items() if key not in _COUNTS}
+    essence["clocks"] = [[c.get("instances"), c["lost"]] for c in status.get("clocks") or [] if c.get("lost")]
     essence["conditions"] = [
         [c.get("type"), c.get("status"), c.get("reason"), c.get("observedGeneration")]
         for c in status.get("conditions") or []

@@ -165,7 +165,10 @@ class ScaleSetController:
             log.info(DECISION, _told(seen, event))
             self._recorder.record(seen, event)
         models = {model.name: model for model in (*snapshot.models, *plan.store, snapshot.model)}
-        memory.only(creation.instance for creation in plan.creations)
+        memory.only(
+            {creation.instance: creation.build for creation in plan.creations},
+            [*(deletion.uid for deletion in plan.deletions), *(change.uid for change in plan.changes)],
+        )
         memory.forget_others(plan.state.builds, snapshot.pods)
         unfinished = await self._instances.carry_out(owner, plan, models, memory)
         await self._instances.discard(owner, plan.discard, memory)

@@ -73,6 +73,13 @@ class Unavailable(ApiError):
     """
 
 
+def refuses(error: Exception) -> bool:
+    """Whether the server has judged what was sent and will not have it: asking again at once is of no use. A webhook
+    that fails comes as a 500 with the server's words.
+    """
+    return isinstance(error, Forbidden | Invalid) or (isinstance(error, Unavailable) and error.status == 500)
+
+
 class NotLeader(Exception):
     """We do not hold the lease, so the write was not sent."""
 

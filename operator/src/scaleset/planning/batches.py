@@ -6,7 +6,8 @@ instance that is unhealthy anyway costs nothing of that room: a broken instance 
 len(batch) <= batch_limit(N).
 
 Order: unhealthy first where they are to go first, then zone, then update domain, then id. A batch never mixes zones,
-unless the policy allows it, and never mixes update domains of a Service Fabric set.
+unless the policy allows it, and never mixes update domains of a Service Fabric set. Instances whose pod cannot be
+replaced now go last, in batches of their own: they must not hold up the others.
 """
 
 from collections import Counter
@@ -75,7 +76,8 @@ def batches_left(pending: Sequence[Instance], *, rules: Rules) -> int:
 
 def _first_group(candidates: Sequence[Instance], rules: Rules) -> list[Instance]:
     """The candidates that may be in one batch with the first of them, in order."""
+    free = [instance for instance in candidates if not instance.held] or candidates
     ordered = sorted(
-        candidates, key=lambda i: (rules.unhealthy_first and not i.bad, i.place.zone, i.place.update_domain, i.id)
+        free, key=lambda i: (rules.unhealthy_first and not i.bad, i.place.zone, i.place.update_domain, i.id)
     )
     return [instance for instance in ordered if rules.group(instance) == rules.group(ordered[0])]

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.planning import acceptance, desired, history, models, report, rollout, scaling, starts
+from scaleset.planning import acceptance, deadlines, desired, history, models, report, rollout, scaling, starts
 from scaleset.planning.draft import Acceptance, Draft
 from scaleset.planning.figures import figures
 from scaleset.planning.snapshot import Plan, Snapshot
@@ -36,6 +36,7 @@ def decide(snapshot: Snapshot) -> Plan:
     scaling.adopt(draft)
     scaling.scale(draft)
     desired.block(draft)
+    deadlines.wind(draft)
     starts.requests(draft)
     ran = draft.rollout is not None
     rollout.advance(draft)

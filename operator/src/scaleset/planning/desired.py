@@ -1,22 +1,29 @@
 """What the state says, compared with the pods: what to create, what to delete, what to change in place.
 
 A pod is replaced only where the state authorises it (its instance is in the running batch or in `applying`); a lost
-one is created again with the build that is recorded for it. A pod that ended for good (evicted, node shut down) is
-deleted so that it can be created again. An instance is Blocked, and left alone, when its name is taken by something
-that is not ours or its data would be lost.
+one is created again with the build that is recorded for it. A pod that ended for good (evicted, rejected by the
+kubelet, node shut down) is deleted so that it can be created again: at once the first time, then after a growing
+while, as a kubelet starts a crashing container. An instance is Blocked, and left alone, when its name is taken by
+something that is not ours or its data would be lost.
 
 Replacing is one intent with two methods: the image is changed in the running pod where policy and builds allow it
 (`in_place`), otherwise the pod is deleted and created again.
 """
+
+from dataclasses import replace
 
 from scaleset.planning import in_place
 from scaleset.planning.batches import batch_limit
 from scaleset.planning.draft import Draft
 from scaleset.planning.instances import Build, Instance, Pod
 from scaleset.planning.pods import Identity
+from scaleset.planning.ranges import render
 from scaleset.planning.scaling import new_build
 from scaleset.planning.snapshot import Creation, Deletion
-from scaleset.planning.state import NOBODY
+from scaleset.planning.state import NOBODY, Ended
+
+_ROW_SECONDS = 600.0
+"""So long after the last one a pod that ends begins a new row."""
 
 
 def block(draft: Draft) -> None:
@@ -50,7 +57,40 @@ def compare(draft: Draft) -> None:
     for number, pod in draft.snapshot.pods.items():
         if number not in draft.instances and not pod.deleting:
             draft.deletions.append(_deletion(number, pod))
+    _keep_ages(draft)
+    _tell_ended(draft)
     in_place.tell_refusals(draft)
+
+
+def _keep_ages(draft: Draft) -> None:
+    """Write down when an instance was first created before its pod, which says so, is deleted."""
+    known = {**draft.state.ages, **draft.snapshot.ages}
+    going = {deletion.instance for deletion in draft.deletions}
+    gone = {n for n, i in draft.instances.items() if i.pod is None or i.pod.deleting}
+    ages = {n: known[n] for n in draft.state.builds if n in known and (n in going or n in gone)}
+    if ages != draft.state.ages:
+        draft.state = replace(draft.state, ages=ages)
+
+
+def _tell_ended(draft: Draft) -> None:
+    """The first of a row of pods that end is told; a row is over once a pod has run for ten minutes."""
+    before, after = draft.snapshot.state.ended, draft.state.ended
+    first = [n for n, ended in after.items() if ended.count == 1 and before.get(n) != ended]
+    if first:
+        text = draft.instances[min(first)].message
+        draft.tell(
+            "PodEnded",
+            f"The pods of instances {render(first)} ended: {text} They are made again; if that goes on, after 10 s, "
+            "20 s and so on up to 5 minutes.",
+            warning=True,
+        )
+    over = {
+        n
+        for n, ended in after.items()
+        if n in draft.instances and draft.instances[n].healthy and draft.now >= ended.time + _ROW_SECONDS
+    }
+    if over:
+        draft.state = replace(draft.state, ended={n: ended for n, ended in after.items() if n not in over})
 
 
 def _batch(draft: Draft) -> frozenset[int]:
@@ -64,23 +104,32 @@ def _batch(draft: Draft) -> frozenset[int]:
     if len(rollout.in_progress) <= limit:
         return rollout.in_progress
     instances = [draft.instances[number] for number in sorted(rollout.in_progress)]
-    waiting = [i.id for i in instances if _untouched(i)]
-    taken = sum(not i.healthy for i in instances if not _untouched(i))
+    waiting = [i.id for i in instances if i.untouched]
+    taken = sum(not i.healthy for i in instances if not i.untouched)
     return frozenset(waiting[: max(0, limit - taken)])
-
-
-def _untouched(instance: Instance) -> bool:
-    """Still on the build before."""
-    pod, build = instance.pod, instance.build
-    return pod is not None and not pod.deleting and build is not None and not build.same_as(pod)
 
 
 def _to_be_replaced(draft: Draft, instance: Instance, pod: Pod, replaceable: frozenset[int]) -> bool:
     if pod.deleting:
         return False
-    build = draft.state.builds.get(instance.id)
-    replaced = instance.id in replaceable and build is not None and not build.same_as(pod)
-    return (replaced or pod.ended) and instance.id not in draft.blocked
+    if instance.id in draft.blocked:
+        return False
+    return (instance.id in replaceable and instance.untouched) or (pod.ended and _made_again(draft, instance.id))
+
+
+def _made_again(draft: Draft, number: int) -> bool:
+    """Whether it is time to make an ended pod again; the time is written down with it."""
+    known = draft.state.ended.get(number)
+    count = 1
+    if known is not None and draft.now < known.time + known.delay + _ROW_SECONDS:
+        due = known.time + known.delay
+        if draft.now < due:
+            draft.wake(due)
+            return False
+        count = known.count + 1
+    ended = {**draft.state.ended, number: Ended(count, draft.now)}
+    draft.state = replace(draft.state, ended=ended)
+    return True
 
 
 def _replace(draft: Draft, instance: Instance, pod: Pod) -> None:
@@ -102,7 +151,11 @@ def _creation(draft: Draft, number: int, build: Build) -> Creation:
         name for name in draft.models[build.model].claim_names if owner.claim(name, number) not in draft.snapshot.claims
     )
     return Creation(
-        number, build, draft.state.previous.get(number), draft.snapshot.ages.get(number, draft.now), missing
+        number,
+        build,
+        draft.state.previous.get(number),
+        draft.snapshot.ages.get(number, draft.state.ages.get(number, draft.now)),
+        missing,
     )
 
 

@@ -20,6 +20,7 @@ from scaleset.planning.snapshot import Creation, Deletion, DryRun, Event, ImageC
 from scaleset.planning.state import Kind, Rollout, State, Target, Waiting
 
 INVALID = "InvalidSpec"
+NO_POD = "The pod does not exist."
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +200,10 @@ class Draft:
             others, replicas=self.replicas, percent=percent, healthy_since=since, now=self.now, healthy_for=healthy_for
         )
 
+    def refusal(self, number: int) -> str | None:
+        """Why the API server would not create the pod or a claim of that instance when last asked."""
+        return self.snapshot.refusals.get(number)
+
     def look(self, ids: Iterable[int]) -> None:
         """Judge the health of those instances."""
         by, timeout, now = self.health_source, self.health_timeout, self.now
@@ -209,23 +214,40 @@ class Draft:
             pod = self.snapshot.pods.get(number)
             state, message, since = self._judge(number, pod, by=by, timeout=timeout, now=now)
             where = place(number, zones=zones, update_domains=spec.update_domains)
-            self.instances[number] = Instance(number, build, pod, state, message, since, where)
+            held = pod is not None and (pod.deleting or pod.uid in self.snapshot.undeletable)
+            self.instances[number] = Instance(number, build, pod, state, message, since, where, held)
 
     def _judge(
         self, number: int, pod: Pod | None, *, by: str, timeout: float, now: float
     ) -> tuple[HealthState, str, float | None]:
         if pod is None:
-            refusal = self.blocked.get(number) or self.snapshot.refusals.get(number)
-            return HealthState.UNHEALTHY, refusal or "The pod does not exist.", None
+            refusal = self.blocked.get(number) or self.refusal(number)
+            return HealthState.UNHEALTHY, refusal or NO_POD, None
         state = health.state(pod, by=by, now=now, timeout=timeout)
+        if state is HealthState.HEALTHY and self.restarted(number, pod):
+            return HealthState.UNHEALTHY, "A container has ended since the upgrade.", pod.running_since
         if state is HealthState.HEALTHY:
             return state, "", pod.ready_since
-        if state is HealthState.INITIALIZING and self._was_healthy(number, pod):
+        if state is HealthState.INITIALIZING and (self._ends(number) or self._was_healthy(number, pod)):
             state = HealthState.UNHEALTHY
         if state is HealthState.INITIALIZING:
             self.wake(pod.begun + timeout)
         message = "The pod is terminating." if pod.deleting else pod.message
         return state, message or "Instance found to be unhealthy or unreachable.", pod.ready_since or pod.begun
+
+    def _ends(self, number: int) -> bool:
+        """Whether pods of the instance have ended one after the other: nobody waits for the next one."""
+        ended = self.state.ended.get(number)
+        return ended is not None and ended.count > 1
+
+    def restarted(self, number: int, pod: Pod) -> bool:
+        """Whether a container has ended since the running rollout upgraded this instance, where the state of the
+        containers is all that tells of its health: a container that was started again is running, too.
+        """
+        rollout = self.rollout
+        if rollout is None or self.health_source != health.INSTANCE_STATE or not pod.restarted:
+            return False
+        return number in rollout.successful or number in rollout.verifying
 
     def _was_healthy(self, number: int, pod: Pod) -> bool:
         """Whether this very pod was healthy when its batch ended. After a change in place its status forgets that with

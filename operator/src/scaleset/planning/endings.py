@@ -43,17 +43,16 @@ def _proven(draft: Draft, rollout: Rollout) -> State:
 
 def cancel(draft: Draft, rollout: Rollout, ending: Ending) -> None:
     """Superseded, withdrawn, or as the user asked; only the last is remembered, or it would start again at once."""
-    if ending.reason == "Cancelled":
+    if ending.reason == outdated.CANCELLED:
         outdated.remember(draft, rollout, ending.reason)
     _end(draft, rollout, Code.CANCELLED, UpgradeError(ending.reason, ending.message, draft.snapshot.owner.name))
     draft.tell("RolloutCancelled", ending.message)
 
 
-def upgraded_unhealthy(draft: Draft, rollout: Rollout, bad: frozenset[int]) -> UpgradeError:
-    """The gate after a batch: this target is bad. What the run ends with."""
-    outdated.remember(draft, rollout, UPGRADED)
+def upgraded_unhealthy(draft: Draft, rollout: Rollout, bad: frozenset[int], *, counted: frozenset[int]) -> UpgradeError:
+    """The gate after a batch, which `bad` of `counted` breach: what the run ends with."""
     messages = {n: rollout.messages.get(n) or _message(draft, n) for n in bad}
-    percent = share(len(bad), len(rollout.upgraded))
+    percent = share(len(bad), len(counted))
     limit = rollout.policy.rolling.max_unhealthy_upgraded_instance_percent
     text = (
         "Rolling Upgrade failed after exceeding the MaxUnhealthyUpgradedInstancePercent value defined in the "
@@ -96,6 +95,11 @@ def refused(draft: Draft, rollout: Rollout, message: str) -> None:
     outdated.try_later(draft, rollout)
     text = f"Rolling Upgrade failed: the API server refuses the new pod. {message}"
     fault(draft, rollout, _error(draft, REFUSED, text, {}))
+
+
+def extended(error: UpgradeError, text: str) -> UpgradeError:
+    """The error with another sentence."""
+    return replace(error, message=f"{error.message} {text}")
 
 
 def fault(draft: Draft, rollout: Rollout, error: UpgradeError) -> None:

@@ -12,6 +12,7 @@ A pod whose image was changed in place begins anew with the change: what its sta
 started again (`Pod.current`) is about the image before.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from scaleset.planning.instances import HealthState, Pod
@@ -30,8 +31,16 @@ def has_application_signal(model: Model) -> bool:
         return True
     pod: dict[str, Any] = model.template.get("spec") or {}
     return bool(pod.get("readinessGates")) or any(
-        isinstance(container, dict) and container.get("readinessProbe") for container in pod.get("containers") or []
+        isinstance(container, dict) and container.get("readinessProbe") for container in _lasting(pod)
     )
+
+
+def _lasting(pod: dict[str, Any]) -> Iterator[Any]:
+    """The containers that run as long as the pod, native sidecars among them: their readiness is part of the pod's."""
+    yield from pod.get("containers") or ()
+    for container in pod.get("initContainers") or ():
+        if isinstance(container, dict) and container.get("restartPolicy") == "Always":
+            yield container
 
 
 def source(model: Model) -> str:

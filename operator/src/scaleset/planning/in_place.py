@@ -38,7 +38,7 @@ def change(draft: Draft, number: int, pod: Pod, build: Build) -> ImageChange:
     last = pod.change
     untouched = last is not None and (last.container, last.container_id) == (container, running)
     image = last.image if last is not None and untouched else pod.image(container)
-    note = Change(draft.now, container, image, running)
+    note = Change(draft.now, container, image, running, pod.restarts)
     previous = draft.state.previous.get(number)
     return ImageChange(number, pod.name, pod.uid, pod.resource_version, build, previous, note)
 
@@ -59,13 +59,20 @@ def tell_refusals(draft: Draft) -> None:
 def patch(wanted: ImageChange) -> dict[str, Any]:
     """The change as a strategic merge patch, for that pod in that version only."""
     change = wanted.change
-    note = {"at": timestamp(change.at), "container": change.container, "image": change.image, "id": change.container_id}
+    note = {
+        "at": timestamp(change.at),
+        "container": change.container,
+        "image": change.image,
+        "id": change.container_id,
+        "restarts": change.restarts,
+    }
     return {
         "metadata": {
             "uid": wanted.uid,
             "resourceVersion": wanted.resource_version,
             "labels": build_labels(wanted.build),
             "annotations": {
+                names.ANNOTATION_IMAGE: wanted.build.image,
                 names.ANNOTATION_PREVIOUS: None if wanted.previous is None else previous_build(wanted.previous),
                 names.ANNOTATION_CHANGED: json.dumps(note, separators=(",", ":")),
             },

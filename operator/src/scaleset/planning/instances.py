@@ -19,8 +19,11 @@ class Build:
     image: str
 
     def same_as(self, pod: "Pod") -> bool:
-        """Whether the pod was created from this build."""
-        return self.model == pod.model and self.version == pod.version
+        """Whether the pod was created from this build. Pods of operators before 1.1 do not say which image they were
+        created with: the version has to do.
+        """
+        known = pod.asked_image or self.image
+        return (self.model, self.version, self.image) == (pod.model, pod.version, known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class Change:
     container: str
     image: str
     container_id: str
+    restarts: int | None = None
+    """How often containers of the pod had been started again by then; None where it was not recorded."""
 
 
 class HealthState(StrEnum):
@@ -75,6 +80,23 @@ class Pod:
     """Whether its status is about the image that it has now: after a change in place, not before its container was
     started again.
     """
+    asked_image: str | None = None
+    """The image that was asked for, which admission may have rewritten; None where it was not recorded."""
+    reached: bool = True
+    """Whether the kubelet got as far as the pod's images: before that, nothing of what happened is their fault."""
+    unschedulable: bool = False
+    """Whether the scheduler has found no node for it."""
+    deletion_due: float | None = None
+    """When its grace period ends; None unless it is terminating."""
+    restarts: int = 0
+    """How often its containers have been started again."""
+
+    @property
+    def restarted(self) -> bool:
+        """Whether a container has ended since the pod got its present build. A change in place restarts one itself."""
+        if self.change is None:
+            return self.restarts > 0
+        return self.change.restarts is not None and self.restarts > self.change.restarts + 1
 
     @property
     def begun(self) -> float:
@@ -111,10 +133,22 @@ class Instance:
     message: str
     since: float | None
     place: Place = NOWHERE
+    held: bool = False
+    """Whether its pod cannot be replaced now: it is terminating, or the API server refuses it."""
 
     @property
     def healthy(self) -> bool:
         return self.health is HealthState.HEALTHY
+
+    @property
+    def on_old_pod(self) -> bool:
+        """Whether its pod is that of another build than the one that it is to run."""
+        return self.pod is not None and self.build is not None and not self.build.same_as(self.pod)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing has been done yet about that pod."""
+        return self.on_old_pod and self.pod is not None and not self.pod.deleting
 
     @property
     def bad(self) -> bool:

@@ -1,7 +1,7 @@
 """Which instances are outdated, and what the platform remembers not to try again (semantics 4.1 and 4.7)."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from scaleset.planning.draft import Draft
@@ -10,12 +10,14 @@ from scaleset.planning.instances import Build, Instance
 from scaleset.planning.models import Reference
 from scaleset.planning.state import FailedTarget, Kind, Retry, Rollout, Target
 
+CANCELLED = "Cancelled"
 _REMEMBERED = 50
+_JUDGED = "judged-"
 
 
 def by_image(draft: Draft, target: Target) -> dict[int, Build]:
-    """Unprotected instances of the target's definition that run a lower version, with the build they are taken to:
-    never a downgrade, never another sku. Blocked ones are left alone.
+    """Unprotected instances of the target's definition that run a lower version, or the same with another image, with
+    the build they are taken to: never a downgrade, never another sku. Blocked ones are left alone.
     """
     goal = number(target.version or "0.0.0")
     definition = _reference(draft, target).definition
@@ -23,9 +25,19 @@ def by_image(draft: Draft, target: Target) -> dict[int, Build]:
         i.id: target.build_for(build)
         for i, build in _replaceable(draft)
         if i.id not in draft.blocked
-        and number(build.version) < goal
+        and (number(build.version) < goal or _other_image(i, build, target))
         and (build.model not in draft.models or draft.models[build.model].reference.definition == definition)
     }
+
+
+def _other_image(instance: Instance, build: Build, target: Target) -> bool:
+    """Whether the instance runs another image of that very version: it was deleted and published again. Only where the
+    pod says what was asked for; what admission made of it proves nothing.
+    """
+    pod = instance.pod
+    if pod is None or pod.asked_image is None or target.image is None:
+        return False
+    return build.version == target.version and build.image == pod.asked_image != target.image
 
 
 def by_model(draft: Draft, target: Target) -> dict[int, Build]:
@@ -80,36 +92,76 @@ def model_target(draft: Draft) -> Target:
     return target if changed else replace(target, version=None, image=None)
 
 
-def policy_hash(draft: Draft) -> str:
-    """Identifies the policy as it stands: editing it lifts what is remembered."""
-    return hashlib.sha256(draft.policy.model_dump_json(by_alias=True, exclude_defaults=True).encode()).hexdigest()[:10]
+def judged_by(draft: Draft) -> str:
+    """Identifies what of the policy a verdict depends on: editing that lifts what is remembered, a pause does not."""
+    policy = draft.policy
+    rolling = policy.rolling_upgrade_policy
+    figures = (
+        policy.health_timeout.total_seconds(),
+        policy.ready_for(draft.health_source).total_seconds(),
+        rolling.max_unhealthy_instance_percent,
+        rolling.max_unhealthy_upgraded_instance_percent,
+    )
+    return _JUDGED + hashlib.sha256(repr(figures).encode()).hexdigest()[:10]
 
 
 def remembered(draft: Draft, target: Target) -> FailedTarget | None:
     """Why the platform does not start towards this target by itself."""
-    policy = policy_hash(draft)
+    rule = judged_by(draft)
     return next(
         (
             failed
             for failed in draft.state.failed_targets
-            if (failed.model, failed.version, failed.policy) == (target.model, target.version, policy)
+            if _same_target(failed, target) and failed.policy in (rule, *_of_old(failed))
         ),
         None,
     )
 
 
+def _of_old(failed: FailedTarget) -> tuple[str, ...]:
+    """Operators before 1.1 kept the hash of the whole policy: it cannot be compared any more, so it holds."""
+    return () if failed.policy.startswith(_JUDGED) else (failed.policy,)
+
+
+def _same_target(failed: FailedTarget, target: Target) -> bool:
+    same_image = failed.image is None or failed.image == target.image
+    return same_image and (failed.model, failed.version) == (target.model, target.version)
+
+
+def failed_here(draft: Draft, build: Build) -> bool:
+    """Whether a run to the version of that build failed in this set, or was cancelled."""
+    return any(
+        failed.version == build.version and failed.image in (None, build.image) for failed in draft.state.failed_targets
+    )
+
+
+def pass_closed_gate(draft: Draft, rollout: Rollout, candidates: Collection[Instance]) -> list[Instance]:
+    """Those of the candidates of which a batch may be taken though the gate is closed, as far as they are unhealthy:
+    where the unhealthy ones are to go first, all of them; else those that run a version which failed here, or which
+    a run left behind that did not complete. The fix is never locked out by what it is to fix.
+    """
+    if draft.batch_rules(rollout).unhealthy_first:
+        return list(candidates)
+    return [i for i in candidates if i.build is not None and (failed_here(draft, i.build) or _unproven(draft, i.build))]
+
+
+def _unproven(draft: Draft, build: Build) -> bool:
+    """Whether a run brought that version and did not complete."""
+    current = draft.state.current_version
+    return current is not None and number(build.version) > number(current)
+
+
 def remember(draft: Draft, rollout: Rollout, reason: str) -> None:
     """Keep the target of a run that faulted or that the user cancelled."""
     target = rollout.target
-    entry = FailedTarget(target.model, target.version, policy_hash(draft), reason, draft.now)
-    others = [f for f in draft.state.failed_targets if (f.model, f.version) != (entry.model, entry.version)]
+    entry = FailedTarget(target.model, target.version, judged_by(draft), reason, draft.now, target.image)
+    others = [f for f in draft.state.failed_targets if not _same_target(f, target)]
     draft.state = replace(draft.state, failed_targets=(entry, *others)[:_REMEMBERED], retry=None)
 
 
 def forget(draft: Draft, rollout: Rollout) -> None:
     """A completed run proves its target."""
-    target = rollout.target
-    kept = tuple(f for f in draft.state.failed_targets if (f.model, f.version) != (target.model, target.version))
+    kept = tuple(f for f in draft.state.failed_targets if not _same_target(f, rollout.target))
     draft.state = replace(draft.state, failed_targets=kept)
 
 
@@ -118,7 +170,9 @@ def try_later(draft: Draft, rollout: Rollout) -> None:
     target, retry = rollout.target, draft.state.retry
     again = retry is not None and (retry.model, retry.version) == (target.model, target.version)
     attempts = retry.attempts + 1 if again and retry is not None else 1
-    draft.state = replace(draft.state, retry=Retry(target.model, target.version, attempts, draft.now))
+    later = Retry(target.model, target.version, attempts, draft.now)
+    draft.state = replace(draft.state, retry=later)
+    draft.wake(draft.now + later.delay)
 
 
 def retry_for(draft: Draft, target: Target) -> Retry | None:

@@ -58,6 +58,7 @@ def pod(
     user: dict[str, Any] = template.get("metadata") or {}
     annotations = dict(user.get("annotations") or {})
     annotations[names.ANNOTATION_CREATED_AT] = timestamp(created_at)
+    annotations[names.ANNOTATION_IMAGE] = build.image
     if previous is not None:
         annotations[names.ANNOTATION_PREVIOUS] = previous_build(previous)
     spec: dict[str, Any] = template.get("spec") or {}

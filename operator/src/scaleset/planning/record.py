@@ -6,10 +6,10 @@ together is left out, and decided again from the pods.
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from scaleset.api import scale_set_status as api
 from scaleset.api.duration import format_duration
@@ -22,8 +22,10 @@ from scaleset.planning.state import (
     NOBODY,
     Batch,
     Checked,
+    Clock,
     Code,
     Detail,
+    Ended,
     Ending,
     FailedTarget,
     Kind,
@@ -39,6 +41,18 @@ from scaleset.planning.state import (
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
+
+
+class _OfInstances(Protocol):
+    """An entry about instances."""
+
+    @property
+    def instances(self) -> str: ...
+
+
+E = TypeVar("E", bound=_OfInstances)
+V = TypeVar("V")
+K = TypeVar("K", bound=Hashable)
 
 ONLY_SHOWN = frozenset(
     (
@@ -83,8 +97,11 @@ def read(status: api.ScaleSetStatus) -> State:
         builds=builds,
         previous=previous,
         applying=ranges.parse(status.applying) & builds.keys(),
+        clocks=_each(status.clocks, builds, lambda entry: Clock(seconds(entry.since), entry.lost)),
+        ended=_each(status.ended_pods, builds, lambda entry: Ended(entry.count, seconds(entry.time) or 0.0)),
+        ages={n: at for n, at in _each(status.ages, builds, lambda entry: seconds(entry.time)).items() if at},
         failed_targets=tuple(
-            FailedTarget(f.model, f.version, f.policy or "", f.reason or "", seconds(f.time) or 0.0)
+            FailedTarget(f.model, f.version, f.policy or "", f.reason or "", seconds(f.time) or 0.0, f.image)
             for f in status.failed_targets
             if f.model
         ),
@@ -106,6 +123,11 @@ def _read_builds(recorded: tuple[api.RecordedBuild, ...]) -> dict[int, Build]:
             build = Build(entry.model, entry.version, entry.image)
             builds.update(dict.fromkeys(ranges.parse(entry.instances), build))
     return dict(sorted(builds.items()))
+
+
+def _each(entries: Iterable[E], builds: Mapping[int, Build], read: Callable[[E], V]) -> dict[int, V]:
+    """What entries say, for each of their instances that there is."""
+    return {number: read(entry) for entry in entries for number in ranges.parse(entry.instances) & builds.keys()}
 
 
 def _read_retry(retry: api.Retry | None) -> Retry | None:
@@ -152,6 +174,8 @@ def _read_rollout(seen: api.RollingUpgradeStatus) -> Rollout | None:
         restore_failed=ranges.parse(seen.restore_failed),
         in_progress=ranges.parse(seen.in_progress) | ranges.parse(seen.restoring),
         pending=ranges.parse(seen.pending),
+        never_ran=ranges.parse(seen.never_ran),
+        without_surge=seen.without_surge,
         messages={entry.id: entry.message for entry in seen.messages},
         waiting=Waiting(seen.waiting_for.reason, seen.waiting_for.message) if seen.waiting_for else None,
         ending=Ending(seen.ending.reason, seen.ending.message) if seen.ending else None,
@@ -228,8 +252,18 @@ def write(state: State, *, location: str) -> dict[str, Any]:
         "builds": _write_builds(state.builds),
         "previousBuilds": _write_builds(state.previous) or None,
         "applying": ranges.render(state.applying) or None,
+        "clocks": _rows(state.clocks, lambda clock: {"since": _upwards(clock.since), "lost": clock.lost or None}),
+        "endedPods": _rows(state.ended, lambda ended: {"count": ended.count, "time": timestamp(ended.time)}),
+        "ages": _rows(state.ages, lambda at: {"time": timestamp(at)}),
         "failedTargets": [
-            _present(version=f.version, model=f.model, policy=f.policy, reason=f.reason, time=timestamp(f.time))
+            _present(
+                version=f.version,
+                image=f.image,
+                model=f.model,
+                policy=f.policy,
+                reason=f.reason,
+                time=timestamp(f.time),
+            )
             for f in state.failed_targets
         ]
         or None,
@@ -249,6 +283,20 @@ def _write_builds(builds: Mapping[int, Build]) -> list[dict[str, str]]:
         for b, ids in groups.items()
     ]
     return sorted(rows, key=lambda row: (row["model"], row["version"], row["image"]))
+
+
+def _rows(known: Mapping[int, K], write: Callable[[K], dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """What is known of instances, those alike together; None for nothing."""
+    groups: defaultdict[K, list[int]] = defaultdict(list)
+    for number, value in known.items():
+        groups[value].append(number)
+    rows = [_present(instances=ranges.render(ids), **write(value)) for value, ids in groups.items()]
+    return sorted(rows, key=lambda row: str(row["instances"])) or None
+
+
+def _upwards(seconds: float | None) -> str | None:
+    """A time from which a deadline counts: rounded up, so that none comes early."""
+    return None if seconds is None else timestamp(math.ceil(seconds))
 
 
 def _write_retry(retry: Retry | None) -> dict[str, Any] | None:
@@ -310,6 +358,8 @@ def _write_rollout(rollout: Rollout) -> dict[str, Any]:
         inProgress=ranges.render(rollout.verifying),
         restoring=ranges.render(rollout.restoring) or None,
         pending=ranges.render(rollout.pending),
+        neverRan=ranges.render(rollout.never_ran) or None,
+        withoutSurge=rollout.without_surge or None,
         messages=[{"id": n, "message": text} for n, text in sorted(rollout.messages.items())[:50]] or None,
         waitingFor=None
         if rollout.waiting is None

@@ -5,7 +5,7 @@ The conditions follow kstatus: `Reconciling` and `Stalled` are there to be true 
 cannot go on, so that `kubectl wait`, `helm --wait` and GitOps tools understand a set without knowing it.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from scaleset.api import names
 from scaleset.api.conditions import find_condition
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.planning import ranges, record
-from scaleset.planning.draft import Draft, target_build
+from scaleset.planning.draft import NO_POD, Draft, target_build
 from scaleset.planning.gates import exceeds
 from scaleset.planning.history import timestamp
 from scaleset.planning.instances import HealthState, Instance
@@ -238,7 +238,12 @@ def _stalled(draft: Draft) -> tuple[str, str] | None:
     if not draft.acceptance.accepted:
         return draft.acceptance.reason, draft.acceptance.message
     if draft.blocked:
-        return "InstanceBlocked", _blocked(draft, draft.blocked)
+        return "InstanceBlocked", _together(draft.blocked, "blocked", draft.blocked)
+    if refused := _refused(draft):
+        return "FailedCreate", _together(refused, "cannot be created", refused)
+    waiting = draft.rollout.waiting if draft.rollout is not None else draft.waiting
+    if waiting is not None and waiting.stalls:
+        return waiting.reason, waiting.message
     surplus = len(draft.state.builds) - extra(draft.state) - draft.replicas
     if surplus > 0:
         text = f"{surplus} instances more than wanted are protected from scale-in."
@@ -281,7 +286,13 @@ def _news(draft: Draft) -> None:
     if not draft.acceptance.accepted and (accepted is None or accepted.message[:_TOLD] != refusal[:_TOLD]):
         draft.tell(draft.acceptance.reason, refusal, warning=True)
     rows = _instances(draft)
-    _tell_blocked(draft, rows)
+    if draft.wanted is not None:  # Without any model the refusal has said it all.
+        blocked = {row.id for row in before.instances if row.state == "Blocked"}
+        for text in _newly(draft, rows, "blocked", known=blocked, obstacles=draft.blocked):
+            draft.tell("InstanceBlocked", text, warning=True)
+        refused = {row.id for row in before.instances if row.state == "Missing" and row.message != NO_POD}
+        for text in _newly(draft, rows, "cannot be created", known=refused, obstacles=_refused(draft)):
+            draft.tell("FailedCreate", text, warning=True)
     _tell_notes(draft, rows)
     waiting = draft.rollout.waiting if draft.rollout is not None else draft.waiting
     if (
@@ -292,31 +303,36 @@ def _news(draft: Draft) -> None:
         draft.tell(waiting.reason, waiting.message)
 
 
-def _tell_blocked(draft: Draft, rows: list[dict[str, Any]]) -> None:
-    """Instances that are newly blocked, those with the same obstacle together. What remembers that they were told is
-    the list of instances, which has an end: those beyond it are told with the first of it.
+def _refused(draft: Draft) -> dict[int, str]:
+    """Instances without a pod, or a claim, since the API server refuses to create it."""
+    missing = (number for number, i in draft.instances.items() if i.pod is None and number not in draft.blocked)
+    return {number: words for number in missing if (words := draft.refusal(number)) is not None}
+
+
+def _newly(
+    draft: Draft, rows: list[dict[str, Any]], what: str, *, known: set[int], obstacles: Mapping[int, str]
+) -> Iterator[str]:
+    """Sentences about instances that are newly kept from running, those with the same obstacle together. What remembers
+    that they were told is the list of instances, which has an end: those beyond it are told with the first of it.
     """
-    if draft.wanted is None:
-        return  # Without any model the refusal has said it all.
-    known = {row.id for row in draft.reported.instances if row.state == "Blocked"}
-    listed = {row["id"] for row in rows if row["state"] == "Blocked"}
-    if listed <= known:
+    if obstacles.keys() & {row["id"] for row in rows} <= known:
         return
     alike: dict[str, list[int]] = {}
-    for number in sorted(draft.blocked.keys() - known):
+    for number in sorted(obstacles.keys() - known):
         own = draft.snapshot.owner.instance(number)
-        text = draft.blocked[number].replace(own, "").replace(f'"{number}"', "")
+        text = obstacles[number].replace(own, "").replace(f'"{number}"', "")
         kind = text if text in alike or len(alike) < MAX_OBSTACLES else next(reversed(alike))
         alike.setdefault(kind, []).append(number)
     for numbers in alike.values():
-        draft.tell("InstanceBlocked", _blocked(draft, numbers), warning=True)
+        yield _together(numbers, what, obstacles)
 
 
-def _blocked(draft: Draft, numbers: Collection[int]) -> str:
+def _together(numbers: Collection[int], what: str, obstacles: Mapping[int, str]) -> str:
     first = min(numbers)
+    be = "" if what.startswith("cannot") else "is " if len(numbers) == 1 else "are "
     if len(numbers) == 1:
-        return f"Instance {first} is blocked. {draft.blocked[first]}"
-    return f"Instances {ranges.render(numbers)} are blocked. {first}: {draft.blocked[first]}"
+        return f"Instance {first} {be}{what}. {obstacles[first]}"
+    return f"Instances {ranges.render(numbers)} {be}{what}. {first}: {obstacles[first]}"
 
 
 def _tell_notes(draft: Draft, rows: list[dict[str, Any]]) -> None:

@@ -18,12 +18,12 @@ Ordering rules, each of which a test must not let go:
 from collections.abc import Mapping
 from dataclasses import replace
 
-from scaleset.planning import batches, endings, gallery, gates, outdated, settling, surge
+from scaleset.planning import batches, breach, deadlines, endings, gallery, outdated, settling, surge
 from scaleset.planning.draft import Draft
 from scaleset.planning.instances import Build, HealthState, Instance
 from scaleset.planning.ranges import render
 from scaleset.planning.snapshot import DryRun, Verdict
-from scaleset.planning.state import NOBODY, Batch, Ending, Kind, Rollout, StartedBy, UpgradeError, Waiting
+from scaleset.planning.state import NOBODY, Batch, Ending, Rollout, StartedBy, Waiting, moved
 
 
 def advance(draft: Draft) -> None:
@@ -34,13 +34,14 @@ def advance(draft: Draft) -> None:
     _consider_ending(draft)
     settling.settle(draft)
     rollout = draft.running
+    last = rollout.batch
     if rollout.in_progress or draft.needs:
         return
-    if rollout.batch is not None:
-        if surge.leave(draft):
+    if last is not None:
+        if surge.leave(draft) or not draft.need_fresh():
             return
-        settling.finish(draft, rollout, rollout.batch)
-    _next(draft)
+        settling.finish(draft, draft.running, last)
+    _next(draft, last=last)
 
 
 def _join(draft: Draft) -> None:
@@ -52,7 +53,7 @@ def _join(draft: Draft) -> None:
         - rollout.upgraded
         - rollout.in_progress
         - going
-        - draft.state.applying
+        - (draft.state.applying - deadlines.overdue(draft))
     )
     if left != rollout.pending:
         draft.update(replace(rollout, pending=frozenset(left)))
@@ -91,19 +92,20 @@ def _withdrawn(draft: Draft, rollout: Rollout) -> str | None:
 # --- between batches
 
 
-def _next(draft: Draft) -> None:
-    """After a batch: end, wait, or admit the next."""
+def _next(draft: Draft, *, last: Batch | None) -> None:
+    """After a batch (`last`, if it ended just now): end, wait, or admit the next."""
     rollout = draft.running
     if rollout.error is not None:
-        _roll_back(draft, rollout, rollout.error)
+        breach.go_on(draft, rollout, rollout.error, last=last)
         return
-    bad = _unhealthy_upgraded(draft, rollout)
-    if bad:
-        error = endings.upgraded_unhealthy(draft, rollout, bad)
-        _roll_back(draft, rollout, error)
+    found = breach.found(draft, rollout)
+    if found is not None:
+        if draft.need_fresh():
+            breach.end(draft, rollout, found)
     elif rollout.ending is not None:
-        endings.cancel(draft, rollout, rollout.ending)
-    elif not rollout.pending and not draft.state.applying:
+        if draft.need_fresh():
+            endings.cancel(draft, rollout, rollout.ending)
+    elif not rollout.pending and not draft.state.applying - deadlines.overdue(draft):
         if draft.need_fresh():
             endings.complete(draft, rollout)
     else:
@@ -112,44 +114,6 @@ def _next(draft: Draft) -> None:
             _admit(draft, rollout)
         else:
             draft.update(replace(rollout, waiting=waiting))
-
-
-def _unhealthy_upgraded(draft: Draft, rollout: Rollout) -> frozenset[int]:
-    """The unhealthy ones among the upgraded instances if they are too many. Judged at the end of a batch and before the
-    next, on fresh pods.
-
-    A run that comes back for instances which failed on a version that is proven by now counts those that already run
-    it beside its own: one bad node must not condemn the version. Nor do they condemn it: what a run did not touch is
-    the business of the gate before a batch.
-    """
-    if not draft.snapshot.fresh:
-        return NOBODY
-    upgraded, target = rollout.upgraded, rollout.target
-    bad = frozenset(n for n in upgraded if n in rollout.failed or (n in draft.instances and draft.instances[n].bad))
-    proven = rollout.kind is Kind.IMAGE and target.version == draft.state.current_version
-    already = (i.id for i in draft.instances.values() if proven and i.build is not None)
-    counted = upgraded.union(n for n in already if draft.state.builds[n].version == target.version)
-    percent = rollout.policy.rolling.max_unhealthy_upgraded_instance_percent
-    return bad if gates.after_batch(upgraded=counted, bad=bad, percent=percent) else NOBODY
-
-
-def _roll_back(draft: Draft, rollout: Rollout, error: UpgradeError) -> None:
-    """After a breach: where the policy says so, failed instances get their previous model back, batch by batch like any
-    others. Then the run ends. One that was protected meanwhile stays as it is.
-    """
-    back = (
-        (rollout.failed & draft.state.previous.keys()) - draft.protected() if rollout.rolls_back_on_breach else NOBODY
-    )
-    if not back:
-        endings.fault(draft, rollout, error)
-        return
-    ids = frozenset(batches.together([draft.instances[n] for n in sorted(back)], rules=draft.batch_rules(rollout)))
-    batch = Batch(rollout.batches_done + 1, rollout.batches_done + 1, ids, draft.now, restore_started=draft.now)
-    returning = replace(rollout, batch=batch, in_progress=ids, error=error, next_batch=None)
-    draft.state = settling.restore(replace(draft.state, rollout=returning), set(ids))
-    draft.look(ids)
-    settling.explain(draft, batch)
-    draft.tell("RollingBack", f"Returning failed instances {render(ids)} to their previous model.", warning=True)
 
 
 def _hold(draft: Draft, rollout: Rollout) -> Waiting | None:
@@ -189,7 +153,7 @@ def leave_queue(draft: Draft) -> None:
 
 def replacing(draft: Draft) -> Waiting | None:
     """Instances that are replaced at once are waited for: they are in no batch, and join the rollout after it."""
-    ids = draft.state.applying
+    ids = draft.state.applying - deadlines.overdue(draft)
     return Waiting("ApplyingModel", f"Instances {render(ids)} are being replaced at once.") if ids else None
 
 
@@ -206,7 +170,7 @@ def starting(draft: Draft) -> Waiting | None:
 
 
 def _to_be_created(draft: Draft, instance: Instance) -> bool:
-    return instance.pod is None and instance.id not in draft.snapshot.refusals and instance.id not in draft.blocked
+    return instance.pod is None and draft.refusal(instance.id) is None and instance.id not in draft.blocked
 
 
 def _admit(draft: Draft, rollout: Rollout) -> None:
@@ -219,7 +183,7 @@ def _admit(draft: Draft, rollout: Rollout) -> None:
     if gate.open:
         chosen = batches.next_batch(candidates, unhealthy=gate.unhealthy, rules=rules)
     else:
-        chosen = batches.only_broken(candidates, rules=rules) if rules.unhealthy_first else ()
+        chosen = batches.only_broken(outdated.pass_closed_gate(draft, rollout, candidates), rules=rules)
     if not chosen:
         endings.gate_closed(draft, rollout, gate)
         return
@@ -254,14 +218,15 @@ def _start_batch(draft: Draft, rollout: Rollout, moves: Mapping[int, Build], ext
         batch = replace(batch, surge=frozenset(extra), replaces=ids)
     state = draft.state
     target = dict(zip(sorted(batch.instances), (moves[old] for old in sorted(moves)), strict=True))
-    previous = {} if extra else {n: state.builds[n] for n in moves}
+    previous = dict(zip(sorted(batch.instances), (state.builds[old] for old in sorted(moves)), strict=True))
+    if extra and not rollout.restores:
+        previous = {}
     started = replace(
         rollout, batch=batch, in_progress=batch.instances, pending=rollout.pending - ids, next_batch=None, waiting=None
     )
     draft.state = replace(
-        state,
+        moved(state, target),
         rollout=started,
-        builds={**state.builds, **target},
         previous={**state.previous, **previous},
         applying=state.applying - ids,
         waiting_since=None,

@@ -14,7 +14,7 @@ from scaleset.planning.draft import Draft, known_image
 from scaleset.planning.gallery import is_number, number
 from scaleset.planning.instances import Build, Pod
 from scaleset.planning.placement import scale_in_order
-from scaleset.planning.state import NOBODY, Batch, Code, Kind, Rollout, State
+from scaleset.planning.state import NOBODY, Batch, Code, Kind, Rollout, State, dropped
 
 
 def adopt(draft: Draft) -> None:
@@ -54,7 +54,7 @@ def _build_of(draft: Draft, pod: Pod) -> Build | None:
     model = draft.models.get(pod.model)
     if model is None or not is_number(pod.version):
         return None
-    return Build(pod.model, pod.version, pod.image(model.instance_container))
+    return Build(pod.model, pod.version, pod.asked_image or pod.image(model.instance_container))
 
 
 def _first_version(draft: Draft) -> None:
@@ -90,7 +90,7 @@ def _first_to_go(draft: Draft, beside: Collection[int]) -> list[int]:
     spec, ages = draft.snapshot.spec, draft.snapshot.ages
     staying = {i.id for i in spec.protected_instances if i.keeps_from_scale_in}
     counted = [n for n in draft.state.builds if n not in beside]
-    removable = {n: ages.get(n, draft.now) for n in counted if n not in staying}
+    removable = {n: ages.get(n, draft.state.ages.get(n, draft.now)) for n in counted if n not in staying}
     present = [n for n in counted if n in staying]
     return scale_in_order(removable, present, zones=len(spec.zones), rule=spec.scale_in_policy.rule)
 
@@ -128,15 +128,10 @@ def without(state: State, gone: frozenset[int]) -> State:
             restore_failed=rollout.restore_failed - gone,
             in_progress=rollout.in_progress - gone,
             pending=rollout.pending - gone,
+            never_ran=rollout.never_ran - gone,
             batch=_unpaired(rollout.batch, gone) if rollout.batch is not None else None,
         )
-    return replace(
-        state,
-        builds={number: build for number, build in state.builds.items() if number not in gone},
-        previous={number: build for number, build in state.previous.items() if number not in gone},
-        applying=state.applying - gone,
-        rollout=rollout,
-    )
+    return replace(dropped(state, gone), rollout=rollout)
 
 
 def _unpaired(batch: Batch, gone: frozenset[int]) -> Batch:
@@ -153,7 +148,7 @@ def new_build(draft: Draft) -> Build | None:
     version, image = wanted.version, wanted.image
     current = draft.state.current_version
     cautious = wanted.model.reference.moving and (
-        version is None or _image_rollout_runs(draft.state) or _unproven(draft.state, version)
+        version is None or _image_rollout_runs(draft.state) or _unproven(draft.state, version, image)
     )
     if cautious and current is not None and _same_definition(draft):
         version = _not_older(draft, current)
@@ -168,21 +163,22 @@ def _not_older(draft: Draft, current: str) -> str:
     got to one whose rollout did not complete does not prove it.
     """
     lowest = min({build.version for build in draft.state.builds.values()}, key=number, default=current)
-    return current if _unproven(draft.state, lowest) else max(current, lowest, key=number)
+    return current if _unproven(draft.state, lowest, known_image(draft, lowest)) else max(current, lowest, key=number)
 
 
 def _image_rollout_runs(state: State) -> bool:
     return state.rollout is not None and state.rollout.kind is Kind.IMAGE and state.rollout.running
 
 
-def _unproven(state: State, version: str) -> bool:
+def _unproven(state: State, version: str, image: str | None) -> bool:
     """Whether a rollout to that version runs, or ended otherwise than Completed."""
-    if any(failed.version == version for failed in state.failed_targets):
+    if any(failed.version == version and failed.image in (None, image) for failed in state.failed_targets):
         return True
     rollout: Rollout | None = state.rollout
     if rollout is None or rollout.kind is not Kind.IMAGE:
         return False
-    return rollout.target.version == version and rollout.code is not Code.COMPLETED
+    same = rollout.target.version == version and image in (None, rollout.target.image)
+    return same and rollout.code is not Code.COMPLETED
 
 
 def _same_definition(draft: Draft) -> bool:

@@ -1,23 +1,30 @@
 """The running batch: which of its instances are decided, what is still waited for, and its end (semantics 4.4).
 
-An instance is decided when it is healthy on the build that it is to run, or when it is not at its deadline. A failed
-one gets its previous build back within the same batch where the rollout restores, with a deadline of its own, and
-stays failed. Nothing is judged but on fresh pods.
+An instance is decided when it is healthy on the build that it is to run, or when it is not at its deadline
+(`deadlines`). A failed one gets its previous build back within the same batch where the rollout restores, with a
+deadline of its own, and stays failed. One whose old pod is still there at its deadline keeps it. Nothing is judged but
+on fresh pods.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from scaleset.planning import surge
+from scaleset.planning import deadlines, surge
 from scaleset.planning.draft import Draft
 from scaleset.planning.health import healthy_since
+from scaleset.planning.instances import Instance
 from scaleset.planning.ranges import render
-from scaleset.planning.state import Batch, Rollout, State, Waiting
+from scaleset.planning.state import Batch, Rollout, State, Waiting, moved
+
+DELETE_REFUSED = "DeleteRefused"
+TERMINATING = "PodsTerminating"
 
 
 def settle(draft: Draft) -> None:
     """Take out of `in_progress` what is decided: healthy, failed, restored or beyond restoring."""
+    surge.keep_protected(draft)
     surge.fall_back(draft)
+    _put_back(draft)
     rollout = draft.running
     batch = rollout.batch
     if not rollout.in_progress or batch is None:
@@ -40,26 +47,29 @@ def settle(draft: Draft) -> None:
 def _verdict(draft: Draft, rollout: Rollout, batch: Batch, number: int) -> tuple[bool, float | None]:
     """Whether the instance is healthy on the build that it is to run, and when it must be."""
     timeout = rollout.policy.health_timeout
+    started = batch.started
+    if number in rollout.failed and batch.restore_started is not None:
+        started = batch.restore_started
+    deadline = deadlines.of_batch(draft, number, started=started, timeout=timeout)
     instance = draft.instances[number]
     pod, build = instance.pod, instance.build
-    if pod is None or pod.deleting or build is None or not build.same_as(pod):
-        if number not in draft.snapshot.refusals and number not in draft.blocked:
-            return False, None
-        restoring = number in rollout.failed and batch.restore_started is not None
-        return False, ((batch.restore_started if restoring else None) or batch.started) + timeout
-    deadline = pod.begun + timeout
-    healthy = healthy_since(pod, by=draft.health_source)
-    if healthy is None:
+    if pod is None or pod.deleting or build is None or not build.same_as(pod) or draft.restarted(number, pod):
         return False, deadline
-    stable = healthy + rollout.policy.min_ready_time
+    healthy = healthy_since(pod, by=draft.health_source)
+    if healthy is None or deadline is None:
+        return False, deadline
+    patience = rollout.policy.min_ready_time
+    stable = healthy + patience
     draft.wake(stable if draft.now < stable else None)
-    return draft.now >= stable, max(deadline, stable)
+    return draft.now >= stable, max(deadline, min(stable, deadline + patience))
 
 
 def _record(draft: Draft, rollout: Rollout, batch: Batch, *, healthy: set[int], unhealthy: set[int]) -> None:
     restored = healthy & rollout.failed
     failed = unhealthy - rollout.failed
-    restoring = failed & draft.state.previous.keys() if rollout.restores else set()
+    kept = {number for number in failed & draft.state.previous.keys() if draft.instances[number].on_old_pod}
+    ways_back = draft.state.previous.keys() - kept - batch.surge
+    restoring = failed & ways_back if rollout.restores else set()
     messages = {**rollout.messages, **{number: draft.instances[number].message for number in failed}}
     updated = replace(
         rollout,
@@ -67,50 +77,119 @@ def _record(draft: Draft, rollout: Rollout, batch: Batch, *, healthy: set[int], 
         failed=rollout.failed | failed,
         restored=rollout.restored | restored,
         restore_failed=rollout.restore_failed | (unhealthy & rollout.failed),
+        never_ran=rollout.never_ran | {number for number in failed if not _ran(draft.instances[number])},
         in_progress=(rollout.in_progress - healthy - unhealthy) | restoring,
         messages=messages,
         batch=replace(batch, restore_started=draft.now) if restoring else batch,
         waiting=None,
     )
-    draft.state = restore(replace(draft.state, rollout=updated), restoring)
-    draft.look(sorted(restoring))
+    draft.state = restore(replace(draft.state, rollout=updated), restoring | kept)
+    draft.look(sorted(restoring | kept))
     if restoring:
         draft.wake(draft.now)  # One that was never replaced has its previous build already: nothing will happen to it.
 
 
-def restore(state: State, restoring: set[int]) -> State:
+def _ran(instance: Instance) -> bool:
+    """Whether the kubelet got as far as the new image."""
+    return instance.pod is not None and not instance.on_old_pod and instance.pod.reached
+
+
+def _put_back(draft: Draft) -> None:
+    """Take out of the batch instances that keep the pod they have, or would have waited for ever: those that were
+    protected before their pod was touched, and once the run is to end, those that somebody keeps from going on.
+    """
+    rollout = draft.running
+    protected, ways_back = draft.protected(), draft.state.previous.keys()
+    back = {
+        number
+        for number in rollout.verifying & ways_back & draft.instances.keys()
+        if (number in protected and draft.instances[number].untouched)
+        or (rollout.ending is not None and _stuck(draft, number))
+    }
+    if not back or rollout.batch is None:
+        return
+    batch = replace(rollout.batch, instances=rollout.batch.instances - back)
+    shrunk = replace(rollout, batch=batch, in_progress=rollout.in_progress - back)
+    draft.state = restore(replace(draft.state, rollout=shrunk), back)
+    draft.look(sorted(back))
+
+
+def _stuck(draft: Draft, number: int) -> bool:
+    """Whether an instance of a run that is to end waits for what may never happen, and has no pod of the new build: its
+    delete or create is refused, or its old pod does not end in its grace period.
+    """
+    instance = draft.instances[number]
+    pod = instance.pod
+    if pod is None:
+        return draft.refusal(number) is not None or number in draft.blocked
+    if not instance.on_old_pod:
+        return False
+    if not pod.deleting:
+        return instance.held or number in draft.blocked
+    due = deadlines.given_up(pod, timeout=0.0)
+    draft.wake(due if draft.now < due else None)
+    return draft.now >= due
+
+
+def restore(state: State, restoring: Iterable[int]) -> State:
     """Give those instances their previous build back."""
-    if not restoring:
-        return state
     back = {number: state.previous[number] for number in restoring}
-    previous = {number: build for number, build in state.previous.items() if number not in restoring}
-    return replace(state, builds={**state.builds, **back}, previous=previous)
+    if not back:
+        return state
+    previous = {number: build for number, build in state.previous.items() if number not in back}
+    return replace(moved(state, back), previous=previous)
 
 
 def explain(draft: Draft, batch: Batch, *, healthy: Collection[int] = ()) -> None:
     """Say what the batch waits for; `healthy` are those of its instances that need not be waited for."""
     rollout = draft.running
     open_ids = rollout.in_progress.difference(healthy)
-    if not open_ids:
-        return
-    late = (batch.restore_started or batch.started) + rollout.policy.health_timeout
-    going = [n for n in sorted(open_ids) if (pod := draft.instances[n].pod) is not None and pod.deleting]
-    if going:
-        draft.wake(late if draft.now < late else None)
-    if going and draft.now >= late:
-        waiting = Waiting(
-            "PodsTerminating",
-            f"Waiting for the pods of instances {render(going)} to end. A pod on a lost node stays Terminating until "
-            "the node is back, or is deleted or tainted out-of-service.",
-        )
-    elif rollout.restoring:
-        waiting = Waiting(
-            "Restoring", f"Waiting for instances {render(open_ids)} to be restored to their previous build."
-        )
-    else:
-        what = f"instances {render(open_ids)} of batch {batch.number} to become healthy"
-        waiting = Waiting("BatchInProgress", f"Waiting for {what}, at most {rollout.policy.health_timeout:g} s each.")
-    draft.update(replace(rollout, waiting=waiting))
+    if open_ids:
+        waiting = _kept_alive(draft, open_ids) or _terminating(draft, open_ids) or _ordinary(rollout, batch, open_ids)
+        draft.update(replace(rollout, waiting=waiting))
+
+
+def _kept_alive(draft: Draft, open_ids: Collection[int]) -> Waiting | None:
+    refused = {
+        number: draft.snapshot.undeletable[pod.uid]
+        for number in sorted(open_ids)
+        if (pod := draft.instances[number].pod) is not None and pod.uid in draft.snapshot.undeletable
+    }
+    if not refused:
+        return None
+    words = refused[min(refused)]
+    return Waiting(
+        DELETE_REFUSED,
+        f"The API server does not let the pods of instances {render(refused)} be deleted: {words}",
+        stalls=True,
+    )
+
+
+def _terminating(draft: Draft, open_ids: Collection[int]) -> Waiting | None:
+    """Pods that do not end in the time that they asked for themselves."""
+    late = []
+    for number in sorted(open_ids):
+        pod = draft.instances[number].pod
+        if pod is not None and pod.deleting:
+            due = deadlines.given_up(pod, timeout=0.0)
+            draft.wake(due if draft.now < due else None)
+            late += [number] if draft.now >= due else []
+    if not late:
+        return None
+    return Waiting(
+        TERMINATING,
+        f"Waiting for the pods of instances {render(late)} to end: their grace period is over. A pod on a lost node "
+        "stays Terminating until the node is back, or is deleted or tainted out-of-service; a finalizer keeps a pod "
+        "until its owner removes it.",
+        stalls=True,
+    )
+
+
+def _ordinary(rollout: Rollout, batch: Batch, open_ids: Collection[int]) -> Waiting:
+    if rollout.restoring:
+        return Waiting("Restoring", f"Waiting for instances {render(open_ids)} to be restored to their previous build.")
+    what = f"instances {render(open_ids)} of batch {batch.number} to become healthy"
+    return Waiting("BatchInProgress", f"Waiting for {what}, at most {rollout.policy.health_timeout:g} s each.")
 
 
 def finish(draft: Draft, rollout: Rollout, batch: Batch) -> None:
@@ -150,4 +229,6 @@ def finish(draft: Draft, rollout: Rollout, batch: Batch) -> None:
 
 def _needs_previous(draft: Draft, number: int) -> bool:
     """Until its pod exists, what an instance ran before tells which claims it had: a new one may not exist yet."""
-    return number in draft.state.applying or draft.instances[number].pod is None
+    if number in draft.state.applying:
+        return True
+    return number in draft.instances and draft.instances[number].pod is None

@@ -70,6 +70,8 @@ class Snapshot:
     """Instances whose pod or claim the API server would not create when last asked, with its words."""
     unchangeable: Mapping[str, str] = field(default_factory=dict)
     """Pods, by uid, whose image the API server would not change in place, with its words."""
+    undeletable: Mapping[str, str] = field(default_factory=dict)
+    """Pods, by uid, that the API server would not let be deleted, or changed, when last asked, with its words."""
     ages: Mapping[int, float] = field(default_factory=dict)
     """When each instance was first created, as far as it is remembered."""
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)

@@ -12,10 +12,11 @@ from scaleset.api.scale_set_status import handled as kept
 from scaleset.planning import batches, outdated, ranges
 from scaleset.planning.batches import Rules
 from scaleset.planning.draft import Draft, target_build
-from scaleset.planning.gates import exceeds
+from scaleset.planning.gates import Gate, exceeds
 from scaleset.planning.instances import Build
 from scaleset.planning.rollout import begin, not_our_turn, replacing, starting
-from scaleset.planning.state import NOBODY, Ending, Kind, Policy, Rollout, StartedBy, Target, Waiting
+from scaleset.planning.settling import restore
+from scaleset.planning.state import NOBODY, Ending, Kind, Policy, Rollout, StartedBy, Target, Waiting, moved
 
 NOTHING_TO_UPGRADE = (
     "The OS Rolling Upgrade API cannot be used on a ScaleSet unless it has some unprotected instances which have "
@@ -50,6 +51,9 @@ def start_by_platform(draft: Draft) -> None:
     """Start what the policy allows to start by itself: a model change in mode Rolling, then a newer image."""
     if draft.rollout is not None or draft.needs or draft.wanted is None or not draft.acceptance.accepted:
         return
+    if draft.state.handled_start != draft.snapshot.state.handled_start:
+        draft.wake(draft.now)  # What became of the start by hand is written down before anything else starts.
+        return
     for kind, target in _due(draft):
         failed = outdated.remembered(draft, target)
         if failed is not None:
@@ -63,8 +67,12 @@ def start_by_platform(draft: Draft) -> None:
 
 def replace_at_once(draft: Draft) -> None:
     """Mode Automatic brings every outdated instance to the newest model at once; so does the repair of a set that was
-    never healthy.
+    never healthy. One that is protected before its pod is touched keeps it.
     """
+    protected = draft.protected() & draft.state.applying & draft.state.previous.keys()
+    if spared := {n for n in protected if n in draft.instances and draft.instances[n].untouched}:
+        draft.state = replace(restore(draft.state, spared), applying=draft.state.applying - spared)
+        draft.look(sorted(spared))
     done = frozenset(n for n in draft.state.applying if _applied(draft, n))
     if done:
         previous = {n: b for n, b in draft.state.previous.items() if n not in done}
@@ -153,19 +161,30 @@ def _not_yet(draft: Draft, kind: Kind, target: Target) -> Waiting | None:
     gate = draft.gate(percent=rules.policy.max_unhealthy_instance_percent, healthy_for=delay)
     if not gate.open and not _fixes_broken(draft, rollout, rules):
         draft.wake(gate.settles_at)
-        return Waiting("HealthGateWaiting", f"The health gate is closed: {gate.describe()}.")
+        return _gate_closed(draft, gate)
     if (turn := not_our_turn(draft)) is not None:
         return turn
     draft.need_fresh()
     return None
 
 
+def _gate_closed(draft: Draft, gate: Gate) -> Waiting:
+    """By whom, and what opens it. Instances that have just become healthy need nobody's help."""
+    bad = [number for number in gate.unhealthy if draft.instances[number].bad]
+    text = f"The health gate is closed: {gate.describe()}."
+    if not exceeds(len(bad), gate.replicas, gate.percent):
+        return Waiting("HealthGateWaiting", text)
+    text += (
+        f" It opens when enough of instances {ranges.render(bad)} are healthy again. With prioritizeUnhealthyInstances "
+        "in the policy an upgrade begins with them."
+    )
+    return Waiting("HealthGateWaiting", text, stalls=True)
+
+
 def _fixes_broken(draft: Draft, rollout: Rollout, rules: Rules) -> bool:
-    """Whether the first batch could consist of unhealthy outdated instances only, which passes a closed gate."""
-    if not rules.unhealthy_first:
-        return False
+    """Whether the first batch could consist of unhealthy outdated instances only that pass a closed gate."""
     candidates = [draft.instances[n] for n in sorted(outdated.outdated(draft, rollout.kind, rollout.target))]
-    return bool(batches.only_broken(candidates, rules=rules))
+    return bool(batches.only_broken(outdated.pass_closed_gate(draft, rollout, candidates), rules=rules))
 
 
 def _not_again(target: Target, reason: str) -> str:
@@ -184,7 +203,7 @@ def _rollout(draft: Draft, kind: Kind, by: StartedBy, target: Target) -> Rollout
         kind=kind,
         started_by=by,
         target=target,
-        policy=Policy.snapshot(draft.policy, kind),
+        policy=Policy.snapshot(draft.policy, kind, by=draft.health_source),
         started=draft.now,
         last_action_time=draft.now,
     )
@@ -222,10 +241,7 @@ def _apply(draft: Draft, moves: Mapping[int, Build]) -> None:
     state = draft.state
     previous = {n: state.builds[n] for n in moves.keys() - state.applying}
     draft.state = replace(
-        state,
-        applying=state.applying | moves.keys(),
-        builds={**state.builds, **moves},
-        previous={**state.previous, **previous},
+        moved(state, moves), applying=state.applying | moves.keys(), previous={**state.previous, **previous}
     )
     draft.look(sorted(moves))
     model = draft.goal.model.name

@@ -5,15 +5,17 @@ at any point and started again goes on where it was. `builds` says what each ins
 it are replaced only while their instance is in the running batch or in `applying`, and a lost pod comes back from it.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from scaleset.api.upgrade_policy import RollingUpgradePolicy, UpgradePolicySpec
 from scaleset.planning.instances import Build
 
 NOBODY: frozenset[int] = frozenset()
+
+V = TypeVar("V")
 
 
 class Kind(StrEnum):
@@ -46,6 +48,7 @@ class Policy:
     rolling: RollingUpgradePolicy = field(default_factory=RollingUpgradePolicy)
     health_timeout: float = 300.0
     min_ready_time: float = 0.0
+    """How long an instance has to stay healthy."""
     disable_automatic_rollback: bool = False
     in_place: bool = False
     """Whether an image is changed in the running pod where that is possible."""
@@ -55,14 +58,14 @@ class Policy:
         return self.rolling.pause_time_between_batches.total_seconds()
 
     @classmethod
-    def snapshot(cls, spec: UpgradePolicySpec, kind: Kind) -> "Policy":
-        """What of an UpgradePolicy applies to a rollout of that kind."""
+    def snapshot(cls, spec: UpgradePolicySpec, kind: Kind, *, by: str) -> "Policy":
+        """What of an UpgradePolicy applies to a rollout of that kind; `by` is the set's health source."""
         automatic = spec.automatic_os_upgrade_policy
         own = kind is Kind.MODEL or automatic.use_rolling_upgrade_policy
         return cls(
             rolling=spec.rolling_upgrade_policy if own else RollingUpgradePolicy(),
             health_timeout=spec.health_timeout.total_seconds(),
-            min_ready_time=spec.min_ready_time.total_seconds(),
+            min_ready_time=spec.ready_for(by).total_seconds(),
             disable_automatic_rollback=automatic.disable_automatic_rollback,
             in_place=spec.changes_in_place,
         )
@@ -112,6 +115,8 @@ class Waiting:
 
     reason: str
     message: str
+    stalls: bool = False
+    """Whether only somebody else can end it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +173,10 @@ class Rollout:
     restore_failed: frozenset[int] = NOBODY
     in_progress: frozenset[int] = NOBODY
     pending: frozenset[int] = NOBODY
+    never_ran: frozenset[int] = NOBODY
+    """Failed instances on which the image did not get as far as the kubelet: it is not to blame for them."""
+    without_surge: bool = False
+    """Whether new instances could not be scheduled beside the old ones: the rest goes without surge."""
     messages: Mapping[int, str] = field(default_factory=dict)
     """What Kubernetes said of each failed instance."""
     waiting: Waiting | None = None
@@ -217,7 +226,11 @@ class Rollout:
 
     @property
     def may_go_back(self) -> frozenset[int]:
-        """Instances whose build before is still needed, though a pod of the new one may be there."""
+        """Instances whose build before is still needed, though a pod of the new one may be there: where the run
+        restores, until it has ended, since a version may break after its batch.
+        """
+        if self.restores:
+            return self.in_progress | self.upgraded
         return self.in_progress | (self.failed if self.rolls_back_on_breach else NOBODY)
 
     @property
@@ -231,8 +244,9 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class FailedTarget:
-    """What the platform does not try again by itself (semantics 4.7), as long as model and policy stay what they
-    were.
+    """What the platform does not try again by itself (semantics 4.7): an image, or a model, under the rules that it
+    was judged by. Entries of operators before 1.1 have no image and the hash of another rule: they hold for the
+    version.
     """
 
     model: str
@@ -240,6 +254,7 @@ class FailedTarget:
     policy: str
     reason: str
     time: float
+    image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +284,32 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
+class Clock:
+    """How long one instance may still take: it has until the health timeout after `since`."""
+
+    since: float | None
+    """When it began to count; None while it stands still, because others took the pod away."""
+    lost: int = 0
+    """How often others took a pod away that had the build which is to become healthy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Pods of one instance that ended for good (evicted, rejected by the kubelet), one after the other."""
+
+    count: int
+    time: float
+    """When the last one was deleted to be made again."""
+
+    @property
+    def delay(self) -> float:
+        """Seconds until the next one is made again: 10 s after the first, doubling up to 5 minutes, as a kubelet starts
+        a crashing container.
+        """
+        return float(min(300, 10 * 2 ** min(self.count - 1, 10)))
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """The durable state of a ScaleSet."""
 
@@ -286,9 +327,41 @@ class State:
     builds: Mapping[int, Build] = field(default_factory=dict)
     previous: Mapping[int, Build] = field(default_factory=dict)
     applying: frozenset[int] = NOBODY
+    clocks: Mapping[int, Clock] = field(default_factory=dict)
+    """Of instances that a batch or a request has in hand."""
+    ended: Mapping[int, Ended] = field(default_factory=dict)
+    ages: Mapping[int, float] = field(default_factory=dict)
+    """When instances were first created whose pod is about to be deleted: a pod that is gone cannot say it."""
     failed_targets: tuple[FailedTarget, ...] = ()
     retry: Retry | None = None
     rollout: Rollout | None = None
     checked: Checked | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     """Ended image upgrades, newest first, in the shape of `status.osUpgradeHistory`."""
+
+
+def moved(state: State, builds: Mapping[int, Build]) -> State:
+    """Those instances are to run these builds. What was counted of their pods was about the build before."""
+    return replace(
+        state,
+        builds={**state.builds, **builds},
+        clocks=_but(state.clocks, builds),
+        ended=_but(state.ended, builds),
+    )
+
+
+def dropped(state: State, gone: Collection[int]) -> State:
+    """Nothing is known any more of instances that are no more."""
+    return replace(
+        state,
+        builds=_but(state.builds, gone),
+        previous=_but(state.previous, gone),
+        applying=state.applying.difference(gone),
+        clocks=_but(state.clocks, gone),
+        ended=_but(state.ended, gone),
+        ages=_but(state.ages, gone),
+    )
+
+
+def _but(known: Mapping[int, V], gone: Collection[int]) -> Mapping[int, V]:
+    return {number: value for number, value in known.items() if number not in gone}

@@ -3,7 +3,8 @@
 
 The engine is the same: the new instances are the batch. What differs is here: which ids they get, that a failed one
 is simply removed (the one that it was to replace still runs), and that the batch falls back to taking the old ones
-down first when a quota has no room for more pods. Any other refusal would meet the next pod of an old one as well, so
+down first when there is no room for more pods: a quota says so at once, the scheduler until the deadline, since nodes
+may be added. Any other refusal would meet the next pod of an old one as well, so
 it fails the new instance and leaves the old one alone. The number of healthy instances never drops below what it was.
 Only for sets without claims: a data disk belongs to its instance.
 """
@@ -11,11 +12,12 @@ Only for sets without claims: a data disk belongs to its instance.
 from dataclasses import replace
 from itertools import count
 
+from scaleset.planning import deadlines
 from scaleset.planning.draft import Draft
 from scaleset.planning.placement import place
 from scaleset.planning.ranges import render
 from scaleset.planning.scaling import without
-from scaleset.planning.state import NOBODY, Batch, Rollout, Waiting
+from scaleset.planning.state import NOBODY, Batch, Rollout, Waiting, dropped, moved
 
 QUOTA = "exceeded quota"
 """Kubernetes' words for a pod that there is no room for."""
@@ -29,7 +31,7 @@ def ids(draft: Draft, rollout: Rollout, chosen: tuple[int, ...]) -> tuple[int, .
     then belong to the old ones, one for one. No surge where such an id would make a name too long for a host.
     """
     model = draft.models[rollout.target.model]
-    if not rollout.policy.rolling.max_surge or model.claim_names:
+    if not rollout.policy.rolling.max_surge or rollout.without_surge or model.claim_names:
         return ()
     taken = set(draft.state.builds) | set(draft.snapshot.pods) | set(draft.snapshot.strangers)
     zones = len(draft.snapshot.spec.zones)
@@ -43,25 +45,41 @@ def ids(draft: Draft, rollout: Rollout, chosen: tuple[int, ...]) -> tuple[int, .
     return tuple(new)
 
 
+def keep_protected(draft: Draft) -> None:
+    """Take back the new instances whose old ones were protected meanwhile: those stay."""
+    rollout, protected = draft.running, draft.protected()
+    if rollout.batch is None:
+        return
+    taken_back = frozenset(new for new, old in rollout.batch.pairs.items() if old in protected)
+    if not taken_back:
+        return
+    draft.state = without(draft.state, taken_back)
+    for number in taken_back:
+        draft.instances.pop(number, None)
+
+
 def fall_back(draft: Draft) -> None:
-    """Take down the old ones of what a quota has no room for beside the others."""
+    """Take down the old ones of what there is no room for beside the others."""
     rollout = draft.running
     batch = rollout.batch
     if batch is None:
         return
+    verifying = {new: old for new, old in batch.pairs.items() if new in rollout.verifying}
+    unschedulable = {new: old for new, old in verifying.items() if _finds_no_node(draft, rollout, batch, new)}
+    if unschedulable and not draft.need_fresh():
+        return
     refused = {
         new: old
-        for new, old in batch.pairs.items()
-        if new in rollout.in_progress
-        and draft.instances[new].pod is None
-        and QUOTA in draft.snapshot.refusals.get(new, "")
+        for new, old in verifying.items()
+        if new in unschedulable or (draft.instances[new].pod is None and QUOTA in (draft.refusal(new) or ""))
     }
     if not refused:
         return
+    words = draft.refusal(min(refused)) or draft.instances[min(refused)].message
     olds = frozenset(refused.values()) & draft.state.builds.keys()
-    builds = draft.state.builds
-    moved = {old: builds[new] for new, old in refused.items() if old in olds}
-    previous = {old: builds[old] for old in olds}
+    recorded = draft.state.builds
+    builds = {old: recorded[new] for new, old in refused.items() if old in olds}
+    previous = {old: recorded[old] for old in olds}
     state = without(draft.state, frozenset(refused))
     in_place = replace(
         batch,
@@ -69,24 +87,34 @@ def fall_back(draft: Draft) -> None:
         surge=batch.surge - refused.keys(),
         replaces=batch.replaces - frozenset(refused.values()),
     )
-    changed = replace(rollout, batch=in_place, in_progress=(rollout.in_progress - refused.keys()) | olds)
-    draft.state = replace(
-        state, rollout=changed, builds={**state.builds, **moved}, previous={**state.previous, **previous}
+    changed = replace(
+        rollout,
+        batch=in_place,
+        in_progress=(rollout.in_progress - refused.keys()) | olds,
+        without_surge=rollout.without_surge or bool(unschedulable),
     )
+    draft.state = replace(moved(state, builds), rollout=changed, previous={**state.previous, **previous})
     for number in refused:
         del draft.instances[number]
     draft.look(olds)
-    words = draft.snapshot.refusals[min(refused)]
     draft.tell(
         "SurgeRefused", f"No room for more instances, replacing {render(olds)} without surge: {words}", warning=True
     )
 
 
+def _finds_no_node(draft: Draft, rollout: Rollout, batch: Batch, number: int) -> bool:
+    """Whether the scheduler has found no node for a new instance in all the time that it had."""
+    pod = draft.instances[number].pod
+    if pod is None or pod.deleting or not pod.unschedulable:
+        return False
+    due = deadlines.of_batch(draft, number, started=batch.started, timeout=rollout.policy.health_timeout)
+    return due is not None and draft.now >= due
+
+
 def leave(draft: Draft) -> bool:
     """Let go of the instances that are not needed any more; whether some of their pods are still to be deleted."""
     leaving = draft.running.leaving
-    builds = {number: build for number, build in draft.state.builds.items() if number not in leaving}
-    draft.state = replace(draft.state, builds=builds)
+    draft.state = dropped(draft.state, leaving)
     for number in leaving:
         draft.instances.pop(number, None)
     going = [n for n in sorted(leaving) if n in draft.snapshot.pods and not draft.snapshot.pods[n].deleting]
@@ -109,6 +137,7 @@ def finish(draft: Draft, batch: Batch) -> None:
         failed=(rollout.failed - failed.keys()) | olds,
         restored=rollout.restored | healthy,
         restore_failed=rollout.restore_failed | (back - healthy),
+        never_ran=frozenset(failed.get(number, number) for number in rollout.never_ran),
         messages={failed.get(number, number): text for number, text in rollout.messages.items()},
     )
     draft.state = without(replace(draft.state, rollout=counted), frozenset(failed))

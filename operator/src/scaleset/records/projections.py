@@ -22,6 +22,7 @@ Key = tuple[str, str]
 MAX_MESSAGE = 512
 _NOT_RESTARTED = "The image was changed in place; the kubelet has not started the container again yet."
 _ENDED = ("Failed", "Succeeded")
+_NOT_BEGUN = ("PodInitializing", "ContainerCreating")
 _LOST = ("NodeLost", "NodeStatusUnknown")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
@@ -62,7 +63,7 @@ def pod(raw: JSON) -> Pod:
     owner = _controller(metadata)
     conditions = {condition.get("type"): condition for condition in status.get("conditions") or []}
     ready = conditions.get("Ready") or {}
-    containers = status.get("containerStatuses") or []
+    containers = _lasting(raw.get("spec") or {}, status)
     running_since = [(c.get("name", ""), _running_since(c)) for c in containers]
     known = [at for _, at in running_since if at is not None]
     images = {c.get("name", ""): c.get("image", "") for c in (raw.get("spec") or {}).get("containers") or []}
@@ -89,7 +90,7 @@ def pod(raw: JSON) -> Pod:
         ready=ready.get("status") == "True" and _observed(ready, metadata),
         ready_since=ready_since,
         started=started,
-        running=bool(containers) and len(known) == len(containers),
+        running=bool(status.get("containerStatuses")) and len(known) == len(containers),
         running_since=max(known, default=None),
         reporting=status.get("phase") != "Unknown"
         and status.get("reason") not in _LOST
@@ -102,7 +103,32 @@ def pod(raw: JSON) -> Pod:
         container_ids=tuple(ids.items()),
         change=change,
         current=current,
+        asked_image=annotations.get(names.ANNOTATION_IMAGE),
+        reached=_reached(status),
+        unschedulable=(conditions.get("PodScheduled") or {}).get("reason") == "Unschedulable",
+        deletion_due=seconds(metadata.get("deletionTimestamp")),
+        restarts=sum(int(container.get("restartCount") or 0) for container in containers),
     )
+
+
+def _lasting(spec: Mapping[str, Any], status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Statuses of the containers that run as long as the pod: its containers and its native sidecars."""
+    init = spec.get("initContainers") or ()
+    sidecars = {container.get("name") for container in init if container.get("restartPolicy") == "Always"}
+    beside = [each for each in status.get("initContainerStatuses") or () if each.get("name") in sidecars]
+    return [*(status.get("containerStatuses") or ()), *beside]
+
+
+def _reached(status: Mapping[str, Any]) -> bool:
+    """Whether the kubelet tried to run something of the pod: a container runs, has ended or cannot be started."""
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        state = container.get("state") or {}
+        waits = (state.get("waiting") or {}).get("reason")
+        if state.get("running") or state.get("terminated") or (container.get("lastState") or {}).get("terminated"):
+            return True
+        if waits not in (None, *_NOT_BEGUN):
+            return True
+    return False
 
 
 def _running_since(container: Mapping[str, Any]) -> float | None:
@@ -125,7 +151,11 @@ def _change(text: str | None) -> Change | None:
     try:
         raw = json.loads(text)
         at = seconds(raw["at"])
-        return None if at is None else Change(at, str(raw["container"]), str(raw["image"]), str(raw["id"]))
+        if at is None:
+            return None
+        restarts = raw.get("restarts")
+        known = restarts if isinstance(restarts, int) else None
+        return Change(at, str(raw["container"]), str(raw["image"]), str(raw["id"]), known)
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -147,6 +177,8 @@ def explain(status: Mapping[str, Any], conditions: Mapping[Any, Mapping[str, Any
     """Why a pod is not ready, in Kubernetes' own words: the container that waits or ended, else the condition."""
     if (conditions.get("Ready") or {}).get("status") == "True":
         return ""
+    if status.get("phase") in _ENDED and status.get("reason"):
+        return _both(status.get("reason"), status.get("message"))
     for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
         if text := _container(container):
             return f"container {container.get('name')}: {text}"
@@ -161,7 +193,7 @@ def _container(container: Mapping[str, Any]) -> str:
     state = container.get("state") or {}
     last = (container.get("lastState") or {}).get("terminated") or {}
     waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
-    if waiting.get("reason") and waiting["reason"] not in ("PodInitializing", "ContainerCreating"):
+    if waiting.get("reason") and waiting["reason"] not in _NOT_BEGUN:
         text = _both(waiting["reason"], waiting.get("message"))
         if "exitCode" not in last:
             return text

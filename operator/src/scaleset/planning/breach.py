@@ -1,0 +1,134 @@
+"""The gate after a batch, and what is taken back when it is breached (semantics 4.4, 4.5).
+
+More than `maxUnhealthyUpgradedInstancePercent` of the upgraded instances failed or unhealthy: the run ends as Faulted.
+It is judged at the end of each batch, before the next one and at the end of the run, and during a pause once an
+instance has been unhealthy for the health timeout, since a moment without readiness is no verdict.
+
+Before the run ends, batch by batch, those that broke after their batch get their previous build back where the run
+restores (an image upgrade of the platform), and those that failed where a policy takes models back. Nothing is taken
+back
+- while instances that the run has not touched are unhealthy beyond the limit of the gate before a batch: an outage is
+  not the version;
+- after a batch of which no instance became healthy again: the version is not what is wrong.
+
+An image that never ran on any of the failed instances is not to blame, nor is it in an outage: the run is tried again
+by the back-off. Otherwise the target is remembered.
+"""
+
+from dataclasses import dataclass, replace
+
+from scaleset.planning import batches, endings, gates, outdated, settling
+from scaleset.planning.draft import Draft
+from scaleset.planning.ranges import render
+from scaleset.planning.state import NOBODY, Batch, Kind, Rollout, UpgradeError
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """Too many of the upgraded instances are unhealthy."""
+
+    bad: frozenset[int]
+    counted: frozenset[int]
+    """What they are a part of."""
+    outage: bool
+    """Whether too much is unhealthy that the run has not touched, too."""
+
+
+def found(draft: Draft, rollout: Rollout) -> Breach | None:
+    """The breach on the pods as they are known, if there is one.
+
+    A run that comes back for instances which failed on a version that is proven by now counts those that already run
+    it beside its own: one bad node must not condemn the version. Nor do they condemn it: what a run did not touch is
+    the business of the gate before a batch.
+    """
+    upgraded, target = rollout.upgraded, rollout.target
+    bad = frozenset(n for n in upgraded if n in rollout.failed or _unhealthy(draft, rollout, n))
+    proven = rollout.kind is Kind.IMAGE and target.version == draft.state.current_version
+    already = (i.id for i in draft.instances.values() if proven and i.build is not None)
+    counted = upgraded.union(n for n in already if draft.state.builds[n].version == target.version)
+    percent = rollout.policy.rolling.max_unhealthy_upgraded_instance_percent
+    if not gates.after_batch(upgraded=counted, bad=bad, percent=percent):
+        return None
+    return Breach(bad, counted, _outage(draft, rollout))
+
+
+def _unhealthy(draft: Draft, rollout: Rollout, number: int) -> bool:
+    instance = draft.instances.get(number)
+    if instance is None or not instance.bad:
+        return False
+    if rollout.next_batch is None or draft.now >= rollout.next_batch or instance.since is None:
+        return True
+    at = instance.since + rollout.policy.health_timeout
+    draft.wake(at if draft.now < at else None)
+    return draft.now >= at
+
+
+def _outage(draft: Draft, rollout: Rollout) -> bool:
+    untouched = draft.instances.keys() - rollout.upgraded - rollout.in_progress
+    down = [number for number in untouched if draft.instances[number].bad]
+    percent = rollout.policy.rolling.max_unhealthy_instance_percent
+    return bool(down) and gates.exceeds(len(down), len(untouched), percent)
+
+
+def end(draft: Draft, rollout: Rollout, breach: Breach) -> None:
+    """Decide that the run is over, and take back what there is to be taken back."""
+    error = endings.upgraded_unhealthy(draft, rollout, breach.bad, counted=breach.counted)
+    blameless = breach.outage or breach.bad <= rollout.never_ran
+    if blameless:
+        outdated.try_later(draft, rollout)
+    else:
+        outdated.remember(draft, rollout, endings.UPGRADED)
+    if breach.outage and _broken_later(draft, rollout):
+        text = "Instances that it had not touched are unhealthy, too, so nothing was taken back."
+        endings.fault(draft, rollout, endings.extended(error, text))
+    else:
+        go_on(draft, rollout, error, last=None)
+
+
+def go_on(draft: Draft, rollout: Rollout, error: UpgradeError, *, last: Batch | None) -> None:
+    """Take the next batch back, or end; `last` is the batch that was taken back just now."""
+    back = _to_be_taken_back(draft, rollout)
+    if back and rollout.restores and last is not None and not last.instances & rollout.restored:
+        text = (
+            f"None of instances {render(last.instances)} became healthy again on its previous build, so instances "
+            f"{render(back)} were left as they are: look for another cause."
+        )
+        error, back = endings.extended(error, text), NOBODY
+    if not back or (rollout.ending is not None and rollout.ending.reason == outdated.CANCELLED):
+        endings.fault(draft, rollout, error)
+        return
+    candidates = [draft.instances[n] for n in sorted(back)]
+    ids = frozenset(batches.together(candidates, rules=draft.batch_rules(rollout)))
+    batch = Batch(rollout.batches_done + 1, rollout.batches_done + 1, ids, draft.now, restore_started=draft.now)
+    messages = {number: draft.instances[number].message for number in ids}
+    returning = replace(
+        rollout,
+        batch=batch,
+        in_progress=ids,
+        successful=rollout.successful - ids,
+        failed=rollout.failed | ids,
+        messages={**messages, **rollout.messages},
+        error=error,
+        next_batch=None,
+    )
+    draft.state = settling.restore(replace(draft.state, rollout=returning), ids)
+    draft.look(ids)
+    settling.explain(draft, batch)
+    what = "build" if rollout.restores else "model"
+    draft.tell("RollingBack", f"Returning failed instances {render(ids)} to their previous {what}.", warning=True)
+
+
+def _to_be_taken_back(draft: Draft, rollout: Rollout) -> frozenset[int]:
+    """Those with a way back that are not protected; one that was protected meanwhile stays as it is."""
+    if rollout.restores:
+        back = _broken_later(draft, rollout)
+    else:
+        back = rollout.failed if rollout.rolls_back_on_breach else NOBODY
+    return (back & draft.state.previous.keys()) - draft.protected()
+
+
+def _broken_later(draft: Draft, rollout: Rollout) -> frozenset[int]:
+    """Upgraded instances that became healthy in their batch and are not any more, where the run restores."""
+    if not rollout.restores:
+        return NOBODY
+    return frozenset(n for n in rollout.successful if n in draft.instances and draft.instances[n].bad)

@@ -1,0 +1,92 @@
+"""By when an instance that is being replaced has to be healthy (semantics 4.4).
+
+A deadline counts from the batch, or from the request to replace the instance, never from the pod that happens to be
+there: a version whose pods are evicted again and again is judged like one that never becomes ready.
+
+| the instance's pod | its clock |
+|---|---|
+| the old one, not deleted yet | has not begun |
+| the old one, which the API server does not let be replaced | began with the batch |
+| the old one, terminating | has not begun; the instance is given up the health timeout after the grace period |
+| none | began when the old one was gone, refused creates included |
+| a new one | began with the first of them, whatever became of that |
+| a new one that others delete (a drain, a person) | stands still, and begins anew with the next pod, at most twice |
+
+Invariant: an instance in hand that can become healthy only by what somebody else does has a deadline.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from scaleset.planning.draft import Draft
+from scaleset.planning.instances import Pod
+from scaleset.planning.state import NOBODY, Clock
+
+MOST_LOST = 2
+"""How often an instance begins anew because others took its pod away, so that a drain condemns no version."""
+
+
+def wind(draft: Draft) -> None:
+    """Start, stop or go on with the clock of every instance in hand; those of others are thrown away."""
+    rollout = draft.rollout
+    in_batch = rollout.in_progress if rollout is not None else NOBODY
+    clocks = {number: _in_batch(draft, number) for number in in_batch & draft.instances.keys()}
+    asked: dict[int, Clock | None] = {
+        number: draft.state.clocks.get(number) or Clock(draft.now) for number in draft.state.applying - in_batch
+    }
+    known: Mapping[int, Clock] = {n: clock for n, clock in {**clocks, **asked}.items() if clock is not None}
+    if known != draft.state.clocks:
+        draft.state = replace(draft.state, clocks=known)
+
+
+def of_batch(draft: Draft, number: int, *, started: float, timeout: float) -> float | None:
+    """When an instance of a batch that began at `started` has to be healthy; None where nothing keeps it from going
+    on: its old pod is about to be deleted.
+    """
+    instance, clock = draft.instances[number], draft.state.clocks.get(number)
+    pod, build = instance.pod, instance.build
+    if clock is not None and clock.since is not None:
+        return clock.since + timeout
+    if pod is not None and pod.deleting:
+        return given_up(pod, timeout=timeout)
+    old = pod is not None and not (build is not None and build.same_as(pod))
+    if old and (instance.held or number in draft.blocked):
+        return started + timeout
+    return None
+
+
+def given_up(pod: Pod, *, timeout: float) -> float:
+    """When a terminating pod counts as one that does not end: on a lost node, or kept by a finalizer."""
+    return (pod.deletion_due if pod.deletion_due is not None else pod.begun) + timeout
+
+
+def overdue(draft: Draft) -> frozenset[int]:
+    """Instances that are replaced at once and have had the time for it: nobody waits for them any more, and the gate
+    counts them as they are.
+    """
+    late = set()
+    for number in draft.state.applying:
+        clock = draft.state.clocks.get(number)
+        due = (draft.now if clock is None or clock.since is None else clock.since) + draft.health_timeout
+        if draft.now >= due:
+            late.add(number)
+        else:
+            draft.wake(due)
+    return frozenset(late)
+
+
+def _in_batch(draft: Draft, number: int) -> Clock | None:
+    known = draft.state.clocks.get(number)
+    instance = draft.instances[number]
+    pod, build = instance.pod, instance.build
+    lost = known.lost if known is not None else 0
+    if pod is None:
+        return known if known is not None and known.since is not None else Clock(draft.now, lost)
+    if build is None or not build.same_as(pod):
+        return None
+    if pod.deleting and not pod.ended:
+        counted = known is not None and known.since is None
+        return known if counted or lost >= MOST_LOST else Clock(None, lost + 1)
+    if known is None or known.since is None:
+        return Clock(pod.begun, lost)
+    return known if known.since <= pod.begun else Clock(pod.begun, lost)  # What is written down was rounded up.
