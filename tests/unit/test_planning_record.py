@@ -15,6 +15,7 @@ from scaleset.planning.decide import decide
 from scaleset.planning.instances import Build
 from scaleset.planning.state import (
     Batch,
+    Checked,
     Code,
     Detail,
     Ending,
@@ -113,6 +114,7 @@ def records(draw: st.DrawFn) -> State:
         ),
         retry=draw(st.none() | st.builds(Retry, MODELS, VERSIONS, st.integers(1, 9), MOMENTS)),
         rollout=draw(st.none() | rollouts(frozenset(builds))),
+        checked=draw(st.none() | st.builds(Checked, MODELS, MODELS, st.sampled_from(("", "It has unknown fields.")))),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic, sleep
 
-from .api import IMAGES, PODS, POLICIES, QUOTAS, SCALE_SETS, Api, ApiError, Json, Kind, condition
+from .api import IMAGES, PODS, POLICIES, QUOTAS, REVISIONS, SCALE_SETS, Api, ApiError, Json, Kind, condition
 from .manifests import image_version, scale_set, upgrade_policy
 from .recorder import Recorder, World
 from .trace import VERSION_LABEL, parse_ranges
@@ -94,8 +94,11 @@ def until(done: Callable[[], object], *, timeout: float, message: str) -> None:
 
 
 @contextmanager
-def refusing(api: Api, namespace: str, resource: str, operation: str, *, group: str = "") -> Iterator[None]:
-    """Inside, the API server refuses that operation in the namespace; before and after, it does not.
+def refusing(
+    api: Api, namespace: str, resource: str, operation: str, *, group: str = "", unless: str = "false"
+) -> Iterator[None]:
+    """Inside, the API server refuses that operation in the namespace, `unless` that expression holds; before and after,
+    it does not.
 
     `resource` may have a subresource. It takes a moment until the API server knows of a rule, so dry runs of a probe
     tell when it does.
@@ -117,7 +120,7 @@ def refusing(api: Api, namespace: str, resource: str, operation: str, *, group: 
             "metadata": {"name": name},
             "spec": {
                 "matchConstraints": {"resourceRules": [rule], **place},
-                "validations": [{"expression": "false", "message": "refused by the test"}],
+                "validations": [{"expression": unless, "message": "refused by the test"}],
             },
         },
     )
@@ -158,7 +161,24 @@ def _write_status(api: Api, namespace: str) -> None:
         api.patch(SCALE_SETS, namespace, found["metadata"]["name"], {"status": {}}, subresource="status")
 
 
+def _store_revision(api: Api, namespace: str) -> None:
+    api.try_create(REVISIONS, namespace, {"metadata": {"name": "probe"}, "data": {}, "revision": 1})
+
+
+def _change_revision(api: Api, namespace: str) -> None:
+    for found in api.list(REVISIONS, namespace):
+        api.patch(REVISIONS, namespace, found["metadata"]["name"], {"revision": found["revision"] + 1}, dryRun="All")
+
+
+def _delete_revision(api: Api, namespace: str) -> None:
+    for found in api.list(REVISIONS, namespace):
+        api.delete(REVISIONS, namespace, found["metadata"]["name"], dryRun=["All"])
+
+
 _PROBES: dict[tuple[str, str], Callable[[Api, str], object]] = {
+    ("controllerrevisions", "CREATE"): _store_revision,
+    ("controllerrevisions", "UPDATE"): _change_revision,
+    ("controllerrevisions", "DELETE"): _delete_revision,
     ("pods", "DELETE"): _delete_pod,
     ("pods", "UPDATE"): _change_pod,
     ("scalesets/status", "UPDATE"): _write_status,

@@ -88,6 +88,17 @@ class Retry(Model):
     time: Time | None = Field(default=None, description="When the last one ended.")
 
 
+class CheckedModel(Model):
+    """What the API server said of the model that the spec asks for."""
+
+    asked: Word | None = Field(default=None, description="Name of that model, by its content.")
+    model: Word | None = Field(
+        default=None,
+        description="The ControllerRevision that holds it, or one that the API server makes the same instances from.",
+    )
+    warning: Message | None = Field(default=None, description="What is wrong with it, though it runs.")
+
+
 class PolicySnapshot(Model):
     """The policy that a rollout started with; changes of the UpgradePolicy count for the next one."""
 
@@ -386,6 +397,9 @@ class ScaleSetStatus(Status):
         default=(), description="What the platform does not try again by itself."
     )
     retry: Retry | None = Field(default=None, description="What the platform tries again later.")
+    checked_model: CheckedModel | None = Field(
+        default=None, description="The model of the spec, as the API server understands it; asked once."
+    )
     rolling_upgrade: RollingUpgradeStatus | None = Field(
         default=None, description="The running rollout, or else the last one."
     )

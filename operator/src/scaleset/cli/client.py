@@ -111,8 +111,17 @@ class Client:
         query |= _selected(selector, name)
         return Watch(self._send("GET", resource.collection(namespace), query=query, stream=True))
 
-    def create(self, resource: Resource, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> JSON:
-        query = {"dryRun": "All"} if dry_run else None
+    def create(
+        self,
+        resource: Resource,
+        namespace: str,
+        body: Mapping[str, Any],
+        *,
+        dry_run: bool = False,
+        strict: bool = False,
+    ) -> JSON:
+        query = {"dryRun": "All"} if dry_run else {}
+        query |= {"fieldValidation": "Strict"} if strict else {}
         return self._call("POST", resource.collection(namespace), query=query, body=body)
 
     def review(self, body: Mapping[str, Any], plural: str) -> JSON:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from scaleset.api import names
 from scaleset.planning.decide import decide
 from scaleset.planning.instances import Pod
-from scaleset.planning.snapshot import DryRun, Plan, Snapshot, Verdict
+from scaleset.planning.snapshot import DryRun, ModelCheck, Plan, Snapshot, Verdict
 from scaleset.planning.state import Rollout
 
 STEPS = 5000
@@ -59,8 +59,8 @@ class Forecast:
     """Why the API server could not be asked whether it would take the new pods."""
 
 
-Admits = Callable[[DryRun, float], Verdict]
-"""What the API server says to a pod, tried at that time."""
+Admits = Callable[[DryRun | ModelCheck, float], Verdict]
+"""What the API server says to a pod or a model, tried at that time."""
 
 
 def foresee(snapshot: Snapshot, admits: Admits) -> Forecast:
@@ -166,8 +166,8 @@ class _World:
             if not plan.needs:
                 return plan
             snapshot = replace(self.snapshot, fresh=True)
-            if (asked := plan.needs.verdict) is not None:
-                verdicts = {**snapshot.verdicts, asked.model.name: self._admits(asked, snapshot.now)}
+            if (check := plan.needs.verdict) is not None:
+                verdicts = {**snapshot.verdicts, check.model.name: self._admits(check, snapshot.now)}
                 snapshot = replace(snapshot, verdicts=verdicts)
             if (asked := plan.needs.admission) is not None:
                 snapshot = replace(

@@ -12,12 +12,13 @@ from scaleset.cli.catalogue import spec_of, understood
 from scaleset.cli.failures import explain
 from scaleset.cli.forecasts import Forecast, foresee
 from scaleset.cli.pictures import SetView
+from scaleset.kube import model_checks
 from scaleset.kube.errors import ApiError, Forbidden, NotFound
 from scaleset.kube.resources import CLAIMS, PODS, REVISIONS, SCALE_SETS
 from scaleset.kube.verdicts import ACCEPTED, asks_for_no_more, verdict
 from scaleset.planning import models, pods, record
 from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import DryRun, Snapshot, Turn, Verdict
+from scaleset.planning.snapshot import DryRun, ModelCheck, Snapshot, Turn, Verdict
 from scaleset.records import projections
 from scaleset.records.custom_objects import CustomObject
 from scaleset.records.instances import owned
@@ -41,7 +42,31 @@ class Admission:
         self._session = session
         self._owner = owner
 
-    def __call__(self, asked: DryRun, now: float) -> Verdict:
+    def __call__(self, asked: DryRun | ModelCheck, now: float) -> Verdict:
+        if isinstance(asked, DryRun):
+            return self._admits(asked, now)
+        found = self._hold(model_checks.converse(self._owner, asked, now=now))
+        return found or self._admits(DryRun(asked.model, asked.build, asked.instance), now)
+
+    def _hold(self, conversation: model_checks.Conversation) -> Verdict | None:
+        """Put the questions of a conversation to the API server, one after the other."""
+        namespace, client = self._owner.namespace, self._session.client
+        try:
+            attempt = next(conversation)
+            while True:
+                answer: model_checks.Answer
+                try:
+                    answer = client.create(
+                        attempt.resource, namespace, attempt.body, dry_run=True, strict=attempt.strict
+                    )
+                except ApiError as error:
+                    answer = error
+                attempt = conversation.send(answer)
+        except StopIteration as end:
+            verdict: Verdict | None = end.value
+            return verdict
+
+    def _admits(self, asked: DryRun, now: float) -> Verdict:
         owner, client = self._owner, self._session.client
         body = pods.pod(owner, asked.model, asked.build, asked.instance, previous=None, created_at=now)
         try:

@@ -7,13 +7,14 @@ quota counts the old pod and the new one: its refusal matters only where the new
 it replaces.
 """
 
+from scaleset.kube import model_checks
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError, NotFound
 from scaleset.kube.resources import PODS
 from scaleset.kube.verdicts import ACCEPTED, asks_for_no_more, verdict
 from scaleset.planning import pods
 from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import DryRun, Verdict
+from scaleset.planning.snapshot import DryRun, ModelCheck, Verdict
 from scaleset.records.projections import JSON
 
 
@@ -28,6 +29,37 @@ async def ask(client: Client, owner: Identity, dry_run: DryRun, *, now: float) -
             return ACCEPTED
         return found
     return ACCEPTED
+
+
+async def check(client: Client, owner: Identity, asked: ModelCheck, *, now: float) -> Verdict:
+    """The API server's verdict on a model. Unavailable when there is none; a model that runs already is not stopped by
+    that.
+    """
+    try:
+        said = await _hold(client, owner, model_checks.converse(owner, asked, now=now))
+    except ApiError:
+        if not asked.runs:
+            raise
+        return Verdict(accepted=True, unanswered=True)
+    return said or await ask(client, owner, DryRun(asked.model, asked.build, asked.instance), now=now)
+
+
+async def _hold(client: Client, owner: Identity, conversation: model_checks.Conversation) -> Verdict | None:
+    """Put the questions of a conversation to the API server, one after the other."""
+    try:
+        attempt = next(conversation)
+        while True:
+            answer: model_checks.Answer
+            try:
+                answer = await client.create(
+                    attempt.resource, owner.namespace, attempt.body, dry_run=True, strict=attempt.strict
+                )
+            except ApiError as error:
+                answer = error
+            attempt = conversation.send(answer)
+    except StopIteration as end:
+        verdict: Verdict | None = end.value
+        return verdict
 
 
 async def _replaces_no_less(client: Client, owner: Identity, body: JSON) -> bool:

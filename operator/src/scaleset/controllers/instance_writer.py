@@ -25,16 +25,21 @@ from scaleset.kube.errors import (
     refuses,
 )
 from scaleset.kube.resources import CLAIMS, PODS, REVISIONS
+from scaleset.kube.verdicts import verdict
 from scaleset.planning import in_place, pods
 from scaleset.planning.instances import Claim
+from scaleset.planning.judgement import NOT_STORED
 from scaleset.planning.models import Model
 from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import Creation, Deletion, ImageChange, Plan
+from scaleset.planning.snapshot import Creation, Deletion, ImageChange, Plan, Verdict
 from scaleset.records import projections
 from scaleset.records.instances import not_ours
 from scaleset.records.projections import plain
 
 log = logging.getLogger(__name__)
+
+STRANGE = 8
+"""So often is a revision of our name that is not ours tried for in silence: some ten seconds."""
 
 
 class InstanceWriter:
@@ -45,17 +50,35 @@ class InstanceWriter:
         self._caches = caches
         self._now = now
 
-    async def store(self, owner: Identity, models: Iterable[Model]) -> None:
-        """Keep models, or give those that are kept a new number."""
+    async def store(self, owner: Identity, models: Iterable[Model], memory: Memory) -> bool:
+        """Keep models, or give those that are kept a new number. False when one is refused: nothing that needs it may
+        be done, so it is remembered, and the decision is to be taken again without that model.
+        """
         for model in models:
-            if model.uid:
-                body = {"metadata": {"uid": model.uid}, "revision": model.number}
-                raw = await self._client.patch(REVISIONS, owner.namespace, model.name, body)
+            try:
+                raw = await self._store(owner, model)
+            except AlreadyExists as error:
+                # Mostly the garbage collector has not come to it yet: not worth telling, unless it lasts.
+                memory.strange_revisions += 1
+                if memory.strange_revisions < STRANGE:
+                    raise
+                words = f"{plain(error.message)}, and it belongs to another owner. Delete it"
+            except NotFound:
+                raise
+            except ApiError as error:
+                words = verdict(error).message
             else:
-                raw = await self._store_new(owner, model)
-            self._caches.revisions.remember(raw)
+                memory.strange_revisions = 0
+                self._caches.revisions.remember(raw)
+                continue
+            memory.judged(model.name, Verdict(accepted=False, message=words, reason=NOT_STORED), now=self._now())
+            return False
+        return True
 
-    async def _store_new(self, owner: Identity, model: Model) -> projections.JSON:
+    async def _store(self, owner: Identity, model: Model) -> projections.JSON:
+        if model.uid:
+            body = {"metadata": {"uid": model.uid}, "revision": model.number}
+            return await self._client.patch(REVISIONS, owner.namespace, model.name, body)
         try:
             return await self._client.create(REVISIONS, owner.namespace, pods.revision(owner, model, model.number))
         except AlreadyExists:
@@ -72,9 +95,11 @@ class InstanceWriter:
         body = {"metadata": metadata, "revision": model.number}
         return await self._client.patch(REVISIONS, owner.namespace, model.name, body)
 
-    async def discard(self, owner: Identity, models: Iterable[Model]) -> None:
-        """Delete models that nothing needs any more."""
+    async def discard(self, owner: Identity, models: Iterable[Model], memory: Memory) -> None:
+        """Delete models that nothing needs any more. One that the API server keeps does no harm."""
         for model in models:
+            if not memory.discards(model.name, now=self._now()):
+                continue
             try:
                 await self._client.delete(REVISIONS, owner.namespace, model.name, uid=model.uid)
             except (NotFound, Conflict):
@@ -82,6 +107,15 @@ class InstanceWriter:
                     "revision_gone revision=%(namespace)s/%(revision)s",
                     {"namespace": owner.namespace, "revision": model.name},
                 )
+            except ApiError as error:
+                words = verdict(error).message
+                if memory.not_discarded(model.name, words, now=self._now()):
+                    log.warning(
+                        'revision_not_deleted revision=%(namespace)s/%(revision)s error="%(error)s"',
+                        {"namespace": owner.namespace, "revision": model.name, "error": words},
+                    )
+                continue
+            memory.undeleted.pop(model.name, None)
             self._caches.revisions.forget(owner.namespace, model.name, model.uid)
 
     async def carry_out(self, owner: Identity, plan: Plan, models: dict[str, Model], memory: Memory) -> bool:

@@ -47,6 +47,10 @@ class Memory:
     """Pods, by uid, that the API server would not let be replaced."""
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
+    strange_revisions: int = 0
+    """How often in a row a model could not be stored because a stranger's ControllerRevision has its name."""
+    undeleted: dict[str, Refusal] = field(default_factory=dict)
+    """Old ControllerRevisions that the API server would not delete, by name."""
     unkept: tuple[str, JSON] | None = None
     """The set's uid and the status of which the API server dropped a part: to be written again before all else."""
     pace: Pace = field(default_factory=Pace)
@@ -137,12 +141,23 @@ class Memory:
         self.strangers.pop(number, None)
 
     def judged(self, model: str, verdict: Verdict, *, now: float) -> None:
-        """A dry run's answer; a refusal is asked about again after a growing while."""
-        if not verdict.accepted:
+        """What the API server said of a model; it is asked again after a growing while, unless it took it."""
+        if not verdict.accepted or verdict.unanswered:
             attempts = self.attempts.get(model, 0)
             self.attempts[model] = attempts + 1
-            verdict = Verdict(accepted=False, message=verdict.message, retry_at=now + delay(attempts))
+            verdict = replace(verdict, retry_at=now + delay(attempts))
         self.verdicts[model] = verdict
+
+    def discards(self, model: str, *, now: float) -> bool:
+        """Whether to try now to delete that old revision."""
+        refusal = self.undeleted.get(model)
+        return refusal is None or now >= refusal.retry_at
+
+    def not_discarded(self, model: str, message: str, *, now: float) -> bool:
+        """An old revision was not deleted; whether that is news."""
+        before = self.undeleted.get(model)
+        self.undeleted[model] = _again(before, message, now=now)
+        return before is None
 
     def next_retry(self) -> float | None:
         """When something refused is to be asked for again."""

@@ -131,7 +131,7 @@ class ScaleSetController:
     ) -> None:
         """Fetch what the plan asks for."""
         if needs.verdict is not None:
-            verdict = await dry_runs.ask(self._client, owner, needs.verdict, now=self._now())
+            verdict = await dry_runs.check(self._client, owner, needs.verdict, now=self._now())
             memory.judged(needs.verdict.model.name, verdict, now=self._now())
         if needs.fresh:
             await asyncio.gather(
@@ -150,7 +150,8 @@ class ScaleSetController:
     async def _act(self, seen: ScaleSetObject, snapshot: Snapshot, plan: Plan, memory: Memory) -> float | None:
         """Carry the plan out; seconds until the next look."""
         owner = snapshot.owner
-        await self._instances.store(owner, plan.store)
+        if not await self._instances.store(owner, plan.store, memory):
+            return 0.0
         before, after = compared(ScaleSetStatus, seen.status, plan.status)
         patch = merge_patch(before, after)
         later = _postpone(plan, memory) if patch and not urgent(before, after) else None
@@ -170,7 +171,7 @@ class ScaleSetController:
         )
         memory.forget_others(plan.state.builds, snapshot.pods)
         unfinished = await self._instances.carry_out(owner, plan, models, memory)
-        await self._instances.discard(owner, plan.discard)
+        await self._instances.discard(owner, plan.discard, memory)
         if unfinished:
             return 0.0
         times = [at - self._now() for at in (plan.wake_at, memory.next_retry()) if at is not None]

@@ -32,4 +32,9 @@ REASONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "ImageNotFound": ((WARNING,), "No GalleryImageVersion offers what the set refers to."),
     "StatusNotKept": ((WARNING,), "The installed CRDs are older than the operator and drop what it writes down."),
     "ModelRefused": ((WARNING,), "The API server refuses pods of the new model; instances stay on the one before."),
+    "ModelNotStored": (
+        (WARNING,),
+        "The API server refuses the ControllerRevision that keeps the new model; instances stay on the one before.",
+    ),
+    "UnknownFields": ((WARNING,), "The model that runs has fields that Kubernetes does not know and drops."),
 }

@@ -32,6 +32,14 @@ class Verdict:
     quota: bool = False
     """Whether it is a quota that refuses: what does not fit beside the others may still fit in place of one."""
     retry_at: float | None = None
+    reason: str = "ModelRefused"
+    """Of a refusal: what is refused, in one word."""
+    same_as: str = ""
+    """Name of the stored model that makes the same instances."""
+    warning: str = ""
+    """What is wrong with a model that runs all the same."""
+    unanswered: bool = False
+    """Whether nothing was learned about a model that runs already: it is asked about again at `retry_at`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +142,30 @@ class DryRun:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCheck:
+    """Ask the API server about a model."""
+
+    model: Model
+    build: Build
+    instance: int
+    """Whose name the pod bears that is to be admitted: rules that go by names apply."""
+    beside: int = 0
+    """An id whose pod and claims do not exist: what bears a name that is taken is answered with no object."""
+    stored: tuple[Model, ...] = ()
+    """Stored models that it may be another spelling of, the likeliest first."""
+    runs: bool = False
+    """Whether it is stored itself: then it is only warned about."""
+
+
+@dataclass(frozen=True, slots=True)
 class Needs:
     """What must be observed before this decision can be taken. While there are needs nothing else of the plan is
     carried out.
     """
 
     fresh: bool = False
-    verdict: DryRun | None = None
-    """A new model is to be checked."""
+    verdict: ModelCheck | None = None
+    """A model is to be checked."""
     admission: DryRun | None = None
     """A batch is to be admitted."""
 

@@ -285,6 +285,17 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found out about the model that the spec asks for, so that it is asked once."""
+
+    asked: str
+    """Its name, whether or not a ControllerRevision has it."""
+    model: str
+    """The stored model that it is: itself, or one that the API server makes the same instances from."""
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Clock:
     """How long one instance may still take: it has until the health timeout after `since`."""
 
@@ -336,6 +347,7 @@ class State:
     failed_targets: tuple[FailedTarget, ...] = ()
     retry: Retry | None = None
     rollout: Rollout | None = None
+    checked: Checked | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     """Ended image upgrades, newest first, in the shape of `status.osUpgradeHistory`."""
 
