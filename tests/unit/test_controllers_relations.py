@@ -22,7 +22,7 @@ from scaleset.controllers.watching import watch
 from scaleset.planning.snapshot import Turn
 from scaleset.records.custom_objects import ScaleSetObject
 from scaleset.records.projections import seconds
-from scaleset.records.versions import full, group
+from scaleset.records.versions import full, gallery_version, group
 from tests.cluster.harness.manifests import image_version, scale_set, upgrade_policy
 
 Json = dict[str, Any]
@@ -163,6 +163,28 @@ def check(world: World) -> None:
                 and (each.spec.image_reference.gallery_namespace or each.namespace) == namespace
             }
             assert set(found.followers.places((namespace, f"example/{offer}"))) == mine
+
+
+def test_a_catalogue_is_what_the_versions_say_now():
+    world, chance = World(), random.Random(7)
+    for _ in range(200):
+        profile = {"replicationMode": chance.choice(["Full", "Shallow"]), "excludeFromLatest": chance.random() < 0.5}
+        body = image_version(f"1.0.{chance.randrange(5)}", publishingProfile=profile)
+        how: Json = {"deleting": chance.random() < 0.2, "kind": chance.choice(["MODIFIED", "MODIFIED", "DELETED"])}
+        regions = [{"region": "west", "state": chance.choice(["Completed", "Failed"]), "progress": 1}]
+        world.tell(body, **how, replicationStatus={"mode": "Full", "aggregatedState": "Unknown", "summary": regions})
+        there = world.caches.versions.of(("a", "example/os"))
+        for _ in range(2):
+            found = world.caches.relations.catalogue.of(there)
+            assert list(found) == [gallery_version(each) for each in there if not each.deleting]
+
+
+def test_a_version_is_understood_once():
+    world = World()
+    world.tell(image_version("1.0.0"))
+    there = world.caches.versions.all()
+    (first,), (second,) = (world.caches.relations.catalogue.of(there) for _ in range(2))
+    assert first is second
 
 
 def test_versions_are_found_by_uid_and_those_that_are_pulled_by_group():

@@ -1,13 +1,38 @@
 """Who refers to whom, found without a walk over all objects: each of these is kept with every change (kube.index)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from scaleset.controllers.lines import Lines, policy_of
 from scaleset.kube.index import Index
+from scaleset.planning.gallery import GalleryVersion
 from scaleset.records.custom_objects import ScaleSetObject, VersionObject
 from scaleset.records.projections import Key
-from scaleset.records.versions import followed, full, group
+from scaleset.records.versions import followed, full, gallery_version, group
+
+
+class Catalogue:
+    """Versions as the planner sees them, understood once and not at every look at a set: of 200 that takes 3 ms, and
+    16 ms where they are replicated.
+    """
+
+    def __init__(self) -> None:
+        self._understood: dict[Key, tuple[VersionObject, GalleryVersion | None]] = {}
+
+    def follow(self, place: Key, _: VersionObject | None, __: VersionObject | None, /) -> None:
+        self._understood.pop(place, None)
+
+    def of(self, versions: Iterable[VersionObject]) -> tuple[GalleryVersion, ...]:
+        """Those that can be understood and are to stay. They are as the store has them."""
+        found = (self._one(seen) for seen in versions if not seen.deleting)
+        return tuple(version for version in found if version is not None)
+
+    def _one(self, seen: VersionObject) -> GalleryVersion | None:
+        place = (seen.namespace, seen.name)
+        known = self._understood.get(place)
+        if known is None or known[0] is not seen:
+            known = self._understood[place] = (seen, gallery_version(seen))
+        return known[1]
 
 
 @dataclass(frozen=True)
@@ -21,6 +46,7 @@ class Relations:
     lines: Lines
     full: Index[VersionObject]
     versions: Index[VersionObject]
+    catalogue: Catalogue
 
 
 def relations(*, users_changed: Callable[[Key], None], line_changed: Callable[[Key], None]) -> Relations:
@@ -33,6 +59,7 @@ def relations(*, users_changed: Callable[[Key], None], line_changed: Callable[[K
         lines=Lines(on_change=line_changed),
         full=Index(lambda seen: group(seen) if full(seen) else None),
         versions=Index(lambda seen: by_uid(seen.uid)),
+        catalogue=Catalogue(),
     )
 
 

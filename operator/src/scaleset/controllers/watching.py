@@ -72,7 +72,7 @@ def watch(client: Client, wakes: Wakes, *, namespaces: Namespaces = (None,)) -> 
     wakes.caches = caches
     for of_sets in (caches.relations.users, caches.relations.followers, caches.relations.lines):
         caches.scale_sets.follow(of_sets)
-    for of_versions in (caches.relations.full, caches.relations.versions):
+    for of_versions in (caches.relations.full, caches.relations.versions, caches.relations.catalogue):
         caches.versions.follow(of_versions)
     return caches
 
