@@ -32,7 +32,7 @@ class Scene:
     def __init__(self, api: FakeApi, client: Client) -> None:
         self.api, self.memory = api, Memory()
         self.caches: Caches = watch(
-            client, Wakes(scale_sets=nobody, instances=nobody, versions=nobody, policies=nobody)
+            client, Wakes(scale_sets=nobody, instances=nobody, versions=nobody, replications=nobody, policies=nobody)
         )
         self.writer = InstanceWriter(client, self.caches, now=lambda: 0.0)
         api.put(NAMESPACE, "web-0", spec={"containers": [{"name": "app", "image": "os:1"}]})

@@ -89,6 +89,7 @@ class Application:
             scale_sets=self._queues["scaleset"].add,
             instances=self._queues["scaleset"].add_within,
             versions=self._queues["galleryimageversion"].add,
+            replications=self._queues["galleryimageversion"].add_within,
             policies=self._queues["upgradepolicy"].add,
         )
         self._leading = asyncio.Event()
@@ -237,7 +238,7 @@ class Application:
             now=self._clock.now,
         )
         versions = GalleryImageVersionController(
-            caches.versions,
+            caches,
             writer,
             prepulls,
             images=self._metrics.images,

@@ -65,8 +65,7 @@ class Prepulls:
         if seen.spec is None:
             raise ValueError(f"GalleryImageVersion {seen.namespace}/{seen.name} has no valid spec: {seen.problem}")
         views, spec = self._views, seen.spec
-        views.wanted |= image_names(spec.image)
-        views.nodes.want()
+        views.want(seen.uid, image_names(spec.image))
         view = View(
             image=spec.image,
             os=spec.os_type.lower(),
@@ -93,6 +92,7 @@ class Prepulls:
 
     async def release(self, seen: VersionObject) -> None:
         """The version needs no pods, or none any more."""
+        self._views.unwant(seen.uid)
         if self._ledgers.pop(seen.uid, None) is not None:
             log.info(
                 "replication_ended version=%(namespace)s/%(version)s",
@@ -100,16 +100,19 @@ class Prepulls:
             )
         await self._delete(self._of(seen.uid))
 
-    async def sweep(self, alive: Collection[str]) -> None:
-        """Delete pods whose version is not among those uids any more. Other operators' versions are not ours to
-        judge.
-        """
-        for uid in self._ledgers.keys() - set(alive):
-            del self._ledgers[uid]
+    def forget(self, alive: Callable[[str], bool]) -> None:
+        """Forget versions, by uid, that are gone without anybody having told."""
+        self._ledgers = {uid: ledger for uid, ledger in self._ledgers.items() if alive(uid)}
+        for uid in self._views.wanting():
+            if not alive(uid):
+                self._views.unwant(uid)
+
+    async def sweep(self, alive: Callable[[str], bool]) -> None:
+        """Delete pods whose version, by its uid, is gone. Other operators' versions are not ours to judge."""
         pods = self._views.pods.informer.all()
         self._leaving &= {pod.uid for pod in pods}
         await self._delete(
-            [pod for pod in pods if pod.version not in alive and self._serves(pod.version_namespace)], orphaned=True
+            [pod for pod in pods if not alive(pod.version) and self._serves(pod.version_namespace)], orphaned=True
         )
 
     def _of(self, version_uid: str) -> list[Prepull]:

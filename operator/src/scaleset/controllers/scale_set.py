@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from scaleset.api import names
 from scaleset.api.conditions import Condition, set_condition
+from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers import dry_runs
 from scaleset.controllers.caches import Caches
@@ -75,7 +76,7 @@ class ScaleSetController:
         self._recorder = recorder
         self._fleet = fleet
         self._now = now
-        self._memories: dict[Key, Memory] = {}
+        self._memories: dict[Key, tuple[str, Memory]] = {}
         self._instances = InstanceWriter(client, caches, now=now)
         self._status = StatusWriter(client)
         self._turns = Turns(caches, wake=wake)
@@ -90,7 +91,7 @@ class ScaleSetController:
         self._fleet.saw(seen)
         if seen.spec is None:
             return await self._refuse(seen)
-        memory = self._memories.setdefault(key, Memory())
+        memory = self._remember(key, seen.uid)
         memory.new_generation(seen.generation)
         memory.forgive(self._now())
         if memory.unkept is not None:
@@ -101,6 +102,13 @@ class ScaleSetController:
         self._fleet.looked(seen, snapshot)
         with self._turns.taken(seen, plan.state):
             return await self._act(seen, snapshot, plan, memory)
+
+    def _remember(self, key: Key, uid: str) -> Memory:
+        """What is remembered of that very set, and not of one that had its name before."""
+        known = self._memories.get(key)
+        if known is None or known[0] != uid:
+            known = self._memories[key] = (uid, Memory())
+        return known[1]
 
     # Observe and decide
 
@@ -123,27 +131,33 @@ class ScaleSetController:
             if not plan.needs:
                 return snapshot, plan
             fresh = fresh or plan.needs.fresh
-            await self._observe_more(snapshot.owner, plan.needs, memory, admissions)
+            await self._observe_more(snapshot, plan.needs, memory, admissions)
         raise RuntimeError(f"ScaleSet {seen.namespace}/{seen.name}: the plan never has what it needs")
 
     async def _observe_more(
-        self, owner: Identity, needs: Needs, memory: Memory, admissions: dict[int, Verdict]
+        self, snapshot: Snapshot, needs: Needs, memory: Memory, admissions: dict[int, Verdict]
     ) -> None:
         """Fetch what the plan asks for."""
+        owner = snapshot.owner
         if needs.verdict is not None:
             verdict = await dry_runs.check(self._client, owner, needs.verdict, now=self._now())
             memory.judged(needs.verdict.model.name, verdict, now=self._now())
         if needs.fresh:
-            await asyncio.gather(
-                self._caches.pods.refresh(
-                    (owner.namespace, owner.name), label_selector=f"{names.LABEL_NAME}={owner.name}"
-                ),
-                self._caches.versions.list(),
-                self._caches.policies.list(),
-            )
+            await self._look_afresh(owner, snapshot.spec)
         if needs.admission is not None:
             asked = needs.admission
             admissions[asked.instance] = await dry_runs.ask(self._client, owner, asked, now=self._now())
+
+    async def _look_afresh(self, owner: Identity, spec: ScaleSetSpec) -> None:
+        """Read, from now on, all that a batch is admitted on: the pods, the gallery and the policy."""
+        namespace, policy = owner.namespace, spec.upgrade_policy_ref
+        reads = [
+            self._caches.pods.refresh((namespace, owner.name), label_selector=f"{names.LABEL_NAME}={owner.name}"),
+            self._caches.versions.refresh(spec.image_reference.gallery_namespace or namespace),
+        ]
+        if policy is not None:
+            reads.append(self._caches.policies.look_up(namespace, policy.name))
+        await asyncio.gather(*reads)
 
     # Act
 

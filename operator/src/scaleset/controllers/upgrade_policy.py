@@ -21,14 +21,6 @@ class UpgradePolicyController:
         seen = self._caches.policies.get(*key)
         if seen is None or seen.deleting:
             return None
-        namespace, name = key
-        users = sum(
-            found.namespace == namespace
-            and found.spec is not None
-            and found.spec.upgrade_policy_ref is not None
-            and found.spec.upgrade_policy_ref.name == name
-            for found in self._caches.scale_sets.all()
-        )
         valid = seen.spec is not None
         ready = Condition(
             type="Ready",
@@ -39,6 +31,10 @@ class UpgradePolicyController:
         )
         existing = UpgradePolicyStatus.parse({"status": seen.status}).conditions
         conditions = [condition.to_raw() for condition in set_condition(existing, ready, datetime.now(UTC))]
-        wanted = {"observedGeneration": seen.generation, "scaleSets": users, "conditions": conditions}
+        wanted = {
+            "observedGeneration": seen.generation,
+            "scaleSets": self._caches.relations.users.number(key),
+            "conditions": conditions,
+        }
         await self._writer.write(self._caches.policies, seen, wanted)
         return None

@@ -9,7 +9,7 @@ from scaleset.api.model import InvalidSpec
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planning.models import Model
-from scaleset.records.projections import JSON, plain, seconds
+from scaleset.records.projections import JSON, Key, plain, seconds
 
 S = TypeVar("S")
 
@@ -39,7 +39,9 @@ VersionObject = CustomObject[GalleryImageVersionSpec]
 
 
 class Projection(Generic[S]):
-    """Parses a kind's objects. The last parse of each is kept: a status or an annotation changes no spec."""
+    """Parses a kind's objects. The last parse of each is kept: a status or an annotation changes no spec. It goes with
+    the object: the projection follows the store that it fills.
+    """
 
     def __init__(self, parse: Callable[[object], S], model: Callable[[str, S], Model] | None = None) -> None:
         self._parse = parse
@@ -69,8 +71,10 @@ class Projection(Generic[S]):
             model=model,
         )
 
-    def forget(self, uid: str) -> None:
-        self._parsed.pop(uid, None)
+    def follow(self, _: Key, before: CustomObject[S] | None, after: CustomObject[S] | None, /) -> None:
+        """However the store learned that an object is gone: by an event, by a list or by the answer to a write."""
+        if before is not None and (after is None or after.uid != before.uid):
+            self._parsed.pop(before.uid, None)
 
     def _understand(self, name: str, raw: JSON) -> tuple[S | None, str, Model | None]:
         try:
