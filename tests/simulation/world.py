@@ -170,8 +170,10 @@ class World:
                 model = plan.needs.verdict.model
                 snapshot = replace(snapshot, verdicts={model.name: self.verdict(model)})
             if plan.needs.admission is not None:
-                asked = plan.needs.admission.instance
-                snapshot = replace(snapshot, admissions={**snapshot.admissions, asked: self.admit(asked)})
+                asked = plan.needs.admission
+                snapshot = replace(
+                    snapshot, admissions={**snapshot.admissions, asked.about: self.admit(asked.instance)}
+                )
         raise AssertionError("the plan never has what it needs")
 
     # --- acting

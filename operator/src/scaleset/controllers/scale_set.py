@@ -30,7 +30,7 @@ from scaleset.observability.fleet import Fleet
 from scaleset.observability.logging import NOTHING
 from scaleset.planning.decide import decide
 from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import Event, Needs, Plan, Snapshot, Verdict
+from scaleset.planning.snapshot import Event, Needs, Plan, Question, Snapshot, Verdict
 from scaleset.records.custom_objects import ScaleSetObject
 from scaleset.records.projections import Key
 
@@ -113,7 +113,7 @@ class ScaleSetController:
 
     async def _decide(self, seen: ScaleSetObject, memory: Memory) -> tuple[Snapshot, Plan]:
         fresh = False
-        admissions: dict[int, Verdict] = {}
+        admissions: dict[Question, Verdict] = {}
         for _ in range(OBSERVATIONS):
             turn = self._turns.turn(seen)
             snapshot = observe(
@@ -127,7 +127,7 @@ class ScaleSetController:
         raise RuntimeError(f"ScaleSet {seen.namespace}/{seen.name}: the plan never has what it needs")
 
     async def _observe_more(
-        self, owner: Identity, needs: Needs, memory: Memory, admissions: dict[int, Verdict]
+        self, owner: Identity, needs: Needs, memory: Memory, admissions: dict[Question, Verdict]
     ) -> None:
         """Fetch what the plan asks for."""
         if needs.verdict is not None:
@@ -143,7 +143,8 @@ class ScaleSetController:
             )
         if needs.admission is not None:
             asked = needs.admission
-            admissions[asked.instance] = await dry_runs.ask(self._client, owner, asked, now=self._now())
+            admissions[asked.about] = verdict = await dry_runs.ask(self._client, owner, asked, now=self._now())
+            memory.admitted(asked.model.name, verdict, now=self._now())
 
     # Act
 

@@ -61,6 +61,10 @@ def fall_back(draft: Draft) -> None:
     olds = frozenset(refused.values()) & draft.state.builds.keys()
     builds = draft.state.builds
     moved = {old: builds[new] for new, old in refused.items() if old in olds}
+    if moved:
+        verdict = draft.need_admission_again(draft.dry_run(draft.models[rollout.target.model], moved))
+        if verdict is None or not verdict.accepted:
+            return
     previous = {old: builds[old] for old in olds}
     state = without(draft.state, frozenset(refused))
     in_place = replace(
