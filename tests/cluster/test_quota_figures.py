@@ -99,9 +99,10 @@ def test_a_default_that_was_raised_is_counted(scene: Scene) -> None:
     scene.quota(**{"requests.cpu": "2"})
     scene.publish("1.1.0", "fast")
     refused(scene, before, "exceeded quota: quota, requested: requests.cpu=900m", "2 of 2, of which 500m will be free")
-    # Nothing is wrong with the version: it is tried again by itself.
+    assert scene.world.status("web")["retry"]["attempts"] >= 1  # nothing is wrong with the version
     scene.lift_quota()
-    scene.rollout("Completed", "1.1.0", timeout=100)
+    scene.ask("start-upgrade-at", "now")
+    scene.rollout("Completed", "1.1.0", timeout=60)
 
 
 def test_a_sidecar_is_counted_beside_the_containers(scene: Scene) -> None:
