@@ -19,8 +19,10 @@ def usage(**amounts: Any) -> dict[str, Decimal]:
     ("message", "found"),
     [
         (
-            'pods "web-0" is forbidden: exceeded quota: q, requested: requests.cpu=900m, used: requests.cpu=2, '
-            "limited: requests.cpu=2",
+            (
+                'pods "web-0" is forbidden: exceeded quota: q, requested: requests.cpu=900m, used: requests.cpu=2, '
+                "limited: requests.cpu=2"
+            ),
             Exceeded("q", usage(requests_cpu="0.9"), usage(requests_cpu=2), usage(requests_cpu=2)),
         ),
         (
@@ -28,9 +30,11 @@ def usage(**amounts: Any) -> dict[str, Decimal]:
             Exceeded("a.b", usage(memory=1024, pods=1), usage(memory=1024, pods=4), usage(memory=1500, pods=4)),
         ),
         (
-            "exceeded quota: q, requested: gold.storageclass.storage.k8s.io/requests.storage=2Gi, used: "
-            "gold.storageclass.storage.k8s.io/requests.storage=0, limited: "
-            "gold.storageclass.storage.k8s.io/requests.storage=1Gi",
+            (
+                "exceeded quota: q, requested: gold.storageclass.storage.k8s.io/requests.storage=2Gi, used: "
+                "gold.storageclass.storage.k8s.io/requests.storage=0, limited: "
+                "gold.storageclass.storage.k8s.io/requests.storage=1Gi"
+            ),
             Exceeded(
                 "q",
                 {"gold.storageclass.storage.k8s.io/requests.storage": Decimal(2**31)},
@@ -43,8 +47,10 @@ def usage(**amounts: Any) -> dict[str, Decimal]:
         ("exceeded quota: q, requested: cpu, used: cpu=1, limited: cpu=1", None),
         ("exceeded quota: q, requested: cpu=much, used: cpu=1, limited: cpu=1", None),
         (
-            "exceeded quota: q, requested: a=1, used: a=1, limited: a=1 "
-            "exceeded quota: r, requested: a=1, used: a=1, limited: a=1",
+            (
+                "exceeded quota: q, requested: a=1, used: a=1, limited: a=1 "
+                "exceeded quota: r, requested: a=1, used: a=1, limited: a=1"
+            ),
             None,
         ),
         ("", None),
@@ -81,7 +87,7 @@ def test_the_traits_of_a_pod():
     assert traits({"spec": {"containers": containers}}).best_effort
     assert not traits({"spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": 1}}}]}}).best_effort
     assert not traits({"spec": {"containers": containers}, "status": {"qosClass": "Burstable"}}).best_effort
-    term = {"podAffinityTerm": {"namespaceSelector": {}}}
+    term: Any = {"podAffinityTerm": {"namespaceSelector": {}}}
     affinity = {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [term]}}
     spec = {"containers": containers, "activeDeadlineSeconds": 5, "priorityClassName": "high", "affinity": affinity}
     assert traits({"spec": spec}) == Traits(terminating=True, best_effort=True, priority="high", elsewhere=True)

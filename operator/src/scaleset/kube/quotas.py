@@ -158,9 +158,9 @@ def quota(raw: Mapping[str, Any]) -> Quota:
     """
     spec, status = raw.get("spec") or {}, raw.get("status") or {}
     wanted, hard = amounts(spec.get("hard")), amounts(status.get("hard"))
+    selected = (spec.get("scopeSelector") or {}).get("matchExpressions") or ()
     scopes = [Scope(str(name), "Exists") for name in spec.get("scopes") or ()]
-    for each in (spec.get("scopeSelector") or {}).get("matchExpressions") or ():
-        scopes.append(Scope(each["scopeName"], each["operator"], tuple(each.get("values") or ())))
+    scopes += [Scope(each["scopeName"], each["operator"], tuple(each.get("values") or ())) for each in selected]
     lowest = {
         name: min(each[name] for each in (wanted, hard) if name in each) for name in sorted(wanted.keys() | hard.keys())
     }

@@ -191,7 +191,7 @@ class Draft:
         return verdict
 
     def need_admission_again(self, dry_run: DryRun) -> Verdict | None:
-        """The same for what is asked about at every look until it is taken: after a refusal the answer holds a while."""
+        """The same for what every look asks about until it is taken: after a refusal the answer holds for a while."""
         declined = self.snapshot.declined.get(dry_run.model.name)
         retry_at = declined.retry_at if declined is not None else None
         held = retry_at is not None and self.now < retry_at and dry_run.about not in self.snapshot.admissions
