@@ -38,8 +38,9 @@ def test_a_batch_is_asked_about_whole():
 
 
 def test_claims_that_are_missing_are_part_of_the_question():
-    world = running(4, by=policy(mode="Rolling", rolling=HALF), volumeClaimTemplates=[DISK])
+    world = running(4, volumeClaimTemplates=[DISK])
     world.change(volumeClaimTemplates=[DISK, LOGS])
+    world.policy = policy(mode="Rolling", rolling=HALF)
     world.claims["logs-web-0"] = replace(world.claims["data-web-0"], name="logs-web-0")
     assert [(each.instance, each.claims) for each in asked(world)] == [(0, ()), (1, ("logs",))]
 
