@@ -7,7 +7,7 @@ import pytest
 from scaleset.planning.decide import decide
 from scaleset.planning.snapshot import Newcomer, Verdict
 from tests.simulation.scenes import apply_model, code, condition, deleted, new_model, reasons, rollout, running
-from tests.simulation.world import BACK_OFF, World, policy
+from tests.simulation.world import BACK_OFF, World, policy, spec
 
 DISK = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}
 LOGS = {"metadata": {"name": "logs"}, "spec": {"accessModes": ["ReadWriteOnce"]}}
@@ -39,7 +39,7 @@ def test_a_batch_is_asked_about_whole():
 
 def test_claims_that_are_missing_are_part_of_the_question():
     world = running(4, volumeClaimTemplates=[DISK])
-    world.change(volumeClaimTemplates=[DISK, LOGS])
+    world.change(volume_claim_templates=spec(volumeClaimTemplates=[DISK, LOGS]).volume_claim_templates)
     world.policy = policy(mode="Rolling", rolling=HALF)
     world.claims["logs-web-0"] = replace(world.claims["data-web-0"], name="logs-web-0")
     assert [(each.instance, each.claims) for each in asked(world)] == [(0, ()), (1, ("logs",))]
