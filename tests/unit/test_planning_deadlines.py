@@ -214,10 +214,10 @@ def test_a_refused_instance_of_apply_model_holds_rollouts_back_for_the_health_ti
         world.policy = policy(mode="Rolling")
         new_model(world, "3")
     world.run(200)
-    assert world.state.rollout is None
     assert condition(world, "Progressing")["reason"] in ("ApplyingModel", "HealthGateWaiting")
+    assert "rollingUpgrade" not in world.status
     world.run(150)
-    assert world.state.rollout is not None
+    assert "rollingUpgrade" in world.status
     world.run(400)
     if fix:
         assert code(world) == "Completed"

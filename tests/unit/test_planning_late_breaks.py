@@ -1,6 +1,7 @@
 """Health that holds: what breaks after its batch is taken back before the run ends, and no further than that helps."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -133,7 +134,7 @@ def by_state(**changes) -> World:
     return running(10, by=policy(**changes), health={"source": "InstanceState"}, template=_template(container))
 
 
-def _template(container):
+def _template(container: dict[str, Any]) -> dict[str, Any]:
     return {"spec": {"containers": [container]}}
 
 

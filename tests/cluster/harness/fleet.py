@@ -13,14 +13,17 @@ POLICY_RULES = Kind("validatingadmissionpolicies", "admissionregistration.k8s.io
 POLICY_BINDINGS = Kind("validatingadmissionpolicybindings", "admissionregistration.k8s.io", namespaced=False)
 
 
-def limit(api: Api, namespace: str, name: str, hard: Json, *, used: Json | None = None) -> None:
+def limit(
+    api: Api, namespace: str, name: str, hard: Json, *, used: Json | None = None, scopes: list[str] | None = None
+) -> None:
     """A quota, once the API server goes by it: it has counted, and that much where `used` is given."""
 
     def counts(quota: Json | None) -> bool:
         counted = (quota or {}).get("status", {}).get("used")
         return bool(counted) if used is None else counted == used
 
-    api.create(QUOTAS, namespace, {"metadata": {"name": name}, "spec": {"hard": hard}})
+    spec = {"hard": hard, **({"scopes": scopes} if scopes else {})}
+    api.create(QUOTAS, namespace, {"metadata": {"name": name}, "spec": spec})
     api.wait(QUOTAS, namespace, name, counts, timeout=25, message="the quota counts")
 
 

@@ -171,7 +171,7 @@ class _World:
                 snapshot = replace(snapshot, verdicts=verdicts)
             if (asked := plan.needs.admission) is not None:
                 snapshot = replace(
-                    snapshot, admissions={**snapshot.admissions, asked.instance: self._admits(asked, snapshot.now)}
+                    snapshot, admissions={**snapshot.admissions, asked.about: self._admits(asked, snapshot.now)}
                 )
             self.snapshot = snapshot
         raise RuntimeError("the plan never has what it needs")

@@ -12,7 +12,7 @@ from scaleset.planning.gallery import GalleryVersion
 from scaleset.planning.instances import Claim
 from scaleset.planning.models import Model
 from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import Snapshot, Turn, Verdict
+from scaleset.planning.snapshot import Question, Snapshot, Turn, Verdict
 from scaleset.records.custom_objects import ScaleSetObject
 from scaleset.records.instances import owned
 from scaleset.records.versions import followed
@@ -25,7 +25,7 @@ def observe(
     *,
     now: float,
     fresh: bool = False,
-    admissions: Mapping[int, Verdict] | None = None,
+    admissions: Mapping[Question, Verdict] | None = None,
     turn: Turn | None = None,
 ) -> Snapshot:
     """What is known of the set now. Its spec must have been understood."""
@@ -54,6 +54,7 @@ def observe(
         ages=memory.ages,
         verdicts=memory.verdicts,
         admissions=admissions or {},
+        declined=memory.declined,
         turn=turn,
         fresh=fresh,
         reported=seen.status,

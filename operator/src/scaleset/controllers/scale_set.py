@@ -31,7 +31,7 @@ from scaleset.observability.fleet import Fleet
 from scaleset.observability.logging import NOTHING
 from scaleset.planning.decide import decide
 from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import Event, Needs, Plan, Snapshot, Verdict
+from scaleset.planning.snapshot import Event, Needs, Plan, Question, Snapshot, Verdict
 from scaleset.records.custom_objects import ScaleSetObject
 from scaleset.records.projections import Key
 
@@ -121,7 +121,7 @@ class ScaleSetController:
 
     async def _decide(self, seen: ScaleSetObject, memory: Memory) -> tuple[Snapshot, Plan]:
         fresh = False
-        admissions: dict[int, Verdict] = {}
+        admissions: dict[Question, Verdict] = {}
         for _ in range(OBSERVATIONS):
             turn = self._turns.turn(seen)
             snapshot = observe(
@@ -135,7 +135,7 @@ class ScaleSetController:
         raise RuntimeError(f"ScaleSet {seen.namespace}/{seen.name}: the plan never has what it needs")
 
     async def _observe_more(
-        self, snapshot: Snapshot, needs: Needs, memory: Memory, admissions: dict[int, Verdict]
+        self, snapshot: Snapshot, needs: Needs, memory: Memory, admissions: dict[Question, Verdict]
     ) -> None:
         """Fetch what the plan asks for."""
         owner = snapshot.owner
@@ -146,7 +146,8 @@ class ScaleSetController:
             await self._look_afresh(owner, snapshot.spec)
         if needs.admission is not None:
             asked = needs.admission
-            admissions[asked.instance] = await dry_runs.ask(self._client, owner, asked, now=self._now())
+            admissions[asked.about] = verdict = await dry_runs.ask(self._client, owner, asked, now=self._now())
+            memory.admitted(asked.model.name, verdict, now=self._now())
 
     async def _look_afresh(self, owner: Identity, spec: ScaleSetSpec) -> None:
         """Read, from now on, all that a batch is admitted on: the pods, the gallery and the policy."""

@@ -22,7 +22,7 @@ from scaleset.planning import batches, breach, deadlines, endings, gallery, outd
 from scaleset.planning.draft import Draft
 from scaleset.planning.instances import Build, HealthState, Instance
 from scaleset.planning.ranges import render
-from scaleset.planning.snapshot import DryRun, Verdict
+from scaleset.planning.snapshot import Verdict
 from scaleset.planning.state import NOBODY, Batch, Ending, Rollout, StartedBy, Waiting, moved
 
 
@@ -188,24 +188,26 @@ def _admit(draft: Draft, rollout: Rollout) -> None:
         endings.gate_closed(draft, rollout, gate)
         return
     moves = outdated.outdated(draft, rollout)
+    in_place = {number: moves[number] for number in chosen}
     extra = surge.ids(draft, rollout, chosen)
-    verdict = _ask(draft, rollout, moves[chosen[0]], extra[0] if extra else chosen[0])
+    surging = dict(zip(extra, (moves[old] for old in sorted(chosen)), strict=True)) if extra else {}
+    verdict = _ask(draft, rollout, surging or in_place)
     if verdict is not None and extra and verdict.quota:
         draft.tell(
             "SurgeRefused", f"No room for more instances, upgrading without surge: {verdict.message}", warning=True
         )
-        extra, verdict = (), _ask(draft, rollout, moves[chosen[0]], chosen[0])
+        extra, verdict = (), _ask(draft, rollout, in_place)
     if verdict is None:
         return
     if verdict.accepted:
-        _start_batch(draft, rollout, {number: moves[number] for number in chosen}, extra)
+        _start_batch(draft, rollout, in_place, extra)
     else:
         endings.refused(draft, rollout, verdict.message)
 
 
-def _ask(draft: Draft, rollout: Rollout, build: Build, number: int) -> Verdict | None:
-    """Would the API server take a pod of the target under that instance's name? None while it is being asked."""
-    return draft.need_admission(DryRun(draft.models[rollout.target.model], build, number))
+def _ask(draft: Draft, rollout: Rollout, moves: Mapping[int, Build]) -> Verdict | None:
+    """Would the API server take what those instances need to run these builds? None while it is being asked."""
+    return draft.need_admission(draft.dry_run(draft.models[rollout.target.model], moves))
 
 
 def _start_batch(draft: Draft, rollout: Rollout, moves: Mapping[int, Build], extra: tuple[int, ...]) -> None:

@@ -16,6 +16,7 @@ from scaleset.planning.gates import Gate, exceeds
 from scaleset.planning.instances import Build
 from scaleset.planning.rollout import begin, not_our_turn, replacing, starting
 from scaleset.planning.settling import restore
+from scaleset.planning.snapshot import Verdict
 from scaleset.planning.state import NOBODY, Ending, Kind, Policy, Rollout, StartedBy, Target, Waiting, moved
 
 NOTHING_TO_UPGRADE = (
@@ -86,7 +87,7 @@ def replace_at_once(draft: Draft) -> None:
         return
     _prove(draft)
     if draft.policy.mode == "Automatic":
-        _apply(draft, outdated.by_model(draft, outdated.model_target(draft)))
+        _apply_where_admitted(draft, outdated.by_model(draft, outdated.model_target(draft)))
     _repair(draft)
 
 
@@ -229,7 +230,41 @@ def _apply_by_hand(draft: Draft, value: str) -> None:
         )
         return
     moves = outdated.by_hand(draft, outdated.model_target(draft))
-    _apply(draft, {n: build for n, build in moves.items() if n in asked})
+    moves = {n: build for n, build in moves.items() if n in asked}
+    going = _going(draft, moves)
+    verdict = draft.need_admission(draft.dry_run(draft.goal.model, going)) if going else None
+    if verdict is not None and not verdict.accepted:
+        draft.waiting = Waiting("StartRefused", f"{names.ANNOTATION_APPLY}: {_refused(verdict)}")
+        draft.tell("StartRefused", draft.waiting.message, warning=True)
+        moves = {n: build for n, build in moves.items() if n not in going}
+    _apply(draft, moves)
+
+
+def _apply_where_admitted(draft: Draft, moves: Mapping[int, Build]) -> None:
+    """Replace those instances at once, but no pod whose successor the API server would refuse: it is asked again later,
+    and until then its instance is Blocked.
+    """
+    going = _going(draft, moves)
+    verdict = draft.need_admission_again(draft.dry_run(draft.goal.model, going)) if going else None
+    if verdict is not None and not verdict.accepted:
+        draft.blocked.update(dict.fromkeys(going, _refused(verdict)))
+        moves = {n: build for n, build in moves.items() if n not in going}
+    _apply(draft, moves)
+
+
+def _going(draft: Draft, moves: Mapping[int, Build]) -> dict[int, Build]:
+    """Those of them whose pod would be deleted; what is gone already has nothing to lose."""
+    pods = draft.snapshot.pods
+    busy = draft.rollout.in_progress if draft.rollout is not None else NOBODY
+    return {
+        n: build
+        for n, build in moves.items()
+        if n not in busy and n in pods and not pods[n].deleting and not pods[n].ended
+    }
+
+
+def _refused(verdict: Verdict) -> str:
+    return f"The API server refuses the new pod, so the present one stays. {verdict.message}"
 
 
 def _apply(draft: Draft, moves: Mapping[int, Build]) -> None:
@@ -286,4 +321,4 @@ def _repair(draft: Draft) -> None:
     chosen = {n: behind[n] for n in broken[: max(0, limit - trying)]}
     if behind and moving:
         draft.state = replace(draft.state, current_version=build.version, current_image=build.image)
-    _apply(draft, chosen)
+    _apply_where_admitted(draft, chosen)
