@@ -33,6 +33,17 @@ def test_a_fix_reaches_what_a_bad_version_broke_though_the_gate_is_closed(scene:
     scene.healthy(3, version="1.2.0")
 
 
+def test_a_fix_reaches_what_a_run_without_restores_left_behind(scene: Scene) -> None:
+    by_itself = {"enableAutomaticOSUpgrade": True, "disableAutomaticRollback": True}
+    scene.policy(automaticOSUpgradePolicy=by_itself)
+    scene.create(replicas=3)
+    scene.publish("1.1.0", "bad")
+    assert scene.rollout("Faulted", "1.1.0")["restored"] == ""
+    scene.publish("1.2.0", "fast")
+    assert scene.rollout("Completed", "1.2.0", timeout=40)["progress"] == progress(3, 0, 0, 0)
+    scene.healthy(3, version="1.2.0")
+
+
 def test_the_broken_version_does_not_get_through_again(scene: Scene) -> None:
     """Only another build passes a closed gate."""
     broken_by_hand(scene)

@@ -1,5 +1,7 @@
 """Versions that break after they were healthy for a moment: how far they come, and that they are taken back."""
 
+import pytest
+
 from tests.cluster.harness.api import Json
 from tests.cluster.harness.fleet import code, ids, rollout
 from tests.cluster.harness.manifests import scale_set
@@ -78,6 +80,33 @@ def test_what_broke_in_the_pause_is_restored(scene: Scene) -> None:
     assert reached(scene, "1.1.0") == {"web-0", "web-1"}
     assert failed_versions(scene) == ["1.1.0"]
     scene.never(lambda world: code(world) != "Faulted" or "1.1.0" in scene.versions(), "it is tried again")
+
+
+@pytest.mark.parametrize("behaviour", ["exits", "fast"])
+def test_a_restart_by_the_change_itself_is_not_held_against_a_version(scene: Scene, behaviour: str) -> None:
+    """In place the container is started again once; what counts is how often after that."""
+    scene.policy(healthTimeout="PT8S", replacementMethod="InPlaceIfPossible")
+    scene.create(replicas=2, **without_signal())
+    before = scene.uids()
+    scene.publish("1.1.0", behaviour)
+    if behaviour == "fast":
+        assert scene.rollout("Completed", "1.1.0", timeout=LONG)["progress"] == progress(2, 0, 0, 0)
+        scene.healthy(2, version="1.1.0")
+    else:
+        assert scene.rollout("Faulted", "1.1.0", timeout=LONG)["restored"] == "0"
+        scene.healthy(2, version="1.0.0")
+    assert scene.uids() == before
+
+
+def test_what_broke_in_the_pause_is_restored_in_place(scene: Scene) -> None:
+    scene.policy(rolling=PAUSED, minReadyTime="PT0S", replacementMethod="InPlaceIfPossible")
+    scene.create(replicas=5)
+    before = scene.uids()
+    scene.publish("1.1.0", "flaky")
+    found = scene.rollout("Faulted", "1.1.0", timeout=LONG)
+    assert (found["progress"], found["restored"]) == (progress(0, 1, 0, 4), "0")
+    scene.healthy(5, version="1.0.0")
+    assert scene.uids() == before
 
 
 def test_what_broke_after_several_batches_is_restored_batch_by_batch(scene: Scene) -> None:

@@ -54,6 +54,24 @@ def test_a_quota_lowered_in_a_run_condemns_no_version(scene: Scene) -> None:
     scene.healthy(5, version="1.1.0", timeout=30)
 
 
+def test_a_policy_that_refuses_the_new_pod_in_a_run_condemns_no_version(scene: Scene) -> None:
+    scene.create(replicas=5)
+    scene.api.label(PODS, scene.namespace, "web-0", hold_delete="true")
+    scene.publish("1.1.0", "fast")
+    scene.wait(lambda world: "deletionTimestamp" in world.pods["web-0"]["metadata"], "the first batch has begun")
+    sample = pod("probe", "1")
+    sample["metadata"]["labels"] = {VERSION_LABEL: "1.1.0"}
+    with refusing(scene.api, scene.namespace, "pods", "CREATE", unless=NOT_1_1, sample=sample):
+        scene.api.label(PODS, scene.namespace, "web-0", hold_delete=None)
+        found = scene.rollout("Faulted", "1.1.0", timeout=40)
+        assert (found["progress"], found["restored"]) == (progress(0, 1, 0, 4), "0")
+        assert "refused by the test" in found["error"]["message"]
+        scene.healthy(5, version="1.0.0")
+        assert not scene.world.status("web").get("failedTargets")
+    scene.rollout("Completed", "1.1.0", timeout=150)
+    scene.healthy(5, version="1.1.0", timeout=30)
+
+
 def test_a_claim_that_is_refused_in_a_run_condemns_no_model(scene: Scene) -> None:
     scene.policy(automatic=False, mode="Rolling")
     scene.create(replicas=3, volumeClaimTemplates=with_claims())

@@ -98,6 +98,38 @@ def test_a_webhook_that_rewrites_images_is_no_reason_to_replace_instances(scene:
     assert not any(MIRROR in recorded(seen) for seen in scene.recorder.trace().of("scalesets"))
 
 
+def test_images_are_changed_in_place_through_a_mirror(scene: Scene) -> None:
+    scene.recorder.exempt("S4", "a webhook changes the images")
+    scene.policy(replacementMethod="InPlaceIfPossible")
+    with mirroring(scene.cluster, scene.namespace):
+        scene.create(replicas=3)
+        before = scene.uids()
+        scene.publish("1.1.0", "fast")
+        assert scene.rollout("Completed", "1.1.0")["progress"] == progress(3, 0, 0, 0)
+        scene.healthy(3, version="1.1.0")
+        assert scene.uids() == before
+        new = f"{REGISTRY}:1.1.0-fast@{DIGEST}"
+        assert images(scene) == [MIRROR + new] * 3
+        assert {pod["metadata"]["annotations"][ASKED] for pod in scene.world.pods.values()} == {new}
+        scene.condition("UpToDate", "Current")
+        scene.quiet(seconds=2)
+    assert not any(MIRROR in recorded(seen) for seen in scene.recorder.trace().of("scalesets"))
+
+
+def test_a_version_that_is_bad_goes_back_in_place_through_a_mirror(scene: Scene) -> None:
+    scene.recorder.exempt("S4", "a webhook changes the images")
+    scene.policy(replacementMethod="InPlaceIfPossible")
+    with mirroring(scene.cluster, scene.namespace):
+        scene.create(replicas=3)
+        before = scene.uids()
+        scene.publish("1.1.0", "bad")
+        found = scene.rollout("Faulted", "1.1.0")
+        assert (found["progress"], found["restored"]) == (progress(0, 1, 0, 2), "0")
+        scene.healthy(3, version="1.0.0")
+        assert scene.uids() == before
+        scene.quiet(seconds=2)
+
+
 def recorded(seen: Seen) -> str:
     """What a set says that its instances are to run."""
     status = seen.object.get("status") or {}

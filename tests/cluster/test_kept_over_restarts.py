@@ -1,9 +1,9 @@
-"""The back-off of ended pods outlives the operator."""
+"""What outlives the operator: the back-off of ended pods, and what an instance ran before."""
 
 from collections.abc import Callable
 
 from tests.cluster.harness.api import Api, Json
-from tests.cluster.harness.fleet import deploy, publish
+from tests.cluster.harness.fleet import code, deploy, publish, rollout, wait_ready
 from tests.cluster.harness.manifests import upgrade_policy
 from tests.cluster.harness.operator import Operator
 from tests.cluster.harness.recorder import Recorder
@@ -44,3 +44,25 @@ def test_a_restart_of_the_operator_begins_no_back_off_anew(
 
 def _ended(pod: Json | None) -> bool:
     return pod is None or (runs(pod) == "1.1.0" and pod.get("status", {}).get("phase") == "Failed")
+
+
+def test_what_an_instance_ran_before_is_known_after_a_restart(
+    api: Api, namespace: str, recorder: Recorder, operator: Callable[..., Operator]
+) -> None:
+    """The operator is killed in the pause after a batch that then breaks."""
+    process = operator()
+    policy = upgrade_policy(rolling={"pauseTimeBetweenBatches": "PT8S"}, minReadyTime="PT0S")
+    deploy(api, namespace, replicas=5, policy=policy)
+    recorder.wait_for(
+        lambda world: world.status("web").get("healthyReplicas") == 5, timeout=60, message="five are healthy"
+    )
+    publish(api, namespace, "1.1.0", "flaky")
+    recorder.wait_for(
+        lambda world: rollout(world).get("batchesDone") == 1, timeout=30, message="the first batch is through"
+    )
+    process.kill()
+    process.start()
+    process.wait_ready()
+    recorder.wait_for(lambda world: code(world) == "Faulted", timeout=60, message="the run has ended")
+    assert rollout(recorder.world)["restored"] == "0"
+    wait_ready(recorder, "web", version="1.0.0")
