@@ -157,6 +157,10 @@ class Api:
         query = {"fieldManager": USER_AGENT, "force": "true"}
         return self._call("PATCH", path, body=body, query=query, content="application/apply-patch+yaml")
 
+    def replace(self, kind: Kind, namespace: str | None, body: Json) -> Json:
+        """A plain update, of the version that the body names."""
+        return self._call("PUT", _path(kind, namespace, body["metadata"]["name"]), body=body)
+
     def patch(
         self, kind: Kind, namespace: str | None, name: str, body: Json, *, subresource: str = "", **query: str
     ) -> Json:
