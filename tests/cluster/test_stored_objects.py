@@ -4,6 +4,7 @@ The objects are recorded (tests/cluster/stored) and put into etcd as they were, 
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -213,6 +214,17 @@ def test_a_rollout_of_the_model_goes_on_from_its_batch(scene: Scene, stored: str
     assert same(scene, before.uids("Pod")) == {"web-0", "web-1"}
     target = before.scale_set["status"]["rollingUpgrade"]["targetModel"]
     assert {has_model(pod) for pod in scene.world.pods_of("web")} == {target}
+
+
+@pytest.mark.parametrize("stored", ["image-waits"])
+def test_a_newer_version_comes_after_the_rollout_of_the_model(scene: Scene, stored: str) -> None:
+    rollout = scene.rollout("Completed", run="1", timeout=90)
+    assert (rollout["kind"], rollout["progress"]) == ("Model", progress(4, 0, 0, 0))
+    rollout = scene.rollout("Completed", "1.1.0", timeout=90)
+    assert rollout["progress"] == progress(4, 0, 0, 0)
+    scene.healthy(4, version="1.1.0")
+    pods = Counter(seen.name for seen in scene.recorder.trace().of("pods") if seen.type == "ADDED")
+    assert pods == {"web-0": 2, "web-1": 2, "web-2": 3, "web-3": 3}
 
 
 @pytest.mark.parametrize("stored", ["pausing"])

@@ -33,6 +33,7 @@ ENDS = {
     "applying": (None, {"1.0.0"}),
     "doomed": (Code.FAULTED, {"1.0.0"}),
     "gate-closed": (None, {"1.0.0"}),
+    "image-waits": (Code.COMPLETED, {"1.1.0"}),
     "in-place-starting": (Code.COMPLETED, {"1.1.0"}),
     "model-rolling": (Code.COMPLETED, {"1.0.0"}),
     "pausing": (Code.COMPLETED, {"1.1.0"}),
@@ -123,6 +124,10 @@ def written(world: World) -> list[str]:
     return [write for write in world.writes if write.startswith(WRITES)]
 
 
+def untouched(world: World) -> None:
+    assert written(world) == []
+
+
 def run(state: State) -> tuple[str, Code] | None:
     return (state.rollout.id, state.rollout.code) if state.rollout is not None else None
 
@@ -164,8 +169,8 @@ def test_nothing_is_touched_at_once(name):
 def test_what_is_at_rest_stays_so_for_a_week(name):
     there = world(name)
     before, ran = uids(there), run(there.state)
-    there.run(WEEK)
-    assert written(there) == []
+    there.run(WEEK, each=untouched)
+    untouched(there)
     assert (uids(there), run(there.state)) == (before, ran)
 
 
@@ -176,7 +181,8 @@ def test_what_is_under_way_comes_to_its_end(name):
     there.run(600.0)
     after = there.state
     code, versions = ENDS[name]
-    assert run(after) == (ran and (ran[0], code))
+    if name != "image-waits":  # the newer version gets a rollout of its own
+        assert run(after) == (ran and (ran[0], code))
     assert set(there.versions.values()) == versions
     assert all(pod.ready for number, pod in there.pods.items() if name != "gate-closed" or number < 3)
     if name in UNTOUCHED:

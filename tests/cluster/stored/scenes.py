@@ -144,6 +144,14 @@ def typos(scene: Scene) -> None:
 
 
 @at_rest
+def deadline(scene: Scene) -> None:
+    """Pods that Kubernetes would end after a day, as a Job's."""
+    scene.policy(mode="Automatic")
+    scene.create(replicas=2, template=template(pod={"activeDeadlineSeconds": 86400}))
+    told(scene)
+
+
+@at_rest
 def resized(scene: Scene) -> None:
     """The size in a claim template was edited: all pods were replaced, no disk was changed."""
     scene.policy(mode="Rolling", rolling=half())
@@ -371,6 +379,17 @@ def model_rolling(scene: Scene) -> None:
     scene.create(replicas=5, template=template(start=SLOW))
     scene.change(template={"metadata": {"annotations": {"example.com/revision": "2"}}})
     assert scene.batch(2) == [1]
+
+
+@under_way
+def image_waits(scene: Scene) -> None:
+    """A newer version waits for the end of a rollout of the model, which is in its first batch."""
+    scene.policy(mode="Rolling", rolling=half(), healthTimeout=PATIENT)
+    scene.create(replicas=4, template=template(start=SLOW))
+    scene.change(template={"metadata": {"annotations": {"example.com/revision": "2"}}})
+    assert scene.batch(1) == [0, 1]
+    scene.publish("1.1.0")
+    scene.wait(lambda world: world.status("web").get("latestVersion") == "1.1.0", "the newer one is seen")
 
 
 @under_way
