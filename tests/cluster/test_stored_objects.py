@@ -3,22 +3,24 @@
 The objects are recorded (tests/cluster/stored) and put into etcd as they were, with their uids, times and statuses.
 """
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.cluster.harness.api import CRDS, PODS, REVISIONS, Api, ApiError
+from tests.cluster.harness.api import CRDS, PODS, REVISIONS, Api, ApiError, Items, Json, Kind
 from tests.cluster.harness.cluster import ROOT, Cluster
 from tests.cluster.harness.company import Company, Scenario
 from tests.cluster.harness.operator import Operator
-from tests.cluster.harness.recorder import Recorder, World
+from tests.cluster.harness.recorder import OPERATOR_AGENT, Recorder, World
 from tests.cluster.harness.rollouts import rolling, touched
 from tests.cluster.harness.scene import KINDS, Scene, has_model, progress
 from tests.cluster.harness.storage import Storage
@@ -30,6 +32,8 @@ pytestmark = pytest.mark.timeout(300)
 AGE = timedelta(hours=2)
 """What is at rest has been so for longer than any deadline, pause or back-off of the version before."""
 WATCHED = 20.0
+QUIET = 3.0
+OURS: Items = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
 
 
 class Succession(Company):
@@ -58,7 +62,7 @@ class Succession(Company):
 
 @pytest.fixture(scope="module")
 def company(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Succession]:
-    """A cluster with the objects of the version before, our definitions, and our operator."""
+    """A cluster with the objects of the version before, then our operator, then our definitions."""
     folder = tmp_path_factory.mktemp("stored")
     found = [item for item in request.session.items if item.path == request.path and isinstance(item, pytest.Function)]
     played = [item for item in found if "scene" in item.fixturenames]
@@ -66,32 +70,128 @@ def company(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with ExitStack() as stack:
         cluster = stack.enter_context(Cluster(f"stored-{os.getpid()}", folder, crds=False))
         scenes.label_nodes(cluster.api)
-        install(cluster.api, folder)
         for name in names:
             cluster.make_namespace(objects.namespace(name))
+        definitions = Definitions(cluster.api, folder)
+        definitions.apply(objects.definitions())
         store(cluster, names)
-        refusals = upgrade_definitions(cluster.api, names)
-        recorders = {
-            name: Recorder(cluster.api, objects.namespace(name), AuditLog(cluster.audit_log), shared=True).__enter__()
-            for name in names
-        }
+        definitions.apply(OURS, mark="applied")
+        refusals = [*definitions.differences(), *unwritable(cluster.api, names, how="applied")]
+        definitions.update(objects.definitions())
+        recorders = {name: begun(cluster, objects.namespace(name)) for name in names}
         operator = Operator(
             kubeconfig=cluster.kubeconfig, namespaces=[], log=folder / "operator.log", arguments=["--no-leader-elect"]
         )
         stack.callback(operator.stop)
-        operator.start()
-        operator.wait_ready()
+        refusals += too_early(cluster, operator)
+        definitions.update(OURS, mark="updated")
+        refusals += unwritable(cluster.api, names, how="updated")
+        if not added_to_statuses():
+            operator.start()
+        operator.wait_ready(timeout=60)
         scenarios = [(item.name, item.obj, dict(item.callspec.params)) for item in played]
         company = stack.enter_context(Succession(cluster, operator, scenarios, recorders=recorders))
         company.refusals += refusals
         yield company
 
 
-def install(api: Api, folder: Path) -> None:
-    """The definitions of the version before, as `kubectl apply --server-side` brings them."""
-    path = folder / "definitions.yaml"
-    path.write_text(yaml.safe_dump_all(objects.definitions()))
-    api.apply_file(path)
+def begun(cluster: Cluster, namespace: str) -> Recorder:
+    """A record that goes on when the definitions are replaced, which ends every watch of their objects."""
+    recorder = Recorder(cluster.api, namespace, AuditLog(cluster.audit_log), shared=True)
+    recorder.patient = True
+    return recorder.__enter__()
+
+
+class Definitions:
+    """Our CustomResourceDefinitions in a cluster, and those of the version before.
+
+    A `mark` becomes a field of the status: when the API server keeps it, it goes by the schema that bears it.
+    """
+
+    def __init__(self, api: Api, folder: Path) -> None:
+        self._api, self._path = api, folder / "definitions.yaml"
+        self._mark = ""
+
+    def apply(self, definitions: Items, *, mark: str = "") -> None:
+        """As `kubectl apply --server-side`."""
+        self._path.write_text(yaml.safe_dump_all(_marked(each, mark) for each in definitions))
+        self._api.apply_file(self._path)
+        self._served(mark)
+
+    def update(self, definitions: Items, *, mark: str = "") -> None:
+        """As `kubectl replace`."""
+        for body in definitions:
+            there = self._api.get(CRDS, None, body["metadata"]["name"])
+            self._api.replace(CRDS, None, {**there, "spec": _marked(body, mark)["spec"]})
+        self._served(mark)
+
+    def differences(self) -> Iterator[str]:
+        """What is left of the definitions before where ours were applied over them."""
+        for body in OURS:
+            there = self._api.get(CRDS, None, body["metadata"]["name"])
+            wanted = {**there, "spec": _marked(body, self._mark)["spec"]}
+            if there["spec"] != self._api.replace(CRDS, None, wanted, dryRun="All")["spec"]:
+                yield f"{body['metadata']['name']} is not ours after an apply"
+
+    def _served(self, mark: str) -> None:
+        """Waits until the API server goes by them: it learns of a new schema a moment later."""
+        gone, self._mark = self._mark, mark
+        deadline = monotonic() + 30
+        for kind in KINDS.values():
+            objects = self._api.list(kind)
+            while objects and not self._goes_by(kind, objects[0]["metadata"], gone, mark):
+                assert monotonic() < deadline, f"the API server does not go by the new schema of {kind.plural}"
+                sleep(0.1)
+
+    def _goes_by(self, kind: Kind, metadata: Json, gone: str, mark: str) -> bool:
+        marks = {"status": {each: "here" for each in (gone, mark) if each}}
+        answer = self._api.patch(
+            kind, metadata["namespace"], metadata["name"], marks, subresource="status", dryRun="All"
+        )
+        return [each for each in (gone, mark) if each in answer["status"]] == [each for each in (mark,) if each]
+
+
+def _marked(definition: Json, mark: str) -> Json:
+    marked: Json = json.loads(json.dumps(definition))
+    if mark:
+        _status_of(marked)["properties"][mark] = {"type": "string"}
+    return marked
+
+
+def _status_of(definition: Json) -> Json:
+    (version,) = definition["spec"]["versions"]
+    status: Json = version["schema"]["openAPIV3Schema"]["properties"]["status"]
+    return status
+
+
+def added_to_statuses() -> set[str]:
+    """Fields of the status of a set that the definitions before do not have."""
+    before, ours = ({*_paths(_status_of(_scale_sets(found)), "")} for found in (objects.definitions(), OURS))
+    return ours - before
+
+
+def _scale_sets(definitions: Items) -> Json:
+    return next(each for each in definitions if each["spec"]["names"]["kind"] == "ScaleSet")
+
+
+def _paths(schema: Json, path: str) -> Iterator[str]:
+    yield path
+    for name, part in (schema.get("properties") or {}).items():
+        yield from _paths(part.get("items") or part, f"{path}.{name}")
+
+
+def too_early(cluster: Cluster, operator: Operator) -> Iterator[str]:
+    """Where the operator comes before its definitions it waits for them, and writes nothing."""
+    if not added_to_statuses():
+        return
+    audit = AuditLog(cluster.audit_log)
+    operator.start()
+    deadline = monotonic() + 60
+    while "the CustomResourceDefinitions are older than this operator" not in operator.log():
+        assert monotonic() < deadline, operator.log()[-3000:]
+        sleep(0.1)
+    sleep(QUIET)
+    yield from (f"before the definitions came: {each}" for each in audit.writes(OPERATOR_AGENT))
 
 
 def store(cluster: Cluster, names: list[str]) -> None:
@@ -102,25 +202,7 @@ def store(cluster: Cluster, names: list[str]) -> None:
         storage.put(*objects.read(name).at(now - age).objects)
 
 
-def upgrade_definitions(api: Api, names: list[str]) -> list[str]:
-    """Both ways to our definitions: by a plain update, and from the old ones again by server-side apply. What could
-    then not be written to the stored objects.
-    """
-    before = {body["metadata"]["name"]: body["spec"] for body in objects.definitions()}
-    paths = sorted((ROOT / "crds").glob("*.yaml"))
-    for path in paths:
-        body = yaml.safe_load(path.read_text())
-        stored = api.get(CRDS, None, body["metadata"]["name"])
-        api.replace(CRDS, None, {**stored, "spec": body["spec"]})
-    refusals = [f"after an update: {each}" for each in unwritable(api, names)]
-    for name, spec in before.items():
-        api.replace(CRDS, None, {**api.get(CRDS, None, name), "spec": spec})
-    for path in paths:
-        api.apply_file(path)
-    return refusals + [f"after an apply: {each}" for each in unwritable(api, names)]
-
-
-def unwritable(api: Api, names: list[str]) -> Iterator[str]:
+def unwritable(api: Api, names: list[str], *, how: str) -> Iterator[str]:
     """Dry runs of a status write of every object, and of another size of every set."""
     for name in names:
         for body in objects.read(name).objects:
@@ -136,7 +218,7 @@ def unwritable(api: Api, names: list[str]) -> Iterator[str]:
                 if body["kind"] == "ScaleSet":
                     api.patch(kind, *where, {"spec": {"replicas": body["spec"]["replicas"] + 1}}, dryRun="All")
             except ApiError as error:
-                yield f"{body['kind']} of {name}: {error}"
+                yield f"definitions {how}: {body['kind']} of {name}: {error}"
 
 
 def test_every_stored_object_can_still_be_written(company: Succession) -> None:
@@ -230,10 +312,11 @@ def test_a_newer_version_comes_after_the_rollout_of_the_model(scene: Scene, stor
 @pytest.mark.parametrize("stored", ["pausing"])
 def test_a_pause_is_kept(scene: Scene, stored: str) -> None:
     before = objects.read(stored)
-    scene.wait(lambda world: "RollingForward" in str(world.status("web")), "it is read")
+    until = scene.world.status("web")["rollingUpgrade"]["nextBatchTime"]
     rollout = scene.rollout("Completed", "1.1.0", run="1", timeout=90)
-    assert rollout["progress"] == progress(5, 0, 0, 0)
-    assert same(scene, before.uids("Pod")) == {"web-0"}
+    assert rollout["progress"] == progress(4, 0, 0, 0)
+    assert same(scene, before.uids("Pod")) == {"web-0", "web-1"}
+    assert all(scene.world.pods[name]["metadata"]["creationTimestamp"] >= until for name in ("web-2", "web-3"))
 
 
 @pytest.mark.parametrize("stored", ["terminating"])

@@ -25,6 +25,7 @@ from tests.cluster.stored import objects, scenes
 from tests.cluster.stored.objects import Stored
 from tests.simulation.world import OWNER, World
 
+HOUR = 3600.0
 WEEK = 7 * 86400.0
 NO_DIGEST = f"@sha256:{'0' * 64}"
 """Simulated pods behave by the end of their image."""
@@ -187,6 +188,26 @@ def test_what_is_under_way_comes_to_its_end(name):
     assert all(pod.ready for number, pod in there.pods.items() if name != "gate-closed" or number < 3)
     if name in UNTOUCHED:
         assert (written(there), uids(there)) == ([], before)
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["pods stay", "pods are lost"])
+@pytest.mark.parametrize("name", sorted({*ENDS} - {"gate-closed", "taking-turns"}))
+def test_an_operator_that_was_away_for_an_hour_condemns_nothing(name, lost):
+    """Whatever became of the pods in hand meanwhile, each gets its time."""
+    there = world(name)
+    before = there.state
+    in_hand = before.rollout.in_progress if before.rollout is not None else before.applying
+    there.now += HOUR
+    for number in in_hand if lost else ():
+        there.loses(number)
+    there.happen()
+    there.run(HOUR)
+    code, versions = ENDS[name]
+    assert set(there.versions.values()) == versions
+    assert all(pod.ready for pod in there.pods.values())
+    rollout = there.state.rollout
+    assert (rollout and rollout.code) == code
+    assert [failed.version for failed in there.state.failed_targets] == (["1.1.0"] if code is Code.FAULTED else [])
 
 
 def test_another_attempt_comes_after_a_minute():

@@ -308,14 +308,14 @@ def rolling(scene: Scene) -> None:
 
 @under_way
 def pausing(scene: Scene) -> None:
-    """A pause between the first and the second batch."""
-    scene.policy(rolling={"pauseTimeBetweenBatches": "PT10S"}, healthTimeout=PATIENT)
-    scene.create(replicas=5, template=template())
+    """The pause between the first and the second batch, which is not over when the next operator has started."""
+    scene.policy(rolling=half(pauseTimeBetweenBatches="PT45S"), healthTimeout=PATIENT)
+    scene.create(replicas=4, template=template())
     scene.publish("1.1.0", "fast")
     scene.wait(
         lambda world: (world.status("web").get("rollingUpgrade") or {}).get("nextBatchTime"), "the pause has begun"
     )
-    scene.wait(lambda world: [*map(ready, world.pods_of("web"))] == [True] * 5, "the first batch is healthy")
+    scene.wait(lambda world: [*map(ready, world.pods_of("web"))] == [True] * 4, "the first batch is healthy")
 
 
 @under_way
