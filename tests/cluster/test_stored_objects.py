@@ -258,6 +258,10 @@ def goes_on(scene: Scene, stored: str) -> None:
         scene.change(suspend=None)
         assert scene.rollout("Completed", "1.1.0", run="1")["progress"] == progress(replicas, 0, 0, 0)
         scene.healthy(replicas, version="1.1.0")
+    elif stored == "model-failed":
+        scene.change_template(start="0s")
+        scene.rollout("Completed")
+        scene.healthy(replicas)
     elif stored == "refused":
         scene.change(template=scenes.template())
         scene.condition("Accepted", "Accepted")

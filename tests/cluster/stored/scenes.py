@@ -213,6 +213,32 @@ def failed_by_hand(scene: Scene) -> None:
 
 
 @at_rest
+def model_failed(scene: Scene) -> None:
+    """A model failed in the first batch, was taken back and is remembered."""
+    scene.policy(mode="Rolling", rolling={"rollbackFailedInstancesOnPolicyBreach": True})
+    scene.create(replicas=5, template=template())
+    scene.change_template(start="1h")
+    scene.rollout("Faulted")
+    scene.healthy(5)
+    told(scene)
+
+
+@at_rest
+def broken_later(scene: Scene) -> None:
+    """A version that broke once all had it and the rollout had ended well."""
+    scene.policy(mode="Automatic", rolling=half(maxUnhealthyInstancePercent=100))
+    scene.create(replicas=2, template=template())
+    scene.change(suspend=True)
+    scene.change_template(fails_after="4s")
+    scene.healthy(2)
+    scene.publish("1.1.0", "flaky")
+    scene.change(suspend=None)
+    scene.rollout("Completed", "1.1.0")
+    scene.wait(lambda world: not any(map(ready, world.pods_of("web"))), "all are broken")
+    told(scene)
+
+
+@at_rest
 def cancelled(scene: Scene) -> None:
     """A rollout was cancelled in its first batch: two versions, and it is not started again."""
     scene.policy(mode="Automatic")
