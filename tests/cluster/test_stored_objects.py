@@ -270,6 +270,9 @@ def goes_on(scene: Scene, stored: str) -> None:
         scene.publish("1.2.0", "fast")
         scene.healthy(replicas, version="1.2.0")
     else:
+        if stored == "failed":
+            scene.policy(mode="Automatic", rolling={"pauseTimeBetweenBatches": "PT1S"})
+            scene.never(lambda world: run_of(world) != "1", "another pause brings the failed version back", seconds=8)
         scene.publish("1.2.0", "fast")
         if stored in BY_HAND:
             scene.ask("start-upgrade-at", "second")

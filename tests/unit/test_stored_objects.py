@@ -4,6 +4,7 @@ not have touched itself, and a week later neither.
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -175,6 +176,21 @@ def test_what_is_at_rest_stays_so_for_a_week(name):
     there.run(WEEK, each=untouched)
     untouched(there)
     assert (uids(there), run(there.state)) == (before, ran)
+
+
+def test_another_pause_does_not_bring_a_failed_version_back():
+    """What the version before remembers does not say what of the policy it was judged by: it holds."""
+    there = world("failed")
+    assert there.policy is not None
+    rolling = there.policy.rolling_upgrade_policy.model_copy(
+        update={"pause_time_between_batches": timedelta(seconds=1)}
+    )
+    there.policy = there.policy.model_copy(update={"rolling_upgrade_policy": rolling})
+    there.run(HOUR, each=untouched)
+    untouched(there)
+    there.publish("1.2.0", definition=there.catalogue[0].definition)
+    there.run(HOUR)
+    assert set(there.versions.values()) == {"1.2.0"}
 
 
 @pytest.mark.parametrize("name", [*ENDS])
