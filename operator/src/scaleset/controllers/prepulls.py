@@ -154,7 +154,10 @@ class Prepulls:
             raw = await self._client.create(PODS, namespace, body)
         except AlreadyExists:
             # Unknown to us: it is from a write whose answer got lost, or somebody took its label away.
-            raw = await self._client.get(PODS, namespace, name)
+            try:
+                raw = await self._client.get(PODS, namespace, name)
+            except NotFound:
+                return ROOM_SECONDS  # It vanished between the two calls.
         except (Forbidden, Invalid, NotFound) as error:
             log.warning(
                 'prepull_refused pod=%(namespace)s/%(pod)s node=%(node)s error="%(error)s"',
