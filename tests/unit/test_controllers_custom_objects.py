@@ -4,6 +4,7 @@ import asyncio
 import copy
 import gc
 import weakref
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.status_writer import StatusWriter, check_kept, compared
+from scaleset.controllers.upgrade_policy import UpgradePolicyController
 from scaleset.controllers.wakes import REST_PER_INSTANCE_SECONDS, Wakes
 from scaleset.controllers.watching import watch
 from scaleset.kube import errors
@@ -484,3 +486,21 @@ async def test_an_event_that_no_decision_could_go_by_wakes_nobody(client):
     assert tell(4, status={"conditions": [{**ready, "lastProbeTime": "2026-01-01T00:00:05Z"}]}) == []
     assert tell(5, status={"conditions": [{**ready, "status": "False"}]}) == woken
     assert tell(6, metadata={"uid": "another"}, status={"conditions": [{**ready, "status": "False"}]}) == woken
+
+
+async def test_the_transition_time_of_a_policy_is_the_api_servers(api, client):
+    """This machine may be an hour off; kubectl would show an age below zero."""
+    world, sent = World(client), []
+
+    async def record(request):
+        if request.method == "PATCH":
+            sent.append(await request.json())
+
+    api.put("a", "policy")
+    world.tell(world.caches.policies, upgrade_policy())
+    api.before = record
+    policies = UpgradePolicyController(world.caches, StatusWriter(client), now=lambda: 1_000_000_000.7)
+    with suppress(errors.ApiError):  # The fake server's policy is another one.
+        await policies.reconcile(("a", "policy"))
+    (condition,) = sent[0]["status"]["conditions"]
+    assert condition["lastTransitionTime"] == "2001-09-09T01:46:40Z"

@@ -312,7 +312,7 @@ async def test_a_policy_counts_its_sets_at_the_same_cost():
     costs, written = [], list[int]()
     for number in (5, 200):
         world = Crowd(number)
-        work = UpgradePolicyController(world.caches, Writer()).reconcile(("a", "mine"))  # type: ignore[arg-type]
+        work = UpgradePolicyController(world.caches, Writer(), now=lambda: 0.0).reconcile(("a", "mine"))  # type: ignore[arg-type]
         costs.append(lines_run(lambda work=work: drive(work)))  # type: ignore[misc]
     assert costs[0] == costs[1]
     assert written == [2, 2]
@@ -381,7 +381,7 @@ async def test_the_policy_that_a_set_leaves_says_so(api, client):
         api.put("a", name, spec=upgrade_policy(name)["spec"])
     await caches.policies.list()
     policies = dict(api.objects)
-    controller = UpgradePolicyController(caches, StatusWriter(client))
+    controller = UpgradePolicyController(caches, StatusWriter(client), now=lambda: 0.0)
 
     async def settle(*expected: int) -> None:
         for key in [*dict.fromkeys(woken)]:

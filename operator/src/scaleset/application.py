@@ -256,7 +256,7 @@ class Application:
                 wake=self._queues["scaleset"].add,
             ).reconcile,
             "galleryimageversion": versions.reconcile,
-            "upgradepolicy": UpgradePolicyController(caches, writer).reconcile,
+            "upgradepolicy": UpgradePolicyController(caches, writer, now=self._clock.now).reconcile,
         }
         self._workers = tuple(
             Workers(self._queues[name], reconcile, concurrency=WORKERS[name], on_result=self._on_result(name))

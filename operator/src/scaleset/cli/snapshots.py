@@ -8,9 +8,10 @@ from scaleset.api import names
 from scaleset.api.model import InvalidSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.cli import forecasts
 from scaleset.cli.catalogue import spec_of, understood
 from scaleset.cli.failures import explain
-from scaleset.cli.forecasts import Forecast, foresee
+from scaleset.cli.forecasts import AtOnce, Forecast, foresee
 from scaleset.cli.pictures import SetView
 from scaleset.kube import model_checks
 from scaleset.kube.admission import questions
@@ -37,6 +38,15 @@ def forecast(session: "Session", found: SetView) -> Forecast:
 
 
 T = TypeVar("T")
+
+
+def at_once(session: "Session", found: SetView, value: str) -> AtOnce | None:
+    """What a request for the newest model would do; None where you may not read all that it depends on."""
+    try:
+        seen = snapshot(session, found)
+        return forecasts.at_once(seen, value, Admission(session, seen.owner))
+    except Forbidden:
+        return None
 
 
 class Admission:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from scaleset.controllers.replication_views import ReplicationViews
 from scaleset.kube.client import Client
-from scaleset.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
+from scaleset.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NamespaceTerminating, NotFound
 from scaleset.kube.resources import PODS
 from scaleset.planning import prepull
 from scaleset.planning.replication import (
@@ -157,7 +157,12 @@ class Prepulls:
             raw = await self._client.create(PODS, namespace, body)
         except AlreadyExists:
             # Unknown to us: it is from a write whose answer got lost, or somebody took its label away.
-            raw = await self._client.get(PODS, namespace, name)
+            try:
+                raw = await self._client.get(PODS, namespace, name)
+            except NotFound:
+                return ROOM_SECONDS  # It vanished between the two calls.
+        except NamespaceTerminating:
+            return ROOM_SECONDS  # Ours: the operator goes with it.
         except (Forbidden, Invalid, NotFound) as error:
             log.warning(
                 'prepull_refused pod=%(namespace)s/%(pod)s node=%(node)s error="%(error)s"',

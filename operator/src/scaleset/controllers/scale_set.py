@@ -26,7 +26,7 @@ from scaleset.controllers.patches import JSON, merge_patch, urgent
 from scaleset.controllers.status_writer import StatusWriter, check_kept, compared
 from scaleset.controllers.turns import Turns
 from scaleset.kube.client import Client
-from scaleset.kube.errors import NotKept
+from scaleset.kube.errors import NamespaceTerminating, NotKept
 from scaleset.observability.fleet import Fleet
 from scaleset.observability.logging import NOTHING
 from scaleset.planning.decide import decide
@@ -98,10 +98,16 @@ class ScaleSetController:
             return await self._write_again(seen, memory)
         if memory.doubt_at is not None and memory.doubt_at <= monotonic():
             await self._look_closely(key, memory)
-        snapshot, plan = await self._decide(seen, memory)
-        self._fleet.looked(seen, snapshot)
-        with self._turns.taken(seen, plan.state):
-            return await self._act(seen, snapshot, plan, memory)
+        try:
+            snapshot, plan = await self._decide(seen, memory)
+            self._fleet.looked(seen, snapshot)
+            with self._turns.taken(seen, plan.state):
+                return await self._act(seen, snapshot, plan, memory)
+        except NamespaceTerminating:
+            # The set is about to be deleted with all that it has: whatever is missing stays so.
+            where = {"namespace": seen.namespace, "scaleset": seen.name}
+            log.debug("namespace_terminating scaleset=%(namespace)s/%(scaleset)s", where)
+            return None
 
     def _remember(self, key: Key, uid: str) -> Memory:
         """What is remembered of that very set, and not of one that had its name before."""

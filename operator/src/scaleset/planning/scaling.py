@@ -59,10 +59,12 @@ def _build_of(draft: Draft, pod: Pod) -> Build | None:
 
 
 def _first_version(draft: Draft) -> None:
-    """The version that the set was created with; after a restore without status, the one that most instances run."""
+    """The version that the set was created with; after a restore without status, the one that most instances run, the
+    higher one where there are as many of two.
+    """
     builds = Counter((build.version, build.image) for build in draft.state.builds.values())
     if builds:
-        (version, image), _ = max(builds.items(), key=lambda item: (item[1], item[0]))
+        (version, image), _ = max(builds.items(), key=lambda item: (item[1], number(item[0][0]), item[0][1]))
     elif draft.wanted is not None and draft.wanted.version and draft.wanted.image:
         version, image = draft.wanted.version, draft.wanted.image
     else:
