@@ -101,6 +101,22 @@ async def test_a_spec_is_parsed_once_for_a_generation(api, client):
     assert parsed == 3
 
 
+async def test_a_spec_of_before_a_restore_of_etcd_is_parsed_anew(api, client):
+    """The generations count on from the backup: the third is another one now."""
+    objects = scale_sets(client, [])
+    put(api, generation=2)
+    for _ in range(10):
+        put(api, generation=3, spec=scale_set("web", replicas=30)["spec"])
+    await objects.list()
+    api.version -= 5
+    put(api, generation=3, spec=scale_set("web", replicas=4)["spec"])
+    await objects.list()
+    found = objects.get("a", "web")
+    assert found is not None
+    assert found.spec is not None
+    assert found.spec.replicas == 4
+
+
 async def test_what_cannot_be_understood_is_kept_with_the_reason(api, client):
     objects = scale_sets(client, [])
     put(api, spec={"replicas": -1, "\u202e": 3})
