@@ -28,7 +28,7 @@ class UpgradePolicyController:
             type="Ready",
             status="True" if valid else "False",
             reason="Valid" if valid else "InvalidSpec",
-            message=_usable(seen.spec) if seen.spec is not None else seen.problem,
+            message=usable(seen.spec) if seen.spec is not None else seen.problem,
             observed_generation=seen.generation,
         )
         existing = UpgradePolicyStatus.parse({"status": seen.status}).conditions
@@ -43,7 +43,7 @@ class UpgradePolicyController:
         return None
 
 
-def _usable(spec: UpgradePolicySpec) -> str:
+def usable(spec: UpgradePolicySpec) -> str:
     """That it can be used, and what its author may not mean: operators before 1.1 wrote PT0S into every policy."""
     text = "The policy can be used."
     if spec.min_ready_time == timedelta(0):
