@@ -60,6 +60,9 @@ class Admission:
                         attempt.resource, namespace, attempt.body, dry_run=True, strict=attempt.strict
                     )
                 except ApiError as error:
+                    if isinstance(error, Forbidden) and "cannot create resource" in error.message:
+                        self.unchecked = explain(error, server=self._session.server)
+                        return ACCEPTED
                     answer = error
                 attempt = conversation.send(answer)
         except StopIteration as end:
