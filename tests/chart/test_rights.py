@@ -56,6 +56,7 @@ ALLOWED = [
     *questions("patch", " ".join(f"{each}/status" for each in CR), SERVES),
     *questions("get list watch create patch delete", "pods", SERVES),
     *questions("get list watch create", "persistentvolumeclaims", SERVES),
+    *questions("get list", "resourcequotas", SERVES),
     *questions("get list watch create patch delete", "controllerrevisions.apps", SERVES),
     *questions("create patch", "events.events.k8s.io", SERVES),
     *questions("create", "leases.coordination.k8s.io", OWN),
@@ -70,6 +71,8 @@ FORBIDDEN = [
     *questions("get list create update delete", "configmaps", SERVES),
     *questions("update patch delete deletecollection", "persistentvolumeclaims", SERVES),
     *questions("get list create update patch delete", "persistentvolumes", CLUSTER),
+    *questions("watch create update patch delete deletecollection", "resourcequotas", SERVES),
+    *questions("get list create update", "limitranges", SERVES),
     *questions("update deletecollection", "pods", SERVES),
     *questions("create get", "pods/exec pods/attach pods/portforward pods/proxy", SERVES),
     *questions("get", "pods/log", SERVES),
@@ -106,6 +109,8 @@ FORBIDDEN_LISTED = [
     *questions("create", "persistentvolumeclaims controllerrevisions.apps events.events.k8s.io", ELSEWHERE),
     *questions("list watch", " ".join([*CR, "pods", "persistentvolumeclaims", "controllerrevisions.apps"]), CLUSTER),
     *questions("get list create", "persistentvolumeclaims controllerrevisions.apps", OWN),
+    *questions("get list", "resourcequotas", OWN),
+    *questions("get list", "resourcequotas", ELSEWHERE),
     *questions("list", " ".join(CR), OWN),
 ]
 

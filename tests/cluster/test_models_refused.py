@@ -167,8 +167,7 @@ def test_revisions_bear_the_labels_of_the_template(scene: Scene) -> None:
     """So that a rule of the cluster which asks for labels on workloads does not refuse them."""
     scene.policy()
     asks = "has(object.metadata.labels) && 'team' in object.metadata.labels"
-    probe = {"unless": asks, "group": "apps"}
-    with refusing(scene.api, scene.namespace, "controllerrevisions", "CREATE", **probe):
+    with refusing(scene.api, scene.namespace, "controllerrevisions", "CREATE", unless=asks, group="apps"):
         scene.create(
             replicas=1,
             template={"metadata": {"labels": {"app": "web", "team": "a"}}, "spec": {"containers": [container()]}},

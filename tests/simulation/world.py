@@ -70,6 +70,10 @@ def version(number: str, *, suffix: str = "", name: str | None = None, **changes
     return replace(base, **changes)
 
 
+BACK_OFF = 2.0
+"""Seconds until the API server is asked again about what it refused."""
+
+
 @dataclass
 class World:
     """One ScaleSet and its surroundings."""
@@ -105,6 +109,8 @@ class World:
     verdict: Callable[[Model], Verdict] = lambda _: Verdict(accepted=True)
     admit: Callable[[int], Verdict] = lambda _: Verdict(accepted=True)
     """What the API server says to a dry run of that instance's pod."""
+    declined: dict[str, Verdict] = field(default_factory=dict)
+    """The last refusal of what was to be replaced, by name of the model."""
     turn: Callable[[], Turn | None] = lambda: None
     """Where the set stands among those of its policy."""
     ages: dict[int, float] = field(default_factory=dict)
@@ -157,6 +163,7 @@ class World:
             unchangeable=dict(self.unchangeable),
             undeletable=dict(self.undeletable),
             ages=dict(self.ages),
+            declined=dict(self.declined),
             turn=self.turn(),
             fresh=fresh,
             reported=self.status,
@@ -177,9 +184,17 @@ class World:
                 model = plan.needs.verdict.model
                 snapshot = replace(snapshot, verdicts={model.name: self.verdict(model)})
             if plan.needs.admission is not None:
-                asked = plan.needs.admission.instance
-                snapshot = replace(snapshot, admissions={**snapshot.admissions, asked: self.admit(asked)})
+                asked = plan.needs.admission
+                verdict = self.admit(asked.instance)
+                self._decline(asked.model, verdict)
+                admissions = {**snapshot.admissions, asked.about: verdict}
+                snapshot = replace(snapshot, admissions=admissions, declined=dict(self.declined))
         raise AssertionError("the plan never has what it needs")
+
+    def _decline(self, model: Model, verdict: Verdict) -> None:
+        self.declined.pop(model.name, None)
+        if not verdict.accepted:
+            self.declined[model.name] = replace(verdict, retry_at=self.now + BACK_OFF)
 
     # --- acting
 
@@ -190,7 +205,11 @@ class World:
         steps += [(f"discard {model.name}", partial(self._discard, model)) for model in plan.discard]
         if self._differs(plan.status):
             steps.append(("status", partial(self._write, plan.status)))
-        steps += [(f"delete {d.instance}", partial(self.delete, d)) for d in plan.deletions]
+        steps += [
+            (f"delete {d.instance}", partial(self.delete, d))
+            for d in plan.deletions
+            if d.uid not in self.undeletable or self.keeps_alive(d) is None
+        ]
         steps += [(f"change {c.instance}", partial(self.change_image, c)) for c in plan.changes]
         steps += [
             (f"create {c.instance}", partial(self.create, c))
@@ -238,6 +257,16 @@ class World:
             self.settle()
             if each is not None:
                 each(self)
+
+    def lives(self, seconds: float, each: Callable[[World], None], *, step: float = 1.0) -> None:
+        """Let time pass second by second; `each` does to the pods what nobody foresees."""
+        end = self.now + seconds
+        self.settle()
+        while self.now < end:
+            self.now += step
+            self.happen()
+            each(self)
+            self.settle()
 
     # --- what pods do
 

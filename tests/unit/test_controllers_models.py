@@ -34,7 +34,7 @@ class Scene:
     def __init__(self, client: Client) -> None:
         self.memory, self.client = Memory(), client
         self.caches: Caches = watch(
-            client, Wakes(scale_sets=nobody, instances=nobody, versions=nobody, policies=nobody)
+            client, Wakes(scale_sets=nobody, instances=nobody, versions=nobody, replications=nobody, policies=nobody)
         )
         self.writer = InstanceWriter(client, self.caches, now=lambda: 100.0)
 

@@ -8,14 +8,14 @@ import pytest
 
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.kube import errors, model_checks
-from scaleset.kube.model_checks import Attempt
+from scaleset.kube.questions import Call
 from scaleset.planning import models
 from scaleset.planning.instances import Build
 from scaleset.planning.models import Model
 from scaleset.planning.snapshot import ModelCheck, Verdict
 from tests.simulation.world import OWNER, spec
 
-Server = Callable[[Attempt], Any]
+Server = Callable[[Call], Any]
 FULL = errors.Forbidden(403, "Forbidden", 'pods "web-3" is forbidden: exceeded quota: q')
 TAKEN = errors.AlreadyExists(409, "AlreadyExists", 'persistentvolumeclaims "data-web-0" already exists')
 
@@ -31,20 +31,20 @@ def model(*, number: int = 0, claims: bool = False, **container: Any) -> Model:
     return Model(found.name, number, found.data)
 
 
-def hold(asked: Model, *stored: Model, server: Server, runs: bool = False) -> tuple[Verdict | None, list[Attempt]]:
+def hold(asked: Model, *stored: Model, server: Server, runs: bool = False) -> tuple[Verdict | None, list[Call]]:
     check = ModelCheck(asked, Build(asked.name, "1.0.0", "os:1"), 0, beside=3, stored=stored, runs=runs)
     conversation = model_checks.converse(OWNER, check, now=1.8e9)
-    attempts: list[Attempt] = []
+    attempts: list[Call] = []
     try:
-        attempt = next(conversation)
+        (attempt,) = next(conversation)
         while True:
             attempts.append(attempt)
-            attempt = conversation.send(server(attempt))
+            (attempt,) = conversation.send([server(attempt)])
     except StopIteration as end:
         return end.value, attempts
 
 
-def defaulting(attempt: Attempt) -> Any:
+def defaulting(attempt: Call) -> Any:
     """Knows one default, one field that is misspelt, and makes up a uid."""
     body = copy.deepcopy(attempt.body)
     unknown = []
@@ -88,9 +88,9 @@ def test_the_same_words_for_pods_need_no_answer():
 
 @pytest.mark.parametrize("refused", [0, 1, 2])
 def test_without_an_answer_it_is_taken_for_another_model(refused):
-    lenient: list[Attempt] = []
+    lenient: list[Call] = []
 
-    def server(attempt: Attempt) -> Any:
+    def server(attempt: Call) -> Any:
         if attempt.strict:
             return defaulting(attempt)
         lenient.append(attempt)
@@ -106,7 +106,7 @@ def test_without_an_answer_it_is_taken_for_another_model(refused):
 def test_a_webhook_that_makes_something_up_is_seen_through():
     count = iter(range(100))
 
-    def server(attempt: Attempt) -> Any:
+    def server(attempt: Call) -> Any:
         answer = defaulting(attempt)
         if not isinstance(answer, errors.ApiError):
             answer["metadata"]["annotations"]["nonce"] = str(next(count))
@@ -159,7 +159,7 @@ def test_many_fields_are_not_all_named():
 
 @pytest.mark.parametrize("answer", [FULL, TAKEN])
 def test_neither_a_quota_on_claims_nor_one_that_is_there_is_about_the_model(answer):
-    def server(attempt: Attempt) -> Any:
+    def server(attempt: Call) -> Any:
         return answer if attempt.body["kind"] == "PersistentVolumeClaim" else defaulting(attempt)
 
     assert hold(model(claims=True), server=server)[0] is None
@@ -168,7 +168,7 @@ def test_neither_a_quota_on_claims_nor_one_that_is_there_is_about_the_model(answ
 def test_a_claim_template_that_makes_no_claims_is_refused():
     invalid = errors.Invalid(422, "Invalid", "spec.accessModes: Required value")
 
-    def server(attempt: Attempt) -> Any:
+    def server(attempt: Call) -> Any:
         return invalid if attempt.body["kind"] == "PersistentVolumeClaim" else defaulting(attempt)
 
     verdict, attempts = hold(model(claims=True), server=server)
@@ -179,7 +179,7 @@ def test_a_claim_template_that_makes_no_claims_is_refused():
 def test_misspelt_fields_of_a_claim_template_are_named():
     words = 'cannot be handled as a PersistentVolumeClaim: strict decoding error: unknown field "spec.storageClass"'
 
-    def server(attempt: Attempt) -> Any:
+    def server(attempt: Call) -> Any:
         claim = attempt.body["kind"] == "PersistentVolumeClaim"
         return errors.Invalid(400, "BadRequest", words) if claim and attempt.strict else defaulting(attempt)
 

@@ -292,6 +292,17 @@ def test_as_many_on_one_version_as_on_the_other_are_read_the_same_whoever_is_fir
     assert len(found) == 1
 
 
+def test_of_two_versions_with_as_many_instances_the_higher_number_counts():
+    """By letters 1.9.0 would be above 1.10.0."""
+    world = running(4, by=policy(automatic=False))
+    for number in range(4):
+        tag = "1.9.0" if number % 2 else "1.10.0"
+        world.pods[number] = replace(world.pods[number], version=tag, images=(("app", f"example.com/web:{tag}"),))
+    world.status = {}
+    world.step()
+    assert world.status["currentVersion"] == "1.10.0"
+
+
 def test_a_status_lost_in_the_middle_of_a_bad_rollout_ends_well():
     """The worst moment: what was restored, what failed and what is remembered are all gone."""
     world = running(5)

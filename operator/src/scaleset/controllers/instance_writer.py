@@ -24,7 +24,7 @@ from scaleset.kube.errors import (
     Unavailable,
     refuses,
 )
-from scaleset.kube.resources import CLAIMS, PODS, REVISIONS
+from scaleset.kube.resources import CLAIMS, PODS, REVISIONS, Resource
 from scaleset.kube.verdicts import verdict
 from scaleset.planning import in_place, pods
 from scaleset.planning.instances import Claim
@@ -79,15 +79,29 @@ class InstanceWriter:
         if model.uid:
             body = {"metadata": {"uid": model.uid}, "revision": model.number}
             return await self._client.patch(REVISIONS, owner.namespace, model.name, body)
-        try:
-            return await self._client.create(REVISIONS, owner.namespace, pods.revision(owner, model, model.number))
-        except AlreadyExists:
-            raw = await self._client.get(REVISIONS, owner.namespace, model.name)
-            if projections.revision(raw).owner == owner.uid:
-                return raw
-            if raw["metadata"].get("ownerReferences") or raw.get("data") != model.data:
-                raise  # That of a set of this name before us; the garbage collector is about to delete it.
+        raw, taken = await self._create_or_read(REVISIONS, owner, pods.revision(owner, model, model.number))
+        if taken is None or projections.revision(raw).owner == owner.uid:
+            return raw
+        if raw["metadata"].get("ownerReferences") or raw.get("data") != model.data:
+            raise taken  # That of a set of this name before us; the garbage collector is about to delete it.
         return await self._adopt(owner, model, raw)
+
+    async def _create_or_read(
+        self, resource: Resource, owner: Identity, body: projections.JSON
+    ) -> tuple[projections.JSON, AlreadyExists | None]:
+        """The object of that name, and that it was there before us where it was. What vanished between the two calls is
+        no reason to refuse anything: it is created now. Once only, since an admission webhook may answer so for ever.
+        """
+        for again in (True, False):
+            try:
+                return await self._client.create(resource, owner.namespace, body), None
+            except AlreadyExists as taken:
+                try:
+                    return await self._client.get(resource, owner.namespace, body["metadata"]["name"]), taken
+                except NotFound:
+                    if not again:
+                        raise taken from None
+        raise AssertionError("unreachable")
 
     async def _adopt(self, owner: Identity, model: Model, orphan: projections.JSON) -> projections.JSON:
         """Take over the same model, which a set of this name left behind when it was deleted with --cascade=orphan."""
@@ -248,10 +262,8 @@ class InstanceWriter:
         body = pods.pod(
             owner, model, creation.build, number, previous=creation.previous, created_at=creation.created_at
         )
-        try:
-            raw = await self._client.create(PODS, owner.namespace, body)
-        except AlreadyExists:
-            raw = await self._client.get(PODS, owner.namespace, owner.instance(number))
+        raw, taken = await self._create_or_read(PODS, owner, body)
+        if taken is not None:
             if projections.pod(raw).owner != owner.uid:
                 memory.stranger(number, not_ours(owner.instance(number)), now=self._now())
                 return
@@ -267,10 +279,7 @@ class InstanceWriter:
         """Whether the claim is there now and ours."""
         template = next(t for t in model.data["volumeClaimTemplates"] if t["metadata"]["name"] == name)
         body = pods.claim(owner, template, number)
-        try:
-            raw = await self._client.create(CLAIMS, owner.namespace, body)
-        except AlreadyExists:
-            raw = await self._client.get(CLAIMS, owner.namespace, body["metadata"]["name"])
+        raw, _ = await self._create_or_read(CLAIMS, owner, body)
         found: Claim = projections.claim(raw)
         if found.set_name == owner.name:
             self._caches.claims.remember(raw)

@@ -51,6 +51,9 @@ class Memory:
     """How often in a row a model could not be stored because a stranger's ControllerRevision has its name."""
     undeleted: dict[str, Refusal] = field(default_factory=dict)
     """Old ControllerRevisions that the API server would not delete, by name."""
+    declined: dict[str, Verdict] = field(default_factory=dict)
+    """The last refusal, by name of the model, of what was to be replaced."""
+    declines: dict[str, int] = field(default_factory=dict)
     unkept: tuple[str, JSON] | None = None
     """The set's uid and the status of which the API server dropped a part: to be written again before all else."""
     pace: Pace = field(default_factory=Pace)
@@ -67,6 +70,8 @@ class Memory:
             self.undeletable.clear()
             self.verdicts.clear()
             self.attempts.clear()
+            self.declined.clear()
+            self.declines.clear()
             self.pace.slow_down()
 
     def saw(self, pods: Iterable[tuple[int, Pod]]) -> None:
@@ -158,6 +163,16 @@ class Memory:
         before = self.undeleted.get(model)
         self.undeleted[model] = _again(before, message, now=now)
         return before is None
+
+    def admitted(self, model: str, verdict: Verdict, *, now: float) -> None:
+        """The answer to a dry run of what is to be replaced; after a refusal later tries are further apart."""
+        if verdict.accepted:
+            self.declined.pop(model, None)
+            self.declines.pop(model, None)
+            return
+        attempts = self.declines.get(model, 0)
+        self.declines[model] = attempts + 1
+        self.declined[model] = replace(verdict, retry_at=now + delay(attempts))
 
     def next_retry(self) -> float | None:
         """When something refused is to be asked for again."""

@@ -1,5 +1,6 @@
 """The reconcile of UpgradePolicies: whether they are valid and how many sets refer to them."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from scaleset.api.conditions import Condition, set_condition
@@ -10,25 +11,18 @@ from scaleset.records.projections import Key
 
 
 class UpgradePolicyController:
-    """Writes the status of policies."""
+    """Writes the status of policies. `now` is the API server's clock."""
 
-    def __init__(self, caches: Caches, writer: StatusWriter) -> None:
+    def __init__(self, caches: Caches, writer: StatusWriter, *, now: Callable[[], float]) -> None:
         self._caches = caches
         self._writer = writer
+        self._now = now
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring the status of one policy up to date."""
         seen = self._caches.policies.get(*key)
         if seen is None or seen.deleting:
             return None
-        namespace, name = key
-        users = sum(
-            found.namespace == namespace
-            and found.spec is not None
-            and found.spec.upgrade_policy_ref is not None
-            and found.spec.upgrade_policy_ref.name == name
-            for found in self._caches.scale_sets.all()
-        )
         valid = seen.spec is not None
         ready = Condition(
             type="Ready",
@@ -38,7 +32,12 @@ class UpgradePolicyController:
             observed_generation=seen.generation,
         )
         existing = UpgradePolicyStatus.parse({"status": seen.status}).conditions
-        conditions = [condition.to_raw() for condition in set_condition(existing, ready, datetime.now(UTC))]
-        wanted = {"observedGeneration": seen.generation, "scaleSets": users, "conditions": conditions}
+        now = datetime.fromtimestamp(self._now(), UTC)
+        conditions = [condition.to_raw() for condition in set_condition(existing, ready, now)]
+        wanted = {
+            "observedGeneration": seen.generation,
+            "scaleSets": self._caches.relations.users.number(key),
+            "conditions": conditions,
+        }
         await self._writer.write(self._caches.policies, seen, wanted)
         return None

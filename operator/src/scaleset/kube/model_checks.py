@@ -1,7 +1,6 @@
 """What the API server is asked about a model before anything is made from it, and what the answers mean.
 
-The questions are dry runs of the objects of one instance. They are written as a conversation that knows no client
-(`Attempt` out, answer in), since the operator and the plugin have different ones:
+The questions are dry runs of the objects of one instance:
 
 1. Does it make the same instances as a model that is stored? Then it is that model, and nothing is rolled.
 2. Has it fields that Kubernetes does not know? Those are dropped in silence, so a misspelt limit is no limit. A new
@@ -12,13 +11,13 @@ Whether the pod itself is admitted is asked as it is before a batch (`controller
 """
 
 import re
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from scaleset.kube import sameness
 from scaleset.kube.errors import ApiError, Invalid
-from scaleset.kube.resources import CLAIMS, PODS, Resource
+from scaleset.kube.questions import Answer, Call, Questions
+from scaleset.kube.resources import CLAIMS, PODS
 from scaleset.kube.verdicts import verdict
 from scaleset.planning.instances import Build
 from scaleset.planning.models import Model
@@ -27,20 +26,7 @@ from scaleset.planning.snapshot import ModelCheck, Verdict
 from scaleset.records.projections import plain
 
 JSON = dict[str, Any]
-Answer = JSON | ApiError
 
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """Create this by a dry run; `strict` refuses fields that the API server does not know."""
-
-    resource: Resource
-    body: JSON
-    strict: bool = False
-
-
-Conversation = Generator[Attempt, Answer, Verdict | None]
-"""Ends with the verdict, or with None when all that is left to ask is whether the pod is admitted."""
 
 NAMED = 5
 """Fields that a sentence names; more do not fit a condition that somebody reads."""
@@ -49,7 +35,7 @@ _FIELD = re.compile(r'(?:unknown|duplicate) field "([^"]+)"')
 _CONTAINER = re.compile(r"spec\.((?:initC|c)ontainers)\[(\d+)\]\.(.+)")
 
 
-def converse(owner: Identity, asked: ModelCheck, *, now: float) -> Conversation:
+def converse(owner: Identity, asked: ModelCheck, *, now: float) -> Questions[Verdict | None]:
     """Everything that is asked about a model but whether its pod is admitted."""
     unknown = yield from _unknown_fields(owner, asked.model, asked, now=now)
     if asked.runs:
@@ -77,7 +63,7 @@ def _bodies(owner: Identity, model: Model, asked: ModelCheck, *, now: float) -> 
 # --- is it one that is stored?
 
 
-def _same_as(owner: Identity, asked: ModelCheck, *, now: float) -> Generator[Attempt, Answer, Model | None]:
+def _same_as(owner: Identity, asked: ModelCheck, *, now: float) -> Questions[Model | None]:
     """The first stored model that makes the same instances."""
     mine, around = _bodies(owner, asked.model, asked, now=now), sameness.outside(owner, asked.model)
     for model in asked.stored:
@@ -88,30 +74,31 @@ def _same_as(owner: Identity, asked: ModelCheck, *, now: float) -> Generator[Att
     return None
 
 
-def _all_same(mine: Sequence[JSON], theirs: Sequence[JSON]) -> Generator[Attempt, Answer, bool]:
+def _all_same(mine: Sequence[JSON], theirs: Sequence[JSON]) -> Questions[bool]:
     for asked, known in zip(mine, theirs, strict=True):
         if asked != known and not (yield from _same(asked, known)):
             return False
     return True
 
 
-def _same(asked: JSON, known: JSON) -> Generator[Attempt, Answer, bool]:
+def _same(asked: JSON, known: JSON) -> Questions[bool]:
     """What is stored is asked for before and after, so that two defaults, of an API server before and after its
     upgrade, are not taken for a difference. Without an answer (a quota has no room, a webhook is down) the two are
     taken to differ: to wait for it might be to wait for ever.
     """
-    before = _object((yield _attempt(known)))
-    found = _object((yield _attempt(asked))) if before is not None else None
+    before = _object((yield from _ask(known)))
+    found = _object((yield from _ask(asked))) if before is not None else None
     if before is None or found is None:
         return False
     if sameness.same(found, before):
         return True
-    again = _object((yield _attempt(known)))
+    again = _object((yield from _ask(known)))
     return again is not None and sameness.same(found, before, again=again)
 
 
-def _attempt(body: JSON, *, strict: bool = False) -> Attempt:
-    return Attempt(PODS if body["kind"] == "Pod" else CLAIMS, body, strict)
+def _ask(body: JSON, *, strict: bool = False) -> Questions[Answer]:
+    (answer,) = yield [Call("try", PODS if body["kind"] == "Pod" else CLAIMS, body, strict=strict)]
+    return answer
 
 
 def _object(answer: Answer) -> JSON | None:
@@ -119,15 +106,14 @@ def _object(answer: Answer) -> JSON | None:
     if isinstance(answer, ApiError):
         verdict(answer)
         return None
-    return answer
+    found: JSON = answer
+    return found
 
 
 # --- fields that nobody knows
 
 
-def _unknown_fields(
-    owner: Identity, model: Model, asked: ModelCheck, *, now: float
-) -> Generator[Attempt, Answer, tuple[str, ...]]:
+def _unknown_fields(owner: Identity, model: Model, asked: ModelCheck, *, now: float) -> Questions[tuple[str, ...]]:
     """Fields of the template and of the claim templates that the API server would drop, in words. Reading an object
     comes before everything else, so any other refusal says that all of them are known.
     """
@@ -135,7 +121,7 @@ def _unknown_fields(
     bodies = _bodies(owner, model, asked, now=now)
     names = ("", *model.claim_names)
     for name, body in zip(names, bodies, strict=True):
-        answer = yield _attempt(body, strict=True)
+        answer = yield from _ask(body, strict=True)
         if isinstance(answer, Invalid) and _STRICT in answer.message:
             found += _fields(answer.message, body) if not name else _of_claim(answer.message, name)
         elif isinstance(answer, ApiError):
@@ -179,12 +165,12 @@ def _warning(unknown: Sequence[str]) -> str:
 # --- claims
 
 
-def _claims_refused(owner: Identity, asked: ModelCheck, *, now: float) -> Conversation:
+def _claims_refused(owner: Identity, asked: ModelCheck, *, now: float) -> Questions[Verdict | None]:
     """Why the API server would not create a claim of the model; None when it would."""
     templates: Iterable[Mapping[str, Any]] = asked.model.data.get("volumeClaimTemplates") or ()
     bodies = sameness.bodies(owner, asked.model, asked.build, asked.instance, now=now)[1:]
     for template, body in zip(templates, bodies, strict=True):
-        answer = yield _attempt(body)
+        answer = yield from _ask(body)
         said = verdict(answer) if isinstance(answer, ApiError) else None
         if said is not None and not said.accepted and not said.quota:
             name = template["metadata"]["name"]

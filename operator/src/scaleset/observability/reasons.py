@@ -25,6 +25,7 @@ REASONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "InstanceBlocked": ((WARNING,), "Instances are left alone: their name is taken or their data would be lost."),
     "FailedCreate": ((WARNING,), "The API server refuses to create the pods or claims of instances."),
     "PodEnded": ((WARNING,), "Pods ended for good, evicted or rejected by the kubelet, and are made again."),
+    "InstancesUnhealthy": ((WARNING,), "Instances are not healthy after healthTimeout, while nothing is under way."),
     "ProvisioningFailed": ((WARNING,), "Custom data or an extension failed that may fail."),
     "InvalidSpec": ((WARNING,), "The spec cannot be understood or carried out, and what to change."),
     "PolicyNotFound": ((WARNING,), "The UpgradePolicy that the set refers to does not exist."),

@@ -168,11 +168,25 @@ def _service_fabric(spec: ScaleSetSpec, fabric: ServiceFabric, policy: UpgradePo
 
 
 def _windows(draft: Draft, found: gallery.GalleryVersion) -> Acceptance | None:
-    """A Windows image that updates itself must not be upgraded by us as well."""
+    """A Windows image that updates itself must not be upgraded by us as well, and nothing in it is run by /bin/sh."""
+    if found.os_type != "Windows":
+        return None
+    spec = draft.snapshot.spec
+    if spec.run_custom_data:
+        return _invalid(
+            f"Version {found.version} is a Windows image, and spec.runCustomData needs /bin/sh: "
+            f"set it to false and run {provisioning.CUSTOM_DATA} in the command of the instance container "
+            "or in an extension."
+        )
+    if names := [extension.name for extension in spec.extensions if extension.suppress_failures]:
+        return _invalid(
+            f"Version {found.version} is a Windows image, and suppressFailures needs /bin/sh: "
+            f"set it to false for the extension {', '.join(names)}."
+        )
     policy, profile = draft.snapshot.policy, draft.snapshot.spec.os_profile
     windows = profile.windows_configuration if profile is not None else None
     automatic = policy is not None and policy.automatic_os_upgrade_policy.enable_automatic_os_upgrade
-    if not automatic or found.os_type != "Windows" or windows is None or not windows.enable_automatic_updates:
+    if not automatic or windows is None or not windows.enable_automatic_updates:
         return None
     return _invalid(
         "Automatic OS Upgrade of a Windows image needs "

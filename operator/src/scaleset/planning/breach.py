@@ -34,15 +34,16 @@ class Breach:
     """Whether too much is unhealthy that the run has not touched, too."""
 
 
-def found(draft: Draft, rollout: Rollout) -> Breach | None:
-    """The breach on the pods as they are known, if there is one.
+def found(draft: Draft, rollout: Rollout, *, batch_ended: bool) -> Breach | None:
+    """The breach on the pods as they are known, if there is one; `batch_ended` is whether a batch ended just now.
 
     A run that comes back for instances which failed on a version that is proven by now counts those that already run
     it beside its own: one bad node must not condemn the version. Nor do they condemn it: what a run did not touch is
     the business of the gate before a batch.
     """
     upgraded, target = rollout.upgraded, rollout.target
-    bad = frozenset(n for n in upgraded if n in rollout.failed or _unhealthy(draft, rollout, n))
+    pausing = not batch_ended and rollout.next_batch is not None and draft.now < rollout.next_batch
+    bad = frozenset(n for n in upgraded if n in rollout.failed or _unhealthy(draft, rollout, n, pausing=pausing))
     proven = rollout.kind is Kind.IMAGE and target.version == draft.state.current_version
     already = (i.id for i in draft.instances.values() if proven and i.build is not None)
     counted = upgraded.union(n for n in already if draft.state.builds[n].version == target.version)
@@ -52,11 +53,11 @@ def found(draft: Draft, rollout: Rollout) -> Breach | None:
     return Breach(bad, counted, _outage(draft, rollout))
 
 
-def _unhealthy(draft: Draft, rollout: Rollout, number: int) -> bool:
+def _unhealthy(draft: Draft, rollout: Rollout, number: int, *, pausing: bool) -> bool:
     instance = draft.instances.get(number)
     if instance is None or not instance.bad:
         return False
-    if rollout.next_batch is None or draft.now >= rollout.next_batch or instance.since is None:
+    if not pausing or instance.since is None:
         return True
     at = instance.since + rollout.policy.health_timeout
     draft.wake(at if draft.now < at else None)
@@ -124,7 +125,7 @@ def _to_be_taken_back(draft: Draft, rollout: Rollout) -> frozenset[int]:
         back = _broken_later(draft, rollout)
     else:
         back = rollout.failed if rollout.rolls_back_on_breach else NOBODY
-    return (back & draft.state.previous.keys()) - draft.protected()
+    return (back & outdated.ways_back(draft)) - draft.protected()
 
 
 def _broken_later(draft: Draft, rollout: Rollout) -> frozenset[int]:

@@ -66,7 +66,9 @@ ONLY_SHOWN = frozenset(
         "rollingUpgrade.progress",
         "rollingUpgrade.rollbackInfo",
         "selector",
+        "targetVersion",
         "updatedReplicas",
+        "versions",
     )
 )
 """Fields that `read` does without: an API server that drops them takes nothing from a decision. Those of the top level
@@ -174,6 +176,8 @@ def _read_rollout(seen: api.RollingUpgradeStatus) -> Rollout | None:
         restore_failed=ranges.parse(seen.restore_failed),
         in_progress=ranges.parse(seen.in_progress) | ranges.parse(seen.restoring),
         pending=ranges.parse(seen.pending),
+        with_model=seen.with_model,
+        version_only=seen.version_only,
         never_ran=ranges.parse(seen.never_ran),
         without_surge=seen.without_surge,
         messages={entry.id: entry.message for entry in seen.messages},
@@ -358,6 +362,8 @@ def _write_rollout(rollout: Rollout) -> dict[str, Any]:
         inProgress=ranges.render(rollout.verifying),
         restoring=ranges.render(rollout.restoring) or None,
         pending=ranges.render(rollout.pending),
+        withModel=rollout.with_model or None,
+        versionOnly=rollout.version_only or None,
         neverRan=ranges.render(rollout.never_ran) or None,
         withoutSurge=rollout.without_surge or None,
         messages=[{"id": n, "message": text} for n, text in sorted(rollout.messages.items())[:50]] or None,

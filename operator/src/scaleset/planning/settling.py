@@ -9,7 +9,7 @@ on fresh pods.
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from scaleset.planning import deadlines, surge
+from scaleset.planning import deadlines, outdated, surge
 from scaleset.planning.draft import Draft
 from scaleset.planning.health import healthy_since
 from scaleset.planning.instances import Instance
@@ -68,7 +68,7 @@ def _record(draft: Draft, rollout: Rollout, batch: Batch, *, healthy: set[int], 
     restored = healthy & rollout.failed
     failed = unhealthy - rollout.failed
     kept = {number for number in failed & draft.state.previous.keys() if draft.instances[number].on_old_pod}
-    ways_back = draft.state.previous.keys() - kept - batch.surge
+    ways_back = outdated.ways_back(draft) - kept - batch.surge
     restoring = failed & ways_back if rollout.restores else set()
     messages = {**rollout.messages, **{number: draft.instances[number].message for number in failed}}
     updated = replace(

@@ -43,6 +43,19 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Newcomer:
+    """An instance that is to be made anew, and those of its claims that are missing."""
+
+    instance: int
+    build: Build
+    claims: tuple[str, ...] = ()
+
+
+Question = tuple[Newcomer, ...]
+"""What a dry run is about."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything observed about one ScaleSet at one moment. Times are seconds since the epoch by the API server's
     clock.
@@ -76,8 +89,10 @@ class Snapshot:
     """When each instance was first created, as far as it is remembered."""
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     """By name of the model."""
-    admissions: Mapping[int, Verdict] = field(default_factory=dict)
-    """The dry runs that were made for this pass because a plan asked for them, by instance id."""
+    admissions: Mapping[Question, Verdict] = field(default_factory=dict)
+    """The dry runs that were made for this pass because a plan asked for them, by what they are about."""
+    declined: Mapping[str, Verdict] = field(default_factory=dict)
+    """By name of the model, the last refusal of what was to be replaced, with the time to ask again."""
     turn: Turn | None = None
     """None when the policy lets any number of sets roll."""
     fresh: bool = False
@@ -134,11 +149,19 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """Ask the API server whether it would take this pod. `replaces` is the pod whose resources it takes over."""
+    """Ask the API server whether it would take this pod and, where a batch is named, all that the batch needs. The pods
+    that have the names of these instances now will be gone by then.
+    """
 
     model: Model
     build: Build
     instance: int
+    batch: Question = ()
+
+    @property
+    def about(self) -> Question:
+        """What tells it from another one."""
+        return self.batch or (Newcomer(self.instance, self.build),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,10 @@ def fall_back(draft: Draft) -> None:
     olds = frozenset(refused.values()) & draft.state.builds.keys()
     recorded = draft.state.builds
     builds = {old: recorded[new] for new, old in refused.items() if old in olds}
+    if builds:
+        verdict = draft.need_admission_again(draft.dry_run(draft.models[rollout.target.model], builds))
+        if verdict is None or not verdict.accepted:
+            return
     previous = {old: recorded[old] for old in olds}
     state = without(draft.state, frozenset(refused))
     in_place = replace(
