@@ -151,9 +151,7 @@ def _count(run: _Run) -> Questions[Verdict]:
     return _compare(run, found, leaving)
 
 
-def _hear_of_others(
-    run: _Run, found: list[Quota], leaving: list[JSON]
-) -> Generator[list[Call], list[Answer], Verdict | None]:
+def _hear_of_others(run: _Run, found: list[Quota], leaving: list[JSON]) -> Questions[Verdict | None]:
     """Where it is not certain what a new pod counts for in a quota that was not named: ask until it is likely that each
     that refuses was.
     """
