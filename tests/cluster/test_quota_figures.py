@@ -13,6 +13,8 @@ from tests.cluster.harness.scene import Scene, progress, ready, says
 LIMIT_RANGES = Kind("limitranges")
 RUNTIME_CLASSES = Kind("runtimeclasses", "node.k8s.io", namespaced=False)
 HALF = {"maxBatchInstancePercent": 50, "maxUnhealthyInstancePercent": 100}
+PATIENCE = "PT1M"
+"""A quota still counts a pod for some seconds after it is gone."""
 PROBE = {"tcpSocket": {"port": 80}, "periodSeconds": 1}
 
 
@@ -27,10 +29,10 @@ def template(requests: Json | None = None, limits: Json | None = None, **spec: A
 
 def begin(scene: Scene, body: Json, *, replicas: int = 4, rolling: Json | None = None, **spec: Any) -> dict[str, str]:
     """A set that is healthy on 1.0.0, with that template; the uids of its pods."""
-    scene.policy(mode="Rolling", rolling=rolling)
+    scene.policy(mode="Rolling", rolling=rolling, healthTimeout=PATIENCE)
     scene.publish("1.0.0", "fast")
     scene.apply(scale_set(replicas=replicas, template=body, **spec))
-    scene.healthy(replicas, version="1.0.0")
+    scene.healthy(replicas, version="1.0.0", timeout=60)
     return scene.uids()
 
 
@@ -214,7 +216,7 @@ def test_a_claim_of_somebody_else_costs_no_instance(scene: Scene) -> None:
 def test_mode_automatic_deletes_nothing_that_could_not_come_back(scene: Scene) -> None:
     scene.recorder.exempt("S1", "mode Automatic replaces all outdated instances at once")
     before = begin(scene, template(), volumeClaimTemplates=[disk("data")])
-    scene.policy(automatic=False, mode="Automatic")
+    scene.policy(automatic=False, mode="Automatic", healthTimeout=PATIENCE)
     scene.quota(**{"requests.storage": "5Gi"})
     scene.change(volumeClaimTemplates=[disk("data"), disk("logs")])
     stalled = scene.condition("Stalled", "InstanceBlocked")
@@ -231,7 +233,7 @@ def test_mode_automatic_deletes_nothing_that_could_not_come_back(scene: Scene) -
 def test_apply_model_deletes_nothing_that_could_not_come_back(scene: Scene) -> None:
     scene.recorder.exempt("S1", "apply-model replaces the named instances at once")
     before = begin(scene, template(), volumeClaimTemplates=[disk("data")])
-    scene.policy(automatic=False, mode="Manual")
+    scene.policy(automatic=False, mode="Manual", healthTimeout=PATIENCE)
     scene.quota(**{"requests.storage": "5Gi"})
     scene.change(volumeClaimTemplates=[disk("data"), disk("logs")])
     scene.condition("UpToDate", "Outdated")
@@ -260,7 +262,7 @@ def test_a_quota_that_just_fits_blocks_no_upgrade(scene: Scene, batch: int) -> N
         **{"requests.cpu": "2", "limits.cpu": "2", "memory": "256Mi", "pods": "4", "count/pods": "4"}, **storage
     )
     scene.publish("1.1.0", "fast")
-    assert scene.rollout("Completed", "1.1.0", timeout=60)["progress"] == progress(4, 0, 0, 0)
+    assert scene.rollout("Completed", "1.1.0", timeout=100)["progress"] == progress(4, 0, 0, 0)
     scene.healthy(4, version="1.1.0")
 
 
@@ -272,12 +274,12 @@ def test_several_quotas_that_just_fit_block_no_upgrade(scene: Scene) -> None:
     limit(scene.api, scene.namespace, "others", {"pods": "0", "requests.cpu": "0"}, scopes=["Terminating"])
     scene.quota(**{"requests.cpu": "2"})
     scene.publish("1.1.0", "fast")
-    assert scene.rollout("Completed", "1.1.0", timeout=60)["progress"] == progress(4, 0, 0, 0)
+    assert scene.rollout("Completed", "1.1.0", timeout=100)["progress"] == progress(4, 0, 0, 0)
 
 
 def test_new_disks_that_just_fit_are_made(scene: Scene) -> None:
     begin(scene, template(), rolling=HALF, volumeClaimTemplates=[disk("data")])
     scene.quota(**{"requests.storage": "8Gi"})
     scene.change(volumeClaimTemplates=[disk("data"), disk("logs")])
-    assert scene.rollout("Completed")["progress"] == progress(4, 0, 0, 0)
+    assert scene.rollout("Completed", timeout=100)["progress"] == progress(4, 0, 0, 0)
     assert len(scene.claims()) == 8

@@ -86,7 +86,7 @@ app.kubernetes.io/component: operator
 # Read before a batch deletes anything: a refusal names one quota, and each of them needs room for what comes back.
 - apiGroups: [""]
   resources: [resourcequotas]
-  verbs: [get, list]
+  verbs: [list]
 - apiGroups: [apps]
   resources: [controllerrevisions]
   verbs: [get, list, watch, create, patch, delete]

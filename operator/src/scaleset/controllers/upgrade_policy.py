@@ -1,10 +1,10 @@
 """The reconcile of UpgradePolicies: whether they are valid and how many sets refer to them."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from scaleset.api.conditions import Condition, set_condition
-from scaleset.api.upgrade_policy import UpgradePolicyStatus
+from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.status_writer import StatusWriter
 from scaleset.records.projections import Key
@@ -28,7 +28,7 @@ class UpgradePolicyController:
             type="Ready",
             status="True" if valid else "False",
             reason="Valid" if valid else "InvalidSpec",
-            message="The policy can be used." if valid else seen.problem,
+            message=usable(seen.spec) if seen.spec is not None else seen.problem,
             observed_generation=seen.generation,
         )
         existing = UpgradePolicyStatus.parse({"status": seen.status}).conditions
@@ -41,3 +41,14 @@ class UpgradePolicyController:
         }
         await self._writer.write(self._caches.policies, seen, wanted)
         return None
+
+
+def usable(spec: UpgradePolicySpec) -> str:
+    """That it can be used, and what its author may not mean: operators before 1.1 wrote PT0S into every policy."""
+    text = "The policy can be used."
+    if spec.min_ready_time == timedelta(0):
+        text += (
+            " minReadyTime is PT0S: an instance counts as upgraded the moment that it is healthy. Set it to what an "
+            "instance needs to show that it stays so, or remove it."
+        )
+    return text

@@ -25,6 +25,10 @@ NOTHING_TO_UPGRADE = (
 )
 
 
+ADMITTED = Verdict(accepted=True)
+"""Of what deletes nothing, nobody needs to be asked."""
+
+
 def requests(draft: Draft) -> None:
     """Carry out what the user asked for by annotation since we last looked: cancel, then apply-model, then start."""
     if (value := _new(draft, names.ANNOTATION_CANCEL, draft.state.handled_cancel)) is not None:
@@ -232,8 +236,10 @@ def _apply_by_hand(draft: Draft, value: str) -> None:
     moves = outdated.by_hand(draft, outdated.model_target(draft))
     moves = {n: build for n, build in moves.items() if n in asked}
     going = _going(draft, moves)
-    verdict = draft.need_admission(draft.dry_run(draft.goal.model, going)) if going else None
-    if verdict is not None and not verdict.accepted:
+    verdict = draft.need_admission(draft.dry_run(draft.goal.model, going)) if going else ADMITTED
+    if verdict is None:
+        return
+    if not verdict.accepted:
         draft.waiting = Waiting("StartRefused", f"{names.ANNOTATION_APPLY}: {_refused(verdict)}")
         draft.tell("StartRefused", draft.waiting.message, warning=True)
         moves = {n: build for n, build in moves.items() if n not in going}
@@ -245,8 +251,10 @@ def _apply_where_admitted(draft: Draft, moves: Mapping[int, Build]) -> None:
     and until then its instance is Blocked.
     """
     going = _going(draft, moves)
-    verdict = draft.need_admission_again(draft.dry_run(draft.goal.model, going)) if going else None
-    if verdict is not None and not verdict.accepted:
+    verdict = draft.need_admission_again(draft.dry_run(draft.goal.model, going)) if going else ADMITTED
+    if verdict is None:
+        return
+    if not verdict.accepted:
         draft.blocked.update(dict.fromkeys(going, _refused(verdict)))
         moves = {n: build for n, build in moves.items() if n not in going}
     _apply(draft, moves)
