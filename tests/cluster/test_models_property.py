@@ -93,7 +93,7 @@ RESPELLINGS: list[Edit] = [
     (("imageReference", "galleryNamespace"), "NAMESPACE"),
     (("instanceContainer",), "os"),
     (("customData",), "ZWNobyBoZWxsbwo="),
-    (("updateDomains",), 5),
+    (("updateDomains",), 1),
     (("extensions",), []),
     (("location",), "default"),
 ]

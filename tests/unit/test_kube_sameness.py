@@ -129,7 +129,7 @@ CLAIM = {"metadata": {"name": "data"}, "spec": {}}
         ({}, {"instanceContainer": "app"}),
         ({}, {"health": {"source": "ReadinessProbe"}}),
         ({"extensions": [AGENT]}, {"extensions": [{**AGENT, "suppressFailures": False}]}),
-        ({"updateDomains": 5}, {"updateDomains": None}),
+        ({"updateDomains": 1}, {"updateDomains": None}),
     ],
 )
 def test_the_same_outside_of_pods(one, other):
