@@ -205,3 +205,12 @@ def test_elsewhere_the_gate_holds_and_stalled_says_what_opens_it():
     assert "It opens when enough of instances 3-4 are healthy again." in stalled["message"]
     assert "prioritizeUnhealthyInstances" in stalled["message"]
     assert set(world.versions.values()) == {"1.0.0"}
+
+
+def test_those_that_the_version_reached_last_are_watched_before_the_run_ends():
+    """Batches are so quick that the last one breaks after the first ones were taken back."""
+    world = running(10, by=policy(healthTimeout="PT20S"))
+    world.publish("2.0.0")
+    world.lives(120, breaks_late("2.0.0", after=4))
+    assert code(world) == "Faulted"
+    assert set(world.versions.values()) == {"1.0.0"}

@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 
 from scaleset.planning import batches, endings, gates, outdated, settling
 from scaleset.planning.draft import Draft
+from scaleset.planning.health import healthy_since
 from scaleset.planning.ranges import render
-from scaleset.planning.state import NOBODY, Batch, Kind, Rollout, UpgradeError
+from scaleset.planning.state import NOBODY, Batch, Kind, Rollout, UpgradeError, Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,11 @@ def go_on(draft: Draft, rollout: Rollout, error: UpgradeError, *, last: Batch | 
             f"{render(back)} were left as they are: look for another cause."
         )
         error, back = endings.extended(error, text), NOBODY
-    if not back or (rollout.ending is not None and rollout.ending.reason == outdated.CANCELLED):
+    ends = rollout.ending is not None and rollout.ending.reason == outdated.CANCELLED
+    if not back and not ends and (waiting := _watched(draft, rollout)) is not None:
+        draft.update(replace(rollout, waiting=waiting))
+        return
+    if not back or ends:
         endings.fault(draft, rollout, error)
         return
     candidates = [draft.instances[n] for n in sorted(back)]
@@ -117,6 +122,24 @@ def go_on(draft: Draft, rollout: Rollout, error: UpgradeError, *, last: Batch | 
     settling.explain(draft, batch)
     what = "build" if rollout.restores else "model"
     draft.tell("RollingBack", f"Returning failed instances {render(ids)} to their previous {what}.", warning=True)
+
+
+def _watched(draft: Draft, rollout: Rollout) -> Waiting | None:
+    """Where a version broke after its batch, those that it has reached last are not believed yet: each is watched until
+    it has been healthy for the health timeout.
+    """
+    if rollout.error is None or not rollout.restores:
+        return None
+    young = []
+    for number in sorted(rollout.successful & outdated.ways_back(draft) & draft.instances.keys()):
+        pod = draft.instances[number].pod
+        since = healthy_since(pod, by=draft.health_source) if pod is not None else None
+        if since is not None and draft.now < since + rollout.policy.health_timeout:
+            draft.wake(since + rollout.policy.health_timeout)
+            young.append(number)
+    if not young:
+        return None
+    return Waiting("Restoring", f"Watching instances {render(young)}, which may break as those before them did.")
 
 
 def _to_be_taken_back(draft: Draft, rollout: Rollout) -> frozenset[int]:

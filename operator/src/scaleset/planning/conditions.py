@@ -10,7 +10,7 @@ from typing import Any
 
 from scaleset.api import names
 from scaleset.api.conditions import find_condition
-from scaleset.planning import ranges, record
+from scaleset.planning import deadlines, ranges, record
 from scaleset.planning.draft import Draft, target_build
 from scaleset.planning.gates import exceeds
 from scaleset.planning.history import timestamp
@@ -167,6 +167,9 @@ def stalled(draft: Draft) -> tuple[str, str] | None:
     waiting = draft.rollout.waiting if draft.rollout is not None else draft.waiting
     if waiting is not None and waiting.stalls:
         return waiting.reason, waiting.message
+    leaving = draft.snapshot.pods.keys() - draft.instances.keys()
+    if (kept := deadlines.refused(draft, leaving)) is not None:
+        return kept.reason, kept.message
     surplus = len(draft.state.builds) - extra(draft.state) - draft.replicas
     if surplus > 0:
         text = f"{surplus} instances more than wanted are protected from scale-in."

@@ -30,7 +30,7 @@ def adopt(draft: Draft) -> None:
         if (number not in draft.state.builds or _made_up(draft, number, in_hand))
         and number not in leaving
         and not pod.deleting
-        and (build := _build_of(draft, pod)) is not None
+        and (build := build_of(draft, pod)) is not None
     }
     if unknown:
         draft.state = replace(draft.state, builds={**draft.state.builds, **unknown})
@@ -51,7 +51,8 @@ def _made_up(draft: Draft, number: int, in_hand: frozenset[int]) -> bool:
     return number not in in_hand and draft.state.builds[number].model not in draft.models
 
 
-def _build_of(draft: Draft, pod: Pod) -> Build | None:
+def build_of(draft: Draft, pod: Pod) -> Build | None:
+    """The build that a pod says it runs; None where that makes no sense."""
     model = draft.models.get(pod.model)
     if model is None or not is_number(pod.version):
         return None

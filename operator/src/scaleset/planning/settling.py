@@ -16,7 +16,6 @@ from scaleset.planning.instances import Instance
 from scaleset.planning.ranges import render
 from scaleset.planning.state import Batch, Rollout, State, Waiting, moved
 
-DELETE_REFUSED = "DeleteRefused"
 TERMINATING = "PodsTerminating"
 
 
@@ -145,24 +144,10 @@ def explain(draft: Draft, batch: Batch, *, healthy: Collection[int] = ()) -> Non
     rollout = draft.running
     open_ids = rollout.in_progress.difference(healthy)
     if open_ids:
-        waiting = _kept_alive(draft, open_ids) or _terminating(draft, open_ids) or _ordinary(rollout, batch, open_ids)
+        waiting = (
+            deadlines.refused(draft, open_ids) or _terminating(draft, open_ids) or _ordinary(rollout, batch, open_ids)
+        )
         draft.update(replace(rollout, waiting=waiting))
-
-
-def _kept_alive(draft: Draft, open_ids: Collection[int]) -> Waiting | None:
-    refused = {
-        number: draft.snapshot.undeletable[pod.uid]
-        for number in sorted(open_ids)
-        if (pod := draft.instances[number].pod) is not None and pod.uid in draft.snapshot.undeletable
-    }
-    if not refused:
-        return None
-    words = refused[min(refused)]
-    return Waiting(
-        DELETE_REFUSED,
-        f"The API server does not let the pods of instances {render(refused)} be deleted: {words}",
-        stalls=True,
-    )
 
 
 def _terminating(draft: Draft, open_ids: Collection[int]) -> Waiting | None:
