@@ -125,6 +125,15 @@ def test_what_broke_after_several_batches_is_restored_batch_by_batch(scene: Scen
     assert failed_versions(scene) == ["1.1.0"]
 
 
+def test_what_is_ready_for_three_seconds_only_is_taken_back_from_everybody(scene: Scene) -> None:
+    """Batches are so quick that the last one breaks after the first ones were taken back."""
+    scene.policy(healthTimeout="PT8S", minReadyTime="PT0S")
+    scene.create(replicas=10)
+    scene.publish("1.1.0", "flaky")
+    scene.rollout("Faulted", "1.1.0", timeout=LONG)
+    scene.healthy(10, version="1.0.0", timeout=10)
+
+
 def test_an_outage_takes_nothing_back(scene: Scene) -> None:
     """The instances that the run has not touched are down as well: the version is not what is wrong."""
     scene.policy(rolling=PAUSED)

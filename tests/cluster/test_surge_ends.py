@@ -6,7 +6,7 @@ from tests.cluster.harness.api import IMAGES, Json
 from tests.cluster.harness.fleet import code, refusing, rollout
 from tests.cluster.harness.manifests import scale_set
 from tests.cluster.harness.rollouts import batches, made_at
-from tests.cluster.harness.scene import Scene, progress, ready, runs
+from tests.cluster.harness.scene import Scene, progress, ready, runs, says, waiting_for
 
 KEEP_WEB_0 = "oldObject.metadata.name != 'web-0'"
 UPGRADED = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
@@ -94,6 +94,38 @@ def test_new_instances_whose_pods_end_leave_every_old_one_untouched(scene: Scene
     scene.healthy(5, version="1.0.0")
     assert scene.uids() == before
     assert len(made_at(scene.recorder, "web-5", "1.1.0")) <= 2
+
+
+def test_an_old_one_that_must_not_be_deleted_is_told_and_cancelling_ends_it(scene: Scene) -> None:
+    scene.policy(healthTimeout="PT2M", rolling={"maxSurge": True})
+    scene.create(replicas=5)
+    with refusing(scene.api, scene.namespace, "pods", "DELETE", unless=KEEP_WEB_0):
+        scene.publish("1.1.0", "fast")
+        scene.wait(lambda world: waiting_for(world) == "DeleteRefused", "the rollout says that its delete is refused")
+        scene.wait(lambda world: says(world, "Stalled")["status"] == "True", "the set is stalled")
+        scene.ask("cancel-upgrade-at", "now")
+        scene.rollout("Cancelled", "1.1.0", timeout=15)
+        scene.wait(lambda world: sum(map(ready, world.pods_of("web"))) >= 5, "there are as many as before")
+    scene.wait(lambda world: len(world.pods_of("web")) == 5, "there are five")
+    scene.healthy(5)
+
+
+def test_an_old_one_that_must_not_be_deleted_ends_the_wait_at_the_health_timeout(scene: Scene) -> None:
+    scene.policy(rolling={"maxSurge": True})
+    scene.create(replicas=5)
+    uid = scene.uids()["web-0"]
+    with refusing(scene.api, scene.namespace, "pods", "DELETE", unless=KEEP_WEB_0):
+        scene.publish("1.1.0", "fast")
+        scene.wait(lambda world: waiting_for(world) == "DeleteRefused", "the rollout says that its delete is refused")
+        scene.wait(
+            lambda world: code(world) != "RollingForward" or rollout(world).get("batch", {}).get("number", 1) > 1,
+            "the run ends or goes on",
+            timeout=25,
+        )
+        assert scene.uids()["web-0"] == uid
+        assert not scene.world.status("web").get("failedTargets")
+    scene.rollout("Completed", "1.1.0", timeout=150)
+    scene.healthy(5, version="1.1.0", timeout=40)
 
 
 def test_an_instance_that_is_protected_while_its_successor_starts_stays(scene: Scene) -> None:

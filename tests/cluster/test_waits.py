@@ -51,6 +51,20 @@ def test_cancelling_a_run_whose_delete_is_refused_ends_it_at_once(scene: Scene) 
     scene.never(lambda _: scene.uids() != before, "a cancelled run goes on")
 
 
+def test_a_refused_delete_of_an_instance_that_is_scaled_in_is_told(scene: Scene) -> None:
+    scene.create(replicas=3)
+    with refusing(scene.api, scene.namespace, "pods", "DELETE", unless="oldObject.metadata.name != 'web-2'"):
+        scene.scale(2)
+        stalled = scene.wait(
+            lambda world: (found := says(world, "Stalled"))["status"] == "True" and found, "the set is stalled"
+        )
+        assert stalled
+        assert "refused by the test" in stalled["message"]
+    scene.wait(lambda world: set(world.pods) == {"web-0", "web-1"}, "it is scaled in", timeout=60)
+    scene.healthy(2)
+    scene.wait(lambda world: says(world, "Stalled")["status"] == "False", "nothing is in the way any more")
+
+
 def test_an_instance_whose_pod_does_not_go_is_left_for_the_end(scene: Scene) -> None:
     scene.create(replicas=5)
     _finalizers(scene, ["example.com/hold"])
