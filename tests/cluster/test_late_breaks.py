@@ -51,21 +51,25 @@ def test_a_container_that_exits_after_its_start_is_not_health(scene: Scene) -> N
     assert failed_versions(scene) == ["1.1.0"]
 
 
-def test_running_containers_are_believed_after_ten_seconds(scene: Scene) -> None:
-    scene.create(replicas=2, **without_signal())
-    scene.publish("1.1.0", "fast")
+def between_batches(scene: Scene) -> float:
+    """Seconds from the moment at which the first of two instances runs the new version to the pod of the second."""
     assert scene.rollout("Completed", "1.1.0", timeout=LONG)["progress"] == progress(2, 0, 0, 0)
     pods = [seen for seen in scene.recorder.trace().of("pods") if runs(seen.object) == "1.1.0"]
     first = next(seen.at for seen in pods if seen.name == "web-0" and seen.running)
-    second = next(seen.at for seen in pods if seen.name == "web-1")
-    assert second - first > 9  # whole seconds count
+    return next(seen.at for seen in pods if seen.name == "web-1") - first
+
+
+def test_running_containers_are_believed_after_ten_seconds(scene: Scene) -> None:
+    scene.create(replicas=2, **without_signal())
+    scene.publish("1.1.0", "fast")
+    assert between_batches(scene) > 9  # whole seconds count
 
 
 def test_no_time_is_waited_where_the_policy_says_so(scene: Scene) -> None:
     scene.policy(minReadyTime="PT0S")
     scene.create(replicas=2, **without_signal())
     scene.publish("1.1.0", "fast")
-    scene.rollout("Completed", "1.1.0", timeout=9)
+    assert between_batches(scene) < 8
 
 
 def test_what_broke_in_the_pause_is_restored(scene: Scene) -> None:

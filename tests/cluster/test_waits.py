@@ -94,11 +94,13 @@ def test_a_refused_instance_holds_its_own_fix_back_no_longer_than_the_health_tim
     scene.create(replicas=5)
     scene.change_template(change="1")
     scene.condition("UpToDate", "Outdated")
+    scene.api.label(PODS, scene.namespace, "web-0", hold_delete="true")
+    scene.ask("apply-model", "0")
+    scene.wait(lambda world: "deletionTimestamp" in world.pods["web-0"]["metadata"], "its pod is terminating")
     sample = pod("probe", "1", annotations={"change": "1"})
     with refusing(scene.api, scene.namespace, "pods", "CREATE", unless=NOT_CHANGE_1, sample=sample):
-        scene.ask("apply-model", "0")
-        refused = "it is refused, before or after its pod is deleted"
-        scene.wait(lambda world: "web-0" not in world.pods or says(world, "Stalled")["status"] == "True", refused)
+        scene.api.label(PODS, scene.namespace, "web-0", hold_delete=None)
+        scene.wait(lambda world: "web-0" not in world.pods, "its pod is gone")
         scene.policy(automatic=False, mode="Rolling")
         scene.change_template(change="2")
         assert scene.rollout("Completed", timeout=60)["progress"] == progress(5, 0, 0, 0)
