@@ -178,3 +178,22 @@ def test_a_refused_delete_of_one_that_is_scaled_in_is_told():
     world.run(5)
     assert condition(world, "Stalled")["status"] == "False"
     assert sorted(world.pods) == [0, 1]
+
+
+def test_an_old_one_is_kept_whose_successor_broke_before_it_could_go():
+    world = surging(5)
+    world.start = 5.0
+    world.keeps_alive = lambda _: "not now"
+    world.publish("2.0.0")
+    world.run(8)
+    uid = world.pods[0].uid
+    world.sickens(5)
+    world.keeps_alive = lambda _: None
+    world.undeletable.clear()
+    world.settle()
+    assert world.pods[0].uid == uid
+    assert not world.pods[0].deleting
+    world.run(5)
+    assert code(world) == "Faulted"
+    assert len(world.pods) == 5
+    assert set(world.versions.values()) == {"1.0.0"}

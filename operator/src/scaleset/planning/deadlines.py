@@ -41,6 +41,15 @@ def wind(draft: Draft) -> None:
         draft.state = replace(draft.state, clocks=known)
 
 
+def put_away(draft: Draft) -> None:
+    """Throw away the clocks of instances that are not in hand any more after a decision."""
+    rollout = draft.rollout
+    in_hand = draft.state.applying | (rollout.in_progress if rollout is not None else NOBODY)
+    if not in_hand.issuperset(draft.state.clocks):
+        kept = {number: clock for number, clock in draft.state.clocks.items() if number in in_hand}
+        draft.state = replace(draft.state, clocks=kept)
+
+
 def of_batch(draft: Draft, number: int, *, started: float, timeout: float) -> float | None:
     """When an instance of a batch that began at `started` has to be healthy; None where nothing keeps it from going
     on: its old pod is about to be deleted.

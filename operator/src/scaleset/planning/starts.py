@@ -181,9 +181,10 @@ def _gate_closed(draft: Draft, gate: Gate) -> Waiting:
     text = f"The health gate is closed: {gate.describe()}."
     if not exceeds(len(bad), gate.replicas, gate.percent):
         return Waiting("HealthGateWaiting", text)
+    who = f"instance {bad[0]} is" if len(bad) == 1 else f"enough of instances {ranges.render(bad)} are"
     text += (
-        f" It opens when enough of instances {ranges.render(bad)} are healthy again. With prioritizeUnhealthyInstances "
-        "in the policy an upgrade begins with them."
+        f" It opens when {who} healthy again. With prioritizeUnhealthyInstances in the policy an upgrade begins with "
+        "what is unhealthy."
     )
     return Waiting("HealthGateWaiting", text, stalls=True)
 

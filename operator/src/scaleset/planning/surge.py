@@ -117,7 +117,7 @@ def _finds_no_node(draft: Draft, rollout: Rollout, batch: Batch, number: int) ->
 
 def leave(draft: Draft) -> bool:
     """Let go of the instances that are not needed any more; whether some of their pods are still to be deleted."""
-    _keep_undeletable(draft)
+    _keep_old_ones(draft)
     leaving = draft.running.leaving
     draft.state = dropped(draft.state, leaving)
     for number in leaving:
@@ -129,35 +129,44 @@ def leave(draft: Draft) -> bool:
     return bool(going)
 
 
-def _keep_undeletable(draft: Draft) -> None:
-    """Give up old instances that the API server does not let go, once the run is to end or twice the health timeout is
-    over: they stay as they are and count as failed, and the new ones beside them go.
+def _keep_old_ones(draft: Draft) -> None:
+    """Keep old instances that are still there though their time to go has come: those whose successor has broken
+    meanwhile, and those that the API server does not let go once the run is to end or twice the health timeout is over.
+    They count as failed, and the new ones beside them go.
     """
     rollout, pods = draft.running, draft.snapshot.pods
     batch = rollout.batch
     if batch is None:
         return
-    held = {
+    there = {
         new: old
         for new, old in batch.pairs.items()
-        if old in rollout.leaving and old in pods and pods[old].uid in draft.snapshot.undeletable
+        if old in rollout.leaving and old in pods and not pods[old].deleting
     }
+    broken = {new: old for new, old in there.items() if new in draft.instances and draft.instances[new].bad}
+    held = {new: old for new, old in there.items() if pods[old].uid in draft.snapshot.undeletable}
     due = batch.started + 2 * rollout.policy.health_timeout
     if held and rollout.ending is None and draft.now < due:
         draft.wake(due)
-        return
-    builds = {old: build for old in held.values() if (build := build_of(draft, pods[old])) is not None}
+        held = {}
+    kept = {**held, **broken}
+    builds = {old: build for old in kept.values() if (build := build_of(draft, pods[old])) is not None}
     if not builds or not draft.need_fresh():
         return
     olds = frozenset(builds)
-    news = frozenset(new for new, old in held.items() if old in olds)
+    news = frozenset(new for new, old in kept.items() if old in olds)
+    messages = {
+        old: draft.instances[new].message if new in broken else draft.snapshot.undeletable[pods[old].uid]
+        for new, old in kept.items()
+        if old in olds
+    }
     state = without(draft.state, news)
-    messages = {old: draft.snapshot.undeletable[pods[old].uid] for old in olds}
     left = replace(_running(state), messages={**rollout.messages, **messages})
     if left.batch is not None:
         left = replace(left, batch=replace(left.batch, instances=(left.batch.instances - news) | olds))
-    if rollout.ending is None:
-        left = replace(left, failed=left.failed | olds, never_ran=left.never_ran | olds)
+    if rollout.ending is None or broken:
+        unblamed = olds - frozenset(broken.values())
+        left = replace(left, failed=left.failed | olds, never_ran=left.never_ran | unblamed)
     draft.state = replace(moved(state, builds), rollout=left)
     for number in news:
         draft.instances.pop(number, None)
