@@ -39,6 +39,14 @@ def wind(draft: Draft) -> None:
         draft.state = replace(draft.state, clocks=known)
 
 
+def forget(draft: Draft) -> None:
+    """Throw the clocks away of instances that this decision let out of hand."""
+    in_hand = draft.state.applying | (draft.rollout.in_progress if draft.rollout is not None else NOBODY)
+    if draft.state.clocks.keys() - in_hand:
+        kept = {number: clock for number, clock in draft.state.clocks.items() if number in in_hand}
+        draft.state = replace(draft.state, clocks=kept)
+
+
 def of_batch(draft: Draft, number: int, *, started: float, timeout: float) -> float | None:
     """When an instance of a batch that began at `started` has to be healthy; None where nothing keeps it from going
     on: its old pod is about to be deleted.

@@ -49,6 +49,7 @@ def decide(snapshot: Snapshot) -> Plan:
     rollout.leave_queue(draft)
     if draft.needs:
         return Plan(state=snapshot.state, needs=draft.needs)
+    deadlines.forget(draft)
     desired.compare(draft)
     report.announce(draft)
     return Plan(

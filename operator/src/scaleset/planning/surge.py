@@ -21,6 +21,7 @@ from scaleset.planning.state import NOBODY, Batch, Rollout, Waiting, dropped, mo
 
 QUOTA = "exceeded quota"
 """Kubernetes' words for a pod that there is no room for."""
+DELETE_REFUSED = "DeleteRefused"
 _LONGEST_NAME = 63
 
 
@@ -50,7 +51,8 @@ def keep_protected(draft: Draft) -> None:
     rollout, protected = draft.running, draft.protected()
     if rollout.batch is None:
         return
-    taken_back = frozenset(new for new, old in rollout.batch.pairs.items() if old in protected)
+    staying = protected & draft.state.builds.keys()  # Not one that was let go already.
+    taken_back = frozenset(new for new, old in rollout.batch.pairs.items() if old in staying)
     if not taken_back:
         return
     draft.state = without(draft.state, taken_back)
@@ -119,9 +121,19 @@ def leave(draft: Draft) -> bool:
         draft.instances.pop(number, None)
     going = [n for n in sorted(leaving) if n in draft.snapshot.pods and not draft.snapshot.pods[n].deleting]
     if going:
-        waiting = Waiting("BatchInProgress", f"Waiting for instances {render(going)} to be deleted.")
+        waiting = _to_be_deleted(draft, going)
         draft.update(replace(draft.running, waiting=waiting))
     return bool(going)
+
+
+def _to_be_deleted(draft: Draft, going: list[int]) -> Waiting:
+    undeletable = draft.snapshot.undeletable
+    refused = [number for number in going if draft.snapshot.pods[number].uid in undeletable]
+    if not refused:
+        return Waiting("BatchInProgress", f"Waiting for instances {render(going)} to be deleted.")
+    words = undeletable[draft.snapshot.pods[refused[0]].uid]
+    text = f"The API server does not let the pods of instances {render(refused)} be deleted: {words}"
+    return Waiting(DELETE_REFUSED, text, stalls=True)
 
 
 def finish(draft: Draft, batch: Batch) -> None:
