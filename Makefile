@@ -110,6 +110,10 @@ crds: venv ## write crds/ from the models
 cli-record: venv binaries ## record anew what the plugin's views are tested on, and docs/cli.txt (two minutes)
 	@$(BIN)/python -m tests.unit.cli.record
 
+.PHONY: stored-objects
+stored-objects: venv binaries ## record what the operator of COMMIT leaves in the API server, in tests/cluster/stored (two minutes)
+	@$(BIN)/python -m tests.cluster.stored $(COMMIT) $(ARGS)
+
 .PHONY: chart
 chart: venv ## write what is generated of the chart: schema, README table, CRD templates, deploy/install.yaml
 	@echo "Writing what is generated of the chart ..."

@@ -56,6 +56,7 @@ ALLOWED = [
     *questions("patch", " ".join(f"{each}/status" for each in CR), SERVES),
     *questions("get list watch create patch delete", "pods", SERVES),
     *questions("get list watch create", "persistentvolumeclaims", SERVES),
+    *questions("list", "resourcequotas", SERVES),
     *questions("get list watch create patch delete", "controllerrevisions.apps", SERVES),
     *questions("create patch", "events.events.k8s.io", SERVES),
     *questions("create", "leases.coordination.k8s.io", OWN),
@@ -70,6 +71,8 @@ FORBIDDEN = [
     *questions("get list create update delete", "configmaps", SERVES),
     *questions("update patch delete deletecollection", "persistentvolumeclaims", SERVES),
     *questions("get list create update patch delete", "persistentvolumes", CLUSTER),
+    *questions("get watch create update patch delete deletecollection", "resourcequotas", SERVES),
+    *questions("get list create update", "limitranges", SERVES),
     *questions("update deletecollection", "pods", SERVES),
     *questions("create get", "pods/exec pods/attach pods/portforward pods/proxy", SERVES),
     *questions("get", "pods/log", SERVES),
@@ -106,6 +109,8 @@ FORBIDDEN_LISTED = [
     *questions("create", "persistentvolumeclaims controllerrevisions.apps events.events.k8s.io", ELSEWHERE),
     *questions("list watch", " ".join([*CR, "pods", "persistentvolumeclaims", "controllerrevisions.apps"]), CLUSTER),
     *questions("get list create", "persistentvolumeclaims controllerrevisions.apps", OWN),
+    *questions("list", "resourcequotas", OWN),
+    *questions("list", "resourcequotas", ELSEWHERE),
     *questions("list", " ".join(CR), OWN),
 ]
 
@@ -245,7 +250,8 @@ def test_its_account_is_all_that_the_operator_needs(
     assert denied() == before + 1  # so it counts
     stranger.close()
 
-    api.create(POLICIES, space, upgrade_policy())
+    twos = {"maxBatchInstancePercent": 40, "maxUnhealthyInstancePercent": 40}  # for a batch of two quotas are read
+    api.create(POLICIES, space, upgrade_policy(rolling=twos))
     publish(api, space, "1.0.0", "fast")
     api.create(SCALE_SETS, space, scale_set(replicas=5, volumeClaimTemplates=[claim("data")]))
     reaches(lambda: condition(api.get(SCALE_SETS, space, "web"), "Ready") == "True", "five instances are ready")

@@ -155,18 +155,37 @@ def test_protect_and_apply_the_model(web, api):
     api.patch(SCALE_SETS, plugin.namespace, "web", {"spec": {"template": {"metadata": {"labels": {"new": "yes"}}}}})
     wait(api, plugin, lambda found: found["status"]["observedGeneration"] >= found["metadata"]["generation"])
     before = pods(api, plugin)
-    for _ in range(2):  # the same request twice is two requests
-        applied = plugin("apply-model", "web", "0", "1", "--yes", "--wait", "--timeout", "60s")
-        assert applied.out.startswith("web: newest model requested for instances 0-1\n")
+    applied = plugin("apply-model", "web", "0", "1", "--yes", "--wait", "--timeout", "60s")
+    assert applied.out.startswith("web: newest model requested for instances 0-1\n")
+    version = api.get(SCALE_SETS, plugin.namespace, "web")["metadata"]["resourceVersion"]
+    again = plugin("apply-model", "web", "0", "1", "--wait", "--timeout", "60s")
+    nothing = "web: nothing to be done: the instances have the newest model already, or are protected (1).\n"
+    assert again.out.startswith(nothing)
+    assert api.get(SCALE_SETS, plugin.namespace, "web")["metadata"]["resourceVersion"] == version, "nothing is written"
     after = pods(api, plugin)
     assert {name for name in after if after[name] != before[name]} == {"web-0"}
-    handled = api.get(SCALE_SETS, plugin.namespace, "web")["status"]["lastHandledApply"]
-    assert handled == "0-1 "
     assert plugin("unprotect", "web", "1", "3", "--yes", "--wait").code == 0
     assert api.get(SCALE_SETS, plugin.namespace, "web")["spec"].get("protectedInstances") == []
     plugin("apply-model", "web", "--all", "--yes", "--wait", "--timeout", "60s")
     now = pods(api, plugin)
     assert {name for name in now if now[name] != after[name]} == {f"web-{n}" for n in range(1, 5)}
+    assert plugin("apply-model", "web", "--all").out.endswith("the instances have the newest model already.\n")
+    # The same request, of a newer model, is a new one.
+    api.patch(SCALE_SETS, plugin.namespace, "web", {"spec": {"template": {"metadata": {"labels": {"new": "er"}}}}})
+    plugin("apply-model", "web", "0", "1", "--yes", "--wait", "--timeout", "60s")
+    newest = pods(api, plugin)
+    assert {name for name in newest if newest[name] != now[name]} == {"web-0", "web-1"}
+
+
+def test_a_verb_with_nothing_to_do_says_so_and_writes_nothing(web, api):
+    plugin = web(automatic=False)
+    before = api.get(SCALE_SETS, plugin.namespace, "web")["metadata"]["resourceVersion"]
+    assert plugin("cancel", "web").out == "web: no rolling upgrade is running, nothing to cancel.\n"
+    assert plugin("resume", "web").out == "web: not suspended, nothing to resume.\n"
+    assert plugin("apply-model", "web", "2").out.startswith("web: nothing to be done")
+    assert api.get(SCALE_SETS, plugin.namespace, "web")["metadata"]["resourceVersion"] == before
+    plugin("suspend", "web", "--yes", "--wait", "--timeout", "30s")
+    assert plugin("suspend", "web").out == "web: suspended already.\n"
 
 
 def pods(api: Api, plugin: Plugin) -> dict[str, str]:

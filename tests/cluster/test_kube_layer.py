@@ -87,7 +87,7 @@ async def test_create_delete_and_their_preconditions(client: Client, namespace: 
         await client.delete(PODS, namespace, "web-0", uid=uid, resource_version="1")
     with pytest.raises(errors.Invalid, match="containers"):
         await client.create(PODS, namespace, {"metadata": {"name": "web-1"}, "spec": {}})
-    with pytest.raises(errors.NotFound):
+    with pytest.raises(errors.NamespaceTerminating):
         await client.create(PODS, "no-such-namespace", pod("web-0"))
     await client.delete(PODS, namespace, "web-0", uid=uid)
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.harness.api import CRDS, IMAGES, POLICIES, SCALE_SETS, Json, condition
+from tests.cluster.harness.api import IMAGES, POLICIES, SCALE_SETS, Json, condition
 from tests.cluster.harness.cluster import Cluster
+from tests.cluster.harness.crds import check_nothing
 from tests.cluster.harness.desk import accepted_condition
 from tests.cluster.harness.fleet import deploy, wait_ready
 from tests.cluster.harness.manifests import scale_set, upgrade_policy
@@ -23,17 +24,7 @@ pytestmark = pytest.mark.timeout(180)
 def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster whose CRDs check nothing, as if the objects had been stored under an older, laxer schema."""
     with Cluster(f"lax-{os.getpid()}", tmp_path_factory.mktemp("lax"), nodes=3) as cluster:
-        for crd in cluster.api.list(CRDS):
-            name = crd["metadata"]["name"]
-            if not name.endswith(".scaleset.dev"):
-                continue
-            for version in crd["spec"]["versions"]:
-                preserve = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-                version["schema"] = {
-                    "openAPIV3Schema": {"type": "object", "properties": {"spec": preserve, "status": preserve}}
-                }
-            spec = {"versions": crd["spec"]["versions"]}
-            cluster.api.patch(CRDS, None, name, {"spec": spec})
+        check_nothing(cluster.api)
         yield cluster
 
 

@@ -96,8 +96,10 @@ def decide_in(place: Place, policy: UpgradePolicySpec) -> Decision:
         if needs.verdict is not None:
             snapshot = replace(snapshot, verdicts={needs.verdict.model.name: ACCEPTED})
         if needs.admission is not None:
-            asked = needs.admission.instance
-            snapshot = replace(snapshot, admissions={**snapshot.admissions, asked: _admitted(place, asked)})
+            asked = needs.admission
+            snapshot = replace(
+                snapshot, admissions={**snapshot.admissions, asked.about: _admitted(place, asked.instance)}
+            )
     raise AssertionError(f"the plan never has what it needs: {place}")
 
 

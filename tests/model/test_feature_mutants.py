@@ -68,8 +68,8 @@ def waits_for_room(patch: Patch) -> None:
 def does_not_hear_that_there_is_no_room(patch: Patch) -> None:
     ask = rollout._ask
 
-    def mutant(draft: Draft, run: Rollout, build: Any, number: int) -> Any:
-        verdict = ask(draft, run, build, number)
+    def mutant(draft: Draft, run: Rollout, moves: Any) -> Any:
+        verdict = ask(draft, run, moves)
         return None if verdict is None else type(verdict)(accepted=True)
 
     patch.setattr(rollout, "_ask", mutant)

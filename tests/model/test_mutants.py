@@ -101,7 +101,7 @@ def forgets_what_failed(patch: Patch) -> None:
 
 
 def ignores_the_gate_after_a_batch(patch: Patch) -> None:
-    patch.setattr(breach, "found", lambda _draft, _rollout: None)
+    patch.setattr(breach, "found", lambda _draft, _rollout, **_: None)
 
 
 def deletes_before_it_writes(patch: Patch) -> None:

@@ -132,7 +132,8 @@ class World:
             unchangeable=dict(self.memory.unchangeable),
             undeletable={uid: refusal.message for uid, refusal in self.memory.undeletable.items()},
             ages=dict(self.ages),
-            verdicts=dict(self.memory.verdicts),
+            verdicts=self._refused_models(),
+            declined=dict(self.memory.declined),
             turn=self.turn(),
             fresh=fresh,
             reported=self.status,
@@ -154,9 +155,16 @@ class World:
                 self.memory.judged(model.name, self.verdict(model), now=self.now)
                 snapshot = replace(snapshot, verdicts=dict(self.memory.verdicts))
             if plan.needs.admission is not None:
-                asked = plan.needs.admission.instance
-                snapshot = replace(snapshot, admissions={**snapshot.admissions, asked: self.admit(asked)})
+                asked = plan.needs.admission
+                verdict = self.admit(asked.instance)
+                self.memory.admitted(asked.model.name, verdict, now=self.now)
+                admissions = {**snapshot.admissions, asked.about: verdict}
+                snapshot = replace(snapshot, admissions=admissions, declined=dict(self.memory.declined))
         raise AssertionError("the plan never has what it needs")
+
+    def _refused_models(self) -> dict[str, Verdict]:
+        """What was accepted is asked about again: tests take an answer back in the middle of a life."""
+        return {name: verdict for name, verdict in self.memory.verdicts.items() if not verdict.accepted}
 
     # --- acting
 
@@ -237,6 +245,16 @@ class World:
             self.settle()
             if each is not None:
                 each(self)
+
+    def lives(self, seconds: float, each: Callable[[World], None], *, step: float = 1.0) -> None:
+        """Let time pass second by second; `each` does to the pods what nobody foresees."""
+        end = self.now + seconds
+        self.settle()
+        while self.now < end:
+            self.now += step
+            self.happen()
+            each(self)
+            self.settle()
 
     # --- what pods do
 

@@ -54,10 +54,10 @@ class FakeApi:
         obj: JSON = copy.deepcopy(known) if known else {"metadata": {"uid": str(uuid.uuid4())}}
         obj["metadata"] |= {"name": name, "namespace": namespace, "labels": {"set": group, names.LABEL_NAME: group}}
         obj |= fields
-        return self._commit("MODIFIED" if known else "ADDED", obj)
+        return self.commit("MODIFIED" if known else "ADDED", obj)
 
     def drop(self, namespace: str, name: str) -> JSON:
-        return self._commit("DELETED", self.objects.pop(f"{namespace}/{name}"))
+        return self.commit("DELETED", self.objects.pop(f"{namespace}/{name}"))
 
     def emit(self, kind: str, obj: JSON) -> None:
         """Have the watches send an event that nothing caused."""
@@ -176,10 +176,9 @@ class FakeApi:
             return web.json_response(self.drop(namespace, name))
         if request.method == "PUT":
             body["metadata"] = actual | body["metadata"]
-            return web.json_response(self._commit("MODIFIED", body))
-        merged = copy.deepcopy(known)
-        merged.update({key: value for key, value in body.items() if key != "metadata"})
-        return web.json_response(self._commit("MODIFIED", merged))
+            return web.json_response(self.commit("MODIFIED", body))
+        merged = _merged(known, {key: value for key, value in body.items() if key != "metadata"})
+        return web.json_response(self.commit("MODIFIED", merged))
 
     def _create(
         self, request: web.Request, body: JSON, *, namespace: str, name: str, known: JSON | None
@@ -189,7 +188,7 @@ class FakeApi:
         body["metadata"] = {"namespace": namespace, "name": name} | body["metadata"] | {"uid": str(uuid.uuid4())}
         if "dryRun" in request.query:
             return web.json_response(body, status=201)
-        return web.json_response(self._commit("ADDED", body), status=201)
+        return web.json_response(self.commit("ADDED", body), status=201)
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         since = float(request.query["resourceVersion"])
@@ -214,7 +213,7 @@ class FakeApi:
     def _after(self, version: float) -> list[JSON]:
         return [] if self.frozen else [event for event in self.history if event["version"] > version]
 
-    def _commit(self, kind: str, obj: JSON) -> JSON:
+    def commit(self, kind: str, obj: JSON) -> JSON:
         self.version += 1
         obj["metadata"]["resourceVersion"] = str(self.version)
         metadata = obj["metadata"]
@@ -244,6 +243,19 @@ def openapi() -> JSON:
         schema = {**version["schema"]["openAPIV3Schema"], "x-kubernetes-group-version-kind": [kind]}
         schemas[f"dev.scaleset.{kind['version']}.{kind['kind']}"] = schema
     return {"openapi": "3.0.0", "components": {"schemas": schemas}}
+
+
+def _merged(known: Any, patch: Any) -> Any:
+    """A JSON merge patch."""
+    if not isinstance(patch, dict):
+        return patch
+    base = copy.deepcopy(known) if isinstance(known, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            base.pop(key, None)
+        else:
+            base[key] = _merged(base.get(key), value)
+    return base
 
 
 def _status(code: int, reason: str) -> web.Response:

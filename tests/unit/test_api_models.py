@@ -191,7 +191,10 @@ def scale_set(**changes: Any) -> dict[str, Any]:
             {"replicas": 10**30},
             "spec.replicas: found a number that is far too large; it should be less than or equal to 1000",
         ),
-        ({"replicas": 101}, "set singlePlacementGroup to false for more than 100 instances"),
+        (
+            {"replicas": 101, "singlePlacementGroup": True},
+            "set singlePlacementGroup to false, once, for more than 100 instances",
+        ),
         (
             {"imageReference": {"publisher": "a", "offer": "b", "sku": "c"}},
             "spec.imageReference.version: found nothing;",

@@ -1,6 +1,10 @@
 """The store of custom resources: what kopf tells, what it does not, and who has to look again."""
 
+import asyncio
 import copy
+import gc
+import weakref
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -9,6 +13,7 @@ from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.status_writer import StatusWriter, check_kept, compared
+from scaleset.controllers.upgrade_policy import UpgradePolicyController
 from scaleset.controllers.wakes import REST_PER_INSTANCE_SECONDS, Wakes
 from scaleset.controllers.watching import watch
 from scaleset.kube import errors
@@ -94,6 +99,22 @@ async def test_a_spec_is_parsed_once_for_a_generation(api, client):
     again = put(api, generation=1)
     projection(again)
     assert parsed == 3
+
+
+async def test_a_spec_of_before_a_restore_of_etcd_is_parsed_anew(api, client):
+    """The generations count on from the backup: the third is another one now."""
+    objects = scale_sets(client, [])
+    put(api, generation=2)
+    for _ in range(10):
+        put(api, generation=3, spec=scale_set("web", replicas=30)["spec"])
+    await objects.list()
+    api.version -= 5
+    put(api, generation=3, spec=scale_set("web", replicas=4)["spec"])
+    await objects.list()
+    found = objects.get("a", "web")
+    assert found is not None
+    assert found.spec is not None
+    assert found.spec.replicas == 4
 
 
 async def test_what_cannot_be_understood_is_kept_with_the_reason(api, client):
@@ -220,6 +241,156 @@ async def test_a_write_without_an_answer_changes_nothing_here(api, client):
     assert objects.get("a", "web") == seen
 
 
+# --- what is forgotten
+
+
+@pytest.mark.parametrize("told", ["an event", "a list", "an answer", "another of its name"])
+async def test_a_spec_goes_with_its_object_however_that_is_learned(api, client, told):
+    """Or a cluster in which sets come and go fills the memory: kopf does not tell every deletion."""
+    objects = scale_sets(client, [])
+    put(api)
+    await objects.list()
+    found = objects.get("a", "web")
+    assert found is not None
+    assert found.spec is not None
+    spec, last = weakref.ref(found.spec), api.drop("a", "web")
+    if told == "an event":
+        objects.seen("DELETED", last)
+    elif told == "a list":
+        await objects.list()
+    elif told == "an answer":
+        objects.forget(found)
+    else:
+        objects.seen("ADDED", put(api))
+    del found, last
+    gc.collect()
+    assert spec() is None
+
+
+# --- looking again on purpose
+
+
+def listed(api: FakeApi) -> list[str]:
+    """The requests, without their queries."""
+    found = [request.partition("?")[0].removeprefix("GET /apis/scaleset.dev/v1beta1") for request in api.requests]
+    api.requests.clear()
+    return found
+
+
+async def test_of_several_that_want_to_know_at_once_one_asks(api, client):
+    objects = scale_sets(client, [])
+    put(api)
+    await asyncio.gather(*(objects.refresh("a") for _ in range(8)))
+    assert listed(api) == ["/namespaces/a/scalesets"]
+    await objects.refresh("elsewhere")
+    assert listed(api) == [], "it is not ours, and perhaps not allowed"
+
+
+async def test_a_list_that_is_under_way_is_not_for_those_who_ask_now(api, client):
+    """It may show what was before their last write."""
+    objects = scale_sets(client, [])
+    put(api)
+    under_way, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(_: Any) -> None:
+        if not under_way.is_set():
+            under_way.set()
+            await go_on.wait()
+
+    api.before = hold
+    early = asyncio.create_task(objects.refresh("a"))
+    await under_way.wait()
+    late = [asyncio.create_task(objects.refresh("a")) for _ in range(8)]
+    await asyncio.sleep(0)
+    go_on.set()
+    await early
+    put(api, "web", generation=2)
+    await asyncio.gather(*late)
+    found = objects.get("a", "web")
+    assert found is not None
+    assert found.generation == 2
+    assert listed(api) == ["/namespaces/a/scalesets"] * 2
+
+
+async def test_a_list_of_one_namespace_takes_nothing_from_another(api, client):
+    objects = CustomObjects(
+        client,
+        SCALE_SETS,
+        status=ScaleSetStatus,
+        projection=Projection(ScaleSetSpec.parse, describe),
+        on_change=lambda _: None,
+    )
+    put(api)
+    api.put("b", "web", spec=scale_set()["spec"])
+    await objects.list()
+    api.drop("a", "web")
+    api.drop("b", "web")
+    await objects.refresh("a")
+    assert [each.namespace for each in objects.all()] == ["b"]
+    await objects.list()
+    assert objects.all() == []
+
+
+async def test_one_object_is_read_alone(api, client):
+    changed: list[Any] = []
+    objects = scale_sets(client, changed)
+    put(api)
+    put(api, "other")
+    await objects.look_up("a", "web")
+    assert [each.name for each in objects.all()] == ["web"]
+    assert changed == [("a", "web")]
+    assert listed(api) == ["/namespaces/a/scalesets/web"]
+    await objects.look_up("elsewhere", "web")
+    assert listed(api) == []
+
+
+async def test_what_a_read_does_not_find_is_gone_when_a_list_says_so_too(api, client):
+    """A control plane that comes up again may err."""
+    objects = scale_sets(client, [])
+    put(api)
+    await objects.list()
+    api.refuse("GET", 404, reason="NotFound")
+    await objects.look_up("a", "web")
+    assert objects.get("a", "web") is not None
+    api.drop("a", "web")
+    await objects.look_up("a", "web")
+    assert objects.get("a", "web") is None
+
+
+async def test_a_read_that_shows_what_was_said_to_be_gone_is_believed(api, client):
+    objects = scale_sets(client, [])
+    put(api)
+    await objects.list()
+    found = objects.get("a", "web")
+    assert found is not None
+    objects.forget(found)
+    await objects.look_up("a", "web")
+    assert objects.get("a", "web") == found
+
+
+async def test_a_read_that_is_older_than_what_was_known_means_that_etcd_was_restored(api, client, caplog):
+    objects = scale_sets(client, [])
+    put(api)
+    await objects.list()
+    [restored] = api.objects.values()
+    restored["metadata"]["resourceVersion"] = "1"
+    await objects.look_up("a", "web")
+    now = objects.get("a", "web")
+    assert now is not None
+    assert now.resource_version == "1"
+    assert "etcd_restored" in caplog.text
+
+
+async def test_a_list_of_many_comes_in_pages_and_begins_anew_when_its_state_is_forgotten(api, client):
+    objects = scale_sets(client, [])
+    for number in range(600):
+        put(api, f"web-{number}", spec={})
+    api.expire_continue = 1
+    await objects.list()
+    assert len(objects.all()) == 600
+    assert len(listed(api)) == 1 + 1 + 3
+
+
 # --- who has to look again
 
 
@@ -232,6 +403,7 @@ class World:
             scale_sets=lambda key: self.woken.append(("set", key)),
             instances=lambda key, _: self.woken.append(("set", key)),
             versions=lambda key: self.woken.append(("version", key)),
+            replications=lambda key, _: self.woken.append(("version", key)),
             policies=lambda key: self.woken.append(("policy", key)),
         )
         self.caches = watch(client, wakes)
@@ -295,6 +467,7 @@ async def test_an_event_of_a_large_set_waits_for_more_of_them(client):
         scale_sets=lambda _: None,
         instances=lambda key, seconds: waits.append((key, seconds)),
         versions=lambda _: None,
+        replications=lambda *_: None,
         policies=lambda _: None,
     )
     caches = watch(client, wakes)
@@ -329,3 +502,21 @@ async def test_an_event_that_no_decision_could_go_by_wakes_nobody(client):
     assert tell(4, status={"conditions": [{**ready, "lastProbeTime": "2026-01-01T00:00:05Z"}]}) == []
     assert tell(5, status={"conditions": [{**ready, "status": "False"}]}) == woken
     assert tell(6, metadata={"uid": "another"}, status={"conditions": [{**ready, "status": "False"}]}) == woken
+
+
+async def test_the_transition_time_of_a_policy_is_the_api_servers(api, client):
+    """This machine may be an hour off; kubectl would show an age below zero."""
+    world, sent = World(client), []
+
+    async def record(request):
+        if request.method == "PATCH":
+            sent.append(await request.json())
+
+    api.put("a", "policy")
+    world.tell(world.caches.policies, upgrade_policy())
+    api.before = record
+    policies = UpgradePolicyController(world.caches, StatusWriter(client), now=lambda: 1_000_000_000.7)
+    with suppress(errors.ApiError):  # The fake server's policy is another one.
+        await policies.reconcile(("a", "policy"))
+    (condition,) = sent[0]["status"]["conditions"]
+    assert condition["lastTransitionTime"] == "2001-09-09T01:46:40Z"

@@ -1,4 +1,4 @@
-"""What becomes of a change in place that the API server does not carry out."""
+"""What becomes of a change in place that the API server does not carry out, and of what vanishes between two calls."""
 
 import json
 from dataclasses import replace
@@ -14,9 +14,9 @@ from scaleset.controllers.watching import watch
 from scaleset.kube import errors
 from scaleset.kube.client import Client
 from scaleset.planning.instances import Build, Change, Pod
-from scaleset.planning.snapshot import ImageChange, Plan
+from scaleset.planning.snapshot import Creation, ImageChange, Plan
 from scaleset.planning.state import State
-from tests.simulation.world import OWNER
+from tests.simulation.world import OWNER, World, spec
 from tests.unit.fake_api_server import FakeApi
 
 NAMESPACE = OWNER.namespace
@@ -32,7 +32,7 @@ class Scene:
     def __init__(self, api: FakeApi, client: Client) -> None:
         self.api, self.memory = api, Memory()
         self.caches: Caches = watch(
-            client, Wakes(scale_sets=nobody, instances=nobody, versions=nobody, policies=nobody)
+            client, Wakes(scale_sets=nobody, instances=nobody, versions=nobody, replications=nobody, policies=nobody)
         )
         self.writer = InstanceWriter(client, self.caches, now=lambda: 0.0)
         api.put(NAMESPACE, "web-0", spec={"containers": [{"name": "app", "image": "os:1"}]})
@@ -130,3 +130,42 @@ async def test_a_webhook_that_fails_keeps_a_pod_for_a_while_and_has_it_not_recre
     assert not scene.memory.unchangeable
     assert list(scene.memory.undeletable)
     assert scene.memory.next_retry() is not None
+
+
+CLAIM = {"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}}
+
+
+def creation(scene: Scene, *, claims: tuple[str, ...] = ()) -> Any:
+    """Carries out the creation of web-0, which is not there any more."""
+    model = replace(World(spec=spec(volumeClaimTemplates=[CLAIM])).model, number=1)
+    plan = Plan(State(), creations=(Creation(0, Build(model.name, "1.0.0", "os:1"), None, 0.0, claims),))
+    return scene.writer.carry_out(OWNER, plan, {model.name: model}, scene.memory)
+
+
+@pytest.mark.parametrize("what", ["pod", "claim"])
+async def test_what_vanishes_between_two_calls_is_created_and_nothing_was_refused(api, scene, what):
+    """AlreadyExists, then 404: a pod that was just leaving, or a claim that somebody deleted."""
+    api.drop(NAMESPACE, "web-0")
+    api.refuse("POST", 409, reason="AlreadyExists")
+    api.refuse("GET", 404, reason="NotFound")
+    await creation(scene, claims=("data",) if what == "claim" else ())
+    assert f"{NAMESPACE}/web-0" in api.objects
+    assert scene.memory.refusals == {}
+
+
+async def test_what_says_so_again_and_again_is_no_refusal_and_not_asked_at_once(api, scene):
+    """An admission webhook may answer anything: the set backs off, and no instance is blamed."""
+    api.drop(NAMESPACE, "web-0")
+    api.refuse("POST", 409, reason="AlreadyExists", times=2)
+    api.refuse("GET", 404, reason="NotFound", times=2)
+    with pytest.raises(errors.AlreadyExists):
+        await creation(scene)
+    assert scene.memory.refusals == {}
+
+
+async def test_a_model_that_vanishes_between_two_calls_is_stored(api, scene):
+    model = World().model
+    api.refuse("POST", 409, reason="AlreadyExists")
+    api.refuse("GET", 404, reason="NotFound")
+    await scene.writer.store(OWNER, [model], scene.memory)
+    assert f"{NAMESPACE}/{model.name}" in api.objects

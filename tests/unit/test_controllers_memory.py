@@ -66,6 +66,9 @@ def test_a_pod_that_the_server_would_not_delete_is_asked_about_later_and_later()
     assert memory.undeletable["uid-a"].message == "ask the security team"
     memory.only({}, [])
     assert memory.next_retry() is None
+    assert memory.undeletable.keys() == {"uid-a"}, "others that may be deleted go before it in the next batch"
+    memory.only({}, ["uid-a"])
+    assert memory.undeletable["uid-a"].retry_at <= 103, "and when its turn comes again, it is asked about at once"
 
 
 def test_a_new_generation_forgets_what_was_refused():
@@ -135,3 +138,27 @@ def test_the_pod_of_an_instance_that_is_no_more_says_nothing_of_the_next_one_wit
     memory.saw([(0, seen("b", created=200))])
     assert memory.ages == {0: 200}
     assert memory.departed == frozenset()
+
+
+def test_a_model_about_which_nothing_was_learned_is_asked_about_again():
+    memory = Memory()
+    memory.judged("m", Verdict(accepted=True, unanswered=True), now=10)
+    assert memory.verdicts["m"].retry_at == 12
+
+
+def test_what_a_refusal_is_about_is_kept():
+    memory = Memory()
+    memory.judged("m", Verdict(accepted=False, message="no", reason="ModelNotStored"), now=10)
+    memory.judged("m", Verdict(accepted=True), now=12)
+    memory.judged("m", Verdict(accepted=False, message="no", reason="ModelNotStored"), now=12)
+    assert memory.verdicts["m"] == Verdict(accepted=False, message="no", reason="ModelNotStored", retry_at=16)
+
+
+def test_an_old_revision_that_is_not_deleted_is_news_once_and_tried_later_and_later():
+    memory = Memory()
+    assert memory.discards("m", now=0)
+    assert memory.not_discarded("m", "no", now=0)
+    assert not memory.discards("m", now=1)
+    assert memory.discards("m", now=2)
+    assert not memory.not_discarded("m", "no", now=2)
+    assert not memory.discards("m", now=5)

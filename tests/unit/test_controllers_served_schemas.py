@@ -115,6 +115,8 @@ FULL: JSON = {
         "restoring": "1",
         "inProgress": "0",
         "pending": "3",
+        "withModel": True,
+        "versionOnly": True,
         "neverRan": "1",
         "withoutSurge": True,
         "messages": [{"id": 1, "message": "It is bad."}],

@@ -35,7 +35,9 @@ class Scene:
 
     def __init__(self, api: FakeApi, client: Client) -> None:
         self.api, self.memory, self.now = api, Memory(), EPOCH
-        self.caches = watch(client, Wakes(scale_sets=nobody, instances=nobody, versions=nobody, policies=nobody))
+        self.caches = watch(
+            client, Wakes(scale_sets=nobody, instances=nobody, versions=nobody, replications=nobody, policies=nobody)
+        )
         self.writer = InstanceWriter(client, self.caches, now=lambda: self.now)
         self.refuses: dict[str, int] = {}
         """Answers, by the method and the name of a pod; `*` is any."""

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from scaleset.kube.client import Client
 from scaleset.observability import events
@@ -259,3 +260,11 @@ def test_one_that_is_blocked_later_is_told_later() -> None:
         "Instance 3 is blocked",
         "Instance 5 is blocked",
     ]
+
+
+async def test_a_namespace_that_is_deleted_takes_no_events_and_nobody_complains(api, desk, caplog):
+    status = {"kind": "Status", "code": 404, "reason": "NotFound", "details": {"kind": "namespaces", "name": "shop"}}
+    api.refusals.append(("POST", web.json_response(status, status=404)))
+    async with desk.sending():
+        desk.tell("Batch 1 of 5.")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]

@@ -99,6 +99,13 @@ def test_surge_does_not_answer_for_what_breaks_by_itself():
     assert s("S1 surge", story) == []
 
 
+def test_surge_does_not_answer_for_what_breaks_before_it_is_taken_back():
+    """Both new ones break; one is deleted after that, as the operator restores it."""
+    story = surging(instances="5", surge="5", replaces="0").give(5).take(0).pod(5, "new-5", version=NEW)
+    story.write("delete", "pods", "web-5", body={"preconditions": {"uid": "new-5"}})
+    assert s("S1 surge", story.pod(5, "new-5", version=NEW, ending=True)) == []
+
+
 def test_surge_is_no_rule_for_others():
     assert s("S1 surge", begun(5).rollout().take(0)) == []
 
@@ -123,6 +130,12 @@ def test_s4_previous_and_target_are_fine():
 
 def test_s4_catches_a_third_image():
     assert "os:3.0.0" in s("S4", begun().rollout().take(0).give(0, version=OTHER))[0]
+
+
+def test_s4_a_successor_goes_back_to_what_its_predecessor_ran():
+    story = surging(instances="5", surge="5", replaces="0").give(5).take(0)
+    assert s("S4", story.pod(5, "back-5", change="ADDED", version=OLD)) == []
+    assert s("S4", story.pod(5, "other-5", change="ADDED", version=OTHER)) != []
 
 
 def test_s4_says_nothing_outside_a_rollout():
@@ -159,6 +172,12 @@ def test_s6_catches_a_deleted_claim_and_another_uid():
 
 def test_s8_up_and_a_restore_are_fine():
     assert s("S8", begun(1).take(0).give(0).pod(0, "x", change="ADDED", version=OLD)) == []
+
+
+def test_s8_a_successor_goes_back_to_what_its_predecessor_ran():
+    story = surging(instances="5", surge="5", replaces="0").give(5).take(0)
+    assert s("S8", story.pod(5, "back-5", change="ADDED", version=OLD)) == []
+    assert s("S8", story.pod(5, "older-5", change="ADDED", version="0.9.0")) != []
 
 
 def test_s8_catches_a_downgrade():

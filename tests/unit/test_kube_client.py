@@ -297,3 +297,24 @@ async def test_user_agent_names_us(api, client):
     api.before = record
     await client.list(PODS, "a")
     assert agents[0].startswith("scaleset-operator/")
+
+
+ENDING = {
+    "kind": "namespaces",
+    "causes": [{"reason": "NamespaceTerminating", "message": "namespace a is being terminated"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "kind"),
+    [
+        (403, ENDING, errors.NamespaceTerminating),
+        (404, {"kind": "namespaces", "name": "a"}, errors.NamespaceTerminating),
+        (403, {"kind": "pods"}, errors.Forbidden),
+        (404, {"kind": "pods", "name": "web-0"}, errors.NotFound),
+        (404, {}, errors.NotFound),
+    ],
+)
+def test_a_namespace_that_is_deleted_refuses_nothing(code, details, kind):
+    """What `except Forbidden` or `except NotFound` takes for a refusal of the object is not about the object."""
+    assert type(errors.from_status({"code": code, "message": "no", "details": details}, code=code)) is kind

@@ -126,35 +126,14 @@ async def test_token_file_of_a_kubeconfig_is_read_again(api, tmp_path):
         await client.list(PODS, "a")
 
 
-async def test_the_token_alone_is_told_to_others_and_never_shown(api, tmp_path, in_cluster):
+async def test_what_identifies_us_is_told_to_others_and_never_shown(api, tmp_path, in_cluster):
     in_cluster.write_text("canary")
     async with await Client.open() as client:
-        assert client.credentials().token == in_cluster.read_text()
+        assert client.credentials().authorization == "bearer canary"
         assert "canary" not in repr(client.credentials())
-    for user, token in (({"token": "secret"}, "secret"), ({"username": "a", "password": "b"}, None)):
+    for user, header in (({"token": "secret"}, "Bearer secret"), ({"username": "a", "password": "b"}, "Basic YTpi")):
         async with await Client.open(api.kubeconfig(tmp_path, user)) as client:
-            assert client.credentials().token == token
-
-
-@pytest.mark.parametrize(
-    ("variables", "behind"),
-    [
-        ({}, False),
-        ({"HTTPS_PROXY": "http://proxy.example:3128"}, True),
-        ({"https_proxy": "http://proxy.example:3128"}, True),
-        ({"HTTP_PROXY": "http://proxy.example:3128"}, False),
-        ({"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": "api.example"}, False),
-        ({"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": ".other.example"}, True),
-        ({"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": "*"}, False),
-    ],
-)
-def test_a_proxy_is_looked_for_where_the_environment_names_one_for_the_server(monkeypatch, variables, behind):
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert credentials._behind_proxy("https://api.example:6443") is behind
+            assert client.credentials().authorization == header
 
 
 async def test_what_a_netrc_says_of_the_server_is_not_sent(api, tmp_path, monkeypatch):

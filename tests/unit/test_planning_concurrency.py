@@ -5,15 +5,19 @@ The worlds of several sets run side by side here. What the controller knows of t
 by the same class as in the operator.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from scaleset.controllers.caches import Caches
+from scaleset.controllers.lines import NEAR
+from scaleset.controllers.relations import relations
 from scaleset.controllers.turns import Turns
+from scaleset.controllers.wakes import Wakes
+from scaleset.kube.index import Follower
 from scaleset.planning.snapshot import Turn
 from scaleset.records.custom_objects import CustomObject, PolicyObject, ScaleSetObject
 from tests.simulation.scenes import BAD, cancel, code, condition, running, start
@@ -24,13 +28,17 @@ from tests.simulation.world import EPOCH, World, policy, spec
 class Store:
     """Objects of one kind, as the cache gives them."""
 
+    followers: tuple[Follower[Any], ...] = ()
     objects: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     def get(self, namespace: str, name: str) -> Any:
         return self.objects.get((namespace, name))
 
-    def all(self) -> Iterator[Any]:
-        return iter(self.objects.values())
+    def put(self, seen: CustomObject[Any]) -> None:
+        place = (seen.namespace, seen.name)
+        before, self.objects[place] = self.objects.get(place), seen
+        for follower in self.followers:
+            follower.follow(place, before, seen)
 
 
 class Street:
@@ -39,10 +47,14 @@ class Street:
     def __init__(self, sets: int, *, limit: int | None = 1, replicas: int = 2, **by: Any) -> None:
         self.policy = policy(maxConcurrentScaleSets=limit, **by)
         self.worlds = {f"set-{number}": running(replicas, by=self.policy) for number in range(sets)}
-        self.sets, self.policies = Store(), Store()
-        caches = cast("Caches", type("Caches", (), {"scale_sets": self.sets, "policies": self.policies})())
         self.woken: list[str] = []
-        self.turns = Turns(caches, wake=lambda key: self.woken.append(key[1]))
+        wake = lambda key, *_: self.woken.append(key[1])  # noqa: E731 - one for two
+        wakes = Wakes(scale_sets=wake, instances=wake, versions=wake, replications=wake, policies=lambda _: None)
+        found = relations(users_changed=wakes.users, line_changed=wakes.line)
+        self.sets, self.policies = Store((found.users, found.lines)), Store()
+        parts = {"scale_sets": self.sets, "policies": self.policies, "relations": found}
+        wakes.caches = cast("Caches", SimpleNamespace(**parts))
+        self.turns = Turns(wakes.caches, wake=wake)
         self.started: list[str] = []
         self.most = 0
         self.publish_policy()
@@ -53,7 +65,7 @@ class Street:
 
     def publish_policy(self) -> None:
         blank = self._object("careful", EPOCH, {})
-        self.policies.objects["shop", "careful"] = cast("PolicyObject", replace(blank, spec=self.policy))
+        self.policies.put(cast("PolicyObject", replace(blank, spec=self.policy)))
 
     def _object(self, name: str, created: float, status: dict[str, Any]) -> CustomObject[Any]:
         return CustomObject("shop", name, f"uid-{name}", "1", 1, created, False, {}, None, "", status)
@@ -63,7 +75,7 @@ class Street:
         world = self.worlds[name]
         plain = self._object(name, EPOCH, world.status)
         found = cast("ScaleSetObject", replace(plain, spec=world.spec, deleting=deleting))
-        self.sets.objects["shop", name] = found
+        self.sets.put(found)
         return found
 
     def turn(self, name: str) -> Turn | None:
@@ -241,7 +253,7 @@ def test_sets_of_other_policies_and_namespaces_do_not_count():
     for namespace, named in (("elsewhere", "careful"), ("shop", "other")):
         theirs = spec(upgradePolicyRef={"name": named})
         stranger = replace(street.seen("set-0"), namespace=namespace, name="stranger", uid="uid-s", spec=theirs)
-        street.sets.objects[namespace, "stranger"] = stranger
+        street.sets.put(stranger)
     assert street.turns.turn(street.seen("set-1")) == Turn(rolling=1, ahead=0)
 
 
@@ -266,10 +278,11 @@ def test_whoever_gives_a_place_away_wakes_those_that_wait():
     street.run(1)
     first = street.worlds["set-0"]
     assert street.turn("set-1") == Turn(rolling=1, ahead=0)
+    street.woken.clear()
     for _ in range(60):
-        plan = first.plan()
-        with street.turns.taken(street.seen("set-0"), plan.state):
+        with street.turns.taken(street.seen("set-0"), first.plan().state):
             first.step()
+            street.seen("set-0")
         if code(first) != "RollingForward":
             break
         assert street.woken == []
@@ -284,12 +297,47 @@ def test_whoever_leaves_the_queue_wakes_those_behind():
     street.run(1)
     second = street.worlds["set-1"]
     second.change(suspend=True)
-    plan = second.plan()
-    assert plan.state.waiting_since is None
     street.turn("set-2")
-    with street.turns.taken(street.seen("set-1"), plan.state):
-        assert street.woken == []
+    street.woken.clear()
+    second.step()
+    assert "waitingSince" not in second.status
+    assert street.woken == []
+    street.seen("set-1")
     assert street.woken == ["set-2"]
+
+
+def test_a_place_that_was_taken_for_nothing_is_given_to_those_that_wait():
+    """The decision to start could not be written down."""
+    street = Street(3)
+    street.publish("2.0.0")
+    plan = street.worlds["set-0"].plan()
+    for name in ("set-1", "set-2"):
+        with street.turns.taken(street.seen("set-0"), plan.state):
+            street.worlds[name].step()
+    assert street.turn("set-1") == Turn(rolling=0, ahead=0)
+    street.woken.clear()
+    with street.turns.taken(street.seen("set-0"), plan.state):
+        assert street.woken == []
+    assert street.woken == ["set-1", "set-2"]
+
+
+def test_of_a_long_line_only_the_front_is_woken():
+    """Thousands of sets that wait would all be looked at, and each status written, whenever one ends."""
+    street = Street(2)
+    street.publish("2.0.0")
+    street.run(1)
+    waits = street.seen("set-1")
+    for number in range(100):
+        street.sets.put(replace(waits, name=f"z-{number:03}", uid=f"uid-{number}"))
+    assert street.turns.turn(street.sets.get("shop", "z-042")) == Turn(rolling=1, ahead=43)
+    street.woken.clear()
+    street.sets.put(replace(street.seen("set-0"), status={}))
+    assert street.woken == ["set-1", *(f"z-{number:03}" for number in range(NEAR - 1))]
+    street.policy = policy(maxConcurrentScaleSets=50)
+    street.publish_policy()
+    street.woken.clear()
+    street.sets.put(replace(street.seen("set-1"), status={}))
+    assert len(street.woken) == 50
 
 
 @pytest.mark.parametrize(("limit", "turn"), [(1, None), (None, Turn(rolling=1, ahead=0))])

@@ -15,6 +15,7 @@ from scaleset.planning.decide import decide
 from scaleset.planning.instances import Build
 from scaleset.planning.state import (
     Batch,
+    Checked,
     Code,
     Detail,
     Ending,
@@ -113,6 +114,7 @@ def records(draw: st.DrawFn) -> State:
         ),
         retry=draw(st.none() | st.builds(Retry, MODELS, VERSIONS, st.integers(1, 9), MOMENTS)),
         rollout=draw(st.none() | rollouts(frozenset(builds))),
+        checked=draw(st.none() | st.builds(Checked, MODELS, MODELS, st.sampled_from(("", "It has unknown fields.")))),
     )
 
 
@@ -288,6 +290,17 @@ def test_as_many_on_one_version_as_on_the_other_are_read_the_same_whoever_is_fir
         world.step()
         found.add((world.status["currentVersion"], world.status["currentImage"]))
     assert len(found) == 1
+
+
+def test_of_two_versions_with_as_many_instances_the_higher_number_counts():
+    """By letters 1.9.0 would be above 1.10.0."""
+    world = running(4, by=policy(automatic=False))
+    for number in range(4):
+        tag = "1.9.0" if number % 2 else "1.10.0"
+        world.pods[number] = replace(world.pods[number], version=tag, images=(("app", f"example.com/web:{tag}"),))
+    world.status = {}
+    world.step()
+    assert world.status["currentVersion"] == "1.10.0"
 
 
 def test_a_status_lost_in_the_middle_of_a_bad_rollout_ends_well():

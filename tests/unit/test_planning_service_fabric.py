@@ -209,3 +209,45 @@ def test_switching_it_on_later_stops_upgrades_and_keeps_the_instances():
     world.change(os_profile=None)
     world.run(60)
     assert (code(world), counts(world)) == ("Completed", (2, 0, 0, 0))
+
+
+RUNNING = {"customData": "echo", "runCustomData": True}
+SUPPRESSING = {"extensions": [{"name": "agent", "image": "os:1", "command": ["run"], "suppressFailures": True}]}
+
+
+NO_SHELL_FOR_DATA = (
+    "Version 1.0.0 is a Windows image, and spec.runCustomData needs /bin/sh: set it to false and run "
+    "/var/lib/scaleset/custom-data in the command of the instance container or in an extension."
+)
+NO_SHELL_FOR_EXTENSIONS = (
+    "Version 1.0.0 is a Windows image, and suppressFailures needs /bin/sh: set it to false for the extension agent."
+)
+
+
+@pytest.mark.parametrize(("changes", "message"), [(RUNNING, NO_SHELL_FOR_DATA), (SUPPRESSING, NO_SHELL_FOR_EXTENSIONS)])
+@pytest.mark.parametrize("os_type", ["Windows", "Linux"])
+def test_what_needs_a_shell_is_refused_for_a_windows_image(os_type, changes, message):
+    world = World(spec=spec(replicas=2, **changes), policy=policy())
+    world.publish("1.0.0", os_type=os_type)
+    world.run(30)
+    accepted = condition(world, "Accepted")
+    if os_type == "Linux":
+        assert accepted["status"] == "True"
+        return
+    assert (accepted["status"], accepted["reason"], accepted["message"]) == ("False", "InvalidSpec", message)
+    assert not world.pods
+    world.change(run_custom_data=False, extensions=())
+    world.run(30)
+    assert condition(world, "Accepted")["status"] == "True"
+    assert len(world.pods) == 2
+
+
+def test_a_windows_version_of_what_ran_on_linux_leaves_the_instances_as_they_are():
+    world = World(spec=spec(replicas=2, **RUNNING), policy=policy())
+    world.publish("1.0.0")
+    world.run(30)
+    before = {number: pod.uid for number, pod in world.pods.items()}
+    world.publish("2.0.0", os_type="Windows")
+    world.run(60)
+    assert condition(world, "Accepted")["reason"] == "InvalidSpec"
+    assert {number: pod.uid for number, pod in world.pods.items()} == before

@@ -7,7 +7,7 @@ import pytest
 from scaleset.planning import surge
 from scaleset.planning.pods import Identity
 from scaleset.planning.ranges import parse
-from tests.simulation.scenes import code, counts, deleted, new_model, reasons, rollout, running
+from tests.simulation.scenes import ask, code, condition, counts, deleted, new_model, reasons, rollout, running
 from tests.simulation.world import World, policy
 
 FABRIC = {"durabilityLevel": "Gold", "nodeTypeDurabilityLevel": "Gold", "typeHandlerVersion": "1.1"}
@@ -135,3 +135,46 @@ def test_no_room_for_one_batch_is_no_verdict_about_the_next():
     assert reasons(world).count("SurgeRefused") == 1
     assert len(world.pods) == 5
     assert any("creating instances" in event.message for event in world.events)
+
+
+def keeping_0() -> World:
+    world = surging(5)
+    world.keeps_alive = lambda deletion: "ask the security team" if deletion.instance == 0 else None
+    world.publish("2.0.0")
+    world.run(5)
+    assert rollout(world)["waitingFor"]["reason"] == "DeleteRefused"
+    assert "ask the security team" in condition(world, "Stalled")["message"]
+    return world
+
+
+def test_an_old_one_that_must_not_be_deleted_stays_and_its_successor_goes_in_time():
+    world = keeping_0()
+    uid = world.pods[0].uid
+    world.run(600)
+    assert world.pods[0].uid == uid
+    assert len(world.pods) == 5
+    assert world.state.failed_targets == ()
+    world.run(200)
+    assert world.pods[0].uid == uid
+    assert list(world.versions.values()).count("2.0.0") >= 4, "the others are upgraded"
+
+
+def test_cancelling_ends_that_wait_at_once():
+    world = keeping_0()
+    ask(world, "scaleset.dev/cancel-upgrade-at")
+    world.run(2)
+    assert code(world) == "Cancelled"
+    assert set(world.versions.values()) == {"1.0.0"}
+    assert len(world.pods) == 5
+
+
+def test_a_refused_delete_of_one_that_is_scaled_in_is_told():
+    world = running(3)
+    world.keeps_alive = lambda deletion: "ask the security team" if deletion.instance == 2 else None
+    world.change(replicas=2)
+    world.run(5)
+    assert condition(world, "Stalled")["reason"] == "DeleteRefused"
+    world.keeps_alive = lambda _: None
+    world.run(5)
+    assert condition(world, "Stalled")["status"] == "False"
+    assert sorted(world.pods) == [0, 1]

@@ -4,8 +4,10 @@ import random
 from email.utils import formatdate
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
-from scaleset.runtime.clock import CONFIRMATIONS, ServerClock
+from scaleset.runtime.clock import CONFIRMATIONS, STANDSTILL_SECONDS, WINDOW, ServerClock
 
 
 class World:
@@ -108,6 +110,111 @@ def test_one_odd_server_among_several_changes_nothing():
         world.passes(1)
         assert abs(world.error) < 0.6
     assert world.clock.steps == 0
+
+
+def test_one_of_three_servers_that_is_five_seconds_ahead_moves_nothing():
+    """A thousand seconds of it: no step, and time goes on as evenly as before."""
+    chance = random.Random(1)
+    world = World()
+    world.call()
+    last = world.clock.now()
+    for _ in range(1000):
+        world.passes(1)
+        world.skew = 5.0 if chance.randrange(3) == 2 else 0.0
+        world.call()
+        assert world.clock.now() >= last
+        last = world.clock.now()
+        assert abs(world.error) < 0.6
+    assert world.clock.steps == 0
+
+
+TURNS = st.lists(st.tuples(st.integers(0, 2), st.floats(0.0, 3.0), st.floats(0.001, 0.4)), min_size=1, max_size=120)
+AHEAD = st.one_of(st.floats(-7200.0, 7200.0), st.floats(-3.0, 3.0))
+
+
+@settings(max_examples=300, deadline=None)
+@given(turns=TURNS, ahead=AHEAD, phase=st.floats(0.0, 0.999))
+def test_one_of_three_servers_changes_nothing_however_far_it_is_off_and_whoever_answers(turns, ahead, phase):
+    """As long as it does not give half of the answers, and never so many in a row that they look like all servers'."""
+    world = World(1_800_000_000 + phase)
+    odd = row = 0
+    last = 0.0
+    for count, (server, pause, there) in enumerate(turns, start=1):
+        odd, row = odd + (server == 2), row + 1 if server == 2 else 0
+        assume(2 * odd < count and row < CONFIRMATIONS)
+        world.skew = ahead if server == 2 else 0.0
+        world.call(there=there)
+        assert world.clock.now() >= last
+        last = world.clock.now()
+        assert abs(world.error) < 1.0 + 0.4 + 0.005, "a second of the header, and the longest way there and back"
+        world.passes(pause)
+    assert world.clock.steps == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(turns=TURNS, ahead=AHEAD)
+def test_two_servers_that_disagree_do_not_take_turns(turns, ahead):
+    world = World()
+    last, row, before = 0.0, 0, 0
+    for server, pause, there in turns:
+        row = row + 1 if server % 2 == before else 1
+        before = server % 2
+        assume(row < CONFIRMATIONS)
+        world.skew = ahead * before
+        world.call(there=there)
+        assert world.clock.now() >= last
+        last = world.clock.now()
+        world.passes(pause)
+    assert world.clock.steps <= 1, "the first answer may have been the only one of its kind"
+
+
+@pytest.mark.parametrize("ahead", [5.0, -5.0, 90.0, 3600.0])
+def test_two_servers_that_disagree_for_two_hours_do_not_take_turns(ahead):
+    chance = random.Random(7)
+    world = World()
+    world.call()
+    last = world.clock.now()
+    for _ in range(4_000):
+        world.passes(2)
+        world.skew = ahead * chance.randrange(2)
+        world.call()
+        assert world.clock.now() >= last
+        last = world.clock.now()
+        assert abs(world.error) < 0.6
+    assert world.clock.steps == 0
+
+
+@pytest.mark.parametrize("ahead", [5.0, -5.0, 90.0, -90.0])
+def test_a_first_answer_from_the_one_server_that_is_wrong_is_corrected_once(ahead):
+    chance = random.Random(5)
+    world = World()
+    world.skew = ahead
+    world.call()
+    last = world.clock.now()
+    for _ in range(WINDOW):
+        world.passes(1)
+        world.skew = ahead if chance.randrange(3) == 2 else 0.0
+        world.call()
+        assert world.clock.now() >= last or ahead > STANDSTILL_SECONDS
+        last = world.clock.now()
+    assert abs(world.error) < 0.6
+    assert world.clock.steps == 1
+
+
+def test_a_small_step_back_is_waited_out():
+    world = World()
+    for _ in range(20):
+        world.call()
+        world.passes(0.3)
+    world.true -= 5.0
+    last = world.clock.now()
+    for _ in range(3 * CONFIRMATIONS):
+        world.call()
+        world.passes(0.3)
+        assert world.clock.now() >= last
+        last = world.clock.now()
+    assert abs(world.error) < 0.6
+    assert world.clock.steps == 1
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0, 5.0])

@@ -89,6 +89,7 @@ class Application:
             scale_sets=self._queues["scaleset"].add,
             instances=self._queues["scaleset"].add_within,
             versions=self._queues["galleryimageversion"].add,
+            replications=self._queues["galleryimageversion"].add_within,
             policies=self._queues["upgradepolicy"].add,
         )
         self._leading = asyncio.Event()
@@ -237,7 +238,7 @@ class Application:
             now=self._clock.now,
         )
         versions = GalleryImageVersionController(
-            caches.versions,
+            caches,
             writer,
             prepulls,
             images=self._metrics.images,
@@ -255,7 +256,7 @@ class Application:
                 wake=self._queues["scaleset"].add,
             ).reconcile,
             "galleryimageversion": versions.reconcile,
-            "upgradepolicy": UpgradePolicyController(caches, writer).reconcile,
+            "upgradepolicy": UpgradePolicyController(caches, writer, now=self._clock.now).reconcile,
         }
         self._workers = tuple(
             Workers(self._queues[name], reconcile, concurrency=WORKERS[name], on_result=self._on_result(name))

@@ -17,12 +17,13 @@ from math import inf
 from time import monotonic
 from typing import Any, cast
 
+import aiohttp
 import kopf
 
 from scaleset.api import names
 from scaleset.controllers.served_schemas import ServedSchemas
 from scaleset.kube.client import Client
-from scaleset.kube.credentials import Credentials
+from scaleset.kube.credentials import Credentials, session
 from scaleset.kube.errors import ApiError, NotFound
 from scaleset.kube.resources import GALLERY_IMAGE_VERSIONS, SCALE_SETS, UPGRADE_POLICIES
 from scaleset.runtime.apart import run_apart
@@ -71,7 +72,8 @@ async def run(client: Client, seen: dict[str, Seen], *, namespaces: Sequence[str
     """
     ours = asyncio.get_running_loop()
     registry = kopf.OperatorRegistry()
-    kopf.on.login(registry=registry)(_login(client, ours))
+    login = _Login(client, ours)
+    kopf.on.login(registry=registry)(login.__call__)
     for plural, tell in seen.items():
         kopf.on.event(names.GROUP, names.VERSION, plural, registry=registry)(_handler(tell, ours))
 
@@ -87,7 +89,10 @@ async def run(client: Client, seen: dict[str, Seen], *, namespaces: Sequence[str
             namespaces=tuple(namespaces),
             stop_flag=stop,
         )
-        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await login.aclose()
         for task in ended:
             task.result()
 
@@ -141,26 +146,31 @@ def _handler(tell: Seen, ours: asyncio.AbstractEventLoop) -> Callable[..., Any]:
     return on_event
 
 
-def _login(client: Client, ours: asyncio.AbstractEventLoop) -> Callable[..., Any]:
-    async def credentials() -> Credentials:
-        return client.credentials()
+class _Login:
+    """Gives kopf what it sends with. It closes what it used; the rest is closed here."""
 
-    last = -inf
+    def __init__(self, client: Client, ours: asyncio.AbstractEventLoop) -> None:
+        self._client = client
+        self._ours = ours
+        self._last = -inf
+        self._session: aiohttp.ClientSession | None = None
 
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        nonlocal last
-        await asyncio.sleep(max(0.0, last + LOGIN_PAUSE_SECONDS - monotonic()))
-        last = monotonic()
-        found = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(credentials(), ours))
-        return kopf.ConnectionInfo(
+    async def __call__(self, **_: Any) -> kopf.AiohttpSession:
+        await asyncio.sleep(max(0.0, self._last + LOGIN_PAUSE_SECONDS - monotonic()))
+        self._last = monotonic()
+        await self.aclose()
+        found = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._credentials(), self._ours))
+        self._session = session(found)
+        return kopf.AiohttpSession(
             server=found.host,
-            ca_path=found.ca_file,
-            insecure=found.insecure,
-            scheme="Bearer" if found.token else None,
-            token=found.token,
-            certificate_path=found.certificate_file,
-            private_key_path=found.key_file,
+            aiohttp_session=self._session,
             expiration=datetime.now(UTC) + timedelta(seconds=LOGIN_SECONDS),
         )
 
-    return login
+    async def aclose(self) -> None:
+        """Nobody uses the last session any more, or it is given up."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _credentials(self) -> Credentials:
+        return self._client.credentials()

@@ -157,6 +157,10 @@ class Api:
         query = {"fieldManager": USER_AGENT, "force": "true"}
         return self._call("PATCH", path, body=body, query=query, content="application/apply-patch+yaml")
 
+    def replace(self, kind: Kind, namespace: str | None, body: Json, **query: str) -> Json:
+        """A plain update, of the version that the body names; `dryRun="All"` keeps nothing."""
+        return self._call("PUT", _path(kind, namespace, body["metadata"]["name"]), body=body, query=query)
+
     def patch(
         self, kind: Kind, namespace: str | None, name: str, body: Json, *, subresource: str = "", **query: str
     ) -> Json:

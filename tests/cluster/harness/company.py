@@ -52,8 +52,7 @@ class Company:
 
     def __enter__(self) -> Self:
         for name, play, parameters in self._scenarios:
-            slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
-            self._namespaces[name] = f"{slug}-s{next(_numbers)}"
+            self._namespaces[name] = self._namespace(name, parameters)
             self._played[name] = self._pool.submit(self._play, self._namespaces[name], play, parameters)
         return self
 
@@ -71,6 +70,10 @@ class Company:
         mine, others = self._namespaces[name], set(self._namespaces.values()) - {self._namespaces[name]}
         lines = self.operator.log().splitlines() if self.operator is not None else []
         return "\n".join(line for line in lines if mine in line or not any(other in line for other in others))
+
+    def _namespace(self, name: str, _parameters: dict[str, Any], /) -> str:
+        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
+        return f"{slug}-s{next(_numbers)}"
 
     def _play(self, namespace: str, play: Callable[..., object], parameters: dict[str, Any]) -> None:
         self._cluster.make_namespace(namespace)

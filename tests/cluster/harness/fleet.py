@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from time import monotonic, sleep
 
-from .api import IMAGES, PODS, POLICIES, QUOTAS, SCALE_SETS, Api, ApiError, Json, Kind, condition
+from .api import IMAGES, PODS, POLICIES, QUOTAS, REVISIONS, SCALE_SETS, Api, ApiError, Json, Kind, condition
 from .manifests import image_version, scale_set, upgrade_policy
 from .recorder import Recorder, World
 from .trace import VERSION_LABEL, parse_ranges
@@ -13,14 +14,17 @@ POLICY_RULES = Kind("validatingadmissionpolicies", "admissionregistration.k8s.io
 POLICY_BINDINGS = Kind("validatingadmissionpolicybindings", "admissionregistration.k8s.io", namespaced=False)
 
 
-def limit(api: Api, namespace: str, name: str, hard: Json, *, used: Json | None = None) -> None:
+def limit(
+    api: Api, namespace: str, name: str, hard: Json, *, used: Json | None = None, scopes: list[str] | None = None
+) -> None:
     """A quota, once the API server goes by it: it has counted, and that much where `used` is given."""
 
     def counts(quota: Json | None) -> bool:
         counted = (quota or {}).get("status", {}).get("used")
         return bool(counted) if used is None else counted == used
 
-    api.create(QUOTAS, namespace, {"metadata": {"name": name}, "spec": {"hard": hard}})
+    spec = {"hard": hard, **({"scopes": scopes} if scopes else {})}
+    api.create(QUOTAS, namespace, {"metadata": {"name": name}, "spec": spec})
     api.wait(QUOTAS, namespace, name, counts, timeout=25, message="the quota counts")
 
 
@@ -94,11 +98,21 @@ def until(done: Callable[[], object], *, timeout: float, message: str) -> None:
 
 
 @contextmanager
-def refusing(api: Api, namespace: str, resource: str, operation: str, *, group: str = "") -> Iterator[None]:
+def refusing(
+    api: Api,
+    namespace: str,
+    resource: str,
+    operation: str,
+    *,
+    group: str = "",
+    unless: str = "false",
+    sample: Json | None = None,
+) -> Iterator[None]:
     """Inside, the API server refuses that operation in the namespace; before and after, it does not.
 
-    `resource` may have a subresource. It takes a moment until the API server knows of a rule, so dry runs of a probe
-    tell when it does.
+    `resource` may have a subresource. Where `unless`, a CEL expression, is true, the operation is allowed. It takes a
+    moment until the API server knows of a rule, so dry runs of a probe tell when it does: for new pods, the
+    creation of `sample`.
     """
     name = f"refuse-{operation.lower()}-{resource.replace('/', '-')}-{namespace}"
     rule = {
@@ -117,14 +131,14 @@ def refusing(api: Api, namespace: str, resource: str, operation: str, *, group: 
             "metadata": {"name": name},
             "spec": {
                 "matchConstraints": {"resourceRules": [rule], **place},
-                "validations": [{"expression": "false", "message": "refused by the test"}],
+                "validations": [{"expression": unless, "message": "refused by the test"}],
             },
         },
     )
     binding = {"policyName": name, "validationActions": ["Deny"]}
     body = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding"}
     api.create(POLICY_BINDINGS, None, {**body, "metadata": {"name": name}, "spec": binding})
-    probe = _PROBES[resource, operation]
+    probe = _PROBES[resource, operation] if sample is None else partial(_create_pod, sample)
     try:
         until(lambda: _refused(api, namespace, probe), timeout=30, message=f"{operation} {resource} is refused")
         yield
@@ -140,6 +154,10 @@ def _refused(api: Api, namespace: str, probe: Callable[[Api, str], object]) -> b
     except ApiError as error:
         return error.status in {403, 422} and "refused by the test" in error.message
     return False
+
+
+def _create_pod(sample: Json, api: Api, namespace: str) -> None:
+    api.try_create(PODS, namespace, sample)
 
 
 def _delete_pod(api: Api, namespace: str) -> None:
@@ -158,7 +176,24 @@ def _write_status(api: Api, namespace: str) -> None:
         api.patch(SCALE_SETS, namespace, found["metadata"]["name"], {"status": {}}, subresource="status")
 
 
+def _store_revision(api: Api, namespace: str) -> None:
+    api.try_create(REVISIONS, namespace, {"metadata": {"name": "probe"}, "data": {}, "revision": 1})
+
+
+def _change_revision(api: Api, namespace: str) -> None:
+    for found in api.list(REVISIONS, namespace):
+        api.patch(REVISIONS, namespace, found["metadata"]["name"], {"revision": found["revision"] + 1}, dryRun="All")
+
+
+def _delete_revision(api: Api, namespace: str) -> None:
+    for found in api.list(REVISIONS, namespace):
+        api.delete(REVISIONS, namespace, found["metadata"]["name"], dryRun=["All"])
+
+
 _PROBES: dict[tuple[str, str], Callable[[Api, str], object]] = {
+    ("controllerrevisions", "CREATE"): _store_revision,
+    ("controllerrevisions", "UPDATE"): _change_revision,
+    ("controllerrevisions", "DELETE"): _delete_revision,
     ("pods", "DELETE"): _delete_pod,
     ("pods", "UPDATE"): _change_pod,
     ("scalesets/status", "UPDATE"): _write_status,

@@ -183,7 +183,8 @@ def s1_surge(trace: Trace) -> Iterator[str]:
         if seen.scale_set not in bars or not was_ready:
             continue
         run, bar = bars[seen.scale_set]
-        if seen.uid not in deleted or _in_place(sets[seen.scale_set], seen):
+        by_itself = seen.uid not in deleted or not (seen.terminating or seen.type == "DELETED")
+        if by_itself or _in_place(sets[seen.scale_set], seen):
             bars[seen.scale_set] = run, min(bar, len(fleet))
         elif len(fleet) < min(bar, sets[seen.scale_set]["spec"].get("replicas", 1)):
             yield f"{seen.name} was deleted, which left {len(fleet)} ready instances of {seen.scale_set}, before {bar}"
@@ -191,6 +192,16 @@ def s1_surge(trace: Trace) -> Iterator[str]:
 
 def _surges(rollout: Json) -> bool:
     return bool((rollout.get("policy") or {}).get("maxSurge"))
+
+
+def _successors(scale_set: Json) -> Iterator[tuple[str, str]]:
+    """The names of new instances of a batch with surge, each with that of the old one that it is to replace: what that
+    ran is what it goes back to.
+    """
+    batch = (_rollout(scale_set) or {}).get("batch") or {}
+    new, old = (sorted(parse_ranges(batch.get(part))) for part in ("surge", "replaces"))
+    name = scale_set["metadata"]["name"]
+    yield from ((f"{name}-{after}", f"{name}-{before}") for after, before in zip(new, old, strict=False))
 
 
 def _in_place(scale_set: Json, seen: Seen) -> bool:
@@ -253,7 +264,9 @@ def s3_nothing_more_after_breach(trace: Trace) -> Iterator[str]:
 
 
 def s4_previous_or_target(trace: Trace) -> Iterator[str]:
-    """During a rollout every instance runs its previous image or the target's, no third one."""
+    """During a rollout every instance runs its previous image or the target's, no third one. A new one of a batch with
+    surge goes back to what the old one ran.
+    """
     images: dict[str, str] = {}
     before: dict[str, dict[str, str]] = {}
     rollouts: dict[str, Json] = {}
@@ -265,6 +278,9 @@ def s4_previous_or_target(trace: Trace) -> Iterator[str]:
                 rollouts.pop(seen.name, None)
             elif rollouts.get(seen.name, {}).get("id") != rollout["id"]:
                 rollouts[seen.name], before[seen.name] = rollout, dict(images)
+            for new, old in _successors(seen.object):
+                if old in before.get(seen.name, ()):
+                    before[seen.name].setdefault(new, before[seen.name][old])
         elif seen.scale_set and (seen.type == "ADDED" or (seen.uid, seen.order) in changed):
             image = seen.image
             if seen.scale_set in rollouts and seen.name not in trace.disturbed:
@@ -303,10 +319,19 @@ def s6_claims_stay(trace: Trace) -> Iterator[str]:
 
 
 def s8_versions_go_up(trace: Trace) -> Iterator[str]:
-    """An instance's version only goes up, or back to the one that it had right before (a restore)."""
+    """An instance's version only goes up, or back to the one that it had right before (a restore). A new one of a batch
+    with surge had what the old one had.
+    """
     history: defaultdict[str, list[tuple[int, ...]]] = defaultdict(list)
     changed = trace.changed_in_place()
-    for seen in trace.of("pods"):
+    living: defaultdict[str, set[str]] = defaultdict(set)
+    for seen in trace.of("pods", "scalesets"):
+        if seen.kind == "scalesets":
+            for new, old in _successors(seen.object):
+                if not living[new]:
+                    history[new] = list(history[old])
+            continue
+        (living[seen.name].discard if seen.type == "DELETED" else living[seen.name].add)(seen.uid)
         version = parse_version(seen.label(VERSION_LABEL))
         begins = seen.type == "ADDED" or (seen.uid, seen.order) in changed
         if not begins or not seen.scale_set or not version or seen.name in trace.disturbed:

@@ -5,7 +5,7 @@ from itertools import chain
 
 from .api import Json
 from .recorder import Recorder
-from .trace import parse_ranges
+from .trace import VERSION_LABEL, parse_ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,16 @@ def batches(recorder: Recorder, name: str = "web") -> list[Batch]:
 def touched(recorder: Recorder, name: str = "web") -> list[list[int]]:
     """The instances of each batch."""
     return [sorted(batch.instances) for batch in batches(recorder, name)]
+
+
+def made_at(recorder: Recorder, name: str, version: str) -> list[float]:
+    """When each pod of that name and version was made, one after the other."""
+    pods = (seen for seen in recorder.trace().of("pods") if seen.name == name)
+    first: dict[str, float] = {}
+    for seen in pods:
+        if seen.label(VERSION_LABEL) == version:
+            first.setdefault(seen.uid, seen.at)
+    return list(first.values())
 
 
 def rolling(recorder: Recorder) -> list[list[str]]:

@@ -243,25 +243,53 @@ def _spec_changed(replay: Replay, life: Life, now: Moment) -> bool:
 
 
 def s10_restores_in_time(replay: Replay, slack: float) -> Iterator[str]:
-    """A pod goes back only when its health timeout is over by the API server's clock and it is still not healthy, and
-    only before another batch began.
+    """A pod that was never healthy goes back only when its instance's health timeout is over by the API server's clock,
+    and only before another batch began. One that was healthy and is not any more goes back when too many of those that
+    were taken to its version are not healthy.
     """
     for life, now in replay.moves(Why.RESTORE):
         if life.name in replay.trace.disturbed or life.taken is None:
             continue
         if replay.spec(life.scale_set, now.order).get("imageReference", {}).get("version", "latest") != "latest":
             continue
-        age = server_time(life.taken) - life.created
+        age = server_time(life.taken) - _first_of_its_build(life).created
         shortest = timeouts(replay, life.scale_set)[0]
-        if age < shortest - DEADLINE_SLACK:
+        broke_later = bool(life.healthy) and _breached(replay, life, now, slack)
+        if age < shortest - DEADLINE_SLACK and not broke_later:
             yield f"{life.name} was restored {age:.1f} s after it began, it has {shortest:g} s"
         if life.healthy_for(now) > slack or any(
             end is not None and end.order == now.order and end.at - start.at > slack for start, end in life.healthy
         ):
             yield f"{life.name} was restored although it was healthy"
         later = [other for other, at in replay.moves(Why.UPGRADE) if _a_later_batch(life, other, at, now)]
-        if later:
+        if later and not broke_later:
             yield f"{life.name} was restored after {later[0].name} of a later batch had been taken"
+
+
+def _first_of_its_build(life: Life) -> Life:
+    """The first pod that its instance had of that build: the deadline counts from there, whatever became of it."""
+    first = life
+    while (before := first.before) is not None and (before.version, before.model) == (first.version, first.model):
+        first = before
+    return first
+
+
+def _breached(replay: Replay, life: Life, now: Moment, slack: float) -> bool:
+    """Whether more than maxUnhealthyUpgradedInstancePercent of the instances that were taken to the version of that pod
+    have gone back or were not healthy, then or `slack` seconds before.
+    """
+    reached, ill = set(), set()
+    for other, at in replay.moves(Why.UPGRADE, Why.MODEL):
+        new = other.after
+        if other.scale_set != life.scale_set or at.order > now.order or new is None:
+            continue
+        if (new.version, new.model) == (life.version, life.model):
+            reached.add(other.instance)
+            gone = new.going is not None and new.going.order <= now.order
+            if gone or new.healthy_for(now) <= slack:
+                ill.add(other.instance)
+    percent = min(replay.percents(life.scale_set, "maxUnhealthyUpgradedInstancePercent"))
+    return len(ill) * 100 > percent * len(reached)
 
 
 def _a_later_batch(life: Life, other: Life, at: Moment, now: Moment) -> bool:

@@ -10,14 +10,14 @@ from scaleset.cli import plans
 from scaleset.cli.forecasts import Forecast, foresee
 from scaleset.cli.pictures import SetView
 from scaleset.planning.ranges import parse
-from scaleset.planning.snapshot import DryRun, Turn, Verdict
+from scaleset.planning.snapshot import DryRun, ModelCheck, Turn, Verdict
 from tests.simulation import scenes
 from tests.simulation.world import World, policy
 
 WEB = SetView({"metadata": {"name": "web", "namespace": "shop", "uid": "u"}, "spec": {}})
 
 
-def accepted(_: DryRun, __: float) -> Verdict:
+def accepted(_: DryRun | ModelCheck, __: float) -> Verdict:
     return Verdict(accepted=True)
 
 
@@ -174,7 +174,7 @@ def test_a_model_that_the_api_server_refuses_holds_the_rollout_back():
     template = {**world.spec.template, "metadata": {"labels": {"new": "yes"}}}
     world.change(template=template)
 
-    def refuses(_: DryRun, __: float) -> Verdict:
+    def refuses(_: DryRun | ModelCheck, __: float) -> Verdict:
         return Verdict(accepted=False, message="no such priority class")
 
     found = foresee(world.snapshot(fresh=True), refuses)
@@ -186,7 +186,7 @@ def test_a_batch_that_the_api_server_refuses_ends_the_rollout():
     world = scenes.running(5)
     world.publish("1.1.0")
 
-    def refuses(_: DryRun, __: float) -> Verdict:
+    def refuses(_: DryRun | ModelCheck, __: float) -> Verdict:
         return Verdict(accepted=False, message="the quota is used up")
 
     found = foresee(world.snapshot(fresh=True), refuses)

@@ -3,6 +3,8 @@
 `python -m tests.unit.cli.record --golden` writes the golden files anew.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from scaleset.cli import pictures, tables, trees, words
@@ -177,6 +179,14 @@ def test_a_big_group_is_one_line_unless_everything_is_asked_for():
     assert "0-59" in short
     assert "wide-17" not in short
     assert all(f"wide-{number}" in full for number in range(60))
+
+
+def test_versions_of_a_group_are_in_the_order_of_their_numbers():
+    seen = recorded("wide")
+    found, now = SetView(seen["scaleSet"]), float(seen["now"])
+    rows = pictures.instances(found, seen["pods"], now=now)
+    mixed = [replace(row, version="1.10.0" if row.id % 2 else "1.9.0") for row in rows]
+    assert "1.9.0, 1.10.0" in plain(trees.tree(found, mixed, now=now, glyphs=UNICODE))
 
 
 def test_protection_is_shown():

@@ -28,15 +28,24 @@ def cel(rule: str, message: str, *, at: str | None = None) -> dict[str, str]:
     return {"rule": rule, "message": message, **({"fieldPath": at} if at else {})}
 
 
+def new_rule(rule: str, of: str, message: str, *, at: str | None = None) -> dict[str, Any]:
+    """A rule that objects may break which were stored before there was it: `rule` holds, or the value of `of` was there
+    before. The API server applies rules to whole objects when a status is written, too, so that without this nothing
+    could be written about such an object any more. Kubernetes 1.30 and newer know it.
+    """
+    kept = f"{rule} || oldSelf.optMap(old, has(old.{of})).orValue(false)"
+    return {**cel(kept, message, at=at), "optionalOldSelf": True}
+
+
 def immutable(field: str, instead: str) -> dict[str, str]:
     """The rule that a required field of an object keeps its value for ever."""
     message = f"{field} cannot be changed: {instead}, or restore the old value"
     return cel(f"self.{field} == oldSelf.{field}", message, at=f".{field}")
 
 
-def rules(*validations: dict[str, str]) -> dict[str, Any]:
+def rules(*validations: Mapping[str, Any]) -> dict[str, Any]:
     """What to give to `json_schema_extra`, so that the CRD carries these validation rules."""
-    return {"x-kubernetes-validations": list(validations)}
+    return {"x-kubernetes-validations": [dict(validation) for validation in validations]}
 
 
 def list_map(*keys: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ would not do what the author expects, each with bounds, since the cost of a CEL 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from scaleset.api.model import cel, list_map, rules
+from scaleset.api.model import cel, list_map, new_rule, rules
 
 MAX_CONTAINERS: Final = 32
 MAX_VOLUMES: Final = 128
@@ -115,8 +115,8 @@ _METADATA: Final[dict[str, Any]] = {
 _POD_SPEC: Final[dict[str, Any]] = {
     **_OPEN,
     "description": (
-        "The pod as in a StatefulSet's template; every field of a Pod is allowed, except hostname, subdomain and a "
-        "restartPolicy that is not Always."
+        "The pod as in a StatefulSet's template; every field of a Pod is allowed, except hostname, subdomain, "
+        "activeDeadlineSeconds and a restartPolicy that is not Always."
     ),
     "required": ["containers"],
     "properties": {
@@ -143,6 +143,12 @@ _POD_SPEC: Final[dict[str, Any]] = {
             "maxLength": 32,
             "description": "Always (the default); an instance is meant to run for ever.",
         },
+        "activeDeadlineSeconds": {
+            "type": "integer",
+            "format": "int64",
+            "nullable": True,
+            "description": "Not allowed, as in a StatefulSet: an instance is meant to run for ever.",
+        },
         "hostname": {
             "type": "string",
             "maxLength": 253,
@@ -157,6 +163,12 @@ _POD_SPEC: Final[dict[str, Any]] = {
             "!has(self.restartPolicy) || self.restartPolicy == 'Always'",
             "set restartPolicy to Always or remove it",
             at=".restartPolicy",
+        ),
+        new_rule(
+            "!has(self.activeDeadlineSeconds)",
+            "activeDeadlineSeconds",
+            "remove activeDeadlineSeconds: an instance is meant to run for ever, and all would end at one moment",
+            at=".activeDeadlineSeconds",
         ),
         cel(
             "!has(self.initContainers) || self.initContainers.all(first, !self.containers.exists(second, "

@@ -42,6 +42,7 @@ __all__ = [
 
 MAX_SINGLE_PLACEMENT_GROUP: Final = 100
 MAX_CLAIMS: Final = 32
+FABRIC_UPDATE_DOMAINS: Final = 5
 
 _INSTEAD: Final = "create another ScaleSet"
 
@@ -173,9 +174,9 @@ class ScaleSetSpec(Spec):
                 "rename the volume or the claim: template.spec.volumes and volumeClaimTemplates must not share a name",
             ),
             cel(
-                "(has(self.singlePlacementGroup) && !self.singlePlacementGroup) || !has(self.replicas)"
+                "!(has(self.singlePlacementGroup) && self.singlePlacementGroup) || !has(self.replicas)"
                 f" || self.replicas <= {MAX_SINGLE_PLACEMENT_GROUP}",
-                f"set singlePlacementGroup to false for more than {MAX_SINGLE_PLACEMENT_GROUP} instances; it "
+                f"set singlePlacementGroup to false, once, for more than {MAX_SINGLE_PLACEMENT_GROUP} instances; it "
                 "cannot be set back",
                 at=".singlePlacementGroup",
             ),
@@ -202,7 +203,7 @@ class ScaleSetSpec(Spec):
             ),
             cel(
                 "!(has(oldSelf.singlePlacementGroup) && !oldSelf.singlePlacementGroup)"
-                " || (has(self.singlePlacementGroup) && !self.singlePlacementGroup)",
+                " || !has(self.singlePlacementGroup) || !self.singlePlacementGroup",
                 "leave singlePlacementGroup at false: it cannot be set back to true",
                 at=".singlePlacementGroup",
             ),
@@ -265,9 +266,12 @@ class ScaleSetSpec(Spec):
     ] = Field(
         default=(), description="Instances that the platform is not to remove or replace, each id once. Default: none."
     )
-    single_placement_group: Bool = Field(
-        default=True,
-        description="true: at most 100 instances. May be set to false, and then never back. Default: true.",
+    single_placement_group: Bool | None = Field(
+        default=None,
+        description=(
+            "true: at most 100 instances. May be set to false, and then never back. Default: absent, no limit. Sets "
+            "that were made with an operator before 1.1 have true written into them."
+        ),
     )
     custom_data: CustomData | None = Field(
         default=None,
@@ -297,11 +301,15 @@ class ScaleSetSpec(Spec):
             "for ever. Cannot be changed. Default: none, any node."
         ),
     )
-    update_domains: Int = Field(
-        default=5,
+    update_domains: Int | None = Field(
+        default=None,
         ge=1,
         le=MAX_UPDATE_DOMAINS,
-        description="Number of update domains that the instances are spread over, 1 to 20. Default: 5.",
+        description=(
+            "Number of update domains that the instances are spread over, 1 to 20; batches go one after the other. "
+            "Default: 1; 5 in a Service Fabric set. Sets that were made with an operator before 1.1 have 5 written "
+            "into them."
+        ),
     )
     scale_in_policy: ScaleInPolicy = Field(
         default=ScaleInPolicy(), description="Which instances scaling in removes first."
@@ -321,11 +329,16 @@ class ScaleSetSpec(Spec):
         if self.instance_container is not None and self.instance_container not in container_names(self.template):
             raise ValueError("set instanceContainer to the name of a container in template.spec.containers")
         if self.replicas > MAX_SINGLE_PLACEMENT_GROUP and self.single_placement_group:
-            raise ValueError("set singlePlacementGroup to false for more than 100 instances")
+            raise ValueError("set singlePlacementGroup to false, once, for more than 100 instances")
         claims = [claim.metadata.name for claim in self.volume_claim_templates]
         if len(set(claims)) != len(claims):
             raise ValueError("give each of the volumeClaimTemplates a name of its own")
         return self
+
+    @property
+    def domains(self) -> int:
+        """The number of update domains in force."""
+        return self.update_domains or (FABRIC_UPDATE_DOMAINS if self.service_fabric is not None else 1)
 
     @property
     def instance_container_name(self) -> str:

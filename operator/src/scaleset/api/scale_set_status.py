@@ -88,6 +88,17 @@ class Retry(Model):
     time: Time | None = Field(default=None, description="When the last one ended.")
 
 
+class CheckedModel(Model):
+    """What the API server said of the model that the spec asks for."""
+
+    asked: Word | None = Field(default=None, description="Name of that model, by its content.")
+    model: Word | None = Field(
+        default=None,
+        description="The ControllerRevision that holds it, or one that the API server makes the same instances from.",
+    )
+    warning: Message | None = Field(default=None, description="What is wrong with it, though it runs.")
+
+
 class PolicySnapshot(Model):
     """The policy that a rollout started with; changes of the UpgradePolicy count for the next one."""
 
@@ -261,6 +272,12 @@ class RollingUpgradeStatus(Model):
     restoring: Ranges = Field(default="", description="Failed instances being restored now, as ranges.")
     in_progress: Ranges = Field(default="", description="Instances being replaced now, as ranges.")
     pending: Ranges = Field(default="", description="Instances not begun, as ranges.")
+    with_model: Bool = Field(
+        default=False, description="Image: whether instances that lack only the newest model are upgraded, too."
+    )
+    version_only: Bool = Field(
+        default=False, description="Model: whether nothing but the version of the image changes."
+    )
     never_ran: Ranges = Field(
         default="",
         description="Failed instances on which no container of the new pod began, as ranges: not the image's fault.",
@@ -333,10 +350,17 @@ class ScaleSetStatus(Status):
     )
     current_version: Word | None = Field(
         default=None,
-        description="Version that a completed rollout last proved; at first the one the set was created with.",
+        description=(
+            "Version that a completed rollout last proved, or that all instances run while nothing rolls; at first the "
+            "one the set was created with."
+        ),
     )
     current_image: Word | None = Field(default=None, description="Container image reference of currentVersion.")
     latest_version: Word | None = Field(default=None, description="What latest means now.")
+    target_version: Word | None = Field(default=None, description="The version that spec.imageReference means now.")
+    versions: Word | None = Field(
+        default=None, description='What the instances run, most of them first, such as "1.3.0 (6), 1.5.0 (4)".'
+    )
     proven_time: Time | None = Field(
         default=None, description="When the set was first healthy on the version it was created with."
     )
@@ -373,6 +397,9 @@ class ScaleSetStatus(Status):
         default=(), description="What the platform does not try again by itself."
     )
     retry: Retry | None = Field(default=None, description="What the platform tries again later.")
+    checked_model: CheckedModel | None = Field(
+        default=None, description="The model of the spec, as the API server understands it; asked once."
+    )
     rolling_upgrade: RollingUpgradeStatus | None = Field(
         default=None, description="The running rollout, or else the last one."
     )

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import urllib3
 from kubernetes.client.api_client import ApiClient
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
 from scaleset import __version__
 from scaleset.cli import kubeconfig
@@ -72,6 +72,10 @@ class Client:
         self._token = target.configuration.api_key.get("BearerToken")
         self._pool: urllib3.PoolManager = ApiClient(configuration=target.configuration).rest_client.pool_manager
         self._pool.connection_pool_kw["maxsize"] = 8  # watches keep theirs
+        self._impersonation = target.impersonation
+        if not target.configuration.verify_ssl:
+            # Somebody wrote insecure-skip-tls-verify; kubectl says nothing more of it either.
+            urllib3.disable_warnings(InsecureRequestWarning)
 
     @property
     def skew(self) -> float | None:
@@ -111,8 +115,17 @@ class Client:
         query |= _selected(selector, name)
         return Watch(self._send("GET", resource.collection(namespace), query=query, stream=True))
 
-    def create(self, resource: Resource, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> JSON:
-        query = {"dryRun": "All"} if dry_run else None
+    def create(
+        self,
+        resource: Resource,
+        namespace: str,
+        body: Mapping[str, Any],
+        *,
+        dry_run: bool = False,
+        strict: bool = False,
+    ) -> JSON:
+        query = {"dryRun": "All"} if dry_run else {}
+        query |= {"fieldValidation": "Strict"} if strict else {}
         return self._call("POST", resource.collection(namespace), query=query, body=body)
 
     def review(self, body: Mapping[str, Any], plural: str) -> JSON:
@@ -174,10 +187,12 @@ class Client:
         stream: bool,
     ) -> urllib3.BaseHTTPResponse:
         content = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        headers = {"Accept": "application/json", "Content-Type": content}
+        headers = urllib3.HTTPHeaderDict({"Accept": "application/json", "Content-Type": content})
         headers["User-Agent"] = f"kubectl-scaleset/{__version__}"
         if self._token:
             headers["Authorization"] = self._token.strip()
+        for name, value in self._impersonation:
+            headers.add(name, value)
         before = monotonic()
         try:
             response = self._pool.request(

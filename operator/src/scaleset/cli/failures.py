@@ -5,7 +5,15 @@ import re
 from collections.abc import Iterable
 
 from scaleset.api import names
-from scaleset.kube.errors import ApiError, Conflict, Forbidden, NotFound, TooManyRequests, Unavailable
+from scaleset.kube.errors import (
+    ApiError,
+    Conflict,
+    Forbidden,
+    NamespaceTerminating,
+    NotFound,
+    TooManyRequests,
+    Unavailable,
+)
 
 FAILED = 1
 """Exit code of whatever did not succeed, and of a rollout that did not."""
@@ -44,7 +52,7 @@ def explain(error: ApiError, *, server: str) -> str:
         return forbidden(error)
     if isinstance(error, Unavailable):
         return _unavailable(error, server)
-    if isinstance(error, NotFound):
+    if isinstance(error, NotFound) or (isinstance(error, NamespaceTerminating) and error.status == 404):
         return _not_found(error)
     if isinstance(error, Conflict):
         return f"Somebody else changed it meanwhile ({error.message}): look at it and try again."

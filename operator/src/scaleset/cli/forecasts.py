@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from scaleset.api import names
 from scaleset.planning.decide import decide
 from scaleset.planning.instances import Pod
-from scaleset.planning.snapshot import DryRun, Plan, Snapshot, Verdict
+from scaleset.planning.snapshot import DryRun, ModelCheck, Plan, Snapshot, Verdict
 from scaleset.planning.state import Rollout
 
 STEPS = 5000
@@ -59,8 +59,16 @@ class Forecast:
     """Why the API server could not be asked whether it would take the new pods."""
 
 
-Admits = Callable[[DryRun, float], Verdict]
-"""What the API server says to a pod, tried at that time."""
+@dataclass(frozen=True, slots=True)
+class AtOnce:
+    """The instances that a request for the newest model would replace, and why it would be refused."""
+
+    instances: frozenset[int]
+    refused: str | None = None
+
+
+Admits = Callable[[DryRun | ModelCheck, float], Verdict]
+"""What the API server says to a pod or a model, tried at that time."""
 
 
 def foresee(snapshot: Snapshot, admits: Admits) -> Forecast:
@@ -79,6 +87,17 @@ def foresee(snapshot: Snapshot, admits: Admits) -> Forecast:
     asked = _World(_ask(snapshot), admits)
     by_hand = asked.run()
     return Forecast(by_hand=by_hand, held=world.held, refused=asked.refused if by_hand is None else None)
+
+
+def at_once(snapshot: Snapshot, value: str, admits: Admits) -> AtOnce:
+    """What the planner would do with that value of the annotation `apply-model`, and with no request before it left."""
+    handled = (names.ANNOTATION_CANCEL, names.ANNOTATION_START)
+    others = {key: each for key, each in snapshot.annotations.items() if key not in handled}
+    world = _World(replace(snapshot, annotations={**others, names.ANNOTATION_APPLY: value}), admits)
+    plan = world.decide()
+    refused = next((e.message for e in plan.events if e.reason == "StartRefused"), None)
+    before, after = snapshot.state.builds, plan.state.builds
+    return AtOnce(frozenset(n for n in plan.state.applying if after.get(n) != before.get(n)), refused)
 
 
 def _freed(snapshot: Snapshot, reason: str) -> Snapshot | None:
@@ -123,7 +142,7 @@ class _World:
         batches: dict[int, Foreseen] = {}
         stuck = 0
         for _ in range(STEPS):
-            plan = self._decide()
+            plan = self.decide()
             rollout = plan.state.rollout
             if mine is None:
                 self._listen(plan)
@@ -159,19 +178,19 @@ class _World:
             if event.reason == "StartRefused":
                 self.refused = event.message
 
-    def _decide(self) -> Plan:
+    def decide(self) -> Plan:
         """Decide, observing what the plan asks for until it asks for nothing."""
         for _ in range(12):
             plan = decide(self.snapshot)
             if not plan.needs:
                 return plan
             snapshot = replace(self.snapshot, fresh=True)
-            if (asked := plan.needs.verdict) is not None:
-                verdicts = {**snapshot.verdicts, asked.model.name: self._admits(asked, snapshot.now)}
+            if (check := plan.needs.verdict) is not None:
+                verdicts = {**snapshot.verdicts, check.model.name: self._admits(check, snapshot.now)}
                 snapshot = replace(snapshot, verdicts=verdicts)
             if (asked := plan.needs.admission) is not None:
                 snapshot = replace(
-                    snapshot, admissions={**snapshot.admissions, asked.instance: self._admits(asked, snapshot.now)}
+                    snapshot, admissions={**snapshot.admissions, asked.about: self._admits(asked, snapshot.now)}
                 )
             self.snapshot = snapshot
         raise RuntimeError("the plan never has what it needs")

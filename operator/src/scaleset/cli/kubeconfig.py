@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from kubernetes.client.configuration import Configuration
 from kubernetes.config.config_exception import ConfigException
@@ -31,6 +32,8 @@ class Target:
     configuration: Any
     context: str
     namespace: str
+    impersonation: tuple[tuple[str, str], ...] = ()
+    """Headers, where the user of the context is to be somebody else."""
 
 
 def load(kubeconfig: str | None, context: str | None) -> Target:
@@ -60,13 +63,31 @@ def load(kubeconfig: str | None, context: str | None) -> Target:
                 config_persister=merged.save_changes,
             )
             loader.load_and_set(configuration)
+        impersonation = tuple(_impersonation(loader))
     except (ConfigException, YAMLError, OSError, TypeError, AttributeError, KeyError, ValueError) as error:
         text = " ".join(str(error).split())
         raise CliError(
             f"Kubeconfig {paths} cannot be used: {text[:300].rstrip('.')}. Correct it, or name another."
         ) from error
     current = loader.current_context
-    return Target(configuration, str(wanted), str((current.get("context") or {}).get("namespace") or "default"))
+    return Target(
+        configuration, str(wanted), str((current.get("context") or {}).get("namespace") or "default"), impersonation
+    )
+
+
+def _impersonation(loader: KubeConfigLoader) -> Iterator[tuple[str, str]]:
+    """The library leaves these out, and would act with the rights of the user who wants to have others."""
+    node = loader._user  # noqa: SLF001 - the library has no other way to it
+    user: dict[str, Any] = (node.value if node is not None else None) or {}
+    if name := user.get("as"):
+        yield "Impersonate-User", str(name)
+    if uid := user.get("as-uid"):
+        yield "Impersonate-Uid", str(uid)
+    for group in user.get("as-groups") or []:
+        yield "Impersonate-Group", str(group)
+    for key, values in (user.get("as-user-extra") or {}).items():
+        for value in values:
+            yield f"Impersonate-Extra-{quote(str(key), safe='')}", str(value)
 
 
 def _check_context(asked: str | None, wanted: str | None, known: list[str], paths: str) -> None:

@@ -2,22 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scaleset.api import names
 from scaleset.api.model import InvalidSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.cli import forecasts
 from scaleset.cli.catalogue import spec_of, understood
 from scaleset.cli.failures import explain
-from scaleset.cli.forecasts import Forecast, foresee
+from scaleset.cli.forecasts import AtOnce, Forecast, foresee
 from scaleset.cli.pictures import SetView
-from scaleset.kube.errors import ApiError, Forbidden, NotFound
+from scaleset.kube import model_checks
+from scaleset.kube.admission import questions
+from scaleset.kube.errors import ApiError, Forbidden
+from scaleset.kube.questions import Answer, Call, Questions
 from scaleset.kube.resources import CLAIMS, PODS, REVISIONS, SCALE_SETS
-from scaleset.kube.verdicts import ACCEPTED, asks_for_no_more, verdict
-from scaleset.planning import models, pods, record
+from scaleset.kube.verdicts import ACCEPTED
+from scaleset.planning import models, record
 from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import DryRun, Snapshot, Turn, Verdict
+from scaleset.planning.snapshot import DryRun, ModelCheck, Snapshot, Turn, Verdict
 from scaleset.records import projections
 from scaleset.records.custom_objects import CustomObject
 from scaleset.records.instances import owned
@@ -33,35 +37,72 @@ def forecast(session: "Session", found: SetView) -> Forecast:
     return replace(foresee(seen, admission), unchecked=admission.unchecked)
 
 
+T = TypeVar("T")
+
+
+def at_once(session: "Session", found: SetView, value: str) -> AtOnce | None:
+    """What a request for the newest model would do; None where you may not read all that it depends on."""
+    try:
+        seen = snapshot(session, found)
+        return forecasts.at_once(seen, value, Admission(session, seen.owner))
+    except Forbidden:
+        return None
+
+
 class Admission:
-    """Asks the API server whether it would take a pod. `unchecked` says why it could not be asked; then it would."""
+    """Asks the API server whether it would take what a batch needs. `unchecked` says why it could not be asked; then it
+    would.
+    """
 
     def __init__(self, session: "Session", owner: Identity) -> None:
         self.unchecked: str | None = None
         self._session = session
         self._owner = owner
 
-    def __call__(self, asked: DryRun, now: float) -> Verdict:
-        owner, client = self._owner, self._session.client
-        body = pods.pod(owner, asked.model, asked.build, asked.instance, previous=None, created_at=now)
+    def __call__(self, asked: DryRun | ModelCheck, now: float) -> Verdict:
         try:
-            client.create(PODS, owner.namespace, body, dry_run=True)
-        except Forbidden as error:
-            if "cannot create resource" in error.message:
-                self.unchecked = explain(error, server=self._session.server)
-                return ACCEPTED
-            said = verdict(error)
-            return ACCEPTED if said.quota and self._replaces_no_less(body) else said
-        except ApiError as error:
-            return verdict(error)
-        return ACCEPTED
+            if isinstance(asked, ModelCheck):
+                said = self._hold(model_checks.converse(self._owner, asked, now=now))
+                if said is not None:
+                    return said
+                asked = DryRun(asked.model, asked.build, asked.instance)
+            return self._hold(questions(self._owner, asked, now=now))
+        except _NotAllowed as error:
+            self.unchecked = explain(error.refusal, server=self._session.server)
+            return ACCEPTED
 
-    def _replaces_no_less(self, body: dict[str, Any]) -> bool:
+    def _hold(self, asking: Questions[T]) -> T:
+        """Hold a conversation, one request after the other."""
         try:
-            old = self._session.client.get(PODS, self._owner.namespace, body["metadata"]["name"])
-        except NotFound:
-            return False
-        return asks_for_no_more(old, body)
+            calls = next(asking)
+            while True:
+                calls = asking.send([self._answer(call) for call in calls])
+        except StopIteration as done:
+            found: T = done.value
+            return found
+
+    def _answer(self, call: Call) -> Answer:
+        client, namespace = self._session.client, self._owner.namespace
+        try:
+            if call.verb == "try":
+                return client.create(call.resource, namespace, call.body, dry_run=True, strict=call.strict)
+            if call.verb == "get":
+                return client.get(call.resource, namespace, call.name)
+            return client.list(call.resource, namespace, selector=call.selector)[0]
+        except Forbidden as error:
+            if " cannot " in error.message and " resource " in error.message:
+                raise _NotAllowed(error) from error
+            return error
+        except ApiError as error:
+            return error
+
+
+class _NotAllowed(Exception):  # noqa: N818 - it is an answer
+    """The user may not ask that."""
+
+    def __init__(self, refusal: Forbidden) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
 
 
 def snapshot(session: "Session", found: SetView) -> Snapshot:

@@ -13,6 +13,7 @@ from rich.text import Text
 from scaleset.cli.pictures import InstanceView, SetView
 from scaleset.cli.words import ASCII, Glyphs, age, bar, code_style, health_style, percent_policy, settle, table
 from scaleset.planning import ranges
+from scaleset.planning.gallery import is_number, number
 
 COLLAPSED = 12
 """A group of more unremarkable instances than this is one line, unless everything is asked for."""
@@ -150,6 +151,11 @@ def tree(
     return settle(grown.table)
 
 
+def _order(version: str) -> tuple[tuple[int, ...], str]:
+    """Of versions as numbers: 1.10.0 after 1.9.0."""
+    return number(version) if is_number(version) else (), version
+
+
 class _Tree:
     """The table while it grows."""
 
@@ -171,7 +177,7 @@ class _Tree:
         hidden = {row.id for row in plain}
         shown = [row for row in members if row.id not in hidden]
         if plain:
-            versions = ", ".join(sorted({row.version for row in plain}))
+            versions = ", ".join(sorted({row.version for row in plain}, key=_order))
             fork = self._glyphs.fork(last=not shown)
             name = f"{trunk}{fork}{self._glyphs.health('Healthy')} {ranges.render(hidden)}"
             self.add(name, versions, Text(f"{len(plain)} Healthy", "green"))

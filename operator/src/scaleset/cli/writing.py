@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from scaleset.cli.pictures import SetView
 
 ATTEMPTS = 5
+_PROTECTED = "protectFromScaleSetActions"
 
 All = Annotated[bool, typer.Option("--all", help="All instances.")]
 ScaleInOnly = Annotated[
@@ -107,6 +108,9 @@ def suspend(
     from scaleset.cli import waits
 
     found = session.scale_set(name)
+    if found.spec.get("suspend"):
+        session.say(f"{name}: suspended already.")
+        return _wait(session, found, waits.quiet, wait=wait and dry_run == "none", timeout=timeout)
     session.confirm(f"Suspend {name}? A running batch still ends.", yes=yes or dry_run != "none")
     found = _patch(session, found, {"spec": {"suspend": True}}, dry_run=dry_run)
     _say(session, f"{name}: suspended", dry_run)
@@ -128,6 +132,9 @@ def resume(
     from scaleset.cli.outcomes import outcome
 
     found = session.scale_set(name)
+    if not found.spec.get("suspend"):
+        session.say(f"{name}: not suspended, nothing to resume.")
+        return _wait(session, found, outcome, wait=wait and dry_run == "none", timeout=timeout)
     session.confirm(f"Resume {name}?", yes=yes or dry_run != "none")
     found = _patch(session, found, {"spec": {"suspend": False}}, dry_run=dry_run)
     _say(session, f"{name}: resumed", dry_run)
@@ -158,16 +165,41 @@ def apply_model(
     value, what = ("*", "all instances") if all_ else (ranges.render(chosen), f"instances {ranges.render(chosen)}")
     while value == found.status.get("lastHandledApply") or value == found.annotations.get(names.ANNOTATION_APPLY):
         value += " "  # the same once more is a new request only if it is another text
+
+    def applied(now: "SetView") -> "Outcome":
+        return waits.applied(now, chosen)
+
+    if (nothing := _nothing_to_apply(session, found, value, chosen)) is not None:
+        session.say(f"{name}: {nothing}")
+        return _wait(session, found, applied, wait=wait and dry_run == "none", timeout=timeout)
     session.confirm(
         f"Replace {what} of {name} at once with the newest model, whatever their health?", yes=yes or dry_run != "none"
     )
     found = _annotate(session, found, names.ANNOTATION_APPLY, value, dry_run=dry_run)
     _say(session, f"{name}: newest model requested for {what}", dry_run)
-
-    def applied(now: "SetView") -> "Outcome":
-        return waits.applied(now, chosen)
-
     return _wait(session, found, applied, wait=wait and dry_run == "none", timeout=timeout)
+
+
+def _nothing_to_apply(session: Session, found: "SetView", value: str, chosen: frozenset[int]) -> str | None:
+    """Why the request would change nothing. CliError if it would be refused."""
+    from scaleset.cli import snapshots
+    from scaleset.planning import ranges
+
+    if not found.status:
+        return None  # No operator has seen the set yet.
+    answer = snapshots.at_once(session, found, value)
+    if answer is None:
+        return None
+    if answer.refused is not None:
+        raise CliError(f"{found.name}: {answer.refused}")
+    if answer.instances & chosen if chosen else answer.instances:
+        return None
+    kept = {int(row["id"]) for row in found.spec.get("protectedInstances") or () if row.get(_PROTECTED)}
+    kept &= chosen or kept
+    why = f", or are protected ({ranges.render(kept)})" if kept else ""
+    if found.rolling and (busy := found.ids("inProgress") & (chosen or found.ids("inProgress"))):
+        why += f", or are in the running batch ({ranges.render(busy)})"
+    return f"nothing to be done: the instances have the newest model already{why}."
 
 
 def protect(
@@ -181,7 +213,7 @@ def protect(
     timeout: Timeout = None,
 ) -> int:
     """Keep instances as they are: no upgrade replaces them and scaling in spares them."""
-    flags = {"protectFromScaleIn": True} if scale_in_only else {"protectFromScaleSetActions": True}
+    flags = {"protectFromScaleIn": True} if scale_in_only else {_PROTECTED: True}
 
     def changed(rows: dict[int, dict[str, Any]], chosen: frozenset[int]) -> dict[int, dict[str, Any]]:
         return {**rows, **{number: {"id": number, **flags} for number in chosen}}

@@ -8,6 +8,7 @@ from scaleset.api.gallery_image_version import GalleryImageVersionSpec
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.controllers.custom_objects import CustomObjects
+from scaleset.controllers.relations import Relations
 from scaleset.kube.informer import Informer
 from scaleset.planning.instances import Claim, Pod
 from scaleset.records.projections import Revision
@@ -15,7 +16,7 @@ from scaleset.records.projections import Revision
 
 @dataclass(frozen=True)
 class Caches:
-    """The custom resources by kopf's events, pods, claims and revisions by informers of our own."""
+    """The custom resources by kopf's events, pods, claims and revisions by informers of our own; who refers to whom."""
 
     scale_sets: CustomObjects[ScaleSetSpec]
     policies: CustomObjects[UpgradePolicySpec]
@@ -23,6 +24,7 @@ class Caches:
     pods: Informer[Pod]
     claims: Informer[Claim]
     revisions: Informer[Revision]
+    relations: Relations
 
     @property
     def synced(self) -> bool:

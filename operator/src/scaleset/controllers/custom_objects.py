@@ -8,22 +8,30 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from scaleset.api.model import Status
 from scaleset.kube.client import Client
-from scaleset.kube.errors import ApiError
+from scaleset.kube.errors import ApiError, Gone, NotFound
+from scaleset.kube.index import Follower
 from scaleset.kube.resources import Resource
 from scaleset.kube.store import Store
 from scaleset.records.custom_objects import CustomObject, Projection
 from scaleset.records.projections import JSON, Key
+from scaleset.runtime.rounds import Rounds
 
 log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 50.0
 """At most: within a minute of a lost event what it would have led to is to be done, and that takes time, too."""
 RETRY_SECONDS = 2.0
+
+PAGE = 250
+MERGE = 50
+"""Objects that are merged in one go: one that was never seen takes half a millisecond to be understood."""
+_ALL: tuple[str, ...] = ()
 
 S = TypeVar("S")
 
@@ -49,11 +57,16 @@ class CustomObjects(Generic[S]):
         self.status = status
         self.synced = False
         self._client = client
-        self._projection = projection
         self._on_change = on_change
         self._namespaces = tuple(namespaces)
         self._store: Store[CustomObject[S]] = Store(projection, key or (lambda record: (record.namespace, record.name)))
+        self._store.follow(projection)
+        self._rounds: Rounds[tuple[str, ...]] = Rounds(self._round)
         self._contact = float("-inf")
+
+    def follow(self, follower: Follower[CustomObject[S]]) -> None:
+        """Tell it of every object that comes, changes or goes."""
+        self._store.follow(follower)
 
     def get(self, namespace: str, name: str) -> CustomObject[S] | None:
         return self._store.get(namespace, name)
@@ -73,7 +86,6 @@ class CustomObjects(Generic[S]):
         """An event as kopf delivers it: DELETED, or anything else for an object that exists."""
         self._contact = monotonic()
         if kind == "DELETED":
-            self._projection.forget(raw["metadata"]["uid"])
             self._changed(self._store.remove(raw))
         else:
             self._changed(self._store.upsert(raw))
@@ -91,18 +103,74 @@ class CustomObjects(Generic[S]):
         raw = await self._client.get(self.resource, outdated.namespace, outdated.name)
         self._changed(self._store.upsert(raw))
         if int(raw["metadata"]["resourceVersion"]) < int(outdated.resource_version):
-            log.warning("etcd_restored resource=%s", self.resource)
-            await self.list()
+            await self._restored()
 
     async def list(self) -> None:
-        """List everything and drop what is not there any more."""
-        for namespace in self._namespaces:
-            with self._store.listing(self._store.seen_in(namespace)) as listing:
-                raws, version = await self._client.list(self.resource, namespace)
-                self._store.add(listing, raws, int(version))
-                self._changed(self._store.finish(listing, namespace=namespace))
-        self.synced = True
+        """List everything, after this call, and drop what is not there any more."""
+        await self._rounds.ask(_ALL)
+
+    async def refresh(self, namespace: str) -> None:
+        """List what is in that namespace, after this call: the view that a batch is admitted on. Those who ask at the
+        same time share a list.
+        """
+        if self._serves(namespace):
+            await self._rounds.ask((namespace,))
+
+    async def look_up(self, namespace: str, name: str) -> None:
+        """Read one object, known or not, after this call. Absence is not believed before a list shows it."""
+        if not self._serves(namespace):
+            return
+        known = self.get(namespace, name)
+        try:
+            raw = await self._client.get(self.resource, namespace, name)
+        except NotFound:
+            await self.refresh(namespace)
+            return
+        self._changed(self._store.upsert(raw))
+        if known is not None and int(raw["metadata"]["resourceVersion"]) < int(known.resource_version):
+            await self._restored()
+        elif self.get(namespace, name) is None:  # the API server said before that it was gone
+            await self.refresh(namespace)
+
+    def _serves(self, namespace: str) -> bool:
+        return None in self._namespaces or namespace in self._namespaces
+
+    async def _restored(self) -> None:
+        log.warning("etcd_restored resource=%s", self.resource)
+        await self.list()
+
+    async def _round(self, asked: tuple[str, ...]) -> None:
+        restored = False
+        for namespace in asked or self._namespaces:
+            restored |= await self._list(namespace)
+        if not asked:
+            self.synced = True
+        elif restored:
+            await self._restored()
         self._contact = monotonic()
+
+    async def _list(self, namespace: str | None) -> bool:
+        """List one namespace, or all of them; whether etcd turns out to be older than we knew it. Pages are of one
+        state; if it is forgotten on the way, the list begins anew, once.
+        """
+        try:
+            return await self._pages(namespace)
+        except Gone:
+            return await self._pages(namespace)
+
+    async def _pages(self, namespace: str | None) -> bool:
+        with self._store.listing(self._store.seen_in(namespace)) as listing:
+            pages = self._client.pages(self.resource, namespace, limit=PAGE)
+            try:
+                async with aclosing(pages):
+                    async for raws, version in pages:
+                        for begin in range(0, len(raws) or 1, MERGE):
+                            self._store.add(listing, raws[begin : begin + MERGE], int(version))
+                            await asyncio.sleep(0)
+                self._store.finish(listing, namespace=namespace)
+            finally:
+                self._changed(frozenset(listing.changed))
+            return listing.restored
 
     async def run(self) -> None:
         """List at once, then every minute."""

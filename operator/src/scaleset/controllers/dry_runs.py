@@ -1,39 +1,59 @@
-"""Would the API server take this pod? Asked before a model is accepted and before a batch deletes anything (semantics
-1.3, 4.3).
-
-A dry run passes admission, quota and webhooks and keeps nothing. The pod bears the name of an instance, so that rules
-which go by name apply; if that pod exists, AlreadyExists comes last and means that everything else was passed. A
-quota counts the old pod and the new one: its refusal matters only where the new pod asks for more than the one that
-it replaces.
+"""Would the API server take these pods, and the claims that they need? Asked before a model is accepted and before
+anything is deleted for a replacement (semantics 1.3, 4.3). What is asked is in `kube.admission` and
+`kube.model_checks`.
 """
 
+import asyncio
+from typing import TypeVar
+
+from scaleset.kube import model_checks
+from scaleset.kube.admission import questions
 from scaleset.kube.client import Client
-from scaleset.kube.errors import ApiError, NotFound
-from scaleset.kube.resources import PODS
-from scaleset.kube.verdicts import ACCEPTED, asks_for_no_more, verdict
-from scaleset.planning import pods
+from scaleset.kube.errors import ApiError
+from scaleset.kube.questions import Answer, Call, Questions
 from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import DryRun, Verdict
-from scaleset.records.projections import JSON
+from scaleset.planning.snapshot import DryRun, ModelCheck, Verdict
+
+T = TypeVar("T")
 
 
 async def ask(client: Client, owner: Identity, dry_run: DryRun, *, now: float) -> Verdict:
     """The API server's verdict. Unavailable when there is none."""
-    body = pods.pod(owner, dry_run.model, dry_run.build, dry_run.instance, previous=None, created_at=now)
+    return await _hold(client, owner, questions(owner, dry_run, now=now))
+
+
+async def check(client: Client, owner: Identity, asked: ModelCheck, *, now: float) -> Verdict:
+    """The API server's verdict on a model. Unavailable when there is none; a model that runs already is not stopped by
+    that.
+    """
     try:
-        await client.create(PODS, owner.namespace, body, dry_run=True)
-    except ApiError as error:
-        found = verdict(error)
-        if found.quota and await _replaces_no_less(client, owner, body):
-            return ACCEPTED
+        said = await _hold(client, owner, model_checks.converse(owner, asked, now=now))
+    except ApiError:
+        if not asked.runs:
+            raise
+        return Verdict(accepted=True, unanswered=True)
+    return said or await ask(client, owner, DryRun(asked.model, asked.build, asked.instance), now=now)
+
+
+async def _hold(client: Client, owner: Identity, asking: Questions[T]) -> T:
+    """Hold a conversation, the requests of each step together."""
+    try:
+        calls = next(asking)
+        while True:
+            calls = asking.send(await asyncio.gather(*(_answer(client, owner.namespace, call) for call in calls)))
+    except StopIteration as done:
+        found: T = done.value
         return found
-    return ACCEPTED
 
 
-async def _replaces_no_less(client: Client, owner: Identity, body: JSON) -> bool:
-    """Whether the pod of that name, which will be gone by then, asks for as much as the new one."""
+async def _answer(client: Client, namespace: str, call: Call) -> Answer:
     try:
-        old = await client.get(PODS, owner.namespace, body["metadata"]["name"])
-    except NotFound:
-        return False
-    return asks_for_no_more(old, body)
+        if call.verb == "try":
+            return await client.create(call.resource, namespace, call.body, dry_run=True, strict=call.strict)
+        if call.verb == "get":
+            return await client.get(call.resource, namespace, call.name)
+        listed, _ = await client.list(call.resource, namespace, label_selector=call.selector or None)
+    except ApiError as error:
+        return error
+    else:
+        return listed

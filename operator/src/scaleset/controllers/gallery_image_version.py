@@ -11,13 +11,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from math import inf
 from time import monotonic
-from typing import Any
 
 from scaleset.api.conditions import Condition, set_condition
 from scaleset.api.gallery_image_version import GalleryImageVersionStatus
-from scaleset.controllers.custom_objects import CustomObjects
+from scaleset.controllers.caches import Caches
 from scaleset.controllers.patches import JSON
 from scaleset.controllers.prepulls import Prepulls
+from scaleset.controllers.relations import by_uid
 from scaleset.controllers.status_writer import StatusWriter
 from scaleset.observability.images import Images
 from scaleset.planning.gallery import winners
@@ -25,7 +25,7 @@ from scaleset.planning.history import timestamp
 from scaleset.planning.replication import Replication
 from scaleset.records.custom_objects import VersionObject
 from scaleset.records.projections import Key
-from scaleset.records.versions import definition_key, full, gallery_version, reported
+from scaleset.records.versions import full, gallery_version, reported
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +38,6 @@ FLUSH_SECONDS = 5.0
 """Percents and sentences that change while images are pulled are written this often at most."""
 
 
-def group(seen: VersionObject) -> Key:
-    """The group of a version; one that cannot be understood is alone."""
-    spec = seen.spec
-    return (seen.namespace, seen.name) if spec is None else definition_key(seen.namespace, spec.publisher, spec.offer)
-
-
 class GalleryImageVersionController:
     """Writes the status of the versions of one group and carries out their replication.
 
@@ -52,7 +46,7 @@ class GalleryImageVersionController:
 
     def __init__(
         self,
-        versions: CustomObjects[Any],
+        caches: Caches,
         writer: StatusWriter,
         prepulls: Prepulls,
         *,
@@ -60,7 +54,8 @@ class GalleryImageVersionController:
         on_replicated: Callable[[Key], None],
         now: Callable[[], float],
     ) -> None:
-        self._versions = versions
+        self._versions = caches.versions
+        self._by_uid = caches.relations.versions
         self._writer = writer
         self._prepulls = prepulls
         self._images = images
@@ -86,11 +81,20 @@ class GalleryImageVersionController:
             if not await self._writer.write(self._versions, seen, self._status(seen, older)):
                 waits.append(0.0)
             await self._prepulls.release(seen)
-        alive = {seen.uid for seen in self._versions.all() if not seen.deleting}
-        await self._prepulls.sweep(alive)
-        for uid in self._flushed.keys() - alive:
-            del self._flushed[uid]
-        return SWEEP_SECONDS if key == SWEEP else min(waits, default=None)
+        await self._prepulls.sweep(self._alive)
+        if key != SWEEP:
+            return min(waits, default=None)
+        self._forget()
+        return SWEEP_SECONDS
+
+    def _alive(self, uid: str) -> bool:
+        """Whether there is a version of that uid, and to stay."""
+        return any(not seen.deleting for seen in self._by_uid.of(by_uid(uid)))
+
+    def _forget(self) -> None:
+        """What is remembered of versions that are gone."""
+        self._prepulls.forget(self._alive)
+        self._flushed = {uid: at for uid, at in self._flushed.items() if self._alive(uid)}
 
     async def _replicate(self, key: Key, seen: VersionObject) -> float | None:
         """One Full version: its status first, then its pods. Seconds until it is to be looked at again."""

@@ -24,17 +24,22 @@ from scaleset.kube.errors import (
     Unavailable,
     refuses,
 )
-from scaleset.kube.resources import CLAIMS, PODS, REVISIONS
+from scaleset.kube.resources import CLAIMS, PODS, REVISIONS, Resource
+from scaleset.kube.verdicts import verdict
 from scaleset.planning import in_place, pods
 from scaleset.planning.instances import Claim
+from scaleset.planning.judgement import NOT_STORED
 from scaleset.planning.models import Model
 from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import Creation, Deletion, ImageChange, Plan
+from scaleset.planning.snapshot import Creation, Deletion, ImageChange, Plan, Verdict
 from scaleset.records import projections
 from scaleset.records.instances import not_ours
 from scaleset.records.projections import plain
 
 log = logging.getLogger(__name__)
+
+STRANGE = 8
+"""So often is a revision of our name that is not ours tried for in silence: some ten seconds."""
 
 
 class InstanceWriter:
@@ -45,26 +50,58 @@ class InstanceWriter:
         self._caches = caches
         self._now = now
 
-    async def store(self, owner: Identity, models: Iterable[Model]) -> None:
-        """Keep models, or give those that are kept a new number."""
+    async def store(self, owner: Identity, models: Iterable[Model], memory: Memory) -> bool:
+        """Keep models, or give those that are kept a new number. False when one is refused: nothing that needs it may
+        be done, so it is remembered, and the decision is to be taken again without that model.
+        """
         for model in models:
-            if model.uid:
-                body = {"metadata": {"uid": model.uid}, "revision": model.number}
-                raw = await self._client.patch(REVISIONS, owner.namespace, model.name, body)
+            try:
+                raw = await self._store(owner, model)
+            except AlreadyExists as error:
+                # Mostly the garbage collector has not come to it yet: not worth telling, unless it lasts.
+                memory.strange_revisions += 1
+                if memory.strange_revisions < STRANGE:
+                    raise
+                words = f"{plain(error.message)}, and it belongs to another owner. Delete it"
+            except NotFound:
+                raise
+            except ApiError as error:
+                words = verdict(error).message
             else:
-                raw = await self._store_new(owner, model)
-            self._caches.revisions.remember(raw)
+                memory.strange_revisions = 0
+                self._caches.revisions.remember(raw)
+                continue
+            memory.judged(model.name, Verdict(accepted=False, message=words, reason=NOT_STORED), now=self._now())
+            return False
+        return True
 
-    async def _store_new(self, owner: Identity, model: Model) -> projections.JSON:
-        try:
-            return await self._client.create(REVISIONS, owner.namespace, pods.revision(owner, model, model.number))
-        except AlreadyExists:
-            raw = await self._client.get(REVISIONS, owner.namespace, model.name)
-            if projections.revision(raw).owner == owner.uid:
-                return raw
-            if raw["metadata"].get("ownerReferences") or raw.get("data") != model.data:
-                raise  # That of a set of this name before us; the garbage collector is about to delete it.
+    async def _store(self, owner: Identity, model: Model) -> projections.JSON:
+        if model.uid:
+            body = {"metadata": {"uid": model.uid}, "revision": model.number}
+            return await self._client.patch(REVISIONS, owner.namespace, model.name, body)
+        raw, taken = await self._create_or_read(REVISIONS, owner, pods.revision(owner, model, model.number))
+        if taken is None or projections.revision(raw).owner == owner.uid:
+            return raw
+        if raw["metadata"].get("ownerReferences") or raw.get("data") != model.data:
+            raise taken  # That of a set of this name before us; the garbage collector is about to delete it.
         return await self._adopt(owner, model, raw)
+
+    async def _create_or_read(
+        self, resource: Resource, owner: Identity, body: projections.JSON
+    ) -> tuple[projections.JSON, AlreadyExists | None]:
+        """The object of that name, and that it was there before us where it was. What vanished between the two calls is
+        no reason to refuse anything: it is created now. Once only, since an admission webhook may answer so for ever.
+        """
+        for again in (True, False):
+            try:
+                return await self._client.create(resource, owner.namespace, body), None
+            except AlreadyExists as taken:
+                try:
+                    return await self._client.get(resource, owner.namespace, body["metadata"]["name"]), taken
+                except NotFound:
+                    if not again:
+                        raise taken from None
+        raise AssertionError("unreachable")
 
     async def _adopt(self, owner: Identity, model: Model, orphan: projections.JSON) -> projections.JSON:
         """Take over the same model, which a set of this name left behind when it was deleted with --cascade=orphan."""
@@ -72,9 +109,11 @@ class InstanceWriter:
         body = {"metadata": metadata, "revision": model.number}
         return await self._client.patch(REVISIONS, owner.namespace, model.name, body)
 
-    async def discard(self, owner: Identity, models: Iterable[Model]) -> None:
-        """Delete models that nothing needs any more."""
+    async def discard(self, owner: Identity, models: Iterable[Model], memory: Memory) -> None:
+        """Delete models that nothing needs any more. One that the API server keeps does no harm."""
         for model in models:
+            if not memory.discards(model.name, now=self._now()):
+                continue
             try:
                 await self._client.delete(REVISIONS, owner.namespace, model.name, uid=model.uid)
             except (NotFound, Conflict):
@@ -82,6 +121,15 @@ class InstanceWriter:
                     "revision_gone revision=%(namespace)s/%(revision)s",
                     {"namespace": owner.namespace, "revision": model.name},
                 )
+            except ApiError as error:
+                words = verdict(error).message
+                if memory.not_discarded(model.name, words, now=self._now()):
+                    log.warning(
+                        'revision_not_deleted revision=%(namespace)s/%(revision)s error="%(error)s"',
+                        {"namespace": owner.namespace, "revision": model.name, "error": words},
+                    )
+                continue
+            memory.undeleted.pop(model.name, None)
             self._caches.revisions.forget(owner.namespace, model.name, model.uid)
 
     async def carry_out(self, owner: Identity, plan: Plan, models: dict[str, Model], memory: Memory) -> bool:
@@ -214,10 +262,8 @@ class InstanceWriter:
         body = pods.pod(
             owner, model, creation.build, number, previous=creation.previous, created_at=creation.created_at
         )
-        try:
-            raw = await self._client.create(PODS, owner.namespace, body)
-        except AlreadyExists:
-            raw = await self._client.get(PODS, owner.namespace, owner.instance(number))
+        raw, taken = await self._create_or_read(PODS, owner, body)
+        if taken is not None:
             if projections.pod(raw).owner != owner.uid:
                 memory.stranger(number, not_ours(owner.instance(number)), now=self._now())
                 return
@@ -233,10 +279,7 @@ class InstanceWriter:
         """Whether the claim is there now and ours."""
         template = next(t for t in model.data["volumeClaimTemplates"] if t["metadata"]["name"] == name)
         body = pods.claim(owner, template, number)
-        try:
-            raw = await self._client.create(CLAIMS, owner.namespace, body)
-        except AlreadyExists:
-            raw = await self._client.get(CLAIMS, owner.namespace, body["metadata"]["name"])
+        raw, _ = await self._create_or_read(CLAIMS, owner, body)
         found: Claim = projections.claim(raw)
         if found.set_name == owner.name:
             self._caches.claims.remember(raw)

@@ -13,6 +13,7 @@ from scaleset.planning.snapshot import Verdict
 
 FIRST_RETRY = 2.0
 LAST_RETRY = 60.0
+AT_ONCE = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,13 @@ class Memory:
     """Pods, by uid, that the API server would not let be replaced."""
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
+    strange_revisions: int = 0
+    """How often in a row a model could not be stored because a stranger's ControllerRevision has its name."""
+    undeleted: dict[str, Refusal] = field(default_factory=dict)
+    """Old ControllerRevisions that the API server would not delete, by name."""
+    declined: dict[str, Verdict] = field(default_factory=dict)
+    """The last refusal, by name of the model, of what was to be replaced."""
+    declines: dict[str, int] = field(default_factory=dict)
     unkept: tuple[str, JSON] | None = None
     """The set's uid and the status of which the API server dropped a part: to be written again before all else."""
     pace: Pace = field(default_factory=Pace)
@@ -63,6 +71,8 @@ class Memory:
             self.undeletable.clear()
             self.verdicts.clear()
             self.attempts.clear()
+            self.declined.clear()
+            self.declines.clear()
             self.pace.slow_down()
 
     def saw(self, pods: Iterable[tuple[int, Pod]]) -> None:
@@ -128,26 +138,53 @@ class Memory:
         self.foreign_claims = {name: (c, until) for name, (c, until) in self.foreign_claims.items() if now < until}
 
     def only(self, creations: Mapping[int, Build], deletions: Collection[str]) -> None:
-        """Forget refusals of what nobody wants any more: to create an instance with a build, to delete a pod."""
+        """Forget refusals of what nobody wants any more: to create an instance with a build. A pod that nobody wants to
+        delete any more is not asked about, and at once when somebody does again.
+        """
         self.refusals = {n: r for n, r in self.refusals.items() if n in creations and creations[n] == r.build}
-        self.undeletable = {uid: refusal for uid, refusal in self.undeletable.items() if uid in deletions}
+        # That a pod may not be deleted is known as long as it is there: those that may go before it in later batches.
+        self.undeletable = {
+            uid: refusal if uid in deletions else replace(refusal, retry_at=AT_ONCE)
+            for uid, refusal in self.undeletable.items()
+        }
 
     def created(self, number: int) -> None:
         self.refusals.pop(number, None)
         self.strangers.pop(number, None)
 
     def judged(self, model: str, verdict: Verdict, *, now: float) -> None:
-        """A dry run's answer; a refusal is asked about again after a growing while."""
-        if not verdict.accepted:
+        """What the API server said of a model; it is asked again after a growing while, unless it took it."""
+        if not verdict.accepted or verdict.unanswered:
             attempts = self.attempts.get(model, 0)
             self.attempts[model] = attempts + 1
-            verdict = Verdict(accepted=False, message=verdict.message, retry_at=now + delay(attempts))
+            verdict = replace(verdict, retry_at=now + delay(attempts))
         self.verdicts[model] = verdict
+
+    def discards(self, model: str, *, now: float) -> bool:
+        """Whether to try now to delete that old revision."""
+        refusal = self.undeleted.get(model)
+        return refusal is None or now >= refusal.retry_at
+
+    def not_discarded(self, model: str, message: str, *, now: float) -> bool:
+        """An old revision was not deleted; whether that is news."""
+        before = self.undeleted.get(model)
+        self.undeleted[model] = _again(before, message, now=now)
+        return before is None
+
+    def admitted(self, model: str, verdict: Verdict, *, now: float) -> None:
+        """The answer to a dry run of what is to be replaced; after a refusal later tries are further apart."""
+        if verdict.accepted:
+            self.declined.pop(model, None)
+            self.declines.pop(model, None)
+            return
+        attempts = self.declines.get(model, 0)
+        self.declines[model] = attempts + 1
+        self.declined[model] = replace(verdict, retry_at=now + delay(attempts))
 
     def next_retry(self) -> float | None:
         """When something refused is to be asked for again."""
         refused = (*self.refusals.values(), *self.strangers.values(), *self.undeletable.values())
-        times = [refusal.retry_at for refusal in refused]
+        times = [refusal.retry_at for refusal in refused if refusal.retry_at != AT_ONCE]
         times += [until for _, until in self.foreign_claims.values()]
         return min(times, default=None)
 

@@ -12,10 +12,10 @@ from scaleset.planning.gallery import GalleryVersion
 from scaleset.planning.instances import Claim
 from scaleset.planning.models import Model
 from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import Snapshot, Turn, Verdict
+from scaleset.planning.snapshot import Question, Snapshot, Turn, Verdict
 from scaleset.records.custom_objects import ScaleSetObject
 from scaleset.records.instances import owned
-from scaleset.records.versions import definition_key, gallery_version
+from scaleset.records.versions import followed
 
 
 def observe(
@@ -25,7 +25,7 @@ def observe(
     *,
     now: float,
     fresh: bool = False,
-    admissions: Mapping[int, Verdict] | None = None,
+    admissions: Mapping[Question, Verdict] | None = None,
     turn: Turn | None = None,
 ) -> Snapshot:
     """What is known of the set now. Its spec must have been understood."""
@@ -54,6 +54,7 @@ def observe(
         ages=memory.ages,
         verdicts=memory.verdicts,
         admissions=admissions or {},
+        declined=memory.declined,
         turn=turn,
         fresh=fresh,
         reported=seen.status,
@@ -81,7 +82,5 @@ def _policy(caches: Caches, namespace: str, spec: ScaleSetSpec) -> UpgradePolicy
 
 def _catalogue(caches: Caches, namespace: str, spec: ScaleSetSpec) -> tuple[GalleryVersion, ...]:
     """The published versions of the image, of every sku: instances may still run another one."""
-    image = spec.image_reference
-    key = definition_key(image.gallery_namespace or namespace, image.publisher, image.offer)
-    versions = (gallery_version(found) for found in caches.versions.of(key) if not found.deleting)
-    return tuple(version for version in versions if version is not None)
+    key = followed(namespace, spec.image_reference)
+    return caches.relations.catalogue.of(caches.versions.of(key))

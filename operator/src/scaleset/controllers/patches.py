@@ -9,7 +9,7 @@ from typing import Any
 
 JSON = dict[str, Any]
 
-_COUNTS = ("replicas", "healthyReplicas", "updatedReplicas", "instances", "ages")
+_COUNTS = ("replicas", "healthyReplicas", "updatedReplicas", "versions", "instances", "ages")
 
 
 def merge_patch(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> JSON:

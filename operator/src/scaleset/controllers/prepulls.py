@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from scaleset.controllers.replication_views import ReplicationViews
 from scaleset.kube.client import Client
-from scaleset.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
+from scaleset.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NamespaceTerminating, NotFound
 from scaleset.kube.resources import PODS
 from scaleset.planning import prepull
 from scaleset.planning.replication import (
@@ -65,8 +65,7 @@ class Prepulls:
         if seen.spec is None:
             raise ValueError(f"GalleryImageVersion {seen.namespace}/{seen.name} has no valid spec: {seen.problem}")
         views, spec = self._views, seen.spec
-        views.wanted |= image_names(spec.image)
-        views.nodes.want()
+        views.want(seen.uid, image_names(spec.image))
         view = View(
             image=spec.image,
             os=spec.os_type.lower(),
@@ -93,6 +92,7 @@ class Prepulls:
 
     async def release(self, seen: VersionObject) -> None:
         """The version needs no pods, or none any more."""
+        self._views.unwant(seen.uid)
         if self._ledgers.pop(seen.uid, None) is not None:
             log.info(
                 "replication_ended version=%(namespace)s/%(version)s",
@@ -100,16 +100,19 @@ class Prepulls:
             )
         await self._delete(self._of(seen.uid))
 
-    async def sweep(self, alive: Collection[str]) -> None:
-        """Delete pods whose version is not among those uids any more. Other operators' versions are not ours to
-        judge.
-        """
-        for uid in self._ledgers.keys() - set(alive):
-            del self._ledgers[uid]
+    def forget(self, alive: Callable[[str], bool]) -> None:
+        """Forget versions, by uid, that are gone without anybody having told."""
+        self._ledgers = {uid: ledger for uid, ledger in self._ledgers.items() if alive(uid)}
+        for uid in self._views.wanting():
+            if not alive(uid):
+                self._views.unwant(uid)
+
+    async def sweep(self, alive: Callable[[str], bool]) -> None:
+        """Delete pods whose version, by its uid, is gone. Other operators' versions are not ours to judge."""
         pods = self._views.pods.informer.all()
         self._leaving &= {pod.uid for pod in pods}
         await self._delete(
-            [pod for pod in pods if pod.version not in alive and self._serves(pod.version_namespace)], orphaned=True
+            [pod for pod in pods if not alive(pod.version) and self._serves(pod.version_namespace)], orphaned=True
         )
 
     def _of(self, version_uid: str) -> list[Prepull]:
@@ -154,7 +157,12 @@ class Prepulls:
             raw = await self._client.create(PODS, namespace, body)
         except AlreadyExists:
             # Unknown to us: it is from a write whose answer got lost, or somebody took its label away.
-            raw = await self._client.get(PODS, namespace, name)
+            try:
+                raw = await self._client.get(PODS, namespace, name)
+            except NotFound:
+                return ROOM_SECONDS  # It vanished between the two calls.
+        except NamespaceTerminating:
+            return ROOM_SECONDS  # Ours: the operator goes with it.
         except (Forbidden, Invalid, NotFound) as error:
             log.warning(
                 'prepull_refused pod=%(namespace)s/%(pod)s node=%(node)s error="%(error)s"',

@@ -7,6 +7,7 @@ moment a version asks for it. Of 5,000 nodes each reports every few minutes that
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -172,25 +173,33 @@ class Permitted(Generic[T]):
 
 
 class ReplicationViews:
-    """The nodes, and the pre-pull pods of `namespace`. The two callbacks are told what to look at again."""
+    """The nodes, and the pre-pull pods of `namespace`. When something is to be looked at again `on_nodes` is told how
+    many nodes there are, or `on_pod` whose pod it was.
+    """
 
     def __init__(
         self,
         client: Client,
         namespace: str,
         *,
-        on_nodes: Callable[[], None],
+        on_nodes: Callable[[int], None],
         on_pod: Callable[[str], None],
     ) -> None:
         self.namespace = namespace
-        self.wanted: frozenset[str] = frozenset()
+        self.wanted: set[str] = set()
         """Names of images that nodes are looked through for when they are listed."""
+        self._wanted: dict[str, frozenset[str]] = {}
+        self._wanting: Counter[str] = Counter()
+
+        def changed() -> None:
+            on_nodes(len(nodes))
+
         nodes = Informer(
             client,
             NODES,
             project=lambda raw: node(raw, wanted=self.wanted),
             key=lambda record: ("", record.region),
-            on_change=lambda _: on_nodes(),
+            on_change=lambda _: changed(),
             same=lambda a, b: replace(a, resource_version=b.resource_version) == b,
         )
         pods = Informer(
@@ -202,8 +211,8 @@ class ReplicationViews:
             namespaces=(namespace,),
             label=names.LABEL_PREPULL,
         )
-        self.nodes: Permitted[Node] = Permitted(client, NODES, None, nodes, on_nodes)
-        self.pods: Permitted[Prepull] = Permitted(client, PODS, namespace, pods, on_nodes)
+        self.nodes: Permitted[Node] = Permitted(client, NODES, None, nodes, changed)
+        self.pods: Permitted[Prepull] = Permitted(client, PODS, namespace, pods, changed)
 
     @property
     def synced(self) -> bool:
@@ -212,6 +221,34 @@ class ReplicationViews:
     @property
     def problem(self) -> str:
         return self.nodes.problem or self.pods.problem
+
+    def want(self, version_uid: str, image: frozenset[str]) -> None:
+        """Look for the image of that version, by these names, on nodes."""
+        self.nodes.want()
+        self._look_for(version_uid, image)
+
+    def unwant(self, version_uid: str) -> None:
+        """That version asks for its image no more."""
+        self._look_for(version_uid, frozenset())
+        self._wanted.pop(version_uid, None)
+
+    def _look_for(self, version_uid: str, image: frozenset[str]) -> None:
+        before = self._wanted.get(version_uid, frozenset())
+        if image == before:
+            return
+        self._wanted[version_uid] = image
+        self._wanting.update(image)
+        self._wanting.subtract(before)
+        for name in image | before:
+            if self._wanting[name]:
+                self.wanted.add(name)
+            else:
+                del self._wanting[name]
+                self.wanted.discard(name)
+
+    def wanting(self) -> list[str]:
+        """The uids of the versions whose images are looked for."""
+        return list(self._wanted)
 
     def of(self, version_uid: str) -> list[Prepull]:
         """The pods of one version."""

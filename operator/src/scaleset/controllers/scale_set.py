@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from scaleset.api import names
 from scaleset.api.conditions import Condition, set_condition
+from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers import dry_runs
 from scaleset.controllers.caches import Caches
@@ -25,12 +26,12 @@ from scaleset.controllers.patches import JSON, merge_patch, urgent
 from scaleset.controllers.status_writer import StatusWriter, check_kept, compared
 from scaleset.controllers.turns import Turns
 from scaleset.kube.client import Client
-from scaleset.kube.errors import NotKept
+from scaleset.kube.errors import NamespaceTerminating, NotKept
 from scaleset.observability.fleet import Fleet
 from scaleset.observability.logging import NOTHING
 from scaleset.planning.decide import decide
 from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import Event, Needs, Plan, Snapshot, Verdict
+from scaleset.planning.snapshot import Event, Needs, Plan, Question, Snapshot, Verdict
 from scaleset.records.custom_objects import ScaleSetObject
 from scaleset.records.projections import Key
 
@@ -75,7 +76,7 @@ class ScaleSetController:
         self._recorder = recorder
         self._fleet = fleet
         self._now = now
-        self._memories: dict[Key, Memory] = {}
+        self._memories: dict[Key, tuple[str, Memory]] = {}
         self._instances = InstanceWriter(client, caches, now=now)
         self._status = StatusWriter(client)
         self._turns = Turns(caches, wake=wake)
@@ -90,17 +91,30 @@ class ScaleSetController:
         self._fleet.saw(seen)
         if seen.spec is None:
             return await self._refuse(seen)
-        memory = self._memories.setdefault(key, Memory())
+        memory = self._remember(key, seen.uid)
         memory.new_generation(seen.generation)
         memory.forgive(self._now())
         if memory.unkept is not None:
             return await self._write_again(seen, memory)
         if memory.doubt_at is not None and memory.doubt_at <= monotonic():
             await self._look_closely(key, memory)
-        snapshot, plan = await self._decide(seen, memory)
-        self._fleet.looked(seen, snapshot)
-        with self._turns.taken(seen, plan.state):
-            return await self._act(seen, snapshot, plan, memory)
+        try:
+            snapshot, plan = await self._decide(seen, memory)
+            self._fleet.looked(seen, snapshot)
+            with self._turns.taken(seen, plan.state):
+                return await self._act(seen, snapshot, plan, memory)
+        except NamespaceTerminating:
+            # The set is about to be deleted with all that it has: whatever is missing stays so.
+            where = {"namespace": seen.namespace, "scaleset": seen.name}
+            log.debug("namespace_terminating scaleset=%(namespace)s/%(scaleset)s", where)
+            return None
+
+    def _remember(self, key: Key, uid: str) -> Memory:
+        """What is remembered of that very set, and not of one that had its name before."""
+        known = self._memories.get(key)
+        if known is None or known[0] != uid:
+            known = self._memories[key] = (uid, Memory())
+        return known[1]
 
     # Observe and decide
 
@@ -113,7 +127,7 @@ class ScaleSetController:
 
     async def _decide(self, seen: ScaleSetObject, memory: Memory) -> tuple[Snapshot, Plan]:
         fresh = False
-        admissions: dict[int, Verdict] = {}
+        admissions: dict[Question, Verdict] = {}
         for _ in range(OBSERVATIONS):
             turn = self._turns.turn(seen)
             snapshot = observe(
@@ -123,34 +137,42 @@ class ScaleSetController:
             if not plan.needs:
                 return snapshot, plan
             fresh = fresh or plan.needs.fresh
-            await self._observe_more(snapshot.owner, plan.needs, memory, admissions)
+            await self._observe_more(snapshot, plan.needs, memory, admissions)
         raise RuntimeError(f"ScaleSet {seen.namespace}/{seen.name}: the plan never has what it needs")
 
     async def _observe_more(
-        self, owner: Identity, needs: Needs, memory: Memory, admissions: dict[int, Verdict]
+        self, snapshot: Snapshot, needs: Needs, memory: Memory, admissions: dict[Question, Verdict]
     ) -> None:
         """Fetch what the plan asks for."""
+        owner = snapshot.owner
         if needs.verdict is not None:
-            verdict = await dry_runs.ask(self._client, owner, needs.verdict, now=self._now())
+            verdict = await dry_runs.check(self._client, owner, needs.verdict, now=self._now())
             memory.judged(needs.verdict.model.name, verdict, now=self._now())
         if needs.fresh:
-            await asyncio.gather(
-                self._caches.pods.refresh(
-                    (owner.namespace, owner.name), label_selector=f"{names.LABEL_NAME}={owner.name}"
-                ),
-                self._caches.versions.list(),
-                self._caches.policies.list(),
-            )
+            await self._look_afresh(owner, snapshot.spec)
         if needs.admission is not None:
             asked = needs.admission
-            admissions[asked.instance] = await dry_runs.ask(self._client, owner, asked, now=self._now())
+            admissions[asked.about] = verdict = await dry_runs.ask(self._client, owner, asked, now=self._now())
+            memory.admitted(asked.model.name, verdict, now=self._now())
+
+    async def _look_afresh(self, owner: Identity, spec: ScaleSetSpec) -> None:
+        """Read, from now on, all that a batch is admitted on: the pods, the gallery and the policy."""
+        namespace, policy = owner.namespace, spec.upgrade_policy_ref
+        reads = [
+            self._caches.pods.refresh((namespace, owner.name), label_selector=f"{names.LABEL_NAME}={owner.name}"),
+            self._caches.versions.refresh(spec.image_reference.gallery_namespace or namespace),
+        ]
+        if policy is not None:
+            reads.append(self._caches.policies.look_up(namespace, policy.name))
+        await asyncio.gather(*reads)
 
     # Act
 
     async def _act(self, seen: ScaleSetObject, snapshot: Snapshot, plan: Plan, memory: Memory) -> float | None:
         """Carry the plan out; seconds until the next look."""
         owner = snapshot.owner
-        await self._instances.store(owner, plan.store)
+        if not await self._instances.store(owner, plan.store, memory):
+            return 0.0
         before, after = compared(ScaleSetStatus, seen.status, plan.status)
         patch = merge_patch(before, after)
         later = _postpone(plan, memory) if patch and not urgent(before, after) else None
@@ -170,7 +192,7 @@ class ScaleSetController:
         )
         memory.forget_others(plan.state.builds, snapshot.pods)
         unfinished = await self._instances.carry_out(owner, plan, models, memory)
-        await self._instances.discard(owner, plan.discard)
+        await self._instances.discard(owner, plan.discard, memory)
         if unfinished:
             return 0.0
         times = [at - self._now() for at in (plan.wake_at, memory.next_retry()) if at is not None]

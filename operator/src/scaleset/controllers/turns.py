@@ -1,86 +1,79 @@
 """Whose turn it is to roll, where a policy lets only so many sets roll at once (`maxConcurrentScaleSets`).
 
-What sets are doing is in their statuses. A set that has just decided to start is not there yet, so it is remembered
-from its decision until its status is written: nothing is awaited between looking and deciding, so two sets never take
-the same place.
+What sets are doing is in their statuses (`controllers.lines`). A set that has just decided to start is not there yet,
+so it is remembered from its decision until its status is written: nothing is awaited between looking and deciding, so
+two sets never take the same place.
 
-Whoever gives a place away wakes those that wait: the answer to our own write is known at once, and the watch that
-repeats it later is no news.
+Whoever gives a place away, or leaves the queue, wakes the first of those that wait: the lines tell of each such change,
+the answer to our own write included. What they cannot tell of is a decision that was not written down after all.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from scaleset.controllers.caches import Caches
+from scaleset.controllers.lines import policy_of, rolls, waiting_since
 from scaleset.planning.snapshot import Turn
 from scaleset.planning.state import State
 from scaleset.records.custom_objects import ScaleSetObject
-from scaleset.records.projections import Key, seconds
+from scaleset.records.projections import Key
 
 
 class Turns:
-    """Counts the sets of each policy that roll, and those that wait."""
+    """Counts the sets of each policy that roll, and those that wait. The cost is that of a search in the line,
+    whatever its length.
+    """
 
     def __init__(self, caches: Caches, *, wake: Callable[[Key], None]) -> None:
         self._caches = caches
         self._wake = wake
         self._deciding: set[Key] = set()
+        """As many as there are workers, at most."""
 
     def turn(self, seen: ScaleSetObject) -> Turn | None:
         """Where the set stands among those of its policy; None where there is no limit."""
-        name = policy_name(seen)
-        policy = self._caches.policies.get(seen.namespace, name) if name is not None else None
-        if policy is None or policy.spec is None or policy.spec.max_concurrent_scale_sets is None:
+        policy = policy_of(seen)
+        if policy is None or limit(self._caches, policy) is None:
             return None
-        since = seconds(seen.status.get("waitingSince"))
-        rolling = ahead = 0
-        for other in self._caches.scale_sets.all():
-            if other.uid == seen.uid or other.namespace != seen.namespace or policy_name(other) != name:
-                continue
-            if other.deleting:  # nobody decides about it any more, so what it waits for would never end
-                continue
-            waits = seconds(other.status.get("waitingSince"))
-            if (other.namespace, other.name) in self._deciding or rolls(other.status):
-                rolling += 1
-            elif waits is not None and (since is None or (waits, other.name) < (since, seen.name)):
-                ahead += 1
-        return Turn(rolling, ahead)
+        lines, mine = self._caches.relations.lines, (seen.namespace, seen.name)
+        rolling = lines.rolling(policy)
+        starting = {each for each in self._deciding if each != mine and self._counts(each, policy)}.difference(rolling)
+        since = waiting_since(seen.status)
+        place = (since, seen.name) if since is not None else None
+        ahead = lines.ahead(policy, place, but={mine, *starting})
+        return Turn(len(rolling) - (mine in rolling) + len(starting), ahead)
+
+    def _counts(self, key: Key, policy: Key) -> bool:
+        known = self._caches.scale_sets.get(*key)
+        return known is not None and not known.deleting and policy_of(known) == policy
 
     @contextmanager
     def taken(self, seen: ScaleSetObject, state: State) -> Iterator[None]:
         """While the plan is carried out, the set counts as what it is about to be."""
         key = (seen.namespace, seen.name)
-        rolling = state.rollout is not None and state.rollout.running and state.rollout.started_rolling
-        if rolling:
+        if state.rollout is not None and state.rollout.running and state.rollout.started_rolling:
             self._deciding.add(key)
         try:
             yield
         finally:
-            self._deciding.discard(key)
-            waited = bool(seen.status.get("waitingSince"))
-            if (rolls(seen.status) and not rolling) or (waited and state.waiting_since is None):
-                self._wake_waiting(seen)
+            if key in self._deciding:
+                self._deciding.discard(key)
+                self._unless_written(seen, key)
 
-    def _wake_waiting(self, seen: ScaleSetObject) -> None:
-        name = policy_name(seen)
-        for other in self._caches.scale_sets.all():
-            waits = other.namespace == seen.namespace and other.status.get("waitingSince")
-            if waits and other.uid != seen.uid and policy_name(other) == name:
-                self._wake((other.namespace, other.name))
-
-
-def policy_name(seen: ScaleSetObject) -> str | None:
-    """The policy that a set refers to."""
-    reference = seen.spec.upgrade_policy_ref if seen.spec is not None else None
-    return reference.name if reference is not None else None
+    def _unless_written(self, seen: ScaleSetObject, key: Key) -> None:
+        """A set that does not roll after all has kept its place from others."""
+        stored, policy = self._caches.scale_sets.get(*key), policy_of(seen)
+        if policy is not None and (stored is None or not rolls(stored.status)):
+            for waiting in front(self._caches, policy):
+                self._wake(waiting)
 
 
-def rolls(status: Mapping[str, Any]) -> bool:
-    """Whether a rollout of the set has admitted a batch and not ended."""
-    rollout = status.get("rollingUpgrade")
-    if not isinstance(rollout, Mapping):
-        return False
-    running = rollout.get("runningStatus")
-    code = running.get("code") if isinstance(running, Mapping) else None
-    return code == "RollingForward" and bool(rollout.get("batch") or rollout.get("batchesDone"))
+def limit(caches: Caches, policy: Key) -> int | None:
+    """How many sets of that policy may roll at once; None for any number, and where it is not known."""
+    found = caches.policies.get(*policy)
+    return found.spec.max_concurrent_scale_sets if found is not None and found.spec is not None else None
+
+
+def front(caches: Caches, policy: Key) -> list[Key]:
+    """The sets of that policy that wait and may go now, and some behind them."""
+    return caches.relations.lines.front(policy, limit(caches, policy))

@@ -3,31 +3,37 @@
 from collections.abc import Callable
 
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.gallery_image_version import SWEEP, group
+from scaleset.controllers.gallery_image_version import SWEEP
+from scaleset.controllers.relations import by_uid
+from scaleset.controllers.turns import front
 from scaleset.records.projections import Key
-from scaleset.records.versions import definition_key, full
+from scaleset.records.versions import group
 
 Wake = Callable[[Key], None]
+Later = Callable[[Key, float], None]
 
 
 REST_PER_INSTANCE_SECONDS = 50e-6
 """A look at a set takes 5 µs an instance. Ten times as long is waited after an event for others to come, so that what
 happens to a large set, several things a pod, takes a tenth of the event loop and not all of it.
 """
+REST_PER_NODE_SECONDS = 20e-6
+"""The same for nodes: each version that is replicated looks at all of them, 2 µs a node, and nodes come and go."""
 
 
 class Wakes:
-    """Turns changed objects into keys of the three queues; `instances` takes the seconds, too, that a look may wait for
-    more events. `caches` is given later: the caches need this first.
+    """Turns changed objects into keys of the three queues; `instances` and `replications` take the seconds, too, that a
+    look may wait for more events. `caches` is given later: the caches need this first.
     """
 
     def __init__(
-        self, *, scale_sets: Wake, instances: Callable[[Key, float], None], versions: Wake, policies: Wake
+        self, *, scale_sets: Wake, instances: Later, versions: Wake, replications: Later, policies: Wake
     ) -> None:
         self.caches: Caches | None = None
         self._scale_sets = scale_sets
         self._instances = instances
         self._versions = versions
+        self._replications = replications
         self._policies = policies
 
     def instance(self, key: Key) -> None:
@@ -36,30 +42,24 @@ class Wakes:
         self._instances(key, size * REST_PER_INSTANCE_SECONDS)
 
     def scale_set(self, key: Key) -> None:
-        """A ScaleSet: itself, and its policy, which counts its users."""
+        """A ScaleSet: itself. Whom else its change concerns, `users` and `line` are told of."""
         self._scale_sets(key)
-        seen = self.caches.scale_sets.get(*key) if self.caches is not None else None
-        if seen is None:
-            for policy in self.caches.policies.all() if self.caches is not None else ():
-                if policy.namespace == key[0]:
-                    self._policies((policy.namespace, policy.name))
-        elif seen.spec is not None and seen.spec.upgrade_policy_ref is not None:
-            self._policies((key[0], seen.spec.upgrade_policy_ref.name))
-        self._waiting(key[0])
 
-    def _waiting(self, namespace: str) -> None:
-        """Sets that wait for others of their policy: one of those may have ended, or gone."""
-        for other in self.caches.scale_sets.all() if self.caches is not None else ():
-            if other.namespace == namespace and other.status.get("waitingSince"):
-                self._scale_sets((other.namespace, other.name))
+    def users(self, policy: Key) -> None:
+        """A set began or ceased to refer to that UpgradePolicy, which counts its users."""
+        self._policies(policy)
+
+    def line(self, policy: Key) -> None:
+        """A set of that policy began or ended to roll, or to wait for its turn: some of those that wait may go."""
+        if self.caches is not None:
+            for waiting in front(self.caches, policy):
+                self._scale_sets(waiting)
 
     def policy(self, key: Key) -> None:
         """An UpgradePolicy: itself, and the sets that refer to it."""
         self._policies(key)
-        for seen in self.caches.scale_sets.all() if self.caches is not None else ():
-            reference = seen.spec.upgrade_policy_ref if seen.spec is not None else None
-            if reference is not None and (seen.namespace, reference.name) == key:
-                self._scale_sets((seen.namespace, seen.name))
+        for seen in self.caches.relations.users.of(key) if self.caches is not None else ():
+            self._scale_sets((seen.namespace, seen.name))
 
     def version(self, key: Key) -> None:
         """Versions of an image: themselves, and the sets that take their image from there."""
@@ -68,23 +68,20 @@ class Wakes:
 
     def replicated(self, key: Key) -> None:
         """The sets that take their image from that group of versions."""
-        for seen in self.caches.scale_sets.all() if self.caches is not None else ():
-            if seen.spec is None:
-                continue
-            image = seen.spec.image_reference
-            if definition_key(image.gallery_namespace or seen.namespace, image.publisher, image.offer) == key:
-                self._scale_sets((seen.namespace, seen.name))
+        for seen in self.caches.relations.followers.of(key) if self.caches is not None else ():
+            self._scale_sets((seen.namespace, seen.name))
 
-    def nodes(self) -> None:
-        """A node came, went or changed: versions that want their image on all of them."""
-        for seen in self.caches.versions.all() if self.caches is not None else ():
-            if full(seen):
-                self._versions(group(seen))
+    def nodes(self, number: int) -> None:
+        """One of so many nodes came, went or changed: versions that want their image on all of them."""
+        if self.caches is None:
+            return
+        full = self.caches.relations.full
+        groups = full.keys()
+        rest = REST_PER_NODE_SECONDS * number * sum(map(full.number, groups))
+        for key in groups:
+            self._replications(key, rest)
 
     def prepull(self, version_uid: str) -> None:
         """A pod that pulls the image of that version; without one it is nobody's."""
-        for seen in self.caches.versions.all() if self.caches is not None else ():
-            if seen.uid == version_uid:
-                self._versions(group(seen))
-                return
-        self._versions(SWEEP)
+        found = self.caches.relations.versions.of(by_uid(version_uid)) if self.caches is not None else []
+        self._versions(group(found[0]) if found else SWEEP)

@@ -10,7 +10,7 @@ from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.custom_objects import CustomObjects
-from scaleset.controllers.gallery_image_version import group
+from scaleset.controllers.relations import relations
 from scaleset.controllers.wakes import Wakes
 from scaleset.kube.client import Client
 from scaleset.kube.informer import Informer
@@ -28,6 +28,7 @@ from scaleset.planning.models import describe
 from scaleset.records import projections
 from scaleset.records.custom_objects import Projection
 from scaleset.records.projections import JSON, Key, Revision
+from scaleset.records.versions import group
 
 Namespaces = Sequence[str | None]
 T = TypeVar("T", Pod, Claim, Revision)
@@ -38,6 +39,7 @@ def watch(client: Client, wakes: Wakes, *, namespaces: Namespaces = (None,)) -> 
     `Caches.run`.
     """
     caches = Caches(
+        relations=relations(users_changed=wakes.users, line_changed=wakes.line),
         scale_sets=CustomObjects(
             client,
             SCALE_SETS,
@@ -68,6 +70,10 @@ def watch(client: Client, wakes: Wakes, *, namespaces: Namespaces = (None,)) -> 
         revisions=_of_instances(client, REVISIONS, projections.revision, wake=wakes.instance, namespaces=namespaces),
     )
     wakes.caches = caches
+    for of_sets in (caches.relations.users, caches.relations.followers, caches.relations.lines):
+        caches.scale_sets.follow(of_sets)
+    for of_versions in (caches.relations.full, caches.relations.versions, caches.relations.catalogue):
+        caches.versions.follow(of_versions)
     return caches
 
 

@@ -190,14 +190,17 @@ class Client:
         body: Mapping[str, Any],
         *,
         dry_run: bool = False,
+        strict: bool = False,
         timeout: float = CALL_TIMEOUT_SECONDS,
     ) -> JSON:
         """Create an object. AlreadyExists if there is one of its name; a dry run passes admission and quota checks and
-        keeps nothing.
+        keeps nothing. Fields that the server does not know are dropped, or with `strict` Invalid.
         """
         if resource.namespaced and namespace is None:
             raise ValueError(f"creating {resource} needs a namespace")
-        query = {"dryRun": "All"} if dry_run else None
+        query = {"dryRun": "All"} if dry_run else {}
+        if strict:
+            query["fieldValidation"] = "Strict"
         return await self._write("POST", resource, resource.collection(namespace), body, query=query, timeout=timeout)
 
     async def delete(

@@ -5,11 +5,15 @@ in-cluster hook goes by the machine's wall clock, which may be set back by an ho
 all. So the same loaders run again here, once a minute by the monotonic clock and whenever the server answers 401. What
 they load then is used from the next request on. New client certificates and a new CA need new connections; only then
 are the old ones closed.
+
+kopf's requests go the same way as ours: `Credentials` holds all that a kubeconfig and the environment say of it, and
+`session` makes of it what kopf sends with. What neither could do is refused at the start.
 """
 
 import asyncio
 import logging
 import os
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from math import inf
@@ -19,8 +23,11 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client.rest import RESTClientObject
+from kubernetes.aio.config import ConfigException
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +46,35 @@ Load = Callable[[Configuration, bool], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """How to reach and convince the API server; files hold certificates and keys."""
+    """How to reach and convince the API server: all of it, or a client that is not ours would go another way."""
 
     host: str
-    token: str | None = field(repr=False)
-    ca_file: str | None
-    certificate_file: str | None
-    key_file: str | None
-    insecure: bool
+    authorization: str | None = field(repr=False)
+    """The header: a token or a password."""
+    tls: ssl.SSLContext
+    """Whom we trust, and our certificate."""
+    server_name: str | None
+    """The name that the server's certificate is for, where that is not the host."""
+    proxy: str | None = field(repr=False)
+    """May have a password in it."""
+
+
+def session(found: Credentials) -> aiohttp.ClientSession:
+    """A pool of connections that sends as those credentials say, for the loop that this runs in."""
+
+    async def identify(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        # Not among the session's own headers: aiohttp sends those to the proxy as well.
+        if found.authorization:
+            request.headers["Authorization"] = found.authorization
+        request.server_hostname = found.server_name
+        return await send(request)
+
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=found.tls),
+        proxy=found.proxy,
+        middlewares=(identify,),
+        trust_env=False,
+    )
 
 
 class Connection:
@@ -80,22 +108,20 @@ class Connection:
         if now - self._loaded_at > RELOAD_SECONDS and now - self._tried_at > RETRY_SECONDS:
             self._start_reload(anew=False)
         found = {"User-Agent": self._user_agent}
-        if token := self._configuration.api_key.get("BearerToken"):
-            found["Authorization"] = token.strip()
+        if authorization := _authorization(self._configuration):
+            found["Authorization"] = authorization
         return found
 
     def credentials(self) -> Credentials:
         """What is loaded now."""
         loaded = self._configuration
-        # The library writes the scheme in lower case for a pod's own token, and the same field holds "Basic ...".
-        scheme, _, token = str(loaded.api_key.get("BearerToken") or "").strip().partition(" ")
         return Credentials(
-            host=str(loaded.host),
-            token=token.strip() if scheme.lower() == "bearer" else None,
-            ca_file=loaded.ssl_ca_cert,
-            certificate_file=loaded.cert_file,
-            key_file=loaded.key_file,
-            insecure=not loaded.verify_ssl,
+            host=self.host,
+            authorization=_authorization(loaded),
+            # One more, made as the library makes ours: what a thread uses is changed by no other.
+            tls=RESTClientObject(loaded).ssl_context,
+            server_name=loaded.tls_server_name,
+            proxy=loaded.proxy,
         )
 
     async def renew(self, sent: float) -> bool:
@@ -148,7 +174,7 @@ async def connect(kubeconfig: str | None, context: str | None, *, user_agent: st
     """Load the credentials: the pod's own if neither a file nor a context is given and we are in a pod, else a
     kubeconfig's.
 
-    The library's ConfigException, or OSError, if there are none that can be used.
+    The library's ConfigException, or OSError, if there are none that can be used, or none that we can use in full.
     """
     configuration = Configuration()
     configuration.connection_pool_maxsize = pool_size
@@ -159,17 +185,38 @@ async def connect(kubeconfig: str | None, context: str | None, *, user_agent: st
         _load_in_cluster if in_pod else _Kubeconfig(kubeconfig or os.environ.get("KUBECONFIG") or None, context)
     )
     await load(configuration, True)  # noqa: FBT003 - see Load
-    if not _behind_proxy(str(configuration.host)):
-        configuration.client_session_kwargs = {"trust_env": False}
+    configuration.proxy = _proxy(configuration.proxy or _environments_proxy(str(configuration.host)))
+    # The environment is not to be asked again at every request, in a thread, nor ~/.netrc for a password, which no
+    # other client of Kubernetes sends.
+    configuration.client_session_kwargs = {"trust_env": False}
     return Connection(load, configuration, user_agent=user_agent)
 
 
-def _behind_proxy(host: str) -> bool:
-    """Whether the environment names a proxy for that URL. Where it does not, aiohttp need not look for one in a thread
-    at every request, nor in another one for a password in ~/.netrc, which no other client of Kubernetes sends.
-    """
+def _environments_proxy(host: str) -> str | None:
+    """The proxy that the environment names for that URL."""
     url = urlsplit(host)
-    return url.scheme in getproxies() and not proxy_bypass(url.hostname or "")
+    return None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
+
+
+def _proxy(url: str | None) -> str | None:
+    """A proxy's URL. ConfigException if it is of a kind that cannot be used; it is not shown, as it may have a password
+    in it.
+    """
+    if not url:
+        return None
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        return f"http://{url}"
+    if scheme.lower() not in ("http", "https"):
+        raise ConfigException(
+            f"the proxy (proxy-url of the kubeconfig's cluster, or HTTPS_PROXY) is of the kind {scheme}; "
+            "only http and https proxies can be used: name one of these, or none"
+        )
+    return url
+
+
+def _authorization(configuration: Configuration) -> str | None:
+    return str(configuration.api_key.get("BearerToken") or "").strip() or None
 
 
 async def _load_in_cluster(configuration: Configuration, _anew: bool) -> None:  # noqa: FBT001 - see Load
@@ -189,11 +236,24 @@ class _Kubeconfig:
             self._loader = await config.load_kube_config(
                 config_file=self._path, context=self._context, client_configuration=configuration
             )
+            _refuse_impersonation(self._loader)
         else:
             await self._loader.load_and_set(configuration)
+
+
+def _refuse_impersonation(loader: Any) -> None:
+    """The library ignores it, so we would do with the user's own rights what was to be done with somebody else's."""
+    user = loader._user  # noqa: SLF001 - the library has no other way to it
+    asked = [name for name in ("as", "as-uid", "as-groups", "as-user-extra") if user and user.safe_get(name)]
+    if asked:
+        raise ConfigException(
+            f"the user of the context has {', '.join(asked)}, and the operator does not impersonate: "
+            "use the credentials of an account that has these rights itself"
+        )
 
 
 def _identity(configuration: Configuration) -> tuple[object, ...]:
     """What a TLS connection was made with; the token is not part of it."""
     files = (configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file)
-    return (configuration.host, *(Path(file).read_bytes() if file else None for file in files))
+    way = (configuration.host, configuration.proxy, configuration.tls_server_name, configuration.verify_ssl)
+    return (*way, *(Path(file).read_bytes() if file else None for file in files))

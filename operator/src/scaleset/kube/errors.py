@@ -52,6 +52,12 @@ class Invalid(ApiError):
     """The server does not accept the object as it is. Sending it again is of no use."""
 
 
+class NamespaceTerminating(ApiError):
+    """The namespace is being deleted, or is gone: nothing can be created in it, and what is there goes by itself. No
+    refusal of anything, and nothing that somebody has to know.
+    """
+
+
 class NotKept(ApiError):
     """The write was carried out, but the server dropped a part of it that its schema does not know. Until somebody
     applies newer CustomResourceDefinitions, nothing may be done that needs that part.
@@ -108,12 +114,23 @@ def from_status(status: dict[str, Any], *, code: int, retry_after: float | None 
         retry_after = float(seconds) if seconds else None
     if reason == "AlreadyExists":
         return AlreadyExists(code, reason, message, retry_after=retry_after)
+    if _of_a_namespace_that_ends(status, code):
+        return NamespaceTerminating(code, reason, message)
     if reason in {"Expired", "Gone"}:
         return Gone(code, reason, message)
     kind = _BY_STATUS.get(code, Unavailable if code >= 500 else ApiError)
     if kind is TooManyRequests and retry_after is None:
         retry_after = 1.0
     return kind(code, reason, message, retry_after=retry_after)
+
+
+def _of_a_namespace_that_ends(status: dict[str, Any], code: int) -> bool:
+    """Creating says 403 with this cause as long as the namespace is there, then 404 of the namespace itself."""
+    details = status.get("details") or {}
+    causes = details.get("causes") or ()
+    return (code == 403 and any(cause.get("reason") == "NamespaceTerminating" for cause in causes)) or (
+        code == 404 and details.get("kind") == "namespaces"
+    )
 
 
 def from_response(code: int, body: bytes, retry_after: str | None) -> ApiError:

@@ -48,6 +48,7 @@ def _segment(value: str) -> str:
 PODS: Final = Resource("", "v1", "pods")
 CLAIMS: Final = Resource("", "v1", "persistentvolumeclaims")
 REVISIONS: Final = Resource("apps", "v1", "controllerrevisions")
+QUOTAS: Final = Resource("", "v1", "resourcequotas")
 NODES: Final = Resource("", "v1", "nodes", namespaced=False)
 EVENTS: Final = Resource("events.k8s.io", "v1", "events")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases")

@@ -17,11 +17,13 @@ Each method returns the keys whose records changed.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from math import inf
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
+
+from scaleset.kube.index import Follower, Index
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +78,8 @@ def differ(_: object, __: object) -> bool:
 class Store(Generic[T]):
     """Records by object and by what they belong to. Not thread-safe; it lives in one event loop.
 
-    `same` tells of two records of one object that nobody needs to hear of the newer one.
+    `same` tells of two records of one object that nobody needs to hear of the newer one. Other views of the records
+    are kept by followers, such as an `Index`.
     """
 
     def __init__(
@@ -90,7 +93,9 @@ class Store(Generic[T]):
         self._key = key
         self._same = same
         self._records: dict[Key, T] = {}
-        self._by_key: dict[Key, dict[Key, T]] = {}
+        self._members: Index[T] = Index(key)
+        self._namespaces: Index[T] = Index(lambda record: (record.namespace, ""))
+        self._followers: list[Follower[T]] = [self._members, self._namespaces]
         self._tombstones: dict[str, tuple[float, float]] = {}
         self._listings: list[Listing] = []
         self.seen = 0
@@ -103,13 +108,19 @@ class Store(Generic[T]):
         return self._records.get((namespace, name))
 
     def of(self, key: Key) -> list[T]:
-        return list(self._by_key.get(key, {}).values())
+        return self._members.of(key)
 
     def number(self, key: Key) -> int:
-        return len(self._by_key.get(key, ()))
+        return self._members.number(key)
 
     def all(self) -> list[T]:
         return list(self._records.values())
+
+    def follow(self, follower: Follower[T]) -> None:
+        """Tell it of every record from now on, and of those that are known already."""
+        self._followers.append(follower)
+        for place, record in self._records.items():
+            follower.follow(place, None, record)
 
     def saw(self, version: int) -> None:
         self.seen = max(self.seen, version)
@@ -172,8 +183,8 @@ class Store(Generic[T]):
         """The highest resourceVersion seen, counting that namespace's records: they outlive a restore that other
         namespaces noticed first.
         """
-        versions = (int(r.resource_version) for p, r in self._records.items() if namespace in {None, p[0]})
-        return max(self.seen, *versions, 0)
+        records = self._records.values() if namespace is None else self._namespaces.of((namespace, ""))
+        return max(self.seen, *(int(record.resource_version) for record in records), 0)
 
     @contextmanager
     def listing(self, seen_before: int) -> Iterator[Listing]:
@@ -224,19 +235,20 @@ class Store(Generic[T]):
     def finish(self, listing: Listing, *, namespace: str | None = None, key: Key | None = None) -> frozenset[Key]:
         """Remove what the list of that namespace, or of that key's objects, does not contain."""
         self.saw(listing.version)
-        candidates = self._by_key.get(key, {}) if key is not None else self._records
-        missing = [
-            (place, record)
-            for place, record in candidates.items()
-            if place not in listing.found and namespace in {None, place[0]}
-        ]
-        for place, record in missing:
+        missing = [place for place in self._asked_for(namespace, key) if place not in listing.found]
+        for place in missing:
+            record = self._records[place]
             restored = listing.restored and place not in listing.written
             if restored or int(record.resource_version) <= listing.version:
                 if not listing.restored:
                     self._bury(record.uid, listing.version)
                 listing.changed |= self._drop(place)
         return frozenset(listing.changed)
+
+    def _asked_for(self, namespace: str | None, key: Key | None) -> Collection[Key]:
+        if key is not None:
+            return self._members.places(key)
+        return self._records.keys() if namespace is None else self._namespaces.places((namespace, ""))
 
     def _put(self, place: Key, raw: JSON) -> frozenset[Key]:
         try:
@@ -250,23 +262,19 @@ class Store(Generic[T]):
             return _NOTHING
         known = self._records.get(place)
         unheard = known is not None and known.uid == record.uid and self._same(known, record)
-        changed = self._drop(place) if known is not None else _NOTHING
         self._records[place] = record
-        key = self._key(record)
-        if key is None:
-            return changed
-        self._by_key.setdefault(key, {})[place] = record
-        return _NOTHING if unheard else changed | {key}
+        keys = self._tell(place, known, record)
+        return keys - {self._key(record)} if unheard else keys
 
     def _drop(self, place: Key) -> frozenset[Key]:
-        key = self._key(self._records.pop(place))
-        if key is None:
-            return _NOTHING
-        members = self._by_key[key]
-        del members[place]
-        if not members:
-            del self._by_key[key]
-        return frozenset((key,))
+        return self._tell(place, self._records.pop(place), None)
+
+    def _tell(self, place: Key, before: T | None, after: T | None) -> frozenset[Key]:
+        """Tell the followers; the keys that both records belong to."""
+        for follower in self._followers:
+            follower.follow(place, before, after)
+        keys = (self._key(record) for record in (before, after) if record is not None)
+        return frozenset(key for key in keys if key is not None)
 
     def _bury(self, uid: str, version: float) -> None:
         now = monotonic()

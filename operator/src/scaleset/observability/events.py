@@ -17,7 +17,7 @@ from typing import Any
 
 from scaleset.api import names
 from scaleset.kube.client import Client
-from scaleset.kube.errors import NotFound
+from scaleset.kube.errors import NamespaceTerminating, NotFound
 from scaleset.kube.resources import EVENTS
 from scaleset.kube.store import Record
 from scaleset.observability.reasons import NORMAL, WARNING
@@ -140,6 +140,8 @@ class EventRecorder:
             try:
                 await self._send(told)
                 self._complained = False
+            except NamespaceTerminating as error:
+                log.debug('event_dropped error="%(error)s"', {"error": error})
             except Exception as error:  # noqa: BLE001 - a courtesy must not end the process
                 self._complain(f"{type(error).__name__}: {error}")
             finally:

@@ -25,10 +25,16 @@ REASONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "InstanceBlocked": ((WARNING,), "Instances are left alone: their name is taken or their data would be lost."),
     "FailedCreate": ((WARNING,), "The API server refuses to create the pods or claims of instances."),
     "PodEnded": ((WARNING,), "Pods ended for good, evicted or rejected by the kubelet, and are made again."),
+    "InstancesUnhealthy": ((WARNING,), "Instances are not healthy after healthTimeout, while nothing is under way."),
     "ProvisioningFailed": ((WARNING,), "Custom data or an extension failed that may fail."),
     "InvalidSpec": ((WARNING,), "The spec cannot be understood or carried out, and what to change."),
     "PolicyNotFound": ((WARNING,), "The UpgradePolicy that the set refers to does not exist."),
     "ImageNotFound": ((WARNING,), "No GalleryImageVersion offers what the set refers to."),
     "StatusNotKept": ((WARNING,), "The installed CRDs are older than the operator and drop what it writes down."),
     "ModelRefused": ((WARNING,), "The API server refuses pods of the new model; instances stay on the one before."),
+    "ModelNotStored": (
+        (WARNING,),
+        "The API server refuses the ControllerRevision that keeps the new model; instances stay on the one before.",
+    ),
+    "UnknownFields": ((WARNING,), "The model that runs has fields that Kubernetes does not know and drops."),
 }

@@ -12,12 +12,10 @@ from scaleset.api.conditions import find_condition
 from scaleset.api.placement import ServiceFabric
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.planning import gallery, health, provisioning
+from scaleset.planning import gallery, health, judgement, provisioning
 from scaleset.planning.draft import INVALID, Acceptance, Draft, Wanted
-from scaleset.planning.instances import Build
 from scaleset.planning.models import Model
 from scaleset.planning.pods import REGION_LABEL, ZONE_LABEL
-from scaleset.planning.snapshot import DryRun
 
 NO_HEALTH_SOURCE = (
     "Automatic OS Upgrade is not supported for this ScaleSet because a health probe or health extension was not "
@@ -37,26 +35,28 @@ MIN_SERVICE_FABRIC = 5
 
 def accept(draft: Draft) -> None:
     """Settle `acceptance`, `wanted` and `latest`, and which models to store."""
-    asked = _stored(draft, draft.snapshot.model)
+    asked = judgement.known(draft)
     fallback = max(
         (model for model in draft.snapshot.models if model.number), key=lambda model: model.number, default=None
     )
-    refused = _refusal(draft, asked)
+    refused = _refusal(draft, draft.snapshot.model)
     latest = _resolve(draft, asked)
     if refused is None:
         if latest is None:
             refused = _no_image(draft, asked)
         else:
             refused = _windows(draft, latest)
-            if refused is None and not asked.number:
-                refused = _verdict(draft, asked, latest)
+            if refused is None:
+                asked, refused = judgement.judge(draft, asked, latest)
     if refused is None:
-        draft.acceptance = Acceptance("Accepted", "The spec is valid and can be carried out.", accepted=True)
-        _keep(draft, asked)
+        warning = judgement.warning(draft)
+        text = "The spec is valid and can be carried out."
+        draft.acceptance = Acceptance("Accepted", f"{text} {warning}".rstrip(), accepted=True)
+        judgement.keep(draft, asked)
         effective: Model | None = asked
     else:
         draft.acceptance = refused
-        effective = asked if asked.number else fallback
+        effective = asked if asked.number and refused.reason != judgement.NOT_STORED else fallback
         _ask_again(draft, refused)
     _settle_size(draft)
     draft.eligible = _eligible(draft, effective or asked)
@@ -86,19 +86,6 @@ def _ask_again(draft: Draft, refused: Acceptance) -> None:
     told = find_condition(draft.reported.conditions, "Accepted")
     if refused.reason in ("PolicyNotFound", "ImageNotFound") and (told is None or told.reason != refused.reason):
         draft.need_fresh()
-
-
-def _stored(draft: Draft, asked: Model) -> Model:
-    return draft.models.get(asked.name, asked)
-
-
-def _keep(draft: Draft, asked: Model) -> None:
-    """Store a new model; one that was used before becomes the newest again."""
-    newest = max((model.number for model in draft.models.values()), default=0)
-    if not asked.number or asked.number < newest:
-        numbered = replace(asked, number=newest + 1)
-        draft.models[asked.name] = numbered
-        draft.store.append(numbered)
 
 
 def _refusal(draft: Draft, asked: Model) -> Acceptance | None:
@@ -181,11 +168,25 @@ def _service_fabric(spec: ScaleSetSpec, fabric: ServiceFabric, policy: UpgradePo
 
 
 def _windows(draft: Draft, found: gallery.GalleryVersion) -> Acceptance | None:
-    """A Windows image that updates itself must not be upgraded by us as well."""
+    """A Windows image that updates itself must not be upgraded by us as well, and nothing in it is run by /bin/sh."""
+    if found.os_type != "Windows":
+        return None
+    spec = draft.snapshot.spec
+    if spec.run_custom_data:
+        return _invalid(
+            f"Version {found.version} is a Windows image, and spec.runCustomData needs /bin/sh: "
+            f"set it to false and run {provisioning.CUSTOM_DATA} in the command of the instance container "
+            "or in an extension."
+        )
+    if names := [extension.name for extension in spec.extensions if extension.suppress_failures]:
+        return _invalid(
+            f"Version {found.version} is a Windows image, and suppressFailures needs /bin/sh: "
+            f"set it to false for the extension {', '.join(names)}."
+        )
     policy, profile = draft.snapshot.policy, draft.snapshot.spec.os_profile
     windows = profile.windows_configuration if profile is not None else None
     automatic = policy is not None and policy.automatic_os_upgrade_policy.enable_automatic_os_upgrade
-    if not automatic or found.os_type != "Windows" or windows is None or not windows.enable_automatic_updates:
+    if not automatic or windows is None or not windows.enable_automatic_updates:
         return None
     return _invalid(
         "Automatic OS Upgrade of a Windows image needs "
@@ -227,24 +228,4 @@ def _no_image(draft: Draft, model: Model) -> Acceptance:
     why = gallery.why_not(highest, draft.asker, now=draft.now)
     return Acceptance(
         "ImageNotFound", f"No version of {name} can be used: {highest.version} is the highest, but {why}."
-    )
-
-
-def _verdict(draft: Draft, asked: Model, found: gallery.GalleryVersion) -> Acceptance | None:
-    """A model is checked by a dry run before it is accepted; a refusal is asked about again later, since a quota may
-    be lifted.
-    """
-    verdict = draft.snapshot.verdicts.get(asked.name)
-    stale = verdict is not None and verdict.retry_at is not None and draft.now >= verdict.retry_at
-    if verdict is None or stale:
-        dry_run = DryRun(asked, Build(asked.name, found.version, found.image), 0)
-        draft.needs = replace(draft.needs, verdict=dry_run)
-        return Acceptance("Pending", "The model is being checked.")
-    if verdict.accepted:
-        return None
-    draft.wake(verdict.retry_at)
-    return Acceptance(
-        "ModelRefused",
-        f"The API server refuses pods of this model: {verdict.message.rstrip('.')}. "
-        "Instances stay on the model before.",
     )

@@ -19,9 +19,10 @@ from dataclasses import dataclass, replace
 
 from scaleset.planning import batches, endings, gates, outdated, settling
 from scaleset.planning.draft import Draft
+from scaleset.planning.health import healthy_since
 from scaleset.planning.instances import Instance
 from scaleset.planning.ranges import render
-from scaleset.planning.state import NOBODY, Batch, Kind, Rollout, Target, UpgradeError
+from scaleset.planning.state import NOBODY, Batch, Kind, Rollout, Target, UpgradeError, Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +36,16 @@ class Breach:
     """Whether too much is unhealthy that the run has not touched, too."""
 
 
-def found(draft: Draft, rollout: Rollout) -> Breach | None:
-    """The breach on the pods as they are known, if there is one.
+def found(draft: Draft, rollout: Rollout, *, batch_ended: bool) -> Breach | None:
+    """The breach on the pods as they are known, if there is one; `batch_ended` is whether a batch ended just now.
 
     A run that comes back for instances which failed on a version that is proven by now counts those that already run
     it beside its own: one bad node must not condemn the version. Nor do they condemn it: what a run did not touch is
     the business of the gate before a batch.
     """
     upgraded, target = rollout.upgraded, rollout.target
-    bad = frozenset(n for n in upgraded if n in rollout.failed or _unhealthy(draft, rollout, n))
+    pausing = not batch_ended and rollout.next_batch is not None and draft.now < rollout.next_batch
+    bad = frozenset(n for n in upgraded if n in rollout.failed or _unhealthy(draft, rollout, n, pausing=pausing))
     current = (draft.state.current_version, draft.state.current_image)
     proven = rollout.kind is Kind.IMAGE and (target.version, target.image) == current
     counted = upgraded.union(i.id for i in draft.instances.values() if proven and _runs(i, target))
@@ -53,11 +55,11 @@ def found(draft: Draft, rollout: Rollout) -> Breach | None:
     return Breach(bad, counted, _outage(draft, rollout))
 
 
-def _unhealthy(draft: Draft, rollout: Rollout, number: int) -> bool:
+def _unhealthy(draft: Draft, rollout: Rollout, number: int, *, pausing: bool) -> bool:
     instance = draft.instances.get(number)
     if instance is None or not instance.bad:
         return False
-    if rollout.next_batch is None or draft.now >= rollout.next_batch or instance.since is None:
+    if not pausing or instance.since is None:
         return True
     at = instance.since + rollout.policy.health_timeout
     draft.wake(at if draft.now < at else None)
@@ -110,7 +112,11 @@ def go_on(draft: Draft, rollout: Rollout, error: UpgradeError, *, last: Batch | 
                 f"Instances that it had not touched are unhealthy by now, too, so {render(back)} were left as they are."
             )
         error, back = endings.extended(error, text), NOBODY
-    if not back or (rollout.ending is not None and rollout.ending.reason == outdated.CANCELLED):
+    ends = rollout.ending is not None and rollout.ending.reason == outdated.CANCELLED
+    if not back and not ends and (waiting := _watched(draft, rollout)) is not None:
+        draft.update(replace(rollout, waiting=waiting))
+        return
+    if not back or ends:
         endings.fault(draft, rollout, error)
         return
     candidates = [draft.instances[n] for n in sorted(back)]
@@ -135,13 +141,31 @@ def go_on(draft: Draft, rollout: Rollout, error: UpgradeError, *, last: Batch | 
     draft.tell("RollingBack", f"Returning failed instances {render(ids)} to their previous {what}.", warning=True)
 
 
+def _watched(draft: Draft, rollout: Rollout) -> Waiting | None:
+    """Where a version broke after its batch, those that it has reached last are not believed yet: each is watched until
+    it has been healthy for the health timeout.
+    """
+    if rollout.error is None or not rollout.restores:
+        return None
+    young = []
+    for number in sorted(rollout.successful & outdated.ways_back(draft) & draft.instances.keys()):
+        pod = draft.instances[number].pod
+        since = healthy_since(pod, by=draft.health_source) if pod is not None else None
+        if since is not None and draft.now < since + rollout.policy.health_timeout:
+            draft.wake(since + rollout.policy.health_timeout)
+            young.append(number)
+    if not young:
+        return None
+    return Waiting("Restoring", f"Watching instances {render(young)}, which may break as those before them did.")
+
+
 def _to_be_taken_back(draft: Draft, rollout: Rollout) -> frozenset[int]:
     """Those with a way back that are not protected; one that was protected meanwhile stays as it is."""
     if rollout.restores:
         back = _broken_later(draft, rollout)
     else:
         back = rollout.failed if rollout.rolls_back_on_breach else NOBODY
-    return (back & draft.state.previous.keys()) - draft.protected()
+    return (back & outdated.ways_back(draft)) - draft.protected()
 
 
 def _broken_later(draft: Draft, rollout: Rollout) -> frozenset[int]:

@@ -15,13 +15,15 @@ there: a version whose pods are evicted again and again is judged like one that 
 Invariant: an instance in hand that can become healthy only by what somebody else does has a deadline.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from scaleset.planning.draft import Draft
 from scaleset.planning.instances import Pod
-from scaleset.planning.state import NOBODY, Clock
+from scaleset.planning.ranges import render
+from scaleset.planning.state import NOBODY, Clock, Waiting
 
+DELETE_REFUSED = "DeleteRefused"
 MOST_LOST = 2
 """How often an instance begins anew because others took its pod away, so that a drain condemns no version."""
 
@@ -66,6 +68,19 @@ def of_batch(draft: Draft, number: int, *, started: float, timeout: float) -> fl
 def given_up(pod: Pod, *, timeout: float) -> float:
     """When a terminating pod counts as one that does not end: on a lost node, or kept by a finalizer."""
     return (pod.deletion_due if pod.deletion_due is not None else pod.begun) + timeout
+
+
+def refused(draft: Draft, numbers: Iterable[int]) -> Waiting | None:
+    """What the API server says against letting the pods of those instances go, if it was asked and does."""
+    words = {
+        number: draft.snapshot.undeletable[pod.uid]
+        for number in sorted(numbers)
+        if (pod := draft.snapshot.pods.get(number)) is not None and pod.uid in draft.snapshot.undeletable
+    }
+    if not words:
+        return None
+    text = f"The API server does not let the pods of instances {render(words)} be deleted: {words[min(words)]}"
+    return Waiting(DELETE_REFUSED, text, stalls=True)
 
 
 def overdue(draft: Draft) -> frozenset[int]:

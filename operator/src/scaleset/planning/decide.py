@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.planning import acceptance, deadlines, desired, history, models, report, rollout, scaling, starts
+from scaleset.planning import acceptance, deadlines, desired, history, models, news, report, rollout, scaling, starts
 from scaleset.planning.draft import Acceptance, Draft
 from scaleset.planning.figures import figures
 from scaleset.planning.snapshot import Plan, Snapshot
@@ -51,7 +51,7 @@ def decide(snapshot: Snapshot) -> Plan:
         return Plan(state=snapshot.state, needs=draft.needs)
     deadlines.forget(draft)
     desired.compare(draft)
-    report.announce(draft)
+    news.announce(draft)
     return Plan(
         state=draft.state,
         status=report.status(draft),

@@ -151,10 +151,7 @@ def _deletion(number: int, pod: Pod) -> Deletion:
 
 
 def _creation(draft: Draft, number: int, build: Build) -> Creation:
-    owner = draft.snapshot.owner
-    missing = tuple(
-        name for name in draft.models[build.model].claim_names if owner.claim(name, number) not in draft.snapshot.claims
-    )
+    missing = draft.missing_claims(draft.models[build.model], number)
     return Creation(
         number,
         build,

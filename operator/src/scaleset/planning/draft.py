@@ -4,7 +4,7 @@
 `state` by a new one. Nothing outside this package sees a Draft.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from scaleset.api.scale_set_status import ScaleSetStatus
@@ -16,8 +16,18 @@ from scaleset.planning.gates import Gate, before_batch
 from scaleset.planning.instances import Build, HealthState, Instance, Pod
 from scaleset.planning.models import Model
 from scaleset.planning.placement import place
-from scaleset.planning.snapshot import Creation, Deletion, DryRun, Event, ImageChange, Needs, Snapshot, Verdict
-from scaleset.planning.state import Kind, Rollout, State, Target, Waiting
+from scaleset.planning.snapshot import (
+    Creation,
+    Deletion,
+    DryRun,
+    Event,
+    ImageChange,
+    Needs,
+    Newcomer,
+    Snapshot,
+    Verdict,
+)
+from scaleset.planning.state import Rollout, State, Target, Waiting
 
 INVALID = "InvalidSpec"
 NO_POD = "The pod does not exist."
@@ -147,7 +157,7 @@ class Draft:
         return Rules(
             replicas=self.replicas,
             policy=policy,
-            unhealthy_first=policy.prioritize_unhealthy_instances or rollout.kind is Kind.MODEL,
+            unhealthy_first=policy.prioritize_unhealthy_instances or rollout.mends,
             by_update_domain=self.snapshot.spec.service_fabric is not None,
         )
 
@@ -176,10 +186,30 @@ class Draft:
 
     def need_admission(self, dry_run: DryRun) -> Verdict | None:
         """What the API server says to this batch; None when it has to be asked first."""
-        verdict = self.snapshot.admissions.get(dry_run.instance)
+        verdict = self.snapshot.admissions.get(dry_run.about)
         if verdict is None:
             self.needs = replace(self.needs, admission=dry_run)
         return verdict
+
+    def need_admission_again(self, dry_run: DryRun) -> Verdict | None:
+        """The same for what every look asks about until it is taken: after a refusal the answer holds for a while."""
+        declined = self.snapshot.declined.get(dry_run.model.name)
+        retry_at = declined.retry_at if declined is not None else None
+        held = retry_at is not None and self.now < retry_at and dry_run.about not in self.snapshot.admissions
+        verdict = declined if held else self.need_admission(dry_run)
+        if verdict is not None and not verdict.accepted:
+            self.wake(retry_at)
+        return verdict
+
+    def dry_run(self, model: Model, moves: Mapping[int, Build]) -> DryRun:
+        """The question whether the API server would take everything that those instances need in that model."""
+        batch = tuple(Newcomer(n, moves[n], self.missing_claims(model, n)) for n in sorted(moves))
+        return DryRun(model, batch[0].build, batch[0].instance, batch)
+
+    def missing_claims(self, model: Model, number: int) -> tuple[str, ...]:
+        """Claims that an instance needs in that model and has not."""
+        owner, claims = self.snapshot.owner, self.snapshot.claims
+        return tuple(name for name in model.claim_names if owner.claim(name, number) not in claims)
 
     def protected(self) -> frozenset[int]:
         """Instances that set actions pass over."""
@@ -213,7 +243,7 @@ class Draft:
             build = self.state.builds.get(number)
             pod = self.snapshot.pods.get(number)
             state, message, since = self._judge(number, pod, by=by, timeout=timeout, now=now)
-            where = place(number, zones=zones, update_domains=spec.update_domains)
+            where = place(number, zones=zones, update_domains=spec.domains)
             held = pod is not None and (pod.deleting or pod.uid in self.snapshot.undeletable)
             self.instances[number] = Instance(number, build, pod, state, message, since, where, held)
 

@@ -26,6 +26,7 @@ BLOCKED = {
     "PolicyNotFound": "not_accepted",
     "InvalidSpec": "not_accepted",
     "ModelRefused": "not_accepted",
+    "ModelNotStored": "not_accepted",
 }
 """Why a rollout does not start or go on, by the reason of `waitingFor` or of the condition."""
 MAX_UNHEALTHY = "max_unhealthy"

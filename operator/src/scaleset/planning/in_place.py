@@ -95,8 +95,4 @@ def _differ_by_image(before: Model, after: Model) -> bool:
     """Whether pods of the two models differ in nothing but their image, and nothing of ours has to run again."""
     if after.data.get("extensions") or (after.data.get("customData") and after.data.get("runCustomData")):
         return False
-    return before.name == after.name or _apart_from_image(before) == _apart_from_image(after)
-
-
-def _apart_from_image(model: Model) -> dict[str, Any]:
-    return {key: value for key, value in model.data.items() if key != "imageReference"}
+    return before.name == after.name or before.rest == after.rest

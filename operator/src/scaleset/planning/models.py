@@ -17,7 +17,7 @@ from scaleset.planning.gallery import LATEST
 
 KEPT = 10
 UPDATE_DOMAINS = 5
-"""Update domains of a set that does not say; such a model does not say either."""
+"""Update domains of a model that does not say."""
 _NAME_PART = 52
 _HASH_LENGTH = 10
 
@@ -63,6 +63,12 @@ class Model:
         )
 
     @cached_property
+    def rest(self) -> str:
+        """Identifies the model but for its image reference."""
+        rest = {key: value for key, value in self.data.items() if key != "imageReference"}
+        return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:_HASH_LENGTH]
+
+    @cached_property
     def template(self) -> Mapping[str, Any]:
         return self.data.get("template") or {}
 
@@ -102,7 +108,7 @@ def describe(set_name: str, spec: ScaleSetSpec) -> Model:
         ]
         or None,
         "zones": list(spec.zones) or None,
-        "updateDomains": spec.update_domains if spec.update_domains != UPDATE_DOMAINS else None,
+        "updateDomains": spec.domains if spec.domains != UPDATE_DOMAINS else None,
         "serviceName": spec.service_name,
         "location": spec.location,
     }

@@ -7,7 +7,7 @@ from dataclasses import replace
 from scaleset.planning.draft import Draft
 from scaleset.planning.gallery import LATEST, number
 from scaleset.planning.instances import Build, Instance
-from scaleset.planning.models import Reference
+from scaleset.planning.models import Model, Reference
 from scaleset.planning.state import FailedTarget, Kind, Retry, Rollout, Target
 
 CANCELLED = "Cancelled"
@@ -85,54 +85,88 @@ def _replaceable(draft: Draft) -> Iterator[tuple[Instance, Build]]:
 def model_target(draft: Draft) -> Target:
     """The newest model as a target: with a version only where the image reference itself changed."""
     wanted = draft.goal
-    reference = wanted.model.reference
-    used = {i.build.model for i in draft.instances.values() if i.build is not None} - {wanted.model.name}
-    changed = any(draft.models[name].reference != reference for name in used if name in draft.models)
+    changed = any(model.reference != wanted.model.reference for model in _others(draft))
     target = wanted.target
     return target if changed else replace(target, version=None, image=None)
 
 
-def judged_by(draft: Draft) -> str:
-    """Identifies what of the policy a verdict depends on: editing that lifts what is remembered, a pause does not."""
+def version_only(draft: Draft) -> bool:
+    """Whether the newest model differs from those that instances run in nothing but the version: a pin, or its end."""
+    wanted = draft.goal.model
+    return all(
+        model.rest == wanted.rest and model.reference.definition == wanted.reference.definition
+        for model in _others(draft)
+    )
+
+
+def _others(draft: Draft) -> list[Model]:
+    """The models that instances run beside the newest one."""
+    used = {i.build.model for i in draft.instances.values() if i.build is not None} - {draft.goal.model.name}
+    return [draft.models[name] for name in sorted(used) if name in draft.models]
+
+
+def judged_by(draft: Draft, model: str) -> str:
+    """Identifies what a verdict depends on: the model but for its image reference, and of the policy timeouts and
+    limits. Editing that lifts what is remembered; a pause or a pin does not.
+    """
     policy = draft.policy
+    known = draft.models.get(model)
     rolling = policy.rolling_upgrade_policy
     figures = (
         policy.health_timeout.total_seconds(),
         policy.ready_for(draft.health_source).total_seconds(),
         rolling.max_unhealthy_instance_percent,
         rolling.max_unhealthy_upgraded_instance_percent,
+        known.rest if known is not None else model,
     )
     return _JUDGED + hashlib.sha256(repr(figures).encode()).hexdigest()[:10]
 
 
 def remembered(draft: Draft, target: Target) -> FailedTarget | None:
     """Why the platform does not start towards this target by itself."""
-    rule = judged_by(draft)
+    rule = judged_by(draft, target.model)
     return next(
         (
             failed
             for failed in draft.state.failed_targets
-            if _same_target(failed, target) and failed.policy in (rule, *_of_old(failed))
+            if _same_target(failed, target) and failed.policy in (rule, _of_old(draft, failed, target))
         ),
         None,
     )
 
 
-def _of_old(failed: FailedTarget) -> tuple[str, ...]:
-    """Operators before 1.1 kept the hash of the whole policy: it cannot be compared any more, so it holds."""
-    return () if failed.policy.startswith(_JUDGED) else (failed.policy,)
+def _of_old(draft: Draft, failed: FailedTarget, target: Target) -> str | None:
+    """The rule of an entry of an operator before 1.1 if it holds: it had the hash of the whole policy, which cannot be
+    compared any more, and holds for as long as the model stays what it was but for its image reference.
+    """
+    if failed.policy.startswith(_JUDGED):
+        return None
+    then, now = draft.models.get(failed.model), draft.models.get(target.model)
+    same = failed.model == target.model or then is None or (now is not None and then.rest == now.rest)
+    return failed.policy if same else None
 
 
 def _same_target(failed: FailedTarget, target: Target) -> bool:
-    same_image = failed.image is None or failed.image == target.image
-    return same_image and (failed.model, failed.version) == (target.model, target.version)
+    """Of an image it is the version and the image that failed, whatever the model; of a model the model."""
+    if target.version is None or failed.version is None:
+        return (failed.model, failed.version) == (target.model, target.version)
+    return failed.version == target.version and failed.image in (None, target.image)
 
 
-def failed_here(draft: Draft, build: Build) -> bool:
-    """Whether a run to the version of that build failed in this set, or was cancelled."""
+def failed_here(draft: Draft, build: Build, *, but: str = "") -> bool:
+    """Whether a run to the version of that build failed in this set, or was cancelled; `but` is a reason that does not
+    count.
+    """
     return any(
-        failed.version == build.version and failed.image in (None, build.image) for failed in draft.state.failed_targets
+        failed.version == build.version and failed.image in (None, build.image) and failed.reason != but
+        for failed in draft.state.failed_targets
     )
+
+
+def ways_back(draft: Draft) -> frozenset[int]:
+    """Instances whose build before is worth going back to: its version did not fail itself."""
+    previous = draft.state.previous.items()
+    return frozenset(n for n, build in previous if not failed_here(draft, build, but=CANCELLED))
 
 
 def pass_closed_gate(draft: Draft, rollout: Rollout, candidates: Collection[Instance]) -> list[Instance]:
@@ -154,7 +188,8 @@ def _unproven(draft: Draft, build: Build) -> bool:
 def remember(draft: Draft, rollout: Rollout, reason: str) -> None:
     """Keep the target of a run that faulted or that the user cancelled."""
     target = rollout.target
-    entry = FailedTarget(target.model, target.version, judged_by(draft), reason, draft.now, target.image)
+    rule = judged_by(draft, target.model)
+    entry = FailedTarget(target.model, target.version, rule, reason, draft.now, target.image)
     others = [f for f in draft.state.failed_targets if not _same_target(f, target)]
     draft.state = replace(draft.state, failed_targets=(entry, *others)[:_REMEMBERED], retry=None)
 
@@ -181,6 +216,9 @@ def retry_for(draft: Draft, target: Target) -> Retry | None:
     return retry if retry is not None and (retry.model, retry.version) == (target.model, target.version) else None
 
 
-def outdated(draft: Draft, kind: Kind, target: Target) -> dict[int, Build]:
-    """Instances that a rollout of that kind to that target has to replace, with the build each is taken to."""
-    return by_image(draft, target) if kind is Kind.IMAGE else by_model(draft, target)
+def outdated(draft: Draft, rollout: Rollout) -> dict[int, Build]:
+    """Instances that the rollout has to replace, with the build each is taken to."""
+    if rollout.kind is Kind.MODEL:
+        return by_model(draft, rollout.target)
+    moves = by_image(draft, rollout.target)
+    return {**by_model(draft, rollout.target), **moves} if rollout.with_model else moves

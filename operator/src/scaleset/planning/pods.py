@@ -114,14 +114,17 @@ def claim(owner: Identity, template: Mapping[str, Any], number: int) -> dict[str
 
 
 def revision(owner: Identity, model: Model, number: int) -> dict[str, Any]:
-    """The ControllerRevision that keeps a model."""
+    """The ControllerRevision that keeps a model. It bears the template's labels, too: rules of a cluster may ask for
+    labels on everything.
+    """
+    labels = (model.template.get("metadata") or {}).get("labels") or {}
     return {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
         "metadata": {
             "name": model.name,
             "namespace": owner.namespace,
-            "labels": {names.LABEL_NAME: owner.name, names.LABEL_MANAGED_BY: names.MANAGED_BY},
+            "labels": {**labels, names.LABEL_NAME: owner.name, names.LABEL_MANAGED_BY: names.MANAGED_BY},
             "ownerReferences": [owner.owner_reference()],
         },
         "revision": number,

@@ -21,6 +21,7 @@ from scaleset.planning.instances import Build
 from scaleset.planning.state import (
     NOBODY,
     Batch,
+    Checked,
     Clock,
     Code,
     Detail,
@@ -65,7 +66,9 @@ ONLY_SHOWN = frozenset(
         "rollingUpgrade.progress",
         "rollingUpgrade.rollbackInfo",
         "selector",
+        "targetVersion",
         "updatedReplicas",
+        "versions",
     )
 )
 """Fields that `read` does without: an API server that drops them takes nothing from a decision. Those of the top level
@@ -106,6 +109,7 @@ def read(status: api.ScaleSetStatus) -> State:
         ),
         retry=_read_retry(status.retry),
         rollout=rollout,
+        checked=_read_checked(status.checked_model),
         history=tuple(
             entry.to_raw()
             for entry in status.os_upgrade_history
@@ -132,6 +136,12 @@ def _read_retry(retry: api.Retry | None) -> Retry | None:
     if retry is None or not retry.model:
         return None
     return Retry(retry.model, retry.version, max(1, retry.attempts), seconds(retry.time) or 0.0)
+
+
+def _read_checked(checked: api.CheckedModel | None) -> Checked | None:
+    if checked is None or not checked.asked or not checked.model:
+        return None
+    return Checked(checked.asked, checked.model, checked.warning or "")
 
 
 def _read_rollout(seen: api.RollingUpgradeStatus) -> Rollout | None:
@@ -166,6 +176,8 @@ def _read_rollout(seen: api.RollingUpgradeStatus) -> Rollout | None:
         restore_failed=ranges.parse(seen.restore_failed),
         in_progress=ranges.parse(seen.in_progress) | ranges.parse(seen.restoring),
         pending=ranges.parse(seen.pending),
+        with_model=seen.with_model,
+        version_only=seen.version_only,
         never_ran=ranges.parse(seen.never_ran),
         without_surge=seen.without_surge,
         messages={entry.id: entry.message for entry in seen.messages},
@@ -260,6 +272,7 @@ def write(state: State, *, location: str) -> dict[str, Any]:
         ]
         or None,
         "retry": _write_retry(state.retry),
+        "checkedModel": _write_checked(state.checked),
         "rollingUpgrade": None if rollout is None else _write_rollout(rollout),
         "osUpgradeHistory": [dict(entry) for entry in entries],
     }
@@ -294,6 +307,12 @@ def _write_retry(retry: Retry | None) -> dict[str, Any] | None:
     if retry is None:
         return None
     return _present(model=retry.model, version=retry.version, attempts=retry.attempts, time=timestamp(retry.time))
+
+
+def _write_checked(checked: Checked | None) -> dict[str, Any] | None:
+    if checked is None:
+        return None
+    return _present(asked=checked.asked, model=checked.model, warning=checked.warning or None)
 
 
 def _write_rollout(rollout: Rollout) -> dict[str, Any]:
@@ -343,6 +362,8 @@ def _write_rollout(rollout: Rollout) -> dict[str, Any]:
         inProgress=ranges.render(rollout.verifying),
         restoring=ranges.render(rollout.restoring) or None,
         pending=ranges.render(rollout.pending),
+        withModel=rollout.with_model or None,
+        versionOnly=rollout.version_only or None,
         neverRan=ranges.render(rollout.never_ran) or None,
         withoutSurge=rollout.without_surge or None,
         messages=[{"id": n, "message": text} for n, text in sorted(rollout.messages.items())[:50]] or None,

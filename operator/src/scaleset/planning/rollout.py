@@ -22,7 +22,7 @@ from scaleset.planning import batches, breach, deadlines, endings, gallery, outd
 from scaleset.planning.draft import Draft
 from scaleset.planning.instances import Build, HealthState, Instance
 from scaleset.planning.ranges import render
-from scaleset.planning.snapshot import DryRun, Verdict
+from scaleset.planning.snapshot import Verdict
 from scaleset.planning.state import NOBODY, Batch, Ending, Rollout, StartedBy, Waiting, moved
 
 
@@ -49,7 +49,7 @@ def _join(draft: Draft) -> None:
     rollout = draft.running
     going = rollout.batch.replaces if rollout.batch is not None else NOBODY
     left = (
-        outdated.outdated(draft, rollout.kind, rollout.target).keys()
+        outdated.outdated(draft, rollout).keys()
         - rollout.upgraded
         - rollout.in_progress
         - going
@@ -98,7 +98,7 @@ def _next(draft: Draft, *, last: Batch | None) -> None:
     if rollout.error is not None:
         breach.go_on(draft, rollout, rollout.error, last=last)
         return
-    found = breach.found(draft, rollout)
+    found = breach.found(draft, rollout, batch_ended=last is not None)
     if found is not None:
         if draft.need_fresh():
             breach.end(draft, rollout, found)
@@ -187,25 +187,27 @@ def _admit(draft: Draft, rollout: Rollout) -> None:
     if not chosen:
         endings.gate_closed(draft, rollout, gate)
         return
-    moves = outdated.outdated(draft, rollout.kind, rollout.target)
+    moves = outdated.outdated(draft, rollout)
+    in_place = {number: moves[number] for number in chosen}
     extra = surge.ids(draft, rollout, chosen)
-    verdict = _ask(draft, rollout, moves[chosen[0]], extra[0] if extra else chosen[0])
+    surging = dict(zip(extra, (moves[old] for old in sorted(chosen)), strict=True)) if extra else {}
+    verdict = _ask(draft, rollout, surging or in_place)
     if verdict is not None and extra and verdict.quota:
         draft.tell(
             "SurgeRefused", f"No room for more instances, upgrading without surge: {verdict.message}", warning=True
         )
-        extra, verdict = (), _ask(draft, rollout, moves[chosen[0]], chosen[0])
+        extra, verdict = (), _ask(draft, rollout, in_place)
     if verdict is None:
         return
     if verdict.accepted:
-        _start_batch(draft, rollout, {number: moves[number] for number in chosen}, extra)
+        _start_batch(draft, rollout, in_place, extra)
     else:
         endings.refused(draft, rollout, verdict.message)
 
 
-def _ask(draft: Draft, rollout: Rollout, build: Build, number: int) -> Verdict | None:
-    """Would the API server take a pod of the target under that instance's name? None while it is being asked."""
-    return draft.need_admission(DryRun(draft.models[rollout.target.model], build, number))
+def _ask(draft: Draft, rollout: Rollout, moves: Mapping[int, Build]) -> Verdict | None:
+    """Would the API server take what those instances need to run these builds? None while it is being asked."""
+    return draft.need_admission(draft.dry_run(draft.models[rollout.target.model], moves))
 
 
 def _start_batch(draft: Draft, rollout: Rollout, moves: Mapping[int, Build], extra: tuple[int, ...]) -> None:
@@ -243,7 +245,7 @@ def _start_batch(draft: Draft, rollout: Rollout, moves: Mapping[int, Build], ext
 
 def begin(draft: Draft, rollout: Rollout) -> None:
     """Put a new rollout into the state and go as far as it can."""
-    draft.update(replace(rollout, pending=frozenset(outdated.outdated(draft, rollout.kind, rollout.target))))
+    draft.update(replace(rollout, pending=frozenset(outdated.outdated(draft, rollout))))
     what = f"version {rollout.target.version}" if rollout.target.version else f"model {rollout.target.model}"
     who = "the platform" if rollout.started_by is StartedBy.PLATFORM else "the user"
     draft.tell("RolloutStarted", f"Rolling upgrade to {what} started by {who}.")

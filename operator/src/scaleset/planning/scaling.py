@@ -30,12 +30,13 @@ def adopt(draft: Draft) -> None:
         if (number not in draft.state.builds or _made_up(draft, number, in_hand))
         and number not in leaving
         and not pod.deleting
-        and (build := _build_of(draft, pod)) is not None
+        and (build := build_of(draft, pod)) is not None
     }
     if unknown:
         draft.state = replace(draft.state, builds={**draft.state.builds, **unknown})
     if draft.state.current_version is None:
         _first_version(draft)
+    _settle_current(draft)
     rollout = draft.rollout
     busy = draft.state.applying | (rollout.may_go_back if rollout is not None else NOBODY)
     pods, builds = draft.snapshot.pods, draft.state.builds
@@ -50,7 +51,8 @@ def _made_up(draft: Draft, number: int, in_hand: frozenset[int]) -> bool:
     return number not in in_hand and draft.state.builds[number].model not in draft.models
 
 
-def _build_of(draft: Draft, pod: Pod) -> Build | None:
+def build_of(draft: Draft, pod: Pod) -> Build | None:
+    """The build that a pod says it runs; None where that makes no sense."""
     model = draft.models.get(pod.model)
     if model is None or not is_number(pod.version):
         return None
@@ -58,15 +60,33 @@ def _build_of(draft: Draft, pod: Pod) -> Build | None:
 
 
 def _first_version(draft: Draft) -> None:
-    """The version that the set was created with; after a restore without status, the one that most instances run."""
+    """The version that the set was created with; after a restore without status, the one that most instances run, the
+    higher one where there are as many of two.
+    """
     builds = Counter((build.version, build.image) for build in draft.state.builds.values())
     if builds:
-        (version, image), _ = max(builds.items(), key=lambda item: (item[1], item[0]))
+        (version, image), _ = max(builds.items(), key=lambda item: (item[1], number(item[0][0]), item[0][1]))
     elif draft.wanted is not None and draft.wanted.version and draft.wanted.image:
         version, image = draft.wanted.version, draft.wanted.image
     else:
         return
     draft.state = replace(draft.state, current_version=version, current_image=image)
+
+
+def _settle_current(draft: Draft) -> None:
+    """While nothing rolls, the version that all unprotected instances run is the current one, however they came by it
+    (a pin needs no rollout); but not one whose rollout failed or was cancelled.
+    """
+    state, pods, protected = draft.state, draft.snapshot.pods, draft.protected()
+    if draft.rollout is not None or state.applying:
+        return
+    mine = {number: build for number, build in state.builds.items() if number not in protected}
+    ran = {(build.version, build.image) for build in mine.values()}
+    if len(ran) != 1 or any(n not in pods or not build.same_as(pods[n]) for n, build in mine.items()):
+        return
+    ((version, image),) = ran
+    if not _unproven(state, version, image):
+        draft.state = replace(state, current_version=version, current_image=image)
 
 
 def scale(draft: Draft) -> None:

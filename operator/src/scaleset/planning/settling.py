@@ -9,7 +9,7 @@ on fresh pods.
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from scaleset.planning import deadlines, surge
+from scaleset.planning import deadlines, outdated, surge
 from scaleset.planning.draft import Draft
 from scaleset.planning.health import healthy_since
 from scaleset.planning.instances import Instance
@@ -67,7 +67,7 @@ def _record(draft: Draft, rollout: Rollout, batch: Batch, *, healthy: set[int], 
     restored = healthy & rollout.failed
     failed = unhealthy - rollout.failed
     kept = {number for number in failed & draft.state.previous.keys() if draft.instances[number].on_old_pod}
-    ways_back = draft.state.previous.keys() - kept - batch.surge
+    ways_back = outdated.ways_back(draft) - kept - batch.surge
     restoring = failed & ways_back if rollout.restores else set()
     messages = {**rollout.messages, **{number: draft.instances[number].message for number in failed}}
     updated = replace(
@@ -155,24 +155,10 @@ def explain(draft: Draft, batch: Batch, *, healthy: Collection[int] = ()) -> Non
     rollout = draft.running
     open_ids = rollout.in_progress.difference(healthy)
     if open_ids:
-        waiting = _kept_alive(draft, open_ids) or _terminating(draft, open_ids) or _ordinary(rollout, batch, open_ids)
+        waiting = (
+            deadlines.refused(draft, open_ids) or _terminating(draft, open_ids) or _ordinary(rollout, batch, open_ids)
+        )
         draft.update(replace(rollout, waiting=waiting))
-
-
-def _kept_alive(draft: Draft, open_ids: Collection[int]) -> Waiting | None:
-    refused = {
-        number: draft.snapshot.undeletable[pod.uid]
-        for number in sorted(open_ids)
-        if (pod := draft.instances[number].pod) is not None and pod.uid in draft.snapshot.undeletable
-    }
-    if not refused:
-        return None
-    words = refused[min(refused)]
-    return Waiting(
-        surge.DELETE_REFUSED,
-        f"The API server does not let the pods of instances {render(refused)} be deleted: {words}",
-        stalls=True,
-    )
 
 
 def _terminating(draft: Draft, open_ids: Collection[int]) -> Waiting | None:

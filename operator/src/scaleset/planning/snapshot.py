@@ -32,6 +32,27 @@ class Verdict:
     quota: bool = False
     """Whether it is a quota that refuses: what does not fit beside the others may still fit in place of one."""
     retry_at: float | None = None
+    reason: str = "ModelRefused"
+    """Of a refusal: what is refused, in one word."""
+    same_as: str = ""
+    """Name of the stored model that makes the same instances."""
+    warning: str = ""
+    """What is wrong with a model that runs all the same."""
+    unanswered: bool = False
+    """Whether nothing was learned about a model that runs already: it is asked about again at `retry_at`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """An instance that is to be made anew, and those of its claims that are missing."""
+
+    instance: int
+    build: Build
+    claims: tuple[str, ...] = ()
+
+
+Question = tuple[Newcomer, ...]
+"""What a dry run is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +89,10 @@ class Snapshot:
     """When each instance was first created, as far as it is remembered."""
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     """By name of the model."""
-    admissions: Mapping[int, Verdict] = field(default_factory=dict)
-    """The dry runs that were made for this pass because a plan asked for them, by instance id."""
+    admissions: Mapping[Question, Verdict] = field(default_factory=dict)
+    """The dry runs that were made for this pass because a plan asked for them, by what they are about."""
+    declined: Mapping[str, Verdict] = field(default_factory=dict)
+    """By name of the model, the last refusal of what was to be replaced, with the time to ask again."""
     turn: Turn | None = None
     """None when the policy lets any number of sets roll."""
     fresh: bool = False
@@ -126,11 +149,35 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """Ask the API server whether it would take this pod. `replaces` is the pod whose resources it takes over."""
+    """Ask the API server whether it would take this pod and, where a batch is named, all that the batch needs. The pods
+    that have the names of these instances now will be gone by then.
+    """
 
     model: Model
     build: Build
     instance: int
+    batch: Question = ()
+
+    @property
+    def about(self) -> Question:
+        """What tells it from another one."""
+        return self.batch or (Newcomer(self.instance, self.build),)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCheck:
+    """Ask the API server about a model."""
+
+    model: Model
+    build: Build
+    instance: int
+    """Whose name the pod bears that is to be admitted: rules that go by names apply."""
+    beside: int = 0
+    """An id whose pod and claims do not exist: what bears a name that is taken is answered with no object."""
+    stored: tuple[Model, ...] = ()
+    """Stored models that it may be another spelling of, the likeliest first."""
+    runs: bool = False
+    """Whether it is stored itself: then it is only warned about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +187,8 @@ class Needs:
     """
 
     fresh: bool = False
-    verdict: DryRun | None = None
-    """A new model is to be checked."""
+    verdict: ModelCheck | None = None
+    """A model is to be checked."""
     admission: DryRun | None = None
     """A batch is to be admitted."""
 

@@ -16,12 +16,17 @@ from scaleset.planning.gates import Gate, exceeds
 from scaleset.planning.instances import Build
 from scaleset.planning.rollout import begin, not_our_turn, replacing, starting
 from scaleset.planning.settling import restore
+from scaleset.planning.snapshot import Verdict
 from scaleset.planning.state import NOBODY, Ending, Kind, Policy, Rollout, StartedBy, Target, Waiting, moved
 
 NOTHING_TO_UPGRADE = (
     "The OS Rolling Upgrade API cannot be used on a ScaleSet unless it has some unprotected instances which have "
     "imageReference.version set to latest."
 )
+
+
+ADMITTED = Verdict(accepted=True)
+"""Of what deletes nothing, nobody needs to be asked."""
 
 
 def requests(draft: Draft) -> None:
@@ -54,14 +59,14 @@ def start_by_platform(draft: Draft) -> None:
     if draft.state.handled_start != draft.snapshot.state.handled_start:
         draft.wake(draft.now)  # What became of the start by hand is written down before anything else starts.
         return
-    for kind, target in _due(draft):
-        failed = outdated.remembered(draft, target)
+    for rollout in _due(draft):
+        failed = outdated.remembered(draft, rollout.target)
         if failed is not None:
-            draft.waiting = Waiting("TargetFailed", _not_again(target, failed.reason))
+            draft.waiting = Waiting("TargetFailed", _not_again(rollout.target, failed.reason))
             continue
-        draft.waiting = _not_yet(draft, kind, target)
+        draft.waiting = _not_yet(draft, rollout)
         if draft.waiting is None and not draft.needs:
-            begin(draft, _rollout(draft, kind, StartedBy.PLATFORM, target))
+            begin(draft, rollout)
         return
 
 
@@ -86,7 +91,7 @@ def replace_at_once(draft: Draft) -> None:
         return
     _prove(draft)
     if draft.policy.mode == "Automatic":
-        _apply(draft, outdated.by_model(draft, outdated.model_target(draft)))
+        _apply_where_admitted(draft, outdated.by_model(draft, outdated.model_target(draft)))
     _repair(draft)
 
 
@@ -118,26 +123,29 @@ def _refusal(draft: Draft) -> str | None:
     return None
 
 
-def _due(draft: Draft) -> list[tuple[Kind, Target]]:
-    """Targets that somebody authorised and some instance is behind of, in the order in which they are tried."""
-    due: list[tuple[Kind, Target]] = []
-    if draft.policy.mode == "Rolling":
-        target = outdated.model_target(draft)
-        if outdated.by_model(draft, target):
-            due.append((Kind.MODEL, target))
-    automatic = draft.policy.automatic_os_upgrade_policy.enable_automatic_os_upgrade
+def _due(draft: Draft) -> list[Rollout]:
+    """What somebody authorised and some instance is behind of, in the order in which it is tried. A new model and a new
+    version are one rollout, so that no instance runs a mix of both that nobody tested; if that failed, the model goes
+    alone.
+    """
     wanted = draft.goal
-    if (
-        automatic
-        and wanted.version is not None
-        and wanted.model.reference.moving
-        and outdated.by_image(draft, wanted.target)
-    ):
-        due.append((Kind.IMAGE, wanted.target))
+    automatic = draft.policy.automatic_os_upgrade_policy.enable_automatic_os_upgrade
+    image = automatic and wanted.version is not None and wanted.model.reference.moving
+    behind = image and bool(outdated.by_image(draft, wanted.target))
+    target = outdated.model_target(draft)
+    model = draft.policy.mode == "Rolling" and bool(outdated.by_model(draft, target))
+    due = []
+    if behind:
+        upgrade = _rollout(draft, Kind.IMAGE, StartedBy.PLATFORM, wanted.target)
+        due.append(replace(upgrade, with_model=model))
+    if model:
+        change = _rollout(draft, Kind.MODEL, StartedBy.PLATFORM, target)
+        only = target.version is not None and outdated.version_only(draft)
+        due.append(replace(change, version_only=only))
     return due
 
 
-def _not_yet(draft: Draft, kind: Kind, target: Target) -> Waiting | None:
+def _not_yet(draft: Draft, rollout: Rollout) -> Waiting | None:
     """What an automatic start waits for. It adds nothing to the history while it waits."""
     if draft.snapshot.spec.suspend:
         return Waiting("Suspended", "The set is suspended: no rollout starts until spec.suspend is lifted.")
@@ -151,12 +159,11 @@ def _not_yet(draft: Draft, kind: Kind, target: Target) -> Waiting | None:
         return waiting
     if (waiting := starting(draft)) is not None:
         return Waiting("HealthGateWaiting", waiting.message)
-    retry = outdated.retry_for(draft, target)
+    retry = outdated.retry_for(draft, rollout.target)
     delay = retry.delay if retry is not None else 0.0
     if retry is not None and draft.now < retry.time + delay:
         draft.wake(retry.time + delay)
         return Waiting("BackOff", f"The last attempt did not finish; the next follows {delay:g} s after it.")
-    rollout = _rollout(draft, kind, StartedBy.PLATFORM, target)
     rules = draft.batch_rules(rollout)
     gate = draft.gate(percent=rules.policy.max_unhealthy_instance_percent, healthy_for=delay)
     if not gate.open and not _fixes_broken(draft, rollout, rules):
@@ -183,7 +190,7 @@ def _gate_closed(draft: Draft, gate: Gate) -> Waiting:
 
 def _fixes_broken(draft: Draft, rollout: Rollout, rules: Rules) -> bool:
     """Whether the first batch could consist of unhealthy outdated instances only that pass a closed gate."""
-    candidates = [draft.instances[n] for n in sorted(outdated.outdated(draft, rollout.kind, rollout.target))]
+    candidates = [draft.instances[n] for n in sorted(outdated.outdated(draft, rollout))]
     return bool(batches.only_broken(outdated.pass_closed_gate(draft, rollout, candidates), rules=rules))
 
 
@@ -227,7 +234,45 @@ def _apply_by_hand(draft: Draft, value: str) -> None:
         )
         return
     moves = outdated.by_hand(draft, outdated.model_target(draft))
-    _apply(draft, {n: build for n, build in moves.items() if n in asked})
+    moves = {n: build for n, build in moves.items() if n in asked}
+    going = _going(draft, moves)
+    verdict = draft.need_admission(draft.dry_run(draft.goal.model, going)) if going else ADMITTED
+    if verdict is None:
+        return
+    if not verdict.accepted:
+        draft.waiting = Waiting("StartRefused", f"{names.ANNOTATION_APPLY}: {_refused(verdict)}")
+        draft.tell("StartRefused", draft.waiting.message, warning=True)
+        moves = {n: build for n, build in moves.items() if n not in going}
+    _apply(draft, moves)
+
+
+def _apply_where_admitted(draft: Draft, moves: Mapping[int, Build]) -> None:
+    """Replace those instances at once, but no pod whose successor the API server would refuse: it is asked again later,
+    and until then its instance is Blocked.
+    """
+    going = _going(draft, moves)
+    verdict = draft.need_admission_again(draft.dry_run(draft.goal.model, going)) if going else ADMITTED
+    if verdict is None:
+        return
+    if not verdict.accepted:
+        draft.blocked.update(dict.fromkeys(going, _refused(verdict)))
+        moves = {n: build for n, build in moves.items() if n not in going}
+    _apply(draft, moves)
+
+
+def _going(draft: Draft, moves: Mapping[int, Build]) -> dict[int, Build]:
+    """Those of them whose pod would be deleted; what is gone already has nothing to lose."""
+    pods = draft.snapshot.pods
+    busy = draft.rollout.in_progress if draft.rollout is not None else NOBODY
+    return {
+        n: build
+        for n, build in moves.items()
+        if n not in busy and n in pods and not pods[n].deleting and not pods[n].ended
+    }
+
+
+def _refused(verdict: Verdict) -> str:
+    return f"The API server refuses the new pod, so the present one stays. {verdict.message}"
 
 
 def _apply(draft: Draft, moves: Mapping[int, Build]) -> None:
@@ -284,4 +329,4 @@ def _repair(draft: Draft) -> None:
     chosen = {n: behind[n] for n in broken[: max(0, limit - trying)]}
     if behind and moving:
         draft.state = replace(draft.state, current_version=build.version, current_image=build.image)
-    _apply(draft, chosen)
+    _apply_where_admitted(draft, chosen)

@@ -173,6 +173,12 @@ class Rollout:
     restore_failed: frozenset[int] = NOBODY
     in_progress: frozenset[int] = NOBODY
     pending: frozenset[int] = NOBODY
+    with_model: bool = False
+    """Of an image upgrade: whether it also goes to instances that lack nothing but the newest model."""
+    version_only: bool = False
+    """Of a model rollout: whether the models differ in nothing but the version, so that it restores like an image
+    upgrade.
+    """
     never_ran: frozenset[int] = NOBODY
     """Failed instances on which the image did not get as far as the kubelet: it is not to blame for them."""
     without_surge: bool = False
@@ -235,11 +241,17 @@ class Rollout:
 
     @property
     def restores(self) -> bool:
-        """Whether a failed instance gets its previous build back (semantics 4.4): only in an image upgrade that the
-        platform started.
+        """Whether a failed instance gets its previous build back (semantics 4.4): only in an upgrade of the image that
+        the platform started.
         """
-        by_platform = self.kind is Kind.IMAGE and self.started_by is StartedBy.PLATFORM
+        image = self.kind is Kind.IMAGE or self.version_only
+        by_platform = image and self.started_by is StartedBy.PLATFORM
         return by_platform and not self.policy.disable_automatic_rollback
+
+    @property
+    def mends(self) -> bool:
+        """Whether it goes to the broken instances first: a new model is how one recovers."""
+        return self.kind is Kind.MODEL or self.with_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +282,17 @@ class Retry:
     def delay(self) -> float:
         """Seconds: one minute after the first attempt, doubling up to one hour."""
         return float(min(3600, 60 * 2 ** min(self.attempts - 1, 10)))
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found out about the model that the spec asks for, so that it is asked once."""
+
+    asked: str
+    """Its name, whether or not a ControllerRevision has it."""
+    model: str
+    """The stored model that it is: itself, or one that the API server makes the same instances from."""
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +347,7 @@ class State:
     failed_targets: tuple[FailedTarget, ...] = ()
     retry: Retry | None = None
     rollout: Rollout | None = None
+    checked: Checked | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     """Ended image upgrades, newest first, in the shape of `status.osUpgradeHistory`."""
 

@@ -16,12 +16,11 @@ from scaleset.planning import deadlines
 from scaleset.planning.draft import Draft
 from scaleset.planning.placement import place
 from scaleset.planning.ranges import render
-from scaleset.planning.scaling import without
-from scaleset.planning.state import NOBODY, Batch, Rollout, Waiting, dropped, moved
+from scaleset.planning.scaling import build_of, without
+from scaleset.planning.state import NOBODY, Batch, Rollout, State, Waiting, dropped, moved
 
 QUOTA = "exceeded quota"
 """Kubernetes' words for a pod that there is no room for."""
-DELETE_REFUSED = "DeleteRefused"
 _LONGEST_NAME = 63
 
 
@@ -81,6 +80,10 @@ def fall_back(draft: Draft) -> None:
     olds = frozenset(refused.values()) & draft.state.builds.keys()
     recorded = draft.state.builds
     builds = {old: recorded[new] for new, old in refused.items() if old in olds}
+    if builds:
+        verdict = draft.need_admission_again(draft.dry_run(draft.models[rollout.target.model], builds))
+        if verdict is None or not verdict.accepted:
+            return
     previous = {old: recorded[old] for old in olds}
     state = without(draft.state, frozenset(refused))
     in_place = replace(
@@ -115,25 +118,57 @@ def _finds_no_node(draft: Draft, rollout: Rollout, batch: Batch, number: int) ->
 
 def leave(draft: Draft) -> bool:
     """Let go of the instances that are not needed any more; whether some of their pods are still to be deleted."""
+    _keep_undeletable(draft)
     leaving = draft.running.leaving
     draft.state = dropped(draft.state, leaving)
     for number in leaving:
         draft.instances.pop(number, None)
     going = [n for n in sorted(leaving) if n in draft.snapshot.pods and not draft.snapshot.pods[n].deleting]
     if going:
-        waiting = _to_be_deleted(draft, going)
-        draft.update(replace(draft.running, waiting=waiting))
+        waiting = Waiting("BatchInProgress", f"Waiting for instances {render(going)} to be deleted.")
+        draft.update(replace(draft.running, waiting=deadlines.refused(draft, going) or waiting))
     return bool(going)
 
 
-def _to_be_deleted(draft: Draft, going: list[int]) -> Waiting:
-    undeletable = draft.snapshot.undeletable
-    refused = [number for number in going if draft.snapshot.pods[number].uid in undeletable]
-    if not refused:
-        return Waiting("BatchInProgress", f"Waiting for instances {render(going)} to be deleted.")
-    words = undeletable[draft.snapshot.pods[refused[0]].uid]
-    text = f"The API server does not let the pods of instances {render(refused)} be deleted: {words}"
-    return Waiting(DELETE_REFUSED, text, stalls=True)
+def _keep_undeletable(draft: Draft) -> None:
+    """Give up old instances that the API server does not let go, once the run is to end or twice the health timeout is
+    over: they stay as they are and count as failed, and the new ones beside them go.
+    """
+    rollout, pods = draft.running, draft.snapshot.pods
+    batch = rollout.batch
+    if batch is None:
+        return
+    held = {
+        new: old
+        for new, old in batch.pairs.items()
+        if old in rollout.leaving and old in pods and pods[old].uid in draft.snapshot.undeletable
+    }
+    due = batch.started + 2 * rollout.policy.health_timeout
+    if held and rollout.ending is None and draft.now < due:
+        draft.wake(due)
+        return
+    builds = {old: build for old in held.values() if (build := build_of(draft, pods[old])) is not None}
+    if not builds or not draft.need_fresh():
+        return
+    olds = frozenset(builds)
+    news = frozenset(new for new, old in held.items() if old in olds)
+    state = without(draft.state, news)
+    messages = {old: draft.snapshot.undeletable[pods[old].uid] for old in olds}
+    left = replace(_running(state), messages={**rollout.messages, **messages})
+    if left.batch is not None:
+        left = replace(left, batch=replace(left.batch, instances=(left.batch.instances - news) | olds))
+    if rollout.ending is None:
+        left = replace(left, failed=left.failed | olds, never_ran=left.never_ran | olds)
+    draft.state = replace(moved(state, builds), rollout=left)
+    for number in news:
+        draft.instances.pop(number, None)
+    draft.look(olds)
+
+
+def _running(state: State) -> Rollout:
+    if state.rollout is None:
+        raise LookupError("no rollout is running")
+    return state.rollout
 
 
 def finish(draft: Draft, batch: Batch) -> None:

@@ -9,7 +9,7 @@ from scaleset.api.model import InvalidSpec
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planning.models import Model
-from scaleset.records.projections import JSON, plain, seconds
+from scaleset.records.projections import JSON, Key, plain, seconds
 
 S = TypeVar("S")
 
@@ -39,21 +39,25 @@ VersionObject = CustomObject[GalleryImageVersionSpec]
 
 
 class Projection(Generic[S]):
-    """Parses a kind's objects. The last parse of each is kept: a status or an annotation changes no spec."""
+    """Parses a kind's objects. The last parse of each is kept: a status or an annotation changes no spec. But for an
+    object that is older than it was: after a restore of etcd a generation may be another spec's. What is kept goes with
+    the object: the projection follows the store that it fills.
+    """
 
     def __init__(self, parse: Callable[[object], S], model: Callable[[str, S], Model] | None = None) -> None:
         self._parse = parse
         self._model = model
-        self._parsed: dict[str, tuple[int, S | None, str, Model | None]] = {}
+        self._parsed: dict[str, tuple[int, int, S | None, str, Model | None]] = {}
 
     def __call__(self, raw: JSON) -> CustomObject[S]:
         metadata = raw["metadata"]
         uid, generation = metadata["uid"], int(metadata.get("generation") or 0)
+        version = int(metadata["resourceVersion"])
         known = self._parsed.get(uid)
-        if known is None or known[0] != generation:
-            known = (generation, *self._understand(metadata["name"], raw))
-            self._parsed[uid] = known
-        _, spec, problem, model = known
+        if known is None or known[0] != generation or known[1] > version:
+            known = (generation, version, *self._understand(metadata["name"], raw))
+        self._parsed[uid] = (generation, version, *known[2:])
+        spec, problem, model = known[2:]
         return CustomObject(
             namespace=metadata["namespace"],
             name=metadata["name"],
@@ -69,8 +73,10 @@ class Projection(Generic[S]):
             model=model,
         )
 
-    def forget(self, uid: str) -> None:
-        self._parsed.pop(uid, None)
+    def follow(self, _: Key, before: CustomObject[S] | None, after: CustomObject[S] | None, /) -> None:
+        """However the store learned that an object is gone: by an event, by a list or by the answer to a write."""
+        if before is not None and (after is None or after.uid != before.uid):
+            self._parsed.pop(before.uid, None)
 
     def _understand(self, name: str, raw: JSON) -> tuple[S | None, str, Model | None]:
         try:

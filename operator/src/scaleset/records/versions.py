@@ -1,6 +1,7 @@
 """Published versions, as the planner sees them."""
 
 from scaleset.api.gallery_image_version import GalleryImageVersionStatus
+from scaleset.api.scale_set import ImageReference
 from scaleset.planning.gallery import Definition, GalleryVersion
 from scaleset.planning.replication import Region
 from scaleset.records.custom_objects import VersionObject
@@ -10,6 +11,17 @@ from scaleset.records.projections import Key
 def definition_key(namespace: str, publisher: str, offer: str) -> Key:
     """What groups versions: the gallery and the image definition, whatever the sku."""
     return namespace, f"{publisher}/{offer}"
+
+
+def group(seen: VersionObject) -> Key:
+    """The group of a version; one that cannot be understood is alone."""
+    spec = seen.spec
+    return (seen.namespace, seen.name) if spec is None else definition_key(seen.namespace, spec.publisher, spec.offer)
+
+
+def followed(namespace: str, image: ImageReference) -> Key:
+    """The group of versions that a set of that namespace takes its image from."""
+    return definition_key(image.gallery_namespace or namespace, image.publisher, image.offer)
 
 
 def gallery_version(seen: VersionObject) -> GalleryVersion | None:

@@ -1,50 +1,41 @@
 """The API server's clock: every deadline is a time that it wrote, so every deadline is judged by it.
 
-Each response's Date header says, to the second, what the server's time was at some moment between sending the request
-and receiving the response. In terms of our monotonic clock that is an interval for the offset between the two:
+Each response's Date header is an interval for what to add to our monotonic clock (`offsets`). Intersecting them narrows
+it to well below a second. Between responses the monotonic clock counts on, so that a jump of this machine's wall clock
+changes nothing; the interval widens by the most that two clocks drift apart.
 
-    date - received  <=  offset  <  date + 1 - sent
+Several API servers may stand behind one address, and their clocks may differ. What counts is the point that most of the
+last responses contain. What is believed is given up for another point in two cases only:
 
-Intersecting the intervals narrows it to well below a second. Between responses the monotonic clock counts on, so that a
-jump of this machine's wall clock changes nothing; the interval widens by the most that two clocks drift apart.
-Invariant: `now()` never goes back, but for a step of the server's own clock, which is believed only when several
-responses in a row agree on it: one odd server among several replicas changes no deadline.
+- The last responses, CONFIRMATIONS of them, all contradict it, and most of them agree. So a real step of the server's
+  clock is believed soon.
+- Far more of the last responses agree with the other point: more than chance explains where half of the servers say
+  this and half of them that. So a first response from the one server that is wrong is corrected, and two servers that
+  disagree do not take turns.
+
+Invariant: `now()` never goes back, but for a step of more than STANDSTILL_SECONDS. A smaller one is waited out.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from math import sqrt
 
-DRIFT = 500e-6
-"""Seconds per second that two clocks drift apart at most; the kernel slews no faster."""
-CONFIRMATIONS = 3
-"""Responses in a row that must contradict what we know before it is given up."""
+from scaleset.runtime.offsets import Offset, majority
 
-
-@dataclass(frozen=True, slots=True)
-class Offset:
-    """Bounds, in seconds, of what to add to our monotonic clock to get the server's time; true at the monotonic time
-    `at`.
-    """
-
-    low: float
-    high: float
-    at: float
-
-    @property
-    def middle(self) -> float:
-        return (self.low + self.high) / 2
-
-    def drifted(self, until: float) -> "Offset":
-        """The same knowledge at a later monotonic time: a little less certain."""
-        spread = max(0.0, until - self.at) * DRIFT
-        return Offset(self.low - spread, self.high + spread, max(self.at, until))
-
-    def intersect(self, other: "Offset") -> "Offset | None":
-        """What both say, or None if they contradict each other."""
-        low, high = max(self.low, other.low), min(self.high, other.high)
-        return Offset(low, high, max(self.at, other.at)) if low < high else None
+CONFIRMATIONS = 24
+"""Responses in a row that must contradict what we know before it is given up: some seconds of a rollout, a minute of
+renewing the lease.
+"""
+WINDOW = 256
+"""Responses that are remembered."""
+DEVIATIONS = 4.0
+"""Standard deviations of a fair coin: by so much must the votes for another point outnumber those for what we know."""
+NEAR_SECONDS = 1.0
+"""A header has whole seconds: points closer to each other than that are the same time, known better or worse."""
+STANDSTILL_SECONDS = 10.0
+"""So long `now()` may stand still until the server's clock has caught up. Deadlines are minutes."""
 
 
 class ServerClock:
@@ -59,11 +50,11 @@ class ServerClock:
         self._monotonic = monotonic
         self._wall = wall
         self._offset: Offset | None = None
-        self._contrary: Offset | None = None
+        self._seen: deque[Offset] = deque(maxlen=WINDOW)
         self._contradictions = 0
         self._latest = 0.0
         self.steps = 0
-        """How often the server's clock was found to have jumped."""
+        """How often another time was believed than before."""
 
     @property
     def known(self) -> bool:
@@ -93,22 +84,38 @@ class ServerClock:
         except ValueError:
             return
         seen = Offset(date - received_monotonic, date + 1.0 - sent_monotonic, received_monotonic)
+        self._seen.append(seen)
         if self._offset is None:
             self._offset = seen
             return
-        narrowed = self._offset.drifted(received_monotonic).intersect(seen)
-        if narrowed is not None:
-            self._offset = narrowed
-            self._contrary, self._contradictions = None, 0
+        known = self._offset.drifted(received_monotonic)
+        if (narrowed := known.intersect(seen)) is not None:
+            self._offset, self._contradictions = narrowed, 0
         else:
-            self._contradicted(seen)
+            self._contradicted(known, seen)
 
-    def _contradicted(self, seen: Offset) -> None:
-        agreed = self._contrary.drifted(seen.at).intersect(seen) if self._contrary is not None else None
-        self._contrary = agreed or seen
-        self._contradictions = self._contradictions + 1 if agreed is not None else 1
+    def _contradicted(self, known: Offset, seen: Offset) -> None:
+        self._contradictions += 1
+        now = seen.at
         if self._contradictions >= CONFIRMATIONS:
-            self._offset = self._contrary
-            self._contrary, self._contradictions = None, 0
+            row = list(self._seen)[-self._contradictions :]
+            found = majority(row, now=now, near=known)
+            if 2 * found.votes > len(row):
+                self._seen = deque(row, maxlen=WINDOW)
+                self._step(known, found.offset)
+                return
+        found = majority(self._seen, now=now, near=known)
+        if abs(found.offset.middle - known.middle) <= NEAR_SECONDS:
+            self._offset = found.offset
+            self._contradictions *= not found.offset.agrees(seen)
+        elif found.votes - self._support(known) >= DEVIATIONS * sqrt(len(self._seen)):
+            self._step(known, found.offset)
+
+    def _support(self, known: Offset) -> int:
+        return sum(each.drifted(known.at).agrees(known) for each in self._seen)
+
+    def _step(self, known: Offset, found: Offset) -> None:
+        if known.middle - found.middle > STANDSTILL_SECONDS:
             self._latest = 0.0
-            self.steps += 1
+        self._offset, self._contradictions = found, 0
+        self.steps += 1

@@ -1,0 +1,114 @@
+"""The sets of each policy that roll, and those that wait for their turn, in the order in which they began to wait.
+
+Kept with every change of a set (kube.index), for policies that let only so many sets roll at once.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from scaleset.records.custom_objects import ScaleSetObject
+from scaleset.records.projections import Key, seconds
+
+NEAR = 20
+"""So many at the front of a line are told of each change in it: what they say of the others is in their statuses.
+Those behind them are told when they come so far; of thousands that wait each would have to be written otherwise.
+"""
+
+Since = tuple[float, str]
+"""Since when a set waits, and its name: the order of a line."""
+_Place = tuple[Key, str, float | None]
+"""The policy and the name of a set that rolls (no time), or waits since then."""
+
+
+class Lines:
+    """Follows the sets. `on_change` gets the policy (namespace and name) of every set that came or went among those
+    that roll or wait.
+    """
+
+    def __init__(self, *, on_change: Callable[[Key], None]) -> None:
+        self._on_change = on_change
+        self._rolling: dict[Key, set[Key]] = {}
+        self._waiting: dict[Key, list[Since]] = {}
+        self._places: dict[Key, _Place] = {}
+
+    def rolling(self, policy: Key) -> Collection[Key]:
+        """The sets of that policy that roll; to be read at once."""
+        return self._rolling.get(policy, frozenset())
+
+    def ahead(self, policy: Key, mine: Since | None, *, but: Collection[Key]) -> int:
+        """How many began to wait before that, without those few sets; all, for one that does not wait yet."""
+        line = self._waiting.get(policy, [])
+        places = [place for each in but if (place := self._places.get(each)) is not None and place[0] == policy]
+        passed = sum(since is not None and (mine is None or (since, name) < mine) for _, name, since in places)
+        return (len(line) if mine is None else bisect_left(line, mine)) - passed
+
+    def front(self, policy: Key, limit: int | None) -> list[Key]:
+        """Those that wait and may go now if `limit` sets may roll, and some behind them."""
+        free = 0 if limit is None else limit - len(self.rolling(policy))
+        return [(policy[0], name) for _, name in self._waiting.get(policy, [])[: max(NEAR, free)]]
+
+    def follow(self, key: Key, _: ScaleSetObject | None, after: ScaleSetObject | None, /) -> None:
+        left, joined = self._places.get(key), _place(after)
+        if left == joined:
+            return
+        if left is not None:
+            self._leave(*self._places.pop(key))
+        if joined is not None:
+            self._join(*joined)
+            self._places[key] = joined
+        for policy in {place[0] for place in (left, joined) if place is not None}:
+            self._on_change(policy)
+
+    def _join(self, policy: Key, name: str, since: float | None) -> None:
+        if since is None:
+            self._rolling.setdefault(policy, set()).add((policy[0], name))
+        else:
+            insort(self._waiting.setdefault(policy, []), (since, name))
+
+    def _leave(self, policy: Key, name: str, since: float | None) -> None:
+        if since is None:
+            rolling = self._rolling[policy]
+            rolling.discard((policy[0], name))
+            if not rolling:
+                del self._rolling[policy]
+            return
+        line = self._waiting[policy]
+        del line[bisect_left(line, (since, name))]
+        if not line:
+            del self._waiting[policy]
+
+
+def _place(seen: ScaleSetObject | None) -> _Place | None:
+    """None for a set that neither rolls nor waits. Nobody decides any more about one that is being deleted, so what it
+    waits for would never end.
+    """
+    policy = policy_of(seen) if seen is not None else None
+    if seen is None or policy is None or seen.deleting:
+        return None
+    if rolls(seen.status):
+        return policy, seen.name, None
+    since = waiting_since(seen.status)
+    return (policy, seen.name, since) if since is not None else None
+
+
+def policy_of(seen: ScaleSetObject) -> Key | None:
+    """Namespace and name of the policy that a set refers to."""
+    reference = seen.spec.upgrade_policy_ref if seen.spec is not None else None
+    return (seen.namespace, reference.name) if reference is not None else None
+
+
+def waiting_since(status: Mapping[str, Any]) -> float | None:
+    """When the set began to wait for its turn. A status may be anybody's."""
+    since = status.get("waitingSince")
+    return seconds(since) if isinstance(since, str) else None
+
+
+def rolls(status: Mapping[str, Any]) -> bool:
+    """Whether a rollout of the set has admitted a batch and not ended."""
+    rollout = status.get("rollingUpgrade")
+    if not isinstance(rollout, Mapping):
+        return False
+    running = rollout.get("runningStatus")
+    code = running.get("code") if isinstance(running, Mapping) else None
+    return code == "RollingForward" and bool(rollout.get("batch") or rollout.get("batchesDone"))

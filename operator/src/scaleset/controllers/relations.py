@@ -1,0 +1,72 @@
+"""Who refers to whom, found without a walk over all objects: each of these is kept with every change (kube.index)."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from scaleset.controllers.lines import Lines, policy_of
+from scaleset.kube.index import Index
+from scaleset.planning.gallery import GalleryVersion
+from scaleset.records.custom_objects import ScaleSetObject, VersionObject
+from scaleset.records.projections import Key
+from scaleset.records.versions import followed, full, gallery_version, group
+
+
+class Catalogue:
+    """Versions as the planner sees them, understood once and not at every look at a set: of 200 that takes 3 ms, and
+    16 ms where they are replicated.
+    """
+
+    def __init__(self) -> None:
+        self._understood: dict[Key, tuple[VersionObject, GalleryVersion | None]] = {}
+
+    def follow(self, place: Key, _: VersionObject | None, __: VersionObject | None, /) -> None:
+        self._understood.pop(place, None)
+
+    def of(self, versions: Iterable[VersionObject]) -> tuple[GalleryVersion, ...]:
+        """Those that can be understood and are to stay. They are as the store has them."""
+        found = (self._one(seen) for seen in versions if not seen.deleting)
+        return tuple(version for version in found if version is not None)
+
+    def _one(self, seen: VersionObject) -> GalleryVersion | None:
+        place = (seen.namespace, seen.name)
+        known = self._understood.get(place)
+        if known is None or known[0] is not seen:
+            known = self._understood[place] = (seen, gallery_version(seen))
+        return known[1]
+
+
+@dataclass(frozen=True)
+class Relations:
+    """`users`: sets by their policy; `followers`: sets by the group of versions that their image is taken from;
+    `full`: versions that ask for their image on the nodes, by group; `versions`: versions by uid.
+    """
+
+    users: Index[ScaleSetObject]
+    followers: Index[ScaleSetObject]
+    lines: Lines
+    full: Index[VersionObject]
+    versions: Index[VersionObject]
+    catalogue: Catalogue
+
+
+def relations(*, users_changed: Callable[[Key], None], line_changed: Callable[[Key], None]) -> Relations:
+    """Empty ones. Both callbacks get a policy: sets came to it or left it; some of its sets began or ended to roll or
+    to wait.
+    """
+    return Relations(
+        users=Index(policy_of, on_change=users_changed),
+        followers=Index(_followed),
+        lines=Lines(on_change=line_changed),
+        full=Index(lambda seen: group(seen) if full(seen) else None),
+        versions=Index(lambda seen: by_uid(seen.uid)),
+        catalogue=Catalogue(),
+    )
+
+
+def by_uid(uid: str) -> Key:
+    """The key of `Relations.versions`."""
+    return "", uid
+
+
+def _followed(seen: ScaleSetObject) -> Key | None:
+    return followed(seen.namespace, seen.spec.image_reference) if seen.spec is not None else None
