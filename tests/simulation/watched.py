@@ -4,20 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planning import health
 from scaleset.planning.instances import Build, Pod
-from scaleset.planning.snapshot import Deletion, ImageChange
+from scaleset.planning.snapshot import Deletion, ImageChange, Snapshot
 from scaleset.planning.state import NOBODY, Code, FailedTarget, Kind, Rollout, StartedBy, State
 from tests.simulation import clocks
+from tests.simulation.verdicts import figures, left_behind, parts
 from tests.simulation.world import World
 
 UPGRADED = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
-
-
-def parts(version: str) -> tuple[int, ...]:
-    """A version as it compares."""
-    return tuple(map(int, version.split(".")))
 
 
 def running(state: State) -> Rollout | None:
@@ -152,7 +147,7 @@ class Watched(World):
             elif number in now.failed:
                 assert not works, f"S10: {number} is healthy and failed"
                 clock = before.clocks.get(number)
-                refused = pod is not None and pod.uid in self.memory.undeletable
+                refused = pod is not None and pod.uid in self.seen.undeletable
                 since = clocks.counts_from(build, pod, clock, started=was.batch.started, refused=refused)
                 assert since is not None, f"S10: {number} failed, and its time had not begun"
                 assert self.now >= since + was.policy.health_timeout, f"S10: {number} failed too early"
@@ -183,10 +178,10 @@ class Watched(World):
         if not ends:
             return False
         if pod is None:
-            return number in self.memory.refusals
+            return number in self.seen.refusals
         if pod.deleting:
             return old and pod.deletion_due is not None and self.now >= pod.deletion_due
-        return old and pod.uid in self.memory.undeletable
+        return old and pod.uid in self.seen.undeletable
 
     def _clocks(self, before: State, after: State) -> None:
         """S10: the clock of an instance goes on as it should while it stays in hand with the same build."""
@@ -349,6 +344,12 @@ class Watched(World):
             )
 
     @property
+    def seen(self) -> Snapshot:
+        """What the decision that is carried out was taken on."""
+        assert self.observed is not None
+        return self.observed
+
+    @property
     def protected(self) -> frozenset[int]:
         return frozenset(i.id for i in self.spec.protected_instances if i.protect_from_scale_set_actions)
 
@@ -385,18 +386,3 @@ class Watched(World):
             return False
         new = pod.ready_since is None or (pod.change is not None and pod.ready_since <= (pod.started or 0.0) + 2)
         return (new or not pod.current) and self.now < pod.begun + 300
-
-
-def figures(policy: UpgradePolicySpec | None, source: str) -> tuple[float, ...]:
-    """What of a policy a verdict depends on."""
-    policy = policy or UpgradePolicySpec()
-    rolling = policy.rolling_upgrade_policy
-    limits = (rolling.max_unhealthy_instance_percent, rolling.max_unhealthy_upgraded_instance_percent)
-    return (policy.health_timeout.total_seconds(), policy.ready_for(source).total_seconds(), *limits)
-
-
-def left_behind(state: State, build: Build) -> bool:
-    """Whether that version failed here, or is higher than any that completed: who fixes it passes a closed gate."""
-    if any(failed.version == build.version and failed.image in (None, build.image) for failed in state.failed_targets):
-        return True
-    return state.current_version is not None and parts(build.version) > parts(state.current_version)

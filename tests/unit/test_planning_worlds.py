@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from scaleset.planning.instances import Pod
 from tests.simulation.scenes import BAD, apply_model, cancel, condition, new_model, start
-from tests.simulation.watched import Watched, in_progress, parts, running
+from tests.simulation.verdicts import parts
+from tests.simulation.watched import Watched, in_progress, running
 from tests.simulation.world import policy, spec
 
 METHODS = st.sampled_from(["Recreate", "InPlaceIfPossible"])
