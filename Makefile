@@ -51,6 +51,10 @@ test-unit: venv ## rules, properties and the explored model; needs no cluster
 	@echo "Running the unit tests and exploring the model ..."
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/observability $(wildcard tests/model) $(PYTEST)
 
+.PHONY: stories
+stories: venv ## stories of one set in which anything happens, drawn anew each time (STORIES=10000 of them by default)
+	@HYPOTHESIS_PROFILE=search STORIES=$(or $(STORIES),10000) $(BIN)/python -m pytest tests/model/test_stories.py $(PYTEST)
+
 .PHONY: test-cluster
 test-cluster: venv binaries ## the operator as a process against a real API server
 	@echo "Running the cluster tests, three files at a time, each with a cluster of its own ..."

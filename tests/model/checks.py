@@ -7,11 +7,12 @@ nothing of the planner's is used but its data.
 from itertools import count, islice
 
 from scaleset.planning.gallery import LATEST
-from scaleset.planning.instances import Pod
+from scaleset.planning.instances import Build, Pod
 from scaleset.planning.state import Code, Kind, Rollout, StartedBy, State
 from tests.model import states
 from tests.model.moves import Decision
-from tests.model.states import BROKEN, READY, STALE, STARTING, TERMINATING, Place, Seen
+from tests.model.states import BROKEN, ENDED, READY, STALE, STARTING, TERMINATING, Place, Seen
+from tests.simulation import clocks
 
 
 class ViolatedError(AssertionError):
@@ -29,7 +30,7 @@ def healthy(pod: Seen | None) -> bool:
 
 def unhealthy(pod: Seen | None) -> bool:
     """Counts in the gates: missing, broken, going, or not ready in its time."""
-    return pod is None or pod.phase in (BROKEN, TERMINATING) or (starts(pod) and pod.old)
+    return pod is None or pod.phase in (BROKEN, TERMINATING, *ENDED) or (starts(pod) and pod.old)
 
 
 def starts(pod: Seen) -> bool:
@@ -53,11 +54,13 @@ def check(place: Place, decision: Decision) -> None:
     before, after = decision.before, decision.plan.state
     _batch(place, decision, before, after)
     _settled(place, decision, before, after)
-    _builds(before, after)
+    _clocks(decision, before, after)
+    _late(place, decision, before, after)
+    _builds(place, decision, before, after)
     _deletions(place, decision, before, after)
     _changes(place, decision, after)
     _start(place, before, after)
-    _counts(place, after)
+    _counts(place, before, after)
     _order(place, decision)
     if decision.plan.wake_at is not None and decision.plan.wake_at <= states.NOW:
         require(decision.steps, "L1: it wakes up at once and has nothing to do")
@@ -72,7 +75,7 @@ def _batch(place: Place, decision: Decision, before: State, after: State) -> Non
     earlier = was.in_progress if was is not None else frozenset()
     # A new instance that there is no room for gives its place in the batch to the old one beside it.
     beside = was.batch.replaces if was is not None and was.batch is not None else frozenset()
-    admitted = rollout.in_progress - earlier - beside
+    admitted = rollout.verifying - earlier - beside
     if not admitted:
         return
     batch = rollout.batch
@@ -86,8 +89,11 @@ def _batch(place: Place, decision: Decision, before: State, after: State) -> Non
     pods = dict(place.pods)
     ids = [number for number in everybody(place, after) if number not in batch.surge]
     bad = {number for number in ids if unhealthy(pods.get(number))}
-    only_broken = (batch.replaces or admitted) <= bad and (
-        policy.prioritize_unhealthy_instances or rollout.kind is Kind.MODEL
+    reached = batch.replaces or admitted
+    only_broken = reached <= bad and (
+        policy.prioritize_unhealthy_instances
+        or rollout.kind is Kind.MODEL
+        or all(left_behind(before, before.builds[number]) for number in reached)
     )
     closed = len(bad) * 100 > policy.max_unhealthy_instance_percent * n
     require(not closed or only_broken, "S2: admitted with the gate closed")
@@ -105,6 +111,13 @@ def _batch(place: Place, decision: Decision, before: State, after: State) -> Non
     require(bool(decision.snapshot.admissions), "a batch without a dry run")
 
 
+def left_behind(state: State, build: Build) -> bool:
+    """Whether that version failed here, or is higher than any that completed: who fixes it passes a closed gate."""
+    if any(failed.version == build.version and failed.image in (None, build.image) for failed in state.failed_targets):
+        return True
+    return state.current_version is not None and number_of(build.version) > number_of(state.current_version)
+
+
 def _settled(place: Place, decision: Decision, before: State, after: State) -> None:
     """S10: who leaves the batch is healthy, or late on fresh pods; a restore is never premature."""
     was, now = before.rollout, after.rollout
@@ -120,11 +133,20 @@ def _settled(place: Place, decision: Decision, before: State, after: State) -> N
         pod = pods.get(number)
         build = before.builds[number]
         works = pod is not None and healthy(pod) and states.build_of(pod) == (build.model, build.version)
-        late = pod.old if pod is not None and pod.phase != TERMINATING else was.batch.started == states.OLD
+        known = decision.snapshot.pods.get(number)
+        since = clocks.counts_from(
+            build, known, before.clocks.get(number), started=was.batch.started, refused=place.kept and pod is not None
+        )
+        late = since is not None and since + was.policy.health_timeout <= states.NOW
         if number in now.successful:
             require(works, f"S14: instance {number} counts as upgraded and is not")
+        elif number not in now.failed and _put_back(place, decision, before, after, number):
+            continue
         else:
             require(late and not works, f"S10: instance {number} failed too early")
+            require(number in now.failed, f"S14: instance {number} is in no count")
+            ran = known is not None and build.same_as(known) and known.reached
+            require((number in now.never_ran) != ran, f"4.7: instance {number} failed, and its image is misjudged")
     for number in was.in_progress & was.failed & after.builds.keys() - (now.in_progress if same else frozenset()):
         require(decision.snapshot.fresh, "S10: a restored instance judged on old pods")
         pod = pods.get(number)
@@ -132,7 +154,96 @@ def _settled(place: Place, decision: Decision, before: State, after: State) -> N
             require(healthy(pod), f"S14: instance {number} counts as restored and is not healthy")
 
 
-def _builds(before: State, after: State) -> None:
+def _put_back(place: Place, decision: Decision, before: State, after: State, number: int) -> bool:
+    """Whether an instance may leave its batch without a verdict: it keeps the pod that it has, since it was protected
+    before that was touched, or waits for what others keep from it while the run is to end.
+    """
+    was, now, pod = before.rollout, after.rollout, dict(place.pods).get(number)
+    previous = before.previous.get(number)
+    if was is None or now is None or previous is None or after.builds[number] != previous:
+        return False
+    old = pod is not None and states.build_of(pod) == (previous.model, previous.version)
+    if pod is not None and old and pod.phase != TERMINATING and number in untouchable(place):
+        return True
+    if not (was.ending or now.ending or _is_to_end(place, now)):
+        return False
+    if pod is None:
+        return number in decision.snapshot.refusals
+    return old and (pod.old if pod.phase == TERMINATING else place.kept)
+
+
+def _is_to_end(place: Place, rollout: Rollout) -> bool:
+    """Whether this very look found that the run is to end, and ended it."""
+    target = rollout.target
+    superseded = states.model_of(place.model).name != target.model
+    withdrawn = target.version is not None and states.offers_of(place)[target.version].excluded
+    return not rollout.running and (place.cancel or superseded or withdrawn)
+
+
+def _clocks(decision: Decision, before: State, after: State) -> None:
+    """4.4: the clock of an instance goes on as it should while it stays in hand with the same build."""
+    hands = [state.rollout.in_progress if state.rollout is not None else frozenset() for state in (before, after)]
+    for number in hands[0] & hands[1] & before.builds.keys() & after.builds.keys():
+        build = before.builds[number]
+        if build == after.builds[number]:
+            was, now = before.clocks.get(number), after.clocks.get(number)
+            right = clocks.goes_on(was, now, build, pod=decision.snapshot.pods.get(number), now=states.NOW)
+            require(right, f"S10: the clock of instance {number} goes from {was} to {now}")
+
+
+def _late(place: Place, decision: Decision, before: State, after: State) -> None:
+    """4.5: what a breach takes back, and what becomes of the target."""
+    was, now = before.rollout, after.rollout
+    if now is None or (was is not None and not was.running):
+        return
+    pods = dict(place.pods)
+    if now.running and now.restores:
+        kept = now.successful & after.builds.keys() <= after.previous.keys()
+        require(kept, "the way back of an upgraded instance is forgotten before the run has ended")
+    others = [
+        number
+        for number in everybody(place, after)
+        if number not in now.upgraded | now.in_progress and not on_target(after.builds.get(number), now)
+    ]
+    down = sum(unhealthy(pods.get(number)) for number in others)
+    outage = down * 100 > now.policy.rolling.max_unhealthy_instance_percent * len(others)
+    known = was is not None and was.error is not None
+    if now.error is not None and now.error.code.startswith("MaxUnhealthyUpgraded") and not known:
+        bad = now.failed | {number for number in now.successful if unhealthy(pods.get(number))}
+        target = now.target
+        key = (target.model, target.version, target.image)
+        blameless = outage or bad <= now.never_ran
+        known_as = [{(f.model, f.version, f.image) for f in state.failed_targets} for state in (before, after)]
+        right = known_as[1] <= known_as[0] if blameless else key in known_as[1]
+        require(right, "4.7: the target is remembered, or tried again, wrongly")
+    earlier = was.in_progress if was is not None else frozenset()
+    back = now.restoring - earlier
+    if not back:
+        return
+    require(decision.snapshot.fresh, "S10: taken back on old pods")
+    require(now.error is not None, "S10: taken back without a breach")
+    limit = max(1, place.replicas * now.policy.rolling.max_batch_instance_percent // 100)
+    require(len(back) <= limit, "S1: more is taken back at a time than a batch")
+    require(not back & untouchable(place), "1.3: a protected instance is taken back")
+    require(all(after.builds[n] == before.previous.get(n) for n in back), "S4: taken back to another build than before")
+    if now.restores:
+        require(all(unhealthy(pods.get(number)) for number in back), "S10: a healthy instance is taken back")
+        require(not outage, "4.5: taken back in an outage of what the run has not touched")
+        cured = not known or was is None or was.batch is None or was.batch.instances & now.restored
+        require(cured, "4.5: taken back though it made nobody healthy")
+    else:
+        require(now.rolls_back_on_breach, "S10: taken back in a run that restores nothing")
+
+
+def on_target(build: Build | None, rollout: Rollout) -> bool:
+    """Whether an instance runs what the run brings, by whatever way it came there: it tells of no outage."""
+    target = rollout.target
+    if build is None:
+        return False
+    return build.version == target.version if target.version is not None else build.model == target.model
+
+
+def _builds(place: Place, decision: Decision, before: State, after: State) -> None:
     """S4, S8: a build changes to the target, or back to the previous one; never down by itself."""
     rollout = after.rollout
     busy = after.applying | (rollout.in_progress if rollout is not None else frozenset())
@@ -143,7 +254,9 @@ def _builds(before: State, after: State) -> None:
         old, new = before.builds[number], after.builds[number]
         if old == new:
             continue
-        require(number in busy, f"S1: instance {number} moves outside batch and request")
+        if number not in busy:
+            require(_keeps(place, before, after, number), f"S1: instance {number} moves outside batch and request")
+            continue
         if number in after.applying:
             require(number in after.previous, f"the way back of instance {number} is not written down")
             continue
@@ -152,6 +265,22 @@ def _builds(before: State, after: State) -> None:
             continue
         require(number_of(new.version) >= number_of(old.version), f"S8: instance {number} goes down")
         require(number in after.previous, f"the way back of instance {number} is not written down")
+
+
+def _keeps(place: Place, before: State, after: State, number: int) -> bool:
+    """Whether an instance that is in no hand any more gets the build before, since it has the pod of that still, or
+    (`_put_back` says when) none.
+    """
+    if after.builds[number] != before.previous.get(number):
+        return False
+    pod, build = dict(place.pods).get(number), after.builds[number]
+    old = pod is not None and states.build_of(pod) == (build.model, build.version)
+    if number in before.applying:
+        return old and pod is not None and pod.phase != TERMINATING and number in untouchable(place)
+    now = after.rollout
+    if before.rollout is None or now is None or number not in before.rollout.in_progress:
+        return False
+    return old if number in now.failed else True
 
 
 def number_of(text: str) -> tuple[int, ...]:
@@ -172,6 +301,12 @@ def _deletions(place: Place, decision: Decision, before: State, after: State) ->
         if build is None:
             surplus = len(after.builds) >= place.replicas or number in side_by_side
             require(surplus, f"S1: instance {number} is deleted and not surplus")
+            continue
+        if pod.ended and (number not in busy or build.same_as(pod)):
+            again, last = after.ended.get(number), before.ended.get(number)
+            told = again is not None and again.time == states.NOW
+            require(told, f"4.4: the pod of {number} ended and is made again, and nothing is written down")
+            require(last is None or last.time == states.OLD, f"4.4: ended pods of {number} are made again at once")
             continue
         require(number in busy, f"S1: instance {number} is deleted outside batch and request")
         require((pod.model, pod.version) != (build.model, build.version), f"S9: {number} is deleted for nothing")
@@ -211,7 +346,7 @@ def _order(place: Place, decision: Decision) -> None:
         elif step.verb in ("delete", "change"):
             rollout = state.rollout
             busy = rollout.in_progress if rollout is not None and rollout.running else frozenset()
-            given = step.number in busy | state.applying or step.number not in state.builds
+            given = step.number in busy | state.applying | state.ended.keys() or step.number not in state.builds
             require(given, f"S1: instance {step.number} is taken down before the status says so")
 
 
@@ -224,14 +359,16 @@ def _start(place: Place, before: State, after: State) -> None:
         return
     if now.started_by is StartedBy.USER:
         return
-    key = (now.target.model, now.target.version)
-    require(key not in {(f.model, f.version) for f in before.failed_targets}, "S8: a failed target is tried again")
+    key = (now.target.model, now.target.version, now.target.image)
+    require(
+        key not in {(f.model, f.version, f.image) for f in before.failed_targets}, "S8: a failed target is tried again"
+    )
     require(not place.suspend, "a rollout starts while suspended")
     if now.target.version is not None:
         require(not states.offers_of(place)[now.target.version].excluded, "S8: an excluded version is started")
 
 
-def _counts(place: Place, after: State) -> None:
+def _counts(place: Place, before: State, after: State) -> None:
     """S14: every instance is in one count, and Completed means all on the target."""
     rollout = after.rollout
     if rollout is None or (not rollout.running and rollout.completed != states.NOW):
@@ -241,12 +378,15 @@ def _counts(place: Place, after: State) -> None:
     require(rollout.restored | rollout.restore_failed <= rollout.failed, "S14: restored but not failed")
     if rollout.running:
         require(rollout.waiting is not None, "S14: it waits and does not say why")
+        if rollout.error is not None and before.rollout is not None and before.rollout.error is None:
+            _breach(place, after, rollout)
     elif rollout.code is Code.COMPLETED:
         _complete(place, after, rollout)
     else:
         require(rollout.error is not None and rollout.error.message, "S14: it ended without a reason")
         require(not rollout.in_progress, "it ended in the middle of a batch")
-        _breach(place, after, rollout)
+        if before.rollout is None or before.rollout.error is None:
+            _breach(place, after, rollout)
 
 
 def _breach(place: Place, after: State, rollout: Rollout) -> None:

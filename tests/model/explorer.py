@@ -14,7 +14,7 @@ from tests.model import checks, feature_checks, moves, states
 from tests.model.moves import Decision
 from tests.model.states import BROKEN, STALE, STARTING, TERMINATING, Place
 
-EVERYTHING = frozenset({"crash", "stale", "slow", "flap", "lose", "quota", "user"})
+EVERYTHING = frozenset({"crash", "stale", "slow", "flap", "lose", "evict", "quota", "keep", "user"})
 _LONGEST = 400
 
 
@@ -105,23 +105,33 @@ class Explorer:
     def _undisturbed(self, place: Place) -> tuple[str, Place] | None:
         if place.view is not None:
             return "the cache catches up", states.tidy(place._replace(view=None))
-        if place.quota:
-            return "the quota is lifted", place._replace(quota=False)
-        after = moves.carry_out(place, self._decide(place))
+        if place.quota or place.kept:
+            return "pods may be created and deleted again", place._replace(quota=False, kept=False)
+        decision = self._decide(place)
+        after = moves.carry_out(place, decision)
         if after != place:
+            if after._replace(status=place.status, start=place.start, cancel=place.cancel) == place:
+                self._woken(after, at=states.NOW, by=decision, what="its own status")
             return "reconcile", after
         if place.fixed:
             return "images may be changed again", place._replace(fixed=False)
-        for phase in (BROKEN, TERMINATING, STALE, STARTING):
-            if any(pod.phase == phase for _, pod in place.pods):
-                healed = place
-                for number, pod in place.pods:
-                    if pod.phase == phase:
-                        healed = _end_of(healed, number, phase)
-                if healed != place:
-                    return f"{phase} pods go on", healed
+        if (healed := _healed(place)) is not None:
+            return healed
         following = moves.later(place)
-        return ("time passes", following) if following != place else None
+        if following == place:
+            return None
+        self._woken(following, at=None, by=decision, what="time")
+        return "time passes", following
+
+    def _woken(self, place: Place, *, at: float | None, by: Decision, what: str) -> None:
+        """L1: nobody looks again who did not ask for it. Where nothing but that is new, and there is something to be
+        done about it, the look before has asked to be woken.
+        """
+        wake_at = by.plan.wake_at
+        if wake_at is None or (at is not None and wake_at > at):
+            found = self._decide(place)
+            steps = ", ".join(f"{step.verb} {step.number}" for step in found.steps)
+            checks.require(moves.carry_out(place, found) == place, f"L1: nobody looks again at {what}: {steps}")
 
     def _story(self, place: Place) -> str:
         steps: list[str] = []
@@ -131,6 +141,19 @@ class Explorer:
             steps.append(f"  {origin[1] if origin is not None else 'from'}: {_short(at)}")
             at = origin[0] if origin is not None else None
         return "\n".join(reversed(steps))
+
+
+def _healed(place: Place) -> tuple[str, Place] | None:
+    """The pods of the first phase that something can be done about go on."""
+    for phase in (BROKEN, TERMINATING, STALE, STARTING):
+        if any(pod.phase == phase for _, pod in place.pods):
+            healed = place
+            for number, pod in place.pods:
+                if pod.phase == phase:
+                    healed = _end_of(healed, number, phase)
+            if healed != place:
+                return f"{phase} pods go on", healed
+    return None
 
 
 def _end_of(place: Place, number: int, phase: str) -> Place:

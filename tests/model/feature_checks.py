@@ -42,8 +42,8 @@ def _admitted(place: Place, before: State, after: State) -> None:
     if batch is None or after.rollout is None:
         return
     reached = _reached(batch)
-    if not reached or (was is not None and _reached(was) & reached):
-        return  # No new batch: two that follow each other have no instance in common.
+    if not reached or (was is not None and _reached(was) & reached) or reached <= after.rollout.failed:
+        return  # No new batch: two that follow each other have no instance in common. Or it takes back (`checks`).
     rolling = after.rollout.policy.rolling
     require(not reached & untouchable(place), "4.3: a protected instance is in a batch")
     if place.zones and not rolling.enable_cross_zone_upgrade:
@@ -75,14 +75,20 @@ def _let_go(place: Place, decision: Decision, before: State, after: State) -> No
     pods = dict(place.pods)
     pairs = {new: old for new, old in was.pairs.items() if {new, old} <= before.builds.keys()}
     shrinking = len(before.builds) - len(pairs) > place.replicas
+    for new, old in was.pairs.items():
+        alone = new in before.builds and old not in before.builds and new not in now.failed
+        require(not alone or new in after.builds or shrinking, f"4.6: {new} goes though {old} is gone")
     for new, old in pairs.items():
         new_stays, old_stays = new in after.builds, old in after.builds
         require(new_stays or old_stays or shrinking, f"4.6: {old} and {new} both go")
         judged = before.rollout is not None and new not in before.rollout.in_progress
         if not old_stays and new_stays:
             require(new in now.successful, f"4.6: {old} goes and {new} is not upgraded")
+            require(old not in untouchable(place), f"1.3: {old} is protected and goes")
             require(judged or healthy(pods.get(new)), f"4.6: {old} goes before {new} is healthy")
         elif old_stays and not new_stays and QUOTA not in decision.snapshot.refusals.get(new, ""):
+            if old in untouchable(place):
+                continue
             require(new in now.failed or old in now.failed, f"4.6: {new} goes and did not fail")
             pod = pods.get(new)
             late = pod.old if pod is not None and pod.phase != TERMINATING else was.started == states.OLD
@@ -108,9 +114,19 @@ def _protected(place: Place, decision: Decision, before: State, after: State) ->
         require(number in in_hand, f"1.3: {number} is protected and scaled in")
     new = after.applying - before.applying
     require(not new & untouchable(place), "1.3: a protected instance is replaced at once")
+    taken = {wanted.instance for wanted in decision.plan.deletions} | {c.instance for c in decision.plan.changes}
+    for number in taken & untouchable(place) & after.builds.keys():
+        pod, previous = decision.snapshot.pods[number], before.previous.get(number)
+        had = previous is not None and previous.same_as(pod) and not pod.ended
+        require(not had, "1.3: a protected instance loses its pod")
     for deletion in decision.plan.deletions:
         if deletion.instance in spared:
             surplus = deletion.instance not in before.builds
-            require(deletion.instance in _busy(after) | in_hand or surplus, "1.3: a protected pod is deleted")
+            require(
+                deletion.instance in _busy(after) | in_hand
+                or surplus
+                or decision.snapshot.pods[deletion.instance].ended,
+                "1.3: a protected pod is deleted",
+            )
     if after.rollout is not None and after.rollout.running:
         require(not after.rollout.pending & untouchable(place), "S14: a protected instance counts as pending")

@@ -17,11 +17,25 @@ from scaleset.planning.instances import Pod
 from scaleset.planning.snapshot import Plan, Snapshot, Verdict
 from scaleset.planning.state import State
 from tests.model import states
-from tests.model.states import BROKEN, READY, STALE, STARTING, TERMINATING, Offer, Place, Pods, Seen
+from tests.model.states import (
+    BROKEN,
+    ENDED,
+    EVICTED,
+    READY,
+    REJECTED,
+    STALE,
+    STARTING,
+    TERMINATING,
+    Offer,
+    Place,
+    Pods,
+    Seen,
+)
 from tests.simulation.world import OWNER
 
 ACCEPTED = Verdict(accepted=True)
 QUOTA = "exceeded quota: pods"
+KEPT = "pods of this namespace are not deleted"
 
 
 class Step(NamedTuple):
@@ -69,6 +83,7 @@ def decide_in(place: Place, policy: UpgradePolicySpec) -> Decision:
         catalogue=tuple(states.offer(entry) for entry in place.offers),
         refusals=_refused(place, before, seen),
         unchangeable=_fixed(place, seen),
+        undeletable=_kept(place, seen),
     )
     for _ in range(6):
         plan = decide(snapshot)
@@ -77,7 +92,7 @@ def decide_in(place: Place, policy: UpgradePolicySpec) -> Decision:
             return Decision(before, snapshot, plan, _steps(place, plan))
         if needs.fresh:
             snapshot = replace(snapshot, pods=real, fresh=True, refusals=_refused(place, before, real))
-            snapshot = replace(snapshot, unchangeable=_fixed(place, real))
+            snapshot = replace(snapshot, unchangeable=_fixed(place, real), undeletable=_kept(place, real))
         if needs.verdict is not None:
             snapshot = replace(snapshot, verdicts={needs.verdict.model.name: ACCEPTED})
         if needs.admission is not None:
@@ -106,6 +121,10 @@ def _refused(place: Place, state: State, pods: dict[int, Pod]) -> dict[int, str]
 
 def _fixed(place: Place, pods: dict[int, Pod]) -> dict[str, str]:
     return {pod.uid: "images are fixed" for pod in pods.values()} if place.fixed else {}
+
+
+def _kept(place: Place, pods: dict[int, Pod]) -> dict[str, str]:
+    return {pod.uid: KEPT for pod in pods.values() if not pod.deleting} if place.kept else {}
 
 
 def _steps(place: Place, plan: Plan) -> tuple[Step, ...]:
@@ -145,12 +164,7 @@ def _carry_out(place: Place, step: Step) -> Place:
         case "status":
             return place._replace(status=step.text, start=False, cancel=False)
         case "delete":
-            pod = pods.get(step.number)
-            if pod is None or pod.phase == TERMINATING or f"{step.number}/{pod.uid}" != step.uid:
-                return place
-            return place._replace(
-                pods=states.change(place.pods, step.number, phase=TERMINATING, settled=False, runs="")
-            )
+            return _delete(place, step)
         case "change":
             return _change(place, step)
         case _:
@@ -158,6 +172,15 @@ def _carry_out(place: Place, step: Step) -> Place:
                 return place
             born = Seen(step.model, step.text, STARTING, old=False, uid=2)
             return place._replace(pods=(*place.pods, (step.number, born)))
+
+
+def _delete(place: Place, step: Step) -> Place:
+    pod = dict(place.pods).get(step.number)
+    if pod is None or pod.phase == TERMINATING or f"{step.number}/{pod.uid}" != step.uid or place.kept:
+        return place
+    if pod.phase in ENDED:
+        return place._replace(pods=_without(place.pods, step.number))  # Nothing of it runs: no grace period.
+    return place._replace(pods=_going(place.pods, step.number))
 
 
 def _change(place: Place, step: Step) -> Place:
@@ -207,6 +230,8 @@ def natural(place: Place) -> Iterator[tuple[str, Place]]:
         yield "the quota is lifted", place._replace(quota=False)
     if place.fixed:
         yield "images may be changed again", place._replace(fixed=False)
+    if place.kept:
+        yield "pods may be deleted again", place._replace(kept=False)
 
 
 def later(place: Place) -> Place:
@@ -228,11 +253,7 @@ def disturbances(place: Place, decision: Decision, kinds: frozenset[str]) -> Ite
         yield "the cache lags", states.tidy(place._replace(view=place.pods))
     if "slow" in kinds:
         yield "time passes", later(place)
-    if "quota" in kinds and not place.quota:
-        yield "the quota is used up", place._replace(quota=True)
-    policy = decision.snapshot.policy
-    if "quota" in kinds and policy is not None and policy.changes_in_place and not place.fixed:
-        yield "images may not be changed in place", place._replace(fixed=True)
+    yield from _refusals(place, decision, kinds)
     yield from _pods(place, kinds)
     if "user" in kinds:
         yield from _user(place)
@@ -240,13 +261,27 @@ def disturbances(place: Place, decision: Decision, kinds: frozenset[str]) -> Ite
         yield from _protect(place)
 
 
+def _refusals(place: Place, decision: Decision, kinds: frozenset[str]) -> Iterator[tuple[str, Place]]:
+    if "quota" in kinds and not place.quota:
+        yield "the quota is used up", place._replace(quota=True)
+    if "keep" in kinds and not place.kept:
+        yield "pods may not be deleted", place._replace(kept=True)
+    policy = decision.snapshot.policy
+    if "quota" in kinds and policy is not None and policy.changes_in_place and not place.fixed:
+        yield "images may not be changed in place", place._replace(fixed=True)
+
+
 def _pods(place: Place, kinds: frozenset[str]) -> Iterator[tuple[str, Place]]:
+    offers = states.offers_of(place)
     for number, pod in place.pods:
         if "flap" in kinds and pod.phase == READY:
             yield f"pod {number} breaks", _with(place, states.change(place.pods, number, phase=BROKEN, settled=False))
-        if "lose" in kinds and pod.phase != TERMINATING:
-            lost = states.change(place.pods, number, phase=TERMINATING, settled=False, runs="")
-            yield f"pod {number} is deleted by hand", _with(place, lost)
+        if "lose" in kinds and pod.phase != TERMINATING and pod.phase not in ENDED:
+            yield f"pod {number} is deleted by hand", _with(place, _going(place.pods, number))
+        if "evict" in kinds and pod.phase != TERMINATING and pod.phase not in ENDED:
+            ended = REJECTED if pod.phase == STARTING and not offers[pod.version].bad else EVICTED
+            over = states.change(place.pods, number, phase=ended, settled=False, runs="")
+            yield f"pod {number} is {ended}", _with(place, over)
 
 
 def _user(place: Place) -> Iterator[tuple[str, Place]]:
@@ -286,6 +321,11 @@ def _protect(place: Place) -> Iterator[tuple[str, Place]]:
 
 def _with(place: Place, pods: Pods) -> Place:
     return states.tidy(place._replace(pods=pods))
+
+
+def _going(pods: Pods, number: int) -> Pods:
+    """The pod has its grace period from now on."""
+    return states.change(pods, number, phase=TERMINATING, old=False, settled=False, runs="")
 
 
 def _without(pods: Pods, number: int) -> Pods:

@@ -7,7 +7,7 @@ the planner's state goes through the JSON of the status at every step.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from scaleset.planning import record
 from scaleset.planning.gallery import GalleryVersion
 from scaleset.planning.instances import Build, Change, Pod
 from scaleset.planning.models import Model
-from scaleset.planning.state import NOBODY, Rollout, State
+from scaleset.planning.state import NOBODY, Clock, Ended, Rollout, State, UpgradeError
 from tests.simulation.world import EPOCH, OWNER, spec, version
 
 OLD = EPOCH
@@ -28,6 +28,9 @@ NOW = EPOCH + 1_000_000.0
 STARTING, READY, BROKEN, TERMINATING = "starting", "ready", "broken", "terminating"
 STALE = "stale"
 """The image was changed in place, and the status is still about the container before: Ready."""
+EVICTED, REJECTED = "evicted", "rejected"
+"""Ended for good: with a container that ran, or before the kubelet came to that."""
+ENDED = (EVICTED, REJECTED)
 
 
 class Seen(NamedTuple):
@@ -37,7 +40,9 @@ class Seen(NamedTuple):
     version: str
     phase: str
     old: bool
-    """Created, or changed in place, before every deadline that counts from now."""
+    """Created, or changed in place, before every deadline that counts from now; of a terminating pod: its grace period
+    ended then.
+    """
     settled: bool = False
     """Ready for longer than any delay."""
     uid: int = 0
@@ -76,6 +81,8 @@ class Place(NamedTuple):
     """The API server refuses to change an image in place."""
     quota: bool = False
     """The API server refuses every new pod."""
+    kept: bool = False
+    """The API server refuses to delete any pod."""
     foreseen: bool = False
     """Whether a dry run tells of the quota; otherwise only the pod that does not fit does."""
     zones: int = 0
@@ -150,6 +157,9 @@ def pod_of(number: int, seen: Seen) -> Pod:
         container_ids=(("app", seen.runs),),
         change=Change(begun, "app", image_of(seen.runs), seen.runs or "before") if seen.changed else None,
         current=seen.phase != STALE,
+        ended=seen.phase in ENDED,
+        reached=seen.phase != REJECTED,
+        deletion_due=(OLD if seen.old else NOW + 30) if seen.phase == TERMINATING else None,
     )
 
 
@@ -178,6 +188,9 @@ def write(state: State) -> str:
         retry=None if retry is None else replace(retry, attempts=min(2, retry.attempts), time=_moment(retry.time)),
         rollout=None if state.rollout is None else _rollout(state.rollout),
         history=(),
+        clocks={number: _clock(clock, _moment) for number, clock in state.clocks.items()},
+        ended={n: Ended(min(2, ended.count), _moment(ended.time)) for n, ended in state.ended.items()},
+        ages={},
     )
     raw = {key: value for key, value in record.write(forgetful, location="default").items() if value}
     raw.pop("osUpgradeHistory", None)
@@ -198,7 +211,7 @@ def _rollout(rollout: Rollout) -> Rollout:
         last_action_time=OLD,
         messages={},
         waiting=None,
-        error=None,
+        error=None if rollout.error is None or not rollout.running else UpgradeError(rollout.error.code, "why"),
     )
     if not same.running:
         return replace(
@@ -210,6 +223,7 @@ def _rollout(rollout: Rollout) -> Rollout:
             restored=NOBODY,
             restore_failed=NOBODY,
             pending=NOBODY,
+            never_ran=NOBODY,
         )
     batch, pause = same.batch, same.next_batch
     if batch is not None:
@@ -227,6 +241,10 @@ def _moment(time: float) -> float:
     return NOW if time > OLD else OLD
 
 
+def _clock(clock: Clock, moment: Callable[[float], float]) -> Clock:
+    return clock if clock.since is None else replace(clock, since=moment(clock.since))
+
+
 @cache
 def aged(status: str) -> str:
     """The status after every deadline."""
@@ -240,7 +258,9 @@ def aged(status: str) -> str:
             restore = None if batch.restore_started is None else OLD
             batch = replace(batch, started=OLD, restore_started=restore)
         rollout = replace(rollout, batch=batch, next_batch=None if rollout.next_batch is None else OLD)
-    return write(replace(state, retry=retry, rollout=rollout))
+    clocks = {number: _clock(clock, lambda _: OLD) for number, clock in state.clocks.items()}
+    ended = {number: replace(ended, time=OLD) for number, ended in state.ended.items()}
+    return write(replace(state, retry=retry, rollout=rollout, clocks=clocks, ended=ended))
 
 
 def age(pods: Pods) -> Pods:

@@ -141,6 +141,35 @@ def takes_the_lowest_ids_of_any_zone(patch: Patch) -> None:
     patch.setattr(batches, "_first_group", mutant)
 
 
+def ignores_protection_in_a_surge(patch: Patch) -> None:
+    patch.setattr(surge, "keep_protected", lambda _draft: None)
+
+
+def replaces_who_was_protected_before_its_pod_was_touched(patch: Patch) -> None:
+    put_back = settling._put_back
+
+    def mutant(draft: Draft) -> None:
+        if draft.running.ending is not None:
+            put_back(draft)
+
+    patch.setattr(settling, "_put_back", mutant)
+
+
+def takes_the_new_one_of_an_old_one_that_is_gone(patch: Patch) -> None:
+    keep = surge.keep_protected
+
+    def mutant(draft: Draft) -> None:
+        keep(draft)
+        batch = draft.running.batch
+        if batch is not None:
+            gone = {new for new, old in batch.pairs.items() if old in draft.protected()}
+            draft.state = scaling.without(draft.state, frozenset(gone))
+            for number in gone:
+                draft.instances.pop(number, None)
+
+    patch.setattr(surge, "keep_protected", mutant)
+
+
 def zones(replicas: int) -> list[Any]:
     return zoned(2, *image(replicas))
 
@@ -189,6 +218,21 @@ CASES: list[tuple[Callable[[Patch], None], str, dict[str, Any]]] = [
         counts_protected_ones_as_pending,
         "S14: a protected instance counts as pending",
         {"replicas": 2, "roots": protected},
+    ),
+    (
+        ignores_protection_in_a_surge,
+        "1.3: 0 is protected and goes",
+        {"replicas": 1, "budget": 1, "kinds": {"protect"}, "by": SURGE},
+    ),
+    (
+        replaces_who_was_protected_before_its_pod_was_touched,
+        "1.3: a protected instance loses its pod",
+        {"replicas": 1, "budget": 2, "kinds": {"protect", "crash"}},
+    ),
+    (
+        takes_the_new_one_of_an_old_one_that_is_gone,
+        "goes though",
+        {"replicas": 1, "budget": 1, "kinds": {"protect"}, "by": SURGE},
     ),
 ]
 

@@ -10,13 +10,26 @@ from typing import Any
 import pytest
 
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.planning import batches, desired, endings, gates, health, in_place, outdated, rollout, settling, starts
+from scaleset.planning import (
+    batches,
+    breach,
+    deadlines,
+    desired,
+    endings,
+    gates,
+    health,
+    in_place,
+    outdated,
+    rollout,
+    settling,
+    starts,
+)
 from scaleset.planning.batches import batch_limit
 from scaleset.planning.decide import decide
 from scaleset.planning.draft import Draft
 from scaleset.planning.instances import Instance, Pod
 from scaleset.planning.snapshot import Deletion, Plan, Snapshot
-from scaleset.planning.state import NOBODY, Batch, State
+from scaleset.planning.state import NOBODY, Batch, Clock, Ended, Rollout, State
 from tests.model import moves
 from tests.model.explorer import EVERYTHING, Explorer, FoundError
 from tests.model.states import Place
@@ -88,7 +101,7 @@ def forgets_what_failed(patch: Patch) -> None:
 
 
 def ignores_the_gate_after_a_batch(patch: Patch) -> None:
-    patch.setattr(rollout, "_unhealthy_upgraded", lambda _draft, _rollout: NOBODY)
+    patch.setattr(breach, "found", lambda _draft, _rollout, **_: None)
 
 
 def deletes_before_it_writes(patch: Patch) -> None:
@@ -256,6 +269,86 @@ def forgets_which_container_ran_before(patch: Patch) -> None:
     )
 
 
+def counts_the_deadline_from_the_present_pod(patch: Patch) -> None:
+    def mutant(draft: Draft, number: int) -> Clock:
+        pod = draft.instances[number].pod
+        return Clock(draft.now if pod is None else pod.begun)
+
+    patch.setattr(deadlines, "_in_batch", mutant)
+
+
+def begins_anew_however_often_others_delete_its_pod(patch: Patch) -> None:
+    patch.setattr(deadlines, "MOST_LOST", 99)
+
+
+def makes_ended_pods_again_at_once(patch: Patch) -> None:
+    def mutant(draft: Draft, number: int) -> bool:
+        draft.state = replace(draft.state, ended={**draft.state.ended, number: Ended(1, draft.now)})
+        return True
+
+    patch.setattr(desired, "_made_again", mutant)
+
+
+def keeps_no_note_of_ended_pods(patch: Patch) -> None:
+    patch.setattr(desired, "_made_again", lambda _draft, _number: True)
+
+
+def blames_an_image_that_never_ran(patch: Patch) -> None:
+    patch.setattr(settling, "_ran", lambda _instance: True)
+
+
+def remembers_an_image_that_never_ran(patch: Patch) -> None:
+    patch.setattr(outdated, "try_later", lambda draft, run: outdated.remember(draft, run, endings.UPGRADED))
+
+
+def forgives_an_image_that_ran(patch: Patch) -> None:
+    patch.setattr(settling, "_ran", lambda _instance: False)
+
+
+def forgets_the_way_back_after_each_batch(patch: Patch) -> None:
+    patch.setattr(Rollout, "may_go_back", property(lambda run: run.in_progress))
+
+
+def takes_back_in_an_outage(patch: Patch) -> None:
+    patch.setattr(breach, "_outage", lambda _draft, _rollout: False)
+
+
+def takes_back_who_is_healthy(patch: Patch) -> None:
+    patch.setattr(breach, "_broken_later", lambda _draft, run: run.successful)
+
+
+def lets_any_broken_one_through_a_closed_gate(patch: Patch) -> None:
+    patch.setattr(outdated, "pass_closed_gate", lambda _draft, _rollout, candidates: list(candidates))
+
+
+def lets_a_healthy_one_through_a_closed_gate(patch: Patch) -> None:
+    patch.setattr(outdated, "pass_closed_gate", lambda _draft, _rollout, candidates: list(candidates))
+    patch.setattr(batches, "only_broken", batches.together)
+
+
+def gives_up_before_the_grace_period_is_over(patch: Patch) -> None:
+    patch.setattr(deadlines, "given_up", lambda pod, *, timeout: pod.begun - timeout)
+
+
+def puts_back_whoever_waits_in_a_run_that_is_to_end(patch: Patch) -> None:
+    patch.setattr(settling, "_stuck", lambda _draft, _number: True)
+
+
+def puts_back_who_is_stuck_in_a_run_that_goes_on(patch: Patch) -> None:
+    def mutant(draft: Draft) -> None:
+        run = draft.running
+        back = {n for n in run.verifying & draft.state.previous.keys() if settling._stuck(draft, n)}
+        draft.state = settling.restore(
+            replace(draft.state, rollout=replace(run, in_progress=run.in_progress - back)), back
+        )
+
+    patch.setattr(settling, "_put_back", mutant)
+
+
+def leaves_who_could_not_be_restored_on_the_failed_version(patch: Patch) -> None:
+    patch.setattr(settling, "_go_on_replacing", lambda _draft, _batch, _ids: None)
+
+
 CASES: list[tuple[Callable[[Patch], None], str, dict[str, Any]]] = [
     (rounds_batches_up, "S1", {"replicas": 6, "by": ROOMY}),
     (closes_the_gate_at_exactly_the_limit, "4.2", {"replicas": 5, "budget": 1, "kinds": {"flap"}}),
@@ -265,7 +358,7 @@ CASES: list[tuple[Callable[[Patch], None], str, dict[str, Any]]] = [
     (restores_what_broke_after_its_batch, "S1", {"replicas": 3, "budget": 1, "kinds": {"flap"}}),
     (restores_the_healthy_ones_of_the_batch_too, "S10", {"replicas": 4, "budget": 1, "by": policy(rolling=HALF)}),
     (tries_failed_versions_again, "S8", {"replicas": 2}),
-    (forgets_what_failed, "goes round in circles", {"replicas": 2}),
+    (forgets_what_failed, "4.7: the target is remembered, or tried again, wrongly", {"replicas": 2}),
     (ignores_the_gate_after_a_batch, "S3", {"replicas": 2}),
     (deletes_before_it_writes, "S1", {"replicas": 2}),
     (writes_the_status_last, "S1", {"replicas": 2}),
@@ -305,6 +398,50 @@ CASES: list[tuple[Callable[[Patch], None], str, dict[str, Any]]] = [
     (counts_the_deadline_of_a_change_from_the_creation, "S10", {"replicas": 1, "by": CHANGING}),
     (forgets_which_container_ran_before, "S10", {"replicas": 1, "budget": 1, "kinds": {"slow"}, "by": CHANGING}),
     (writes_the_status_last, "S1", {"replicas": 1, "by": CHANGING}),
+    (counts_the_deadline_from_the_present_pod, "S10: the clock", {"replicas": 1, "budget": 1, "kinds": {"quota"}}),
+    (
+        begins_anew_however_often_others_delete_its_pod,
+        "S10: the clock",
+        {"replicas": 1, "budget": 3, "kinds": {"lose"}},
+    ),
+    (makes_ended_pods_again_at_once, "made again at once", {"replicas": 1, "budget": 2, "kinds": {"evict"}}),
+    (keeps_no_note_of_ended_pods, "nothing is written down", {"replicas": 1, "budget": 1, "kinds": {"evict"}}),
+    (
+        blames_an_image_that_never_ran,
+        "its image is misjudged",
+        {"replicas": 1, "budget": 2, "kinds": {"quota", "slow"}},
+    ),
+    (remembers_an_image_that_never_ran, "4.7: the target", {"replicas": 1, "budget": 2, "kinds": {"quota", "slow"}}),
+    (forgives_an_image_that_ran, "its image is misjudged", {"replicas": 1}),
+    (forgets_the_way_back_after_each_batch, "the way back of an upgraded", {"replicas": 2}),
+    (takes_back_in_an_outage, "4.", {"replicas": 3, "budget": 2, "kinds": {"flap"}}),
+    (takes_back_who_is_healthy, "S10: a healthy instance", {"replicas": 4, "budget": 1, "kinds": {"flap"}}),
+    (
+        lets_any_broken_one_through_a_closed_gate,
+        "S2: admitted with the gate closed",
+        {"replicas": 3, "budget": 1, "kinds": {"flap"}},
+    ),
+    (
+        lets_a_healthy_one_through_a_closed_gate,
+        "S2: admitted with the gate closed",
+        {"replicas": 3, "budget": 1, "kinds": {"flap"}},
+    ),
+    (gives_up_before_the_grace_period_is_over, "failed too early", {"replicas": 1}),
+    (
+        puts_back_whoever_waits_in_a_run_that_is_to_end,
+        "failed too early",
+        {"replicas": 1, "budget": 1, "kinds": {"user"}},
+    ),
+    (
+        puts_back_who_is_stuck_in_a_run_that_goes_on,
+        "failed too early",
+        {"replicas": 1, "budget": 1, "kinds": {"quota"}},
+    ),
+    (
+        leaves_who_could_not_be_restored_on_the_failed_version,
+        "S4",
+        {"replicas": 1, "budget": 2, "kinds": {"keep", "slow"}},
+    ),
 ]
 
 

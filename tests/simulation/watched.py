@@ -1,18 +1,18 @@
 """A world that asks the invariants of testing.md at every single write, of the pods as they stand then."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from scaleset.planning.instances import Build
-from scaleset.planning.snapshot import Deletion, ImageChange
-from scaleset.planning.state import NOBODY, Code, Kind, Rollout, StartedBy, State
+from scaleset.planning import health
+from scaleset.planning.instances import Build, Pod
+from scaleset.planning.snapshot import Deletion, ImageChange, Snapshot
+from scaleset.planning.state import NOBODY, Code, FailedTarget, Kind, Rollout, StartedBy, State
+from tests.simulation import clocks
+from tests.simulation.verdicts import figures, left_behind, parts
 from tests.simulation.world import World
 
-
-def parts(version: str) -> tuple[int, ...]:
-    """A version as it compares."""
-    return tuple(map(int, version.split(".")))
+UPGRADED = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
 
 
 def running(state: State) -> Rollout | None:
@@ -29,8 +29,8 @@ def in_progress(state: State) -> frozenset[int]:
 class Watched(World):
     """Arithmetic and health are worked out here again; nothing of the planner's is used but its data."""
 
-    edited: float = 0.0
-    """When the policy was last edited: that lifts the memory of failed versions."""
+    judged: dict[FailedTarget, tuple[float, ...]] = field(default_factory=dict)
+    """The limits and timeouts that each failed target was judged by: editing those lifts what is remembered."""
 
     # --- the writes
 
@@ -38,8 +38,14 @@ class Watched(World):
         before = self.state
         super()._write(status)
         after = self.state
+        for target in set(after.failed_targets) - set(before.failed_targets):
+            self.judged[target] = figures(self.policy, self.source)
         self._admitted(before, after)
         self._settled(before, after)
+        self._clocks(before, after)
+        self._made_again(before, after)
+        self._taken_back(before, after)
+        self._remembered(before, after)
         self._started(before, after)
         self._moved(before, after)
         self._ended(before, after)
@@ -50,9 +56,17 @@ class Watched(World):
         assert deletion.uid.startswith("pod-"), "S7"
         if pod is not None and pod.uid == deletion.uid and not pod.deleting and deletion.instance in state.builds:
             busy = state.applying | in_progress(state)
-            assert deletion.instance in busy or pod.ended, "S1: deleted outside batch and request"
             build = state.builds[deletion.instance]
-            assert pod.ended or not build.same_as(pod), "S9: deleted for nothing"
+            if pod.ended and (deletion.instance not in busy or build.same_as(pod)):
+                told = state.ended.get(deletion.instance)
+                assert told is not None, "4.4: an ended pod is made again, and that is not written down"
+                assert self.now - 1 < told.time <= self.now, (
+                    "4.4: an ended pod is made again, and that is not written down"
+                )
+            else:
+                assert deletion.instance in busy, "S1: deleted outside batch and request"
+                assert not build.same_as(pod), "S9: deleted for nothing"
+            self._spares(before=state, number=deletion.instance, pod=pod)
         super().delete(deletion)
 
     def change_image(self, wanted: ImageChange) -> None:
@@ -63,15 +77,28 @@ class Watched(World):
         assert wanted.instance in state.applying | in_progress(state), "S1: changed outside batch and request"
         assert wanted.build == state.builds[wanted.instance], "S4: changed to another build than the one written down"
         assert pod is None or not wanted.build.same_as(pod), "S9: changed for nothing"
+        if pod is not None:
+            self._spares(before=state, number=wanted.instance, pod=pod)
         super().change_image(wanted)
+
+    def _spares(self, *, before: State, number: int, pod: Pod) -> None:
+        """1.3: who is protected keeps the pod that it had."""
+        previous = before.previous.get(number)
+        assert pod.ended or previous is None or not previous.same_as(pod) or number not in self.protected, (
+            f"1.3: {number} is protected and loses its pod"
+        )
 
     # --- what a status may say after another
 
     def _admitted(self, before: State, after: State) -> None:
         """S1, S2, S3, S8: a batch is small enough, the gate is open, nothing forbids it."""
-        rollout = running(after)
+        rollout, was = running(after), running(before)
+        if rollout is None or (batch := rollout.batch) is None:
+            return
         earlier = in_progress(before)
-        if rollout is None or not (admitted := rollout.in_progress - earlier):
+        # A new instance that there is no room for gives its place in the batch to the old one beside it.
+        beside = was.batch.replaces if was is not None and was.batch is not None else NOBODY
+        if not (admitted := rollout.verifying - earlier - beside):
             return
         policy = rollout.policy.rolling
         replicas = self.spec.replicas
@@ -81,19 +108,27 @@ class Watched(World):
         )
         assert not self.spec.suspend, "a batch while suspended"
         assert rollout.ending is None, "S3: a batch after a decision to end"
-        down = {n for n in after.builds if self.down(n)}
-        only_broken = admitted <= down and (policy.prioritize_unhealthy_instances or rollout.kind is Kind.MODEL)
+        assert rollout.error is None, "S3: a batch after a breach"
+        reached = batch.replaces or admitted
+        assert not reached & self.protected, "1.3: a protected instance is in a batch"
+        others = after.builds.keys() - batch.surge
+        down = {n for n in others if self.down(n)}
+        only_broken = reached <= down and (
+            policy.prioritize_unhealthy_instances
+            or rollout.kind is Kind.MODEL
+            or all(left_behind(before, before.builds[n]) for n in reached)
+        )
         assert only_broken or len(down) * 100 <= policy.max_unhealthy_instance_percent * replicas, (
             "S2: the gate is closed"
         )
-        assert not {n for n in after.builds if self.starting(n)}, "S2: an instance still starts"
+        assert not {n for n in others if self.starting(n)}, "S2: an instance still starts"
         upgraded = rollout.successful | rollout.failed
         spoilt = {n for n in upgraded if n in rollout.failed or n in down}
         assert len(spoilt) * 100 <= policy.max_unhealthy_upgraded_instance_percent * len(upgraded), "S3: after a breach"
         if rollout.target.reference == "latest" and rollout.target.version is not None:
             found = [v for v in self.catalogue if v.version == rollout.target.version and not v.excluded]
             assert found, "S8: a batch to a withdrawn version"
-        assert admitted <= after.previous.keys(), "the way back is not written down"
+        assert admitted <= after.previous.keys() or (batch.surge and not rollout.restores), "the way back is not known"
 
     def _settled(self, before: State, after: State) -> None:
         """S10, S14: who leaves the batch is healthy on what it was to run, or late."""
@@ -101,23 +136,145 @@ class Watched(World):
         if was is None or now is None or was.batch is None or now.id != was.id:
             return
         for number in (was.verifying - (now.verifying if now.running else NOBODY)) & after.builds.keys():
+            if number not in before.builds:
+                continue
             pod, build = self.pods.get(number), before.builds[number]
             works = pod is not None and self.up(number) and build.same_as(pod)
-            since = was.batch.started if pod is None or pod.deleting or not build.same_as(pod) else pod.begun
+            if self.source == health.INSTANCE_STATE and pod is not None and pod.restarted:
+                works = False  # Whether it counts for the state after this write or not.
             if number in now.successful:
                 assert works, f"S14: {number} counts as upgraded and is not"
-            else:
-                assert number in now.failed, f"S14: {number} is in no count"
+            elif number in now.failed:
                 assert not works, f"S10: {number} is healthy and failed"
+                clock = before.clocks.get(number)
+                refused = pod is not None and pod.uid in self.seen.undeletable
+                since = clocks.counts_from(build, pod, clock, started=was.batch.started, refused=refused)
+                assert since is not None, f"S10: {number} failed, and its time had not begun"
                 assert self.now >= since + was.policy.health_timeout, f"S10: {number} failed too early"
+                ran = pod is not None and build.same_as(pod) and pod.reached
+                assert (number in now.never_ran) != ran, f"4.7: {number} failed, and its image is misjudged"
+            else:
+                assert self._put_back(before, after, number), f"S14: {number} is in no count"
+
+    def _put_back(self, before: State, after: State, number: int) -> bool:
+        """Whether an instance may leave its batch without a verdict, with the pod that it has: protected before that
+        was touched, or waiting for what others keep from it, in a run that is to end.
+        """
+        was, now, pod, previous = before.rollout, after.rollout, self.pods.get(number), before.previous.get(number)
+        if previous is None or after.builds[number] != previous or was is None or now is None:
+            return False
+        old = pod is not None and previous.same_as(pod)
+        if old and pod is not None and not pod.deleting and number in self.protected:
+            return True
+        target = now.target
+        ends = (
+            was.ending is not None
+            or now.ending is not None
+            or now.code is Code.CANCELLED
+            or before.handled_cancel != after.handled_cancel
+            or target.model != self.model.name
+            or (target.reference == "latest" and not self.published(target.version))
+        )
+        if not ends:
+            return False
+        if pod is None:
+            return number in self.seen.refusals
+        if pod.deleting:
+            return old and pod.deletion_due is not None and self.now >= pod.deletion_due
+        return old and pod.uid in self.seen.undeletable
+
+    def _clocks(self, before: State, after: State) -> None:
+        """S10: the clock of an instance goes on as it should while it stays in hand with the same build."""
+        for number in in_progress(before) & in_progress(after) & before.builds.keys() & after.builds.keys():
+            build = before.builds[number]
+            if build == after.builds[number]:
+                was, now = before.clocks.get(number), after.clocks.get(number)
+                right = clocks.goes_on(was, now, build, pod=self.pods.get(number), now=self.now)
+                assert right, f"S10: the clock of {number} goes from {was} to {now}"
+
+    def _made_again(self, before: State, after: State) -> None:
+        """4.4: pods that end are made again after a growing while, 10 s after the first, at most 5 minutes; ten minutes
+        after the last one it begins anew.
+        """
+        for number in before.ended.keys() & after.builds.keys() & before.builds.keys():
+            was, now = before.ended[number], after.ended.get(number)
+            if was == now or before.builds[number] != after.builds[number]:
+                continue
+            wait = min(300.0, 10.0 * 2 ** min(was.count - 1, 10))
+            if now is None:
+                assert self.up(number), f"4.4: {number} is not healthy, and its row of ended pods is forgotten"
+                assert self.now >= was.time + 600, f"4.4: the row of ended pods of {number} is forgotten too early"
+            elif now.count == 1:
+                assert self.now >= was.time + wait + 600, (
+                    f"4.4: the row of ended pods of {number} begins anew too early"
+                )
+            else:
+                assert now.count == was.count + 1, f"4.4: an ended pod of {number} is not counted"
+                assert self.now >= was.time + wait, f"4.4: the ended pod of {number} is made again too early"
+
+    def _taken_back(self, before: State, after: State) -> None:
+        """4.4, 4.5: what is restored after its batch, and how long there is a way back."""
+        was, now = running(before), running(after)
+        if now is None:
+            return
+        if now.restores:
+            ways = now.successful & after.builds.keys() <= after.previous.keys()
+            assert ways, "the way back of an upgraded instance is forgotten before the run has ended"
+        if not (back := now.restoring - in_progress(before)):
+            return
+        assert now.error is not None, "S10: taken back without a breach"
+        limit = max(1, after.replicas * now.policy.rolling.max_batch_instance_percent // 100) if after.replicas else 1
+        assert len(back) <= limit, "S1: more is taken back at a time than a batch"
+        assert not back & self.protected, "1.3: a protected instance is taken back"
+        if not now.restores:
+            assert now.rolls_back_on_breach, "S10: taken back in a run that restores nothing"
+            return
+        assert all(self.down(n) for n in back), "S10: a healthy instance is taken back"
+        assert not self._outage(after, now), "4.5: taken back in an outage of what the run has not touched"
+        again = was is not None and was.error is not None and was.batch is not None
+        assert not again or (was and was.batch and was.batch.instances & now.restored), (
+            "4.5: taken back though it made nobody healthy"
+        )
+
+    def _outage(self, state: State, rollout: Rollout) -> bool:
+        missing = max(0, self.spec.replicas - len(state.builds))
+        target = rollout.target
+        others = [
+            n
+            for n, build in state.builds.items()
+            if n not in rollout.upgraded | rollout.in_progress
+            # Who runs what the run brings, by whatever way it came there, tells of no outage.
+            and (
+                (build.version, build.image) != (target.version, target.image)
+                if target.version is not None
+                else build.model != target.model
+            )
+        ]
+        down = sum(self.down(n) for n in others)
+        return down * 100 > rollout.policy.rolling.max_unhealthy_instance_percent * (len(others) + missing)
+
+    def _remembered(self, before: State, after: State) -> None:
+        """4.7: what a breach says of the target. Neither an outage nor a pod that never ran is the image's fault."""
+        was, now = running(before), after.rollout
+        if was is None or now is None or was.error is not None or now.error is None or now.error.code != UPGRADED:
+            return
+        bad = now.failed | {n for n in now.successful & after.builds.keys() if self.down(n)}
+        target = now.target
+        kept = {(f.model, f.version, f.image) for f in after.failed_targets if f.time > self.now - 1}
+        remembered = (target.model, target.version, target.image) in kept
+        assert remembered != (self._outage(after, now) or bad <= now.never_ran), (
+            "4.7: the target is remembered, or tried again, wrongly"
+        )
 
     def _started(self, before: State, after: State) -> None:
         """S8: what failed is not tried again by the platform."""
         was, now = before.rollout, after.rollout
         if now is None or now.started_by is StartedBy.USER or (was is not None and was.id == now.id):
             return
-        failed = {(f.model, f.version) for f in before.failed_targets if f.time > self.edited}
-        assert (now.target.model, now.target.version) not in failed, "S8: a failed target is tried again"
+        rule = figures(self.policy, self.source)
+        failed = {(f.model, f.version, f.image) for f in before.failed_targets if self.judged.get(f, rule) == rule}
+        target = now.target
+        assert (target.model, target.version, target.image) not in failed, "S8: a failed target is tried again"
 
     def _moved(self, before: State, after: State) -> None:
         """S4, S8: a build changes within batch or request, to the target or back; down only where a user pinned."""
@@ -127,12 +284,27 @@ class Watched(World):
             old, new = before.builds[number], after.builds[number]
             if old == new:
                 continue
-            assert number in busy, f"S1: {number} moves outside batch and request"
-            if number in in_progress(after) and new == before.previous.get(number):
+            if number not in busy:
+                assert self._keeps(before, after, number), f"S1: {number} moves outside batch and request"
+            elif number in in_progress(after) and new == before.previous.get(number):
                 assert rollout is not None, "S10"
                 assert number in rollout.failed, f"S10: {number} goes back and did not fail"
             elif parts(new.version) < parts(old.version):
                 assert self.pinned(new), f"S8: {number} goes down"
+
+    def _keeps(self, before: State, after: State, number: int) -> bool:
+        """Whether an instance that is in no hand any more gets the build before, since it has the pod of that still, or
+        (`_put_back` says when) none.
+        """
+        new, pod = after.builds[number], self.pods.get(number)
+        if new != before.previous.get(number):
+            return False
+        old = pod is not None and new.same_as(pod)
+        if number in before.applying:
+            return old and pod is not None and not pod.deleting and number in self.protected
+        if number not in in_progress(before) or after.rollout is None:
+            return False
+        return old if number in after.rollout.failed else True
 
     def pinned(self, build: Build) -> bool:
         """Whether a user asked for exactly that version."""
@@ -146,9 +318,10 @@ class Watched(World):
         assert not now.in_progress, "it ended in the middle of a batch"
         if now.code is not Code.COMPLETED:
             assert now.error is not None, "S14: it ended without a reason"
-            self._breach(now)
+            if was is None or was.error is None:
+                self._breach(now)
             return
-        protected = {item.id for item in self.spec.protected_instances}
+        protected = self.protected
         for number, build in after.builds.items():
             if number in now.failed or number in protected or now.target.version is None or now.kind is Kind.MODEL:
                 continue
@@ -170,13 +343,36 @@ class Watched(World):
                 "4.5: within its limit"
             )
 
+    @property
+    def seen(self) -> Snapshot:
+        """What the decision that is carried out was taken on."""
+        assert self.observed is not None
+        return self.observed
+
+    @property
+    def protected(self) -> frozenset[int]:
+        return frozenset(i.id for i in self.spec.protected_instances if i.protect_from_scale_set_actions)
+
+    def published(self, number: str | None) -> bool:
+        return any(v.version == number and not v.excluded for v in self.catalogue)
+
     # --- health, again
+
+    @property
+    def source(self) -> str:
+        return health.source(self.model)
 
     def up(self, number: int) -> bool:
         pod = self.pods.get(number)
-        if pod is None or not pod.current:
+        if pod is None or not pod.current or pod.deleting or not pod.reporting or pod.ended:
             return False
-        return pod.ready and not pod.deleting and pod.reporting and not pod.ended
+        if self.source != health.INSTANCE_STATE:
+            return pod.ready
+        state = self.state
+        run, build = running(state), state.builds.get(number)
+        upgraded = run.successful | run.verifying if run is not None else NOBODY
+        since = number in upgraded and build is not None and build.same_as(pod)
+        return pod.running and not (since and pod.restarted)
 
     def down(self, number: int) -> bool:
         """Missing, going, broken, or not ready although it had its time."""
@@ -185,6 +381,8 @@ class Watched(World):
     def starting(self, number: int) -> bool:
         pod = self.pods.get(number)
         if pod is None or pod.deleting or pod.ended or self.up(number) or not pod.reporting:
+            return False
+        if (ended := self.state.ended.get(number)) is not None and ended.count > 1:
             return False
         new = pod.ready_since is None or (pod.change is not None and pod.ready_since <= (pod.started or 0.0) + 2)
         return (new or not pod.current) and self.now < pod.begun + 300

@@ -1,9 +1,12 @@
 """The world that `decide()` acts on, in memory.
 
 It carries plans out as the operator does (model, status, deletions, creations), may stop after any single write, and
-lets pods behave by the tag of their image, as the stages of the embedded cluster do. After a change in place a pod
-stays Ready until its container is started again. The state goes through the JSON of the status at every step, so what
-does not survive a restart cannot help a decision.
+lets pods behave by the tag of their image, as the stages of the embedded cluster do (`kubelet`). After a change in
+place a pod stays Ready until its container is started again. The state goes through the JSON of the status at every
+step, so what does not survive a restart cannot help a decision; refusals are remembered by the operator's own memory.
+
+Nobody is woken who did not ask for it: the operator looks again when something that it watches has changed (a status
+that it wrote itself is nothing new), and when it wanted to be woken.
 """
 
 from __future__ import annotations
@@ -17,61 +20,19 @@ from typing import Any
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.controllers.memory import Memory
 from scaleset.planning import models as model_rules
 from scaleset.planning import record
 from scaleset.planning.decide import decide
-from scaleset.planning.gallery import Definition, GalleryVersion
+from scaleset.planning.gallery import GalleryVersion
 from scaleset.planning.instances import Claim, Pod
 from scaleset.planning.models import Model
-from scaleset.planning.pods import Identity
 from scaleset.planning.snapshot import Creation, Deletion, Event, ImageChange, Plan, Snapshot, Turn, Verdict
 from scaleset.planning.state import State
+from tests.simulation import kubelet
+from tests.simulation.inputs import DEFINITION, EPOCH, OWNER, policy, spec, version
 
-OWNER = Identity("shop", "web", "uid-web")
-EPOCH = 1_800_000_000.0
-DEFINITION = Definition("shop", "contoso", "web", "stable")
-
-
-def spec(**changes: Any) -> ScaleSetSpec:
-    """A valid spec; top-level fields may be replaced, in JSON names."""
-    raw: dict[str, Any] = {
-        "replicas": 10,
-        "imageReference": {"publisher": "contoso", "offer": "web", "sku": "stable", "version": "latest"},
-        "upgradePolicyRef": {"name": "careful"},
-        # One update domain, so that batches go by id; tests of the order set their own.
-        "updateDomains": 1,
-        "template": {
-            "spec": {"containers": [{"name": "app", "readinessProbe": {"httpGet": {"path": "/", "port": 80}}}]}
-        },
-    }
-    return ScaleSetSpec.model_validate({**raw, **changes})
-
-
-def policy(
-    *, mode: str = "Manual", automatic: bool = True, rolling: Mapping[str, Any] | None = None, **changes: Any
-) -> UpgradePolicySpec:
-    """A policy with automatic image upgrades on."""
-    return UpgradePolicySpec.model_validate(
-        {
-            "mode": mode,
-            "rollingUpgradePolicy": dict(rolling or {}),
-            "automaticOSUpgradePolicy": {"enableAutomaticOSUpgrade": automatic, **changes.pop("os", {})},
-            **changes,
-        }
-    )
-
-
-def version(number: str, *, suffix: str = "", name: str | None = None, **changes: Any) -> GalleryVersion:
-    """A published version; `suffix` goes to the image tag and says how its pods behave: `-bad` never becomes ready."""
-    image = f"example.com/web:{number}{suffix}"
-    base = GalleryVersion(
-        name=name or f"web-{number}", definition=DEFINITION, version=number, image=image, created=EPOCH
-    )
-    return replace(base, **changes)
-
-
-BACK_OFF = 2.0
-"""Seconds until the API server is asked again about what it refused."""
+__all__ = ["DEFINITION", "EPOCH", "OWNER", "World", "policy", "spec", "version"]
 
 
 @dataclass
@@ -89,32 +50,30 @@ class World:
     claims: dict[str, Claim] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
     status: dict[str, Any] = field(default_factory=dict)
-    refusals: dict[int, str] = field(default_factory=dict)
-    """Instances whose pod the API server would not create when last asked."""
+    written: dict[str, Any] = field(default_factory=dict)
+    """The status as the operator wrote it last."""
+    memory: Memory = field(default_factory=Memory)
+    """What the operator remembers until it dies, of what was refused above all."""
     quota: Callable[[Creation], str | None] = lambda _: None
     """What the API server says against creating a pod."""
-    unchangeable: dict[str, str] = field(default_factory=dict)
-    """Pods, by uid, whose image the API server would not change in place when last asked."""
     keeps: Callable[[ImageChange], str | None] = lambda _: None
     """What the API server says against changing an image in place."""
-    undeletable: dict[str, str] = field(default_factory=dict)
-    """Pods, by uid, that the API server would not delete when last asked."""
     keeps_alive: Callable[[Deletion], str | None] = lambda _: None
     """What the API server says against deleting a pod."""
     grace: float = 30.0
     """Seconds that a deleted pod may take to end."""
+    leaves: set[int] = field(default_factory=set)
+    """Instances whose pods are evicted before they are ready."""
+    rejects: set[int] = field(default_factory=set)
+    """Instances whose pods the kubelet rejects."""
     deaf: set[int] = field(default_factory=set)
     """Instances whose kubelet does not come to the change of an image."""
     strangers: dict[int, str] = field(default_factory=dict)
     verdict: Callable[[Model], Verdict] = lambda _: Verdict(accepted=True)
     admit: Callable[[int], Verdict] = lambda _: Verdict(accepted=True)
     """What the API server says to a dry run of that instance's pod."""
-    declined: dict[str, Verdict] = field(default_factory=dict)
-    """The last refusal of what was to be replaced, by name of the model."""
     turn: Callable[[], Turn | None] = lambda: None
     """Where the set stands among those of its policy."""
-    ages: dict[int, float] = field(default_factory=dict)
-    """When each instance was first created."""
     held: set[int] = field(default_factory=set)
     """Instances whose pod stays Terminating when it is deleted."""
     broken: set[int] = field(default_factory=set)
@@ -127,6 +86,8 @@ class World:
     plans: list[Plan] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
     wake_at: float | None = None
+    known: tuple[Any, ...] | None = None
+    """What the operator had seen when it looked last; None when it has to look in any case."""
     observed: Snapshot | None = None
     """What the last plan was decided on."""
     acted: Callable[[Snapshot, Plan], None] = lambda *_: None
@@ -140,16 +101,24 @@ class World:
         return model_rules.describe(OWNER.name, self.spec)
 
     @property
+    def ages(self) -> dict[int, float]:
+        """When each instance was first created, as the operator remembers it."""
+        return self.memory.ages
+
+    @property
     def state(self) -> State:
         return record.read(ScaleSetStatus.parse({"status": self.status}))
 
     def snapshot(self, *, fresh: bool = False, pods: Mapping[int, Pod] | None = None, **changes: Any) -> Snapshot:
         """What the operator would see; `pods` may be an older view of them."""
+        self.memory.new_generation(self.generation)
+        self.memory.saw((self.pods if pods is None else pods).items())
+        state = self.state
         base = Snapshot(
             owner=OWNER,
             generation=self.generation,
             spec=self.spec,
-            state=self.state,
+            state=state,
             model=self.model,
             now=self.now,
             policy=self.policy,
@@ -159,11 +128,12 @@ class World:
             claims=dict(self.claims),
             models=tuple(self.models.values()),
             catalogue=tuple(self.catalogue),
-            refusals=dict(self.refusals),
-            unchangeable=dict(self.unchangeable),
-            undeletable=dict(self.undeletable),
+            refusals=self.memory.refused_for(state.builds),
+            unchangeable=dict(self.memory.unchangeable),
+            undeletable={uid: refusal.message for uid, refusal in self.memory.undeletable.items()},
             ages=dict(self.ages),
-            declined=dict(self.declined),
+            verdicts=self._refused_models(),
+            declined=dict(self.memory.declined),
             turn=self.turn(),
             fresh=fresh,
             reported=self.status,
@@ -182,19 +152,19 @@ class World:
                 snapshot = replace(snapshot, fresh=True, pods=dict(self.pods))
             if plan.needs.verdict is not None:
                 model = plan.needs.verdict.model
-                snapshot = replace(snapshot, verdicts={model.name: self.verdict(model)})
+                self.memory.judged(model.name, self.verdict(model), now=self.now)
+                snapshot = replace(snapshot, verdicts=dict(self.memory.verdicts))
             if plan.needs.admission is not None:
                 asked = plan.needs.admission
                 verdict = self.admit(asked.instance)
-                self._decline(asked.model, verdict)
+                self.memory.admitted(asked.model.name, verdict, now=self.now)
                 admissions = {**snapshot.admissions, asked.about: verdict}
-                snapshot = replace(snapshot, admissions=admissions, declined=dict(self.declined))
+                snapshot = replace(snapshot, admissions=admissions, declined=dict(self.memory.declined))
         raise AssertionError("the plan never has what it needs")
 
-    def _decline(self, model: Model, verdict: Verdict) -> None:
-        self.declined.pop(model.name, None)
-        if not verdict.accepted:
-            self.declined[model.name] = replace(verdict, retry_at=self.now + BACK_OFF)
+    def _refused_models(self) -> dict[str, Verdict]:
+        """What was accepted is asked about again: tests take an answer back in the middle of a life."""
+        return {name: verdict for name, verdict in self.memory.verdicts.items() if not verdict.accepted}
 
     # --- acting
 
@@ -205,53 +175,71 @@ class World:
         steps += [(f"discard {model.name}", partial(self._discard, model)) for model in plan.discard]
         if self._differs(plan.status):
             steps.append(("status", partial(self._write, plan.status)))
-        steps += [
-            (f"delete {d.instance}", partial(self.delete, d))
-            for d in plan.deletions
-            if d.uid not in self.undeletable or self.keeps_alive(d) is None
-        ]
-        steps += [(f"change {c.instance}", partial(self.change_image, c)) for c in plan.changes]
-        steps += [
-            (f"create {c.instance}", partial(self.create, c))
-            for c in plan.creations
-            if self.refusals.get(c.instance) is None or self.quota(c) is None
-        ]
+        kept = {uid for uid, refusal in self.memory.undeletable.items() if self.now < refusal.retry_at}
+        steps += [(f"delete {d.instance}", partial(self.delete, d)) for d in plan.deletions if d.uid not in kept]
+        steps += [(f"change {c.instance}", partial(self.change_image, c)) for c in plan.changes if c.uid not in kept]
+        creations = {creation.instance: creation for creation in plan.creations}
+        due = self.memory.due({number: c.build for number, c in creations.items()}, now=self.now)
+        steps += [(f"create {number}", partial(self.create, creations[number])) for number in due]
         return steps
 
     def step(self, *, writes: int | None = None) -> Plan:
-        """One reconcile; with `writes` the operator dies after that many of them."""
+        """One look; with `writes` the operator dies after that many of them, and another one comes."""
         plan = self.plan()
-        known = plan.state.builds.keys() | self.pods.keys()
-        self.ages = {number: at for number, at in self.ages.items() if number in known}
+        self.known = self._watched()
         steps = self.actions(plan)
+        self.memory.only(
+            {creation.instance: creation.build for creation in plan.creations},
+            [*(deletion.uid for deletion in plan.deletions), *(change.uid for change in plan.changes)],
+        )
+        self.memory.forget_others(plan.state.builds, self.pods)
         for name, action in steps[:writes]:
             self.writes.append(name)
             action()
         if writes is None or writes >= len(steps):
             self.events += plan.events
-            self.wake_at = plan.wake_at
+            self.wake_at = self.next_look(plan)
             if self.observed is not None:
                 self.acted(self.observed, plan)
+        else:
+            self.dies()
         self.plans.append(plan)
         return plan
 
+    def dies(self) -> None:
+        """The operator dies, and another one knows nothing but what is written down."""
+        self.memory, self.known = Memory(), None
+
+    def next_look(self, plan: Plan) -> float | None:
+        """When the operator looks again, whatever happens: when the plan wants it, or to ask again what was refused."""
+        times = [at for at in (plan.wake_at, self.memory.next_retry()) if at is not None]
+        return min(times, default=None)
+
+    @property
+    def stirred(self) -> bool:
+        """Whether there is a reason to look: something watched has changed, or the time has come."""
+        return self.known != self._watched() or (self.wake_at is not None and self.wake_at <= self.now)
+
+    def _watched(self) -> tuple[Any, ...]:
+        inputs = (self.generation, self.spec, self.policy, dict(self.annotations), tuple(self.catalogue), self.turn())
+        objects = (dict(self.pods), dict(self.claims), dict(self.strangers), dict(self.models))
+        return (*inputs, *objects, self.status if self.status != self.written else None)
+
     def settle(self, *, most: int = 50) -> None:
-        """Reconcile until nothing is left to do now."""
+        """Look until there is no reason to look again now."""
         for _ in range(most):
-            before = len(self.writes)
-            plan = self.step()
-            if len(self.writes) == before and (plan.wake_at is None or plan.wake_at > self.now):
+            if not self.stirred:
                 return
-        raise AssertionError(f"not settled after {most} reconciles: {self.writes[-20:]}")
+            self.step()
+        raise AssertionError(f"not settled after {most} looks: {self.writes[-20:]}")
 
     def run(self, seconds: float, *, each: Callable[[World], None] | None = None) -> None:
         """Let time pass, from one thing that happens to the next."""
         end = self.now + seconds
         self.settle()
         while self.now < end:
-            moments = [
-                moment for moment in (*self._happenings(), self.wake_at) if moment is not None and moment > self.now
-            ]
+            happenings = (kubelet.next_moment(self, number, pod) for number, pod in self.pods.items())
+            moments = [moment for moment in (*happenings, self.wake_at) if moment is not None and moment > self.now]
             self.now = min(min(moments, default=end), end)
             self.happen()
             self.settle()
@@ -271,31 +259,9 @@ class World:
     # --- what pods do
 
     def happen(self) -> None:
-        """Pods become ready when their time has come."""
+        """Pods do what their time has come for."""
         for number, pod in list(self.pods.items()):
-            if pod.deleting:
-                if number not in self.held:
-                    del self.pods[number]
-            elif not pod.current and number not in self.deaf and self.now > pod.begun:
-                self.pods[number] = self._restarted(pod)
-            elif not pod.ready and self.now >= pod.begun + self.start and self._works(number, pod):
-                self.pods[number] = replace(
-                    pod, ready=True, ready_since=self.now, running=True, running_since=pod.begun, message=""
-                )
-
-    def _restarted(self, pod: Pod) -> Pod:
-        """The kubelet starts the container again, with the image that the pod has now."""
-        return replace(
-            pod,
-            current=True,
-            ready=False,
-            ready_since=pod.begun,
-            started=self.now,
-            running=False,
-            message=self.says,
-            resource_version=str(next(self.uids)),
-            container_ids=(("app", f"container-{next(self.uids)}"),),
-        )
+            kubelet.happen(self, number, pod)
 
     def breaks(self, number: int) -> None:
         """The instance loses its health."""
@@ -329,16 +295,8 @@ class World:
     def versions(self) -> dict[int, str]:
         return {number: pod.version for number, pod in sorted(self.pods.items())}
 
-    def _works(self, number: int, pod: Pod) -> bool:
-        return number not in self.broken and pod.uid not in self.sick and not pod.images[0][1].endswith("-bad")
-
-    def _happenings(self) -> Iterator[float]:
-        for number, pod in self.pods.items():
-            restarts = not pod.current and number not in self.deaf
-            if restarts or (pod.deleting and number not in self.held):
-                yield self.now + 0.01
-            elif not pod.ready and not pod.deleting and self._works(number, pod):
-                yield max(pod.begun + self.start, self.now + 0.01)
+    def works(self, number: int, pod: Pod) -> bool:
+        return number not in self.broken and pod.uid not in self.sick and kubelet.works(pod)
 
     # --- writes
 
@@ -356,16 +314,17 @@ class World:
         return {key: value for key, value in json.loads(json.dumps(status)).items() if value is not None}
 
     def _write(self, status: Mapping[str, Any]) -> None:
-        self.status = self._stored(status)
+        self.status, self.written = self._stored(status), self._stored(status)
 
     def delete(self, deletion: Deletion) -> None:
         pod = self.pods.get(deletion.instance)
         if pod is None or pod.uid != deletion.uid:
             return
         if (refusal := self.keeps_alive(deletion)) is not None:
-            self.undeletable[pod.uid] = refusal
+            if pod.uid not in self.memory.undeletable:
+                self.known = None  # The first time it is decided about at once.
+            self.memory.kept(pod.uid, refusal, now=self.now)
             return
-        self.undeletable.pop(pod.uid, None)
         self.pods[deletion.instance] = replace(pod, deleting=True, deletion_due=self.now + self.grace)
 
     def change_image(self, wanted: ImageChange) -> None:
@@ -373,7 +332,8 @@ class World:
         if pod is None or (pod.uid, pod.resource_version) != (wanted.uid, wanted.resource_version):
             return
         if (refusal := self.keeps(wanted)) is not None:
-            self.unchangeable[pod.uid] = refusal
+            self.memory.unchangeable[pod.uid] = refusal
+            self.known = None
             return
         image, before = wanted.build.image, wanted.change
         self.pods[number] = replace(
@@ -393,14 +353,13 @@ class World:
         if number in self.pods:
             return
         if (refusal := self.quota(creation)) is not None:
-            self.refusals[number] = refusal
+            self.memory.refused(number, refusal, now=self.now, build=creation.build)
             return
-        self.refusals.pop(number, None)
+        self.memory.created(number)
         for name in creation.claims:
             claim = OWNER.claim(name, number)
             self.claims.setdefault(claim, Claim(OWNER.namespace, claim, f"claim-{claim}", "1", OWNER.name))
         created = float(int(self.now))
-        self.ages[number] = creation.created_at
         self.pods[number] = Pod(
             namespace=OWNER.namespace,
             name=OWNER.instance(number),

@@ -66,6 +66,9 @@ def test_a_pod_that_the_server_would_not_delete_is_asked_about_later_and_later()
     assert memory.undeletable["uid-a"].message == "ask the security team"
     memory.only({}, [])
     assert memory.next_retry() is None
+    assert memory.undeletable.keys() == {"uid-a"}, "others that may be deleted go before it in the next batch"
+    memory.only({}, ["uid-a"])
+    assert memory.undeletable["uid-a"].retry_at <= 103, "and when its turn comes again, it is asked about at once"
 
 
 def test_a_new_generation_forgets_what_was_refused():

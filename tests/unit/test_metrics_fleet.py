@@ -185,8 +185,8 @@ def test_a_breach_that_rolls_back_counts_each_instance_once() -> None:
     )
     meter = Metered(world)
     broken = world.model.name
-    works = world._works
-    world._works = lambda number, pod: pod.model == broken and works(number, pod)  # type: ignore[method-assign] # only the old model works
+    works = world.works
+    world.works = lambda number, pod: pod.model == broken and works(number, pod)  # type: ignore[method-assign] # only the old model works
     container = {"name": "app", "env": [{"name": "A", "value": "1"}], "readinessProbe": {"httpGet": {"port": 80}}}
     world.change(template={"spec": {"containers": [container]}})
     world.run(2000)

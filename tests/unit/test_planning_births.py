@@ -70,7 +70,7 @@ def test_a_model_repairs_such_a_set_where_the_policy_rolls_models_out(mode, mend
         del number
         return pod.model == wanted
 
-    world._works = works  # type: ignore[method-assign]
+    world.works = works  # type: ignore[method-assign]
     world.run(1000)
     assert (models(world) == {wanted}) == mended
     assert bool(deleted(world)) == mended

@@ -27,7 +27,7 @@ def breached(
     def works(number: int, pod: Any) -> bool:
         return pod.model != wanted or number >= bad
 
-    world._works = works  # type: ignore[method-assign]
+    world.works = works  # type: ignore[method-assign]
     return world
 
 
@@ -91,7 +91,7 @@ def test_going_back_mixes_no_zones_either():
     )
     world = breached(back=True, bad=0, replicas=4, zones=("a", "b"), **rolling)
     wanted = world.model.name
-    world._works = lambda number, pod: pod.model != wanted or number not in {1, 2}  # type: ignore[method-assign]
+    world.works = lambda number, pod: pod.model != wanted or number not in {1, 2}  # type: ignore[method-assign]
     seen: list[frozenset[int]] = []
 
     def check(w: World) -> None:
@@ -109,7 +109,7 @@ def test_failures_of_earlier_batches_go_back_too_and_a_batch_at_a_time():
     """1 fails in the first batch and 3 in the second, as many as may; with 4 and 5 in the third it is too many."""
     world = breached(back=True, bad=0, maxUnhealthyUpgradedInstancePercent=50, maxUnhealthyInstancePercent=60)
     wanted, before = world.model.name, models(world)[0]
-    world._works = lambda number, pod: pod.model != wanted or number not in {1, 3, 4, 5}  # type: ignore[method-assign]
+    world.works = lambda number, pod: pod.model != wanted or number not in {1, 3, 4, 5}  # type: ignore[method-assign]
     most = 0
 
     def check(w: World) -> None:
@@ -129,7 +129,7 @@ def test_failures_of_earlier_batches_go_back_too_and_a_batch_at_a_time():
 def test_an_instance_that_is_not_healthy_on_the_old_model_either_is_told():
     world = breached(back=True)
     world.broken.add(0)
-    world._works = lambda number, pod: number > 1 or (number == 1 and pod.model != world.model.name)  # type: ignore[method-assign]
+    world.works = lambda number, pod: number > 1 or (number == 1 and pod.model != world.model.name)  # type: ignore[method-assign]
     world.run(400)
     assert code(world) == "Faulted"
     assert (rollout(world)["restored"], rollout(world)["restoreFailed"]) == ("1", "0")

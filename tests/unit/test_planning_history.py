@@ -89,7 +89,7 @@ def test_two_months_are_kept_whether_or_not_anything_is_added():
     world.run(60)
     assert attempts(world) == ["3.0.0", "2.0.0"]
     world.now += 32 * DAY
-    world.settle()
+    world.step()
     assert attempts(world) == ["3.0.0"]
 
 

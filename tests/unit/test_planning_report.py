@@ -164,7 +164,7 @@ def test_only_instances_out_of_the_ordinary_are_listed():
     [
         (lambda w: w.sickens(0), "Unhealthy"),
         (lambda w: w.pods.update({0: replace(w.pods[0], reporting=False)}), "Unknown"),
-        (lambda w: w.refusals.update({0: "quota"}) or w.pods.pop(0), "Missing"),
+        (lambda w: w.pods.pop(0), "Missing"),
         (lambda w: w.strangers.update({0: "taken"}) or w.pods.pop(0), "Blocked"),
     ],
 )

@@ -189,7 +189,7 @@ def test_an_old_one_is_kept_whose_successor_broke_before_it_could_go():
     uid = world.pods[0].uid
     world.sickens(5)
     world.keeps_alive = lambda _: None
-    world.undeletable.clear()
+    world.memory.undeletable.clear()
     world.settle()
     assert world.pods[0].uid == uid
     assert not world.pods[0].deleting

@@ -5,6 +5,7 @@ every write. At the end everything is repaired, and the world has to come to res
 """
 
 from dataclasses import replace
+from math import inf
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -12,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from scaleset.planning.instances import Pod
 from tests.simulation.scenes import BAD, apply_model, cancel, condition, new_model, start
-from tests.simulation.watched import Watched, in_progress, parts, running
+from tests.simulation.verdicts import parts
+from tests.simulation.watched import Watched, in_progress, running
 from tests.simulation.world import policy, spec
 
 METHODS = st.sampled_from(["Recreate", "InPlaceIfPossible"])
@@ -187,7 +189,6 @@ class AnyWorld(RuleBasedStateMachine):
     def edits_the_policy(self, mode: str, batch: int, method: str, deleted: bool) -> None:
         edited = policy(mode=mode, rolling={"maxBatchInstancePercent": batch}, replacementMethod=method)
         self.world.policy = None if deleted else edited
-        self.world.edited = self.world.now
 
     # --- what holds after every step
 
@@ -217,7 +218,7 @@ class AnyWorld(RuleBasedStateMachine):
     def a_world_at_rest_stays_at_rest(self) -> None:
         """S9: when a decision leads to no write, neither does the next one a second later, without a deadline."""
         world = self.world
-        if world.plans and not world.actions(plan := world.plan()) and (plan.wake_at or world.now + 9) > world.now + 1:
+        if world.plans and not world.actions(plan := world.plan()) and (world.next_look(plan) or inf) > world.now + 1:
             world.now += 1
             assert world.actions(world.plan()) == []
             world.now -= 1

@@ -73,7 +73,6 @@ def world(name: str) -> World:
             if revision.set_name == "web"
         },
         status=raw["status"],
-        ages={number: pod.instance_created or pod.created for number, pod in pods.items()},
         sick={pod["metadata"]["uid"] for pod in stored.of("Pod") if _stays_unready(pod)},
         verdict=lambda _: Verdict(accepted=name != "refused", message="quantities must match the regular expression"),
         turn=lambda: Turn(rolling=1, ahead=0) if name == "taking-turns" else None,

@@ -13,6 +13,7 @@ from scaleset.planning.snapshot import Verdict
 
 FIRST_RETRY = 2.0
 LAST_RETRY = 60.0
+AT_ONCE = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +138,15 @@ class Memory:
         self.foreign_claims = {name: (c, until) for name, (c, until) in self.foreign_claims.items() if now < until}
 
     def only(self, creations: Mapping[int, Build], deletions: Collection[str]) -> None:
-        """Forget refusals of what nobody wants any more: to create an instance with a build, to delete a pod."""
+        """Forget refusals of what nobody wants any more: to create an instance with a build. A pod that nobody wants to
+        delete any more is not asked about, and at once when somebody does again.
+        """
         self.refusals = {n: r for n, r in self.refusals.items() if n in creations and creations[n] == r.build}
-        self.undeletable = {uid: refusal for uid, refusal in self.undeletable.items() if uid in deletions}
+        # That a pod may not be deleted is known as long as it is there: those that may go before it in later batches.
+        self.undeletable = {
+            uid: refusal if uid in deletions else replace(refusal, retry_at=AT_ONCE)
+            for uid, refusal in self.undeletable.items()
+        }
 
     def created(self, number: int) -> None:
         self.refusals.pop(number, None)
@@ -177,7 +184,7 @@ class Memory:
     def next_retry(self) -> float | None:
         """When something refused is to be asked for again."""
         refused = (*self.refusals.values(), *self.strangers.values(), *self.undeletable.values())
-        times = [refusal.retry_at for refusal in refused]
+        times = [refusal.retry_at for refusal in refused if refusal.retry_at != AT_ONCE]
         times += [until for _, until in self.foreign_claims.values()]
         return min(times, default=None)
 

@@ -7,8 +7,8 @@ instance has been unhealthy for the health timeout, since a moment without readi
 Before the run ends, batch by batch, those that broke after their batch get their previous build back where the run
 restores (an image upgrade of the platform), and those that failed where a policy takes models back. Nothing is taken
 back
-- while instances that the run has not touched are unhealthy beyond the limit of the gate before a batch: an outage is
-  not the version;
+- while instances that the run has not touched, and that run something else, are unhealthy beyond the limit of the gate
+  before a batch: an outage is not the version;
 - after a batch of which no instance became healthy again: the version is not what is wrong.
 
 An image that never ran on any of the failed instances is not to blame, nor is it in an outage: the run is tried again
@@ -20,8 +20,9 @@ from dataclasses import dataclass, replace
 from scaleset.planning import batches, endings, gates, outdated, settling
 from scaleset.planning.draft import Draft
 from scaleset.planning.health import healthy_since
+from scaleset.planning.instances import Instance
 from scaleset.planning.ranges import render
-from scaleset.planning.state import NOBODY, Batch, Kind, Rollout, UpgradeError, Waiting
+from scaleset.planning.state import NOBODY, Batch, Kind, Rollout, Target, UpgradeError, Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,9 @@ def found(draft: Draft, rollout: Rollout, *, batch_ended: bool) -> Breach | None
     upgraded, target = rollout.upgraded, rollout.target
     pausing = not batch_ended and rollout.next_batch is not None and draft.now < rollout.next_batch
     bad = frozenset(n for n in upgraded if n in rollout.failed or _unhealthy(draft, rollout, n, pausing=pausing))
-    proven = rollout.kind is Kind.IMAGE and target.version == draft.state.current_version
-    already = (i.id for i in draft.instances.values() if proven and i.build is not None)
-    counted = upgraded.union(n for n in already if draft.state.builds[n].version == target.version)
+    current = (draft.state.current_version, draft.state.current_image)
+    proven = rollout.kind is Kind.IMAGE and (target.version, target.image) == current
+    counted = upgraded.union(i.id for i in draft.instances.values() if proven and _runs(i, target))
     percent = rollout.policy.rolling.max_unhealthy_upgraded_instance_percent
     if not gates.after_batch(upgraded=counted, bad=bad, percent=percent):
         return None
@@ -66,10 +67,22 @@ def _unhealthy(draft: Draft, rollout: Rollout, number: int, *, pausing: bool) ->
 
 
 def _outage(draft: Draft, rollout: Rollout) -> bool:
-    untouched = draft.instances.keys() - rollout.upgraded - rollout.in_progress
+    target = rollout.target
+    others = draft.instances.keys() - rollout.upgraded - rollout.in_progress
+    untouched = [n for n in others if not _runs(draft.instances[n], target)]
     down = [number for number in untouched if draft.instances[number].bad]
     percent = rollout.policy.rolling.max_unhealthy_instance_percent
     return bool(down) and gates.exceeds(len(down), len(untouched), percent)
+
+
+def _runs(instance: Instance, target: Target) -> bool:
+    """Whether an instance has what the run brings, from the run or not."""
+    build = instance.build
+    if build is None:
+        return False
+    if target.version is None:
+        return build.model == target.model
+    return build.version == target.version and not outdated.other_image(instance, build, target)
 
 
 def end(draft: Draft, rollout: Rollout, breach: Breach) -> None:
@@ -80,11 +93,7 @@ def end(draft: Draft, rollout: Rollout, breach: Breach) -> None:
         outdated.try_later(draft, rollout)
     else:
         outdated.remember(draft, rollout, endings.UPGRADED)
-    if breach.outage and _broken_later(draft, rollout):
-        text = "Instances that it had not touched are unhealthy, too, so nothing was taken back."
-        endings.fault(draft, rollout, endings.extended(error, text))
-    else:
-        go_on(draft, rollout, error, last=None)
+    go_on(draft, rollout, error, last=None)
 
 
 def go_on(draft: Draft, rollout: Rollout, error: UpgradeError, *, last: Batch | None) -> None:
@@ -95,6 +104,13 @@ def go_on(draft: Draft, rollout: Rollout, error: UpgradeError, *, last: Batch | 
             f"None of instances {render(last.instances)} became healthy again on its previous build, so instances "
             f"{render(back)} were left as they are: look for another cause."
         )
+        error, back = endings.extended(error, text), NOBODY
+    elif back and rollout.restores and _outage(draft, rollout):
+        text = "Instances that it had not touched are unhealthy, too, so nothing was taken back."
+        if last is not None:
+            text = (
+                f"Instances that it had not touched are unhealthy by now, too, so {render(back)} were left as they are."
+            )
         error, back = endings.extended(error, text), NOBODY
     ends = rollout.ending is not None and rollout.ending.reason == outdated.CANCELLED
     if not back and not ends and (waiting := _watched(draft, rollout)) is not None:
@@ -120,6 +136,7 @@ def go_on(draft: Draft, rollout: Rollout, error: UpgradeError, *, last: Batch | 
     draft.state = settling.restore(replace(draft.state, rollout=returning), ids)
     draft.look(ids)
     settling.explain(draft, batch)
+    draft.wake(draft.now)  # A pod that does not end has had its time already: nothing will happen to it.
     what = "build" if rollout.restores else "model"
     draft.tell("RollingBack", f"Returning failed instances {render(ids)} to their previous {what}.", warning=True)
 

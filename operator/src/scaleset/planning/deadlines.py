@@ -41,11 +41,10 @@ def wind(draft: Draft) -> None:
         draft.state = replace(draft.state, clocks=known)
 
 
-def put_away(draft: Draft) -> None:
-    """Throw away the clocks of instances that are not in hand any more after a decision."""
-    rollout = draft.rollout
-    in_hand = draft.state.applying | (rollout.in_progress if rollout is not None else NOBODY)
-    if not in_hand.issuperset(draft.state.clocks):
+def forget(draft: Draft) -> None:
+    """Throw the clocks away of instances that this decision let out of hand."""
+    in_hand = draft.state.applying | (draft.rollout.in_progress if draft.rollout is not None else NOBODY)
+    if draft.state.clocks.keys() - in_hand:
         kept = {number: clock for number, clock in draft.state.clocks.items() if number in in_hand}
         draft.state = replace(draft.state, clocks=kept)
 

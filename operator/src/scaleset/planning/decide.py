@@ -49,7 +49,7 @@ def decide(snapshot: Snapshot) -> Plan:
     rollout.leave_queue(draft)
     if draft.needs:
         return Plan(state=snapshot.state, needs=draft.needs)
-    deadlines.put_away(draft)
+    deadlines.forget(draft)
     desired.compare(draft)
     news.announce(draft)
     return Plan(

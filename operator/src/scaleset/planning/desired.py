@@ -57,6 +57,9 @@ def compare(draft: Draft) -> None:
     for number, pod in draft.snapshot.pods.items():
         if number not in draft.instances and not pod.deleting:
             draft.deletions.append(_deletion(number, pod))
+    known = draft.snapshot.state.builds
+    if any(draft.state.builds.get(number) != known.get(number) for number in draft.blocked):
+        draft.wake(draft.now)  # What blocks it was said of the build before.
     _keep_ages(draft)
     _tell_ended(draft)
     in_place.tell_refusals(draft)
@@ -84,11 +87,13 @@ def _tell_ended(draft: Draft) -> None:
             "20 s and so on up to 5 minutes.",
             warning=True,
         )
-    over = {
-        n
+    ends = {
+        n: ended.time + _ROW_SECONDS
         for n, ended in after.items()
-        if n in draft.instances and draft.instances[n].healthy and draft.now >= ended.time + _ROW_SECONDS
+        if n in draft.instances and draft.instances[n].healthy
     }
+    over = {n for n, at in ends.items() if draft.now >= at}
+    draft.wake(min((at for n, at in ends.items() if n not in over), default=None))
     if over:
         draft.state = replace(draft.state, ended={n: ended for n, ended in after.items() if n not in over})
 

@@ -277,6 +277,9 @@ class Draft:
         rollout = self.rollout
         if rollout is None or self.health_source != health.INSTANCE_STATE or not pod.restarted:
             return False
+        build = self.state.builds.get(number)
+        if build is None or not build.same_as(pod):
+            return False  # It is the pod from before, and that is over.
         return number in rollout.successful or number in rollout.verifying
 
     def _was_healthy(self, number: int, pod: Pod) -> bool:

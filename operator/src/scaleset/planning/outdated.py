@@ -25,12 +25,12 @@ def by_image(draft: Draft, target: Target) -> dict[int, Build]:
         i.id: target.build_for(build)
         for i, build in _replaceable(draft)
         if i.id not in draft.blocked
-        and (number(build.version) < goal or _other_image(i, build, target))
+        and (number(build.version) < goal or other_image(i, build, target))
         and (build.model not in draft.models or draft.models[build.model].reference.definition == definition)
     }
 
 
-def _other_image(instance: Instance, build: Build, target: Target) -> bool:
+def other_image(instance: Instance, build: Build, target: Target) -> bool:
     """Whether the instance runs another image of that very version: it was deleted and published again. Only where the
     pod says what was asked for; what admission made of it proves nothing.
     """

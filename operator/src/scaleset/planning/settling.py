@@ -14,7 +14,7 @@ from scaleset.planning.draft import Draft
 from scaleset.planning.health import healthy_since
 from scaleset.planning.instances import Instance
 from scaleset.planning.ranges import render
-from scaleset.planning.state import Batch, Rollout, State, Waiting, moved
+from scaleset.planning.state import Batch, Clock, Rollout, State, Waiting, moved
 
 TERMINATING = "PodsTerminating"
 
@@ -83,9 +83,20 @@ def _record(draft: Draft, rollout: Rollout, batch: Batch, *, healthy: set[int], 
         waiting=None,
     )
     draft.state = restore(replace(draft.state, rollout=updated), restoring | kept)
+    _go_on_replacing(draft, batch, {n for n in unhealthy & rollout.failed if draft.instances[n].untouched})
     draft.look(sorted(restoring | kept))
     if restoring:
         draft.wake(draft.now)  # One that was never replaced has its previous build already: nothing will happen to it.
+
+
+def _go_on_replacing(draft: Draft, batch: Batch, ids: set[int]) -> None:
+    """Instances that could not be restored in time, since their pod may not be deleted, still get their previous build
+    once it may: no batch waits for that.
+    """
+    if ids:
+        late = dict.fromkeys(ids, Clock(batch.restore_started))
+        state = draft.state
+        draft.state = replace(state, applying=state.applying | ids, clocks={**state.clocks, **late})
 
 
 def _ran(instance: Instance) -> bool:

@@ -50,7 +50,8 @@ def keep_protected(draft: Draft) -> None:
     rollout, protected = draft.running, draft.protected()
     if rollout.batch is None:
         return
-    taken_back = frozenset(new for new, old in rollout.batch.pairs.items() if old in protected)
+    staying = protected & draft.state.builds.keys()  # Not one that was let go already.
+    taken_back = frozenset(new for new, old in rollout.batch.pairs.items() if old in staying)
     if not taken_back:
         return
     draft.state = without(draft.state, taken_back)
