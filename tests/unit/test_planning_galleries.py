@@ -78,6 +78,7 @@ def test_a_new_instance_gets_no_version_that_failed_although_all_others_run_it()
             world.sickens(0)
 
     world.run(60, each=sickens)
+    world.run(310)
     assert (code(world), world.versions) == ("Faulted", {0: "1.0.0", 1: "2.0.0"})
     world.change(replicas=3)
     world.run(20)
