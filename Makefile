@@ -130,7 +130,7 @@ lint-chart: venv ## helm lint and checkov on what the chart renders
 	@hack/chart/lint.sh
 
 .PHONY: reference
-reference: venv ## write docs/reference/ from the code
+reference: venv ## write the tables of docs/ from the code, and docs/statefulset.md's from what tests compare
 	@$(BIN)/python -m hack.reference
 	@$(BIN)/python -m hack.cli_reference
 

@@ -1,4 +1,6 @@
-"""Writes the tables of docs/reference/ from the code: metrics, events, log lines (`python -m hack.reference`)."""
+"""Writes tables of docs/ (`python -m hack.reference`): metrics, events and log lines from the code, what differs from
+StatefulSet from what tests compare.
+"""
 
 import argparse
 import ast
@@ -8,13 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from scaleset.observability.catalogue import CATALOGUE, Definition
 from scaleset.observability.metrics import Metrics
 from scaleset.observability.reasons import REASONS
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "operator" / "src" / "scaleset"
-PAGES = ROOT / "docs" / "reference"
+PAGES = ROOT / "docs"
+DIFFERENCES = ROOT / "tests" / "cluster" / "statefulsets" / "differences.yaml"
 LEVELS = ("debug", "info", "warning", "error", "exception")
 
 
@@ -30,15 +35,16 @@ class Line:
 def tables() -> dict[str, dict[str, str]]:
     """Every table by its page and the name of its marks."""
     return {
-        "metrics.md": {
+        "reference/metrics.md": {
             "sets": _table(each for each in CATALOGUE if each.leader),
             "operator": _table(each for each in CATALOGUE if not each.leader),
             "process": _rows(("Name", "Type", "Meaning"), _of_process()),
             "values": _rows(("Label", "Of", "Values"), _values()),
             "buckets": _rows(("Histogram", "Upper bounds in seconds"), _buckets()),
         },
-        "events.md": {"reasons": _rows(("Reason", "Type", "Meaning"), _reasons())},
-        "logs.md": {"lines": _rows(("Event", "Level", "Keys"), _lines())},
+        "reference/events.md": {"reasons": _rows(("Reason", "Type", "Meaning"), _reasons())},
+        "reference/logs.md": {"lines": _rows(("Event", "Level", "Keys"), _lines())},
+        "statefulset.md": {"pod": _rows(("Field", "StatefulSet", "ScaleSet", "Why, and what to do"), _differences())},
     }
 
 
@@ -78,6 +84,16 @@ def _reasons() -> Iterator[tuple[str, str, str]]:
 def _lines() -> Iterator[tuple[str, str, str]]:
     for line in lines():
         yield f"`{line.event}`", line.level, ", ".join(f"`{key}`" for key in line.keys)
+
+
+def _differences() -> Iterator[tuple[str, str, str, str]]:
+    for row in yaml.safe_load(DIFFERENCES.read_text(encoding="utf-8")):
+        yield f"`{row['field']}`", _value(row["statefulset"]), _value(row["scaleset"]), row["why"]
+
+
+def _value(text: str) -> str:
+    """Values are code, words are not."""
+    return text if text == "none" or "`" in text or " " in text or text == "without" else f"`{text}`"
 
 
 def lines() -> list[Line]:

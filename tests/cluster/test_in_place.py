@@ -77,6 +77,42 @@ def test_the_pod_stays_and_one_write_an_instance_is_enough(scene: Scene) -> None
     scene.quiet(seconds=6)
 
 
+def of_one_image(*, init: bool = False) -> Json:
+    """A worker beside the server, both of the version's image, and a migration before them."""
+    template = with_sidecar()
+    template["spec"]["containers"].append({"name": "worker"})
+    if init:
+        template["spec"]["initContainers"] = [{"name": "migrate"}]
+    return template
+
+
+def test_all_containers_of_the_image_are_changed_by_one_patch(scene: Scene) -> None:
+    create(scene, replicas=2, template=of_one_image())
+    before, written = scene.uids(), len(pod_writes(scene))
+    scene.publish("1.1.0")
+    scene.rollout("Completed", "1.1.0")
+    scene.healthy(2, version="1.1.0")
+    assert scene.uids() == before
+    assert sorted(pod_writes(scene)[written:]) == ["patch web-0", "patch web-1"]
+    image = f"{REGISTRY}:1.1.0@{DIGEST}"
+    for pod in scene.world.pods_of("web"):
+        images = [each["image"] for each in pod["spec"]["containers"]]
+        assert images == [image, f"{REGISTRY}:sidecar-fast", image]
+        assert [each["container"] for each in annotation(pod, NOTE)["others"]] == ["worker"]
+
+
+def test_with_an_init_container_of_the_image_the_pod_is_made_again(scene: Scene) -> None:
+    create(scene, replicas=2, template=of_one_image(init=True))
+    before = scene.uids()
+    scene.publish("1.1.0")
+    scene.rollout("Completed", "1.1.0")
+    scene.healthy(2, version="1.1.0")
+    assert not set(scene.uids().values()) & set(before.values())
+    image = f"{REGISTRY}:1.1.0@{DIGEST}"
+    for pod in scene.world.pods_of("web"):
+        assert [each["image"] for each in pod["spec"]["initContainers"]] == [image]
+
+
 @pytest.mark.parametrize(
     ("behaviour", "words"),
     [("bad", "containers with unready status"), ("pullfail", "ImagePullBackOff"), ("crash", "CrashLoopBackOff")],

@@ -89,11 +89,7 @@ SET_REFUSED: list[tuple[dict[str, Any], str]] = [
         "give every container and init container a name of its own",
     ),
     ({"spec.template.spec.restartPolicy": "OnFailure"}, "set restartPolicy to Always or remove it"),
-    ({"spec.template.spec.hostname": "web"}, "remove hostname"),
-    ({"spec.template.spec.subdomain": "web"}, "remove subdomain and set spec.serviceName instead"),
-    ({"spec.template.metadata": {"name": "web"}}, "remove name: each instance is named <scale set>-<instance id>"),
-    ({"spec.template.metadata": {"namespace": "other"}}, 'unknown field "spec.template.metadata.namespace"'),
-    ({"spec.template.metadata": {"ownerReferences": []}}, 'unknown field "spec.template.metadata.ownerReferences"'),
+    ({"spec.template.metadata": {"label": {"app": "web"}}}, 'unknown field "spec.template.metadata.label"'),
     (
         {"spec.template.metadata": {"labels": {"scaleset.dev/name": "other"}}},
         "remove the labels that begin with scaleset.dev/",
@@ -125,13 +121,6 @@ SET_REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {"spec.volumeClaimTemplates": [claim("data", labels={"scaleset.dev/name": "other"})]},
         "remove the labels that begin with scaleset.dev/",
-    ),
-    (
-        {
-            "spec.volumeClaimTemplates": [claim("data")],
-            "spec.template.spec.volumes": [{"name": "data", "emptyDir": {}}],
-        },
-        "template.spec.volumes and volumeClaimTemplates must not share a name",
     ),
     # health
     ({"spec.health": {"source": "Magic"}}, 'supported values: "ReadinessProbe", "InstanceState"'),
@@ -211,6 +200,16 @@ SET_ACCEPTED: list[dict[str, Any]] = [
     {"spec.serviceName": "a" * 63},
     {"spec.template.spec.restartPolicy": "Always"},
     {"spec.template.metadata": {"creationTimestamp": None, "labels": {"app.kubernetes.io/name": "web", "empty": ""}}},
+    {"spec.template.metadata": {"name": "web", "namespace": "other", "uid": "1", "generation": 3}},
+    {"spec.template.metadata": {"ownerReferences": [{"kind": "ReplicaSet"}], "managedFields": [{"manager": "me"}]}},
+    {"spec.template.metadata": {"creationTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/drain"]}},
+    {"spec.template.spec.hostname": "web", "spec.template.spec.subdomain": "web"},
+    {CONTAINERS: [{"name": "web"}], "spec.template.spec.initContainers": [{"name": "migrate"}]},
+    {"spec.serviceName": ""},
+    {"spec.volumeClaimTemplates": [{**claim("data"), "apiVersion": "v1", "kind": "PersistentVolumeClaim"}]},
+    {"spec.volumeClaimTemplates": [{**claim("data", creationTimestamp=None), "status": {"phase": "Pending"}}]},
+    {"spec.volumeClaimTemplates": [claim("data", namespace="other", ownerReferences=[], finalizers=["a/b"])]},
+    {"spec.volumeClaimTemplates": [claim("data")], "spec.template.spec.volumes": [{"name": "data", "emptyDir": {}}]},
     {"spec.template.metadata": {"labels": {f"l{i}": "a" * 63 for i in range(128)}}},
     {"spec.template.metadata": {"annotations": {"note": "🚢 \u202e \u0000"}}},
     {"spec.template.spec.somethingNew": {"of": ["a", "later", "Kubernetes"]}},

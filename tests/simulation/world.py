@@ -340,7 +340,7 @@ class World:
             pod,
             model=wanted.build.model,
             version=wanted.build.version,
-            images=((before.container, image), *pod.images[1:]),
+            images=tuple({**dict(pod.images), **dict.fromkeys((ran.container for ran in before.ran), image)}.items()),
             previous=wanted.previous,
             asked_image=image,
             change=replace(before, at=float(int(before.at))),
@@ -360,6 +360,7 @@ class World:
             claim = OWNER.claim(name, number)
             self.claims.setdefault(claim, Claim(OWNER.namespace, claim, f"claim-{claim}", "1", OWNER.name))
         created = float(int(self.now))
+        names = self.models[creation.build.model].image_containers
         self.pods[number] = Pod(
             namespace=OWNER.namespace,
             name=OWNER.instance(number),
@@ -375,6 +376,6 @@ class World:
             previous=creation.previous,
             instance_created=creation.created_at,
             asked_image=creation.build.image,
-            images=(("app", creation.build.image),),
-            container_ids=(("app", f"container-{next(self.uids)}"),),
+            images=tuple((name, creation.build.image) for name in names),
+            container_ids=tuple((name, f"container-{next(self.uids)}") for name in names),
         )

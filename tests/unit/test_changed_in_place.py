@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scaleset.planning.health import INSTANCE_STATE, READINESS, healthy_since, state
-from scaleset.planning.instances import Change, HealthState, Pod
+from scaleset.planning.instances import Change, HealthState, Pod, Ran
 from scaleset.records.projections import pod
 
 JSON = dict[str, Any]
@@ -166,6 +166,32 @@ def test_the_note_is_read():
     assert found.change == Change(AT, "os", "os:1", "runtime://a")
     assert found.begun == AT
     assert found.container_ids == (("os", "runtime://b"), ("log", "runtime://log"))
+
+
+OTHERS = {**NOTE, "others": [{"container": "log", "image": "log:0", "id": "runtime://log"}]}
+
+
+def test_every_changed_container_has_to_be_another_one():
+    """One of two was started again: what the status says is not about the build yet."""
+    found = seen(container("runtime://b", started=RESTARTED), note=OTHERS)
+    assert found.change == Change(AT, "os", "os:1", "runtime://a", others=(Ran("log", "log:0", "runtime://log"),))
+    assert (found.current, found.started) == (False, None)
+    both = seen(
+        container("runtime://b", started=RESTARTED),
+        note={**NOTE, "others": [{"container": "log", "image": "log:0", "id": "runtime://before"}]},
+    )
+    assert both.current
+    assert both.started == AT + 5, "the later of the two starts"
+    same = seen(
+        container("runtime://b", started=RESTARTED),
+        note={**NOTE, "others": [{"container": "log", "image": "log:1", "id": "runtime://log"}]},
+    )
+    assert same.current, "it had this image before, so nothing is started again"
+
+
+@pytest.mark.parametrize("others", [None, 3, [3], [{}], [{"container": "log"}], "x"])
+def test_others_that_make_no_sense_are_no_note(others):
+    assert seen(container("runtime://a"), note={**NOTE, "others": others}).change is None
 
 
 @pytest.mark.parametrize("note", ["", "{", "[]", "3", "null", '{"at": 3}', json.dumps({**NOTE, "at": "yesterday"})])

@@ -94,6 +94,9 @@ def test_s8_catches_a_downgrade_but_not_a_restore():
         ({"metadata": {key: OURS[key] for key in ("uid", "labels")}, "spec": IMAGE}, False),
         ({"metadata": {**OURS, "labels": {"app": "web"}}, "spec": IMAGE}, False),
         ({"metadata": OURS, "spec": {"containers": [{"name": "os", "image": "os:2", "env": []}]}}, False),
+        ({"metadata": OURS, "spec": {"containers": []}}, False),
+        ({"metadata": OURS, "spec": {"containers": [{"name": n, "image": "os:2"} for n in ("os", "worker")]}}, True),
+        ({"metadata": OURS, "spec": {"containers": [{"name": n, "image": f"{n}:2"} for n in ("os", "log")]}}, False),
     ],
 )
 def test_s7_a_change_names_its_pod_and_touches_nothing_else(body: dict[str, Any], fine: bool):

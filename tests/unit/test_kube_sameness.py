@@ -117,6 +117,12 @@ def reference(**changes: Any) -> dict[str, Any]:
     return {"imageReference": {"publisher": "contoso", "offer": "web", "sku": "stable", "version": "latest", **changes}}
 
 
+def by_image(*, side: str | None = None, init: str | None = None) -> dict[str, Any]:
+    """Beside and before the instance container runs the image of the version, or one of their own that may be equal."""
+    containers = [{"name": "app", "readinessProbe": {}}, {"name": "side", "image": side}]
+    return {"template": {"spec": {"containers": containers, "initContainers": [{"name": "first", "image": init}]}}}
+
+
 TWO = {"template": {"spec": {"containers": [{"name": "app", "readinessProbe": {}}, {"name": "side"}]}}}
 AGENT = {"name": "agent", "image": "example.com/agent:1"}
 CLAIM = {"metadata": {"name": "data"}, "spec": {}}
@@ -143,6 +149,8 @@ def test_the_same_outside_of_pods(one, other):
         ({}, reference(version="1.0.0")),
         ({}, reference(galleryNamespace="elsewhere")),
         (TWO, {**TWO, "instanceContainer": "side"}),
+        (TWO, by_image(side="example.com/web:1.0.0")),
+        (by_image(), by_image(init="example.com/web:1.0.0")),
         ({}, {"health": {"source": "InstanceState"}}),
         ({}, {"updateDomains": 4}),
         ({}, {"zones": ["a"]}),

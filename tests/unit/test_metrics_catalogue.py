@@ -103,7 +103,7 @@ def test_the_reference_pages_are_those_of_the_code() -> None:
 
 
 def test_every_key_of_a_log_line_is_documented() -> None:
-    page = (reference.PAGES / "logs.md").read_text("utf-8").partition("## Lines")[0]
+    page = (reference.PAGES / "reference" / "logs.md").read_text("utf-8").partition("## Lines")[0]
     documented = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
     used = {key for line in reference.lines() for key in line.keys}
     assert len(documented) == len(set(documented))

@@ -1,5 +1,7 @@
 """Can the spec be carried out? (semantics 1.3, 3.4)"""
 
+from typing import Any
+
 import pytest
 
 from scaleset.planning.acceptance import TWO_HEALTH_SOURCES
@@ -9,8 +11,10 @@ from scaleset.planning.snapshot import Verdict
 from tests.simulation.scenes import condition, deleted, new_model, running
 from tests.simulation.world import World, policy, spec, version
 
-PLAIN = {"spec": {"containers": [{"name": "app"}]}}
-PROBED = {"spec": {"containers": [{"name": "app", "readinessProbe": {"httpGet": {"path": "/", "port": 80}}}]}}
+PLAIN: dict[str, Any] = {"spec": {"containers": [{"name": "app"}]}}
+PROBED: dict[str, Any] = {
+    "spec": {"containers": [{"name": "app", "readinessProbe": {"httpGet": {"path": "/", "port": 80}}}]}
+}
 PROBE = {"probe": {"protocol": "http", "requestPath": "/healthz"}}
 
 
@@ -53,6 +57,35 @@ def test_automatic_upgrades_need_exactly_one_source_of_health(template, health, 
     world = created(template=template, health=health)
     world.policy = policy(automatic=automatic)
     assert accepted(world)[0] == reason
+
+
+def with_image(image: object) -> dict[str, Any]:
+    return {"spec": {"containers": [{**PROBED["spec"]["containers"][0], "image": image}]}}
+
+
+def test_an_image_that_is_not_used_is_told_once():
+    """Image updaters write there; it is not refused, since half of the templates in the world have one."""
+    world = created(template=with_image("nginx:1.29"))
+    sentence = (
+        "The image 'nginx:1.29' of container app in spec.template is not used: the container runs the image of the "
+        "GalleryImageVersion that spec.imageReference chooses. Publish a GalleryImageVersion to change it."
+    )
+    assert accepted(world) == ("Accepted", f"The spec is valid and can be carried out. {sentence}")
+    world.run(30)
+    told = [event for event in world.events if event.reason == "ImageNotUsed"]
+    assert [(event.message, event.warning) for event in told] == [(sentence, True)]
+    world.change(template=with_image("nginx:1.30"))
+    world.run(30)
+    assert [event.reason for event in world.events].count("ImageNotUsed") == 2
+    assert deleted(world) == []
+    world.change(template=PROBED)
+    assert accepted(world)[1] == "The spec is valid and can be carried out."
+
+
+@pytest.mark.parametrize("image", [3, "a" * 100_000, "\n\x00", {"a": "b"}, True])
+def test_an_image_that_is_none_is_told_in_few_words(image):
+    reason, message = accepted(created(template=with_image(image)))
+    assert (reason, len(message) < 1000, message.isprintable()) == ("Accepted", True, True)
 
 
 def test_mode_rolling_alone_needs_none():

@@ -131,7 +131,13 @@ def stranger(world: World) -> None:
     [
         (lose_claim, "PersistentVolumeClaim data-web-1 of this instance is gone; an empty one in its place"),
         (dying_claim, "PersistentVolumeClaim data-web-1 is being deleted"),
-        (foreign_claim, "PersistentVolumeClaim data-web-1 exists but is not ours. Label it scaleset.dev/name=web"),
+        (
+            foreign_claim,
+            (
+                "PersistentVolumeClaim data-web-1 exists but is not ours. Label it scaleset.dev/name=web to hand it "
+                "over with its data; if these are somebody else's, give the ScaleSet another name."
+            ),
+        ),
         (stranger, "Pod shop/web-1 exists but is not ours."),
     ],
     ids=["its claim is gone", "its claim is going", "the claim is somebody else's", "the pod is somebody else's"],

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scaleset.planning import in_place
-from scaleset.planning.instances import Build, Change
+from scaleset.planning.instances import Build, Change, Ran
 from scaleset.planning.snapshot import ImageChange
 from tests.simulation.scenes import (
     BAD,
@@ -72,6 +72,46 @@ def test_what_runs_before_the_containers_runs_in_new_pods_only(spec, method):
     world.run(30)
     assert world.versions == {0: "2.0.0"}
     assert [step.split()[0] for step in world.writes if step.endswith(" 0") and "create" not in step] == [method]
+
+
+def containers(*names: str, init: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A template whose containers have no image, but for the last one."""
+    probe = {"readinessProbe": {"tcpSocket": {"port": 80}}}
+    listed = [*({"name": name, **probe} for name in names), {"name": "log", "image": "log:1"}]
+    return {"spec": {"containers": listed, "initContainers": [{"name": name} for name in init]}}
+
+
+def test_all_containers_of_the_image_are_changed_by_one_patch():
+    world = running(1, by=policy(**IN_PLACE), template=containers("app", "worker"))
+    before = dict(world.pods[0].container_ids)
+    world.publish("2.0.0")
+    (wanted,) = world.plan().changes
+    assert wanted.change.ran == tuple(Ran(name, "example.com/web:1.0.0", before[name]) for name in ("app", "worker"))
+    body = in_place.patch(wanted)
+    assert body["spec"]["containers"] == [
+        {"name": "app", "image": "example.com/web:2.0.0"},
+        {"name": "worker", "image": "example.com/web:2.0.0"},
+    ]
+    note = json.loads(body["metadata"]["annotations"]["scaleset.dev/changed-in-place"])
+    assert note["container"] == "app", "as an operator before this one reads it"
+    assert note["others"] == [{"container": "worker", "image": "example.com/web:1.0.0", "id": before["worker"]}]
+    world.run(30)
+    assert (changed(world), deleted(world)) == ([0], [])
+    assert set(dict(world.pods[0].images).values()) == {"example.com/web:2.0.0"}
+
+
+def test_an_init_container_of_the_image_runs_in_new_pods_only():
+    world = running(1, by=policy(**IN_PLACE), template=containers("app", init=("migrate",)))
+    world.publish("2.0.0")
+    world.run(30)
+    assert (changed(world), deleted(world)) == ([], [0])
+
+
+def test_a_restart_of_each_changed_container_is_no_crash():
+    change = Change(EPOCH, "app", "os:1", "a", 3, (Ran("worker", "os:1", "b"),))
+    pod = replace(running(1).pods[0], change=change)
+    assert not replace(pod, restarts=5).restarted
+    assert replace(pod, restarts=6).restarted
 
 
 def test_a_model_that_differs_in_more_than_the_image_needs_a_new_pod():

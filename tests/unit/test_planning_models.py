@@ -48,6 +48,76 @@ def test_what_is_not_about_instances_is_no_model_change(changes):
     assert name_of(**changes) == name_of()
 
 
+IGNORED = {
+    "name": "web",
+    "generateName": "web-",
+    "namespace": "shop",
+    "creationTimestamp": "2026-01-01T00:00:00Z",
+    "uid": "1",
+    "resourceVersion": "2",
+    "generation": 3,
+    "ownerReferences": [{"kind": "ReplicaSet", "name": "old"}],
+    "managedFields": [{"manager": "kubectl"}],
+}
+
+
+def test_what_a_stateful_set_ignores_in_its_templates_changes_nothing():
+    base = spec().template
+    template = {"metadata": IGNORED, "spec": {**base["spec"], "hostname": "a", "subdomain": "b"}}
+    assert name_of(template=template) == name_of(template={**base, "metadata": {}})
+    disk: dict[str, Any] = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}
+    printed = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {**IGNORED, "name": "data"},
+        "spec": disk["spec"],
+        "status": {"phase": "Pending"},
+    }
+    assert name_of(volumeClaimTemplates=[printed]) == name_of(volumeClaimTemplates=[disk])
+    assert name_of(serviceName="") == name_of()
+
+
+def test_what_it_does_not_ignore_counts():
+    base = spec().template
+    for metadata in ({"labels": {"a": "b"}}, {"annotations": {"a": "b"}}, {"finalizers": ["a/b"]}):
+        assert name_of(template={**base, "metadata": metadata}) != name_of(template={**base, "metadata": {}})
+
+
+@pytest.mark.parametrize("chosen", [None, "app", "side"])
+def test_the_image_of_the_instance_container_is_no_part_of_the_model(chosen):
+    """That of the version is run. Those of other containers count."""
+
+    def name(app: str, side: str) -> str:
+        containers = [{"name": "app", "image": app}, {"name": "side", "image": side}]
+        return name_of(template={"spec": {"containers": containers}}, instanceContainer=chosen)
+
+    ignored = "side" if chosen == "side" else "app"
+    assert (name("a:1", "b:1") == name("a:2", "b:1")) is (ignored == "app")
+    assert (name("a:1", "b:1") == name("a:1", "b:2")) is (ignored == "side")
+
+
+def with_image(image: str) -> dict[str, Any]:
+    base = spec().template["spec"]
+    return {"spec": {**base, "containers": [{**base["containers"][0], "image": image}]}}
+
+
+def test_a_model_that_an_older_operator_stored_with_the_image_is_carried_on():
+    """It has another name than it would get today; no instance is replaced for that, whatever the image says now."""
+    world = running(3, by=policy(mode="Automatic"))
+    (name,) = world.models
+    old = Model("web-old", 1, {**world.models[name].data, "template": with_image("old:1")}, "uid-old")
+    world.models = {"web-old": old}
+    world.pods = {number: replace(pod, model="web-old") for number, pod in world.pods.items()}
+    world.status["builds"] = [{**build, "model": "web-old"} for build in world.status["builds"]]
+    world.change(template=with_image("other:2"))
+    world.writes.clear()
+    world.run(60)
+    assert {pod.model for pod in world.pods.values()} == {"web-old"}
+    assert list(world.models) == ["web-old"]
+    assert not [write for write in world.writes if write.split()[0] in ("delete", "create", "change", "store")]
+    assert world.status["updatedReplicas"] == 3
+
+
 def test_nulls_and_defaults_change_nothing():
     """Clients write `creationTimestamp: null`; what the API server fills in never counts as a change of the model."""
     base = spec().template

@@ -70,14 +70,43 @@ def test_the_way_back_and_the_age_travel_with_the_pod():
     assert "scaleset.dev/previous" not in manifest()["metadata"]["annotations"]
 
 
-def test_only_the_instance_container_gets_the_image():
-    template = {"spec": {"containers": [{"name": "app"}, {"name": "side", "image": "envoy:1"}]}}
+def test_the_instance_container_gets_the_image_whatever_it_asks_for():
+    template = {"spec": {"containers": [{"name": "app", "image": "old:1"}, {"name": "side", "image": "envoy:1"}]}}
     pod = manifest(template=template)
     assert container(pod)["image"] == "example.com/web:1.0.0"
     assert container(pod, "side")["image"] == "envoy:1"
     other = manifest(template=template, instanceContainer="side")
     assert container(other, "side")["image"] == "example.com/web:1.0.0"
-    assert "image" not in container(other)
+    assert container(other)["image"] == "old:1"
+
+
+def test_containers_without_an_image_get_that_of_the_version():
+    """Tools of the same image: a pod of two versions would be one that nobody tested."""
+    init = [{"name": "migrate"}, {"name": "setup", "image": "busybox:1"}, {"name": "proxy", "image": ""}]
+    template = {"spec": {"containers": [{"name": "app"}, {"name": "worker"}], "initContainers": init}}
+    spec = manifest(template=template)["spec"]
+    images = {each["name"]: each["image"] for each in (*spec["initContainers"], *spec["containers"])}
+    version = "example.com/web:1.0.0"
+    assert images == {"migrate": version, "setup": "busybox:1", "proxy": version, "app": version, "worker": version}
+
+
+def test_hostname_and_subdomain_of_the_template_are_ignored():
+    """As in a StatefulSet; also where an older schema let them through into a stored model."""
+    model = describe("web", spec())
+    template = {**model.data["template"], "spec": {**model.template["spec"], "hostname": "a", "subdomain": "b"}}
+    stored = Model(model.name, 1, {**model.data, "template": template})
+    made = pods.pod(OWNER, stored, BUILD, 7, previous=None, created_at=EPOCH)["spec"]
+    assert (made["hostname"], "subdomain" in made) == ("web-7", False)
+
+
+def test_finalizers_of_the_templates_are_those_of_pods_and_claims():
+    base = spec().template
+    assert "finalizers" not in manifest()["metadata"]
+    pod = manifest(template={**base, "metadata": {"finalizers": ["example.com/drain"]}})
+    assert pod["metadata"]["finalizers"] == ["example.com/drain"]
+    disk = {"metadata": {"name": "data", "finalizers": ["example.com/keep"]}, "spec": {}}
+    (template,) = describe("web", spec(volumeClaimTemplates=[disk])).data["volumeClaimTemplates"]
+    assert pods.claim(OWNER, template, 0)["metadata"]["finalizers"] == ["example.com/keep"]
 
 
 def test_the_template_itself_is_not_changed():

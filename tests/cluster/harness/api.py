@@ -46,6 +46,7 @@ SERVICES = Kind("services")
 ENDPOINT_SLICES = Kind("endpointslices", "discovery.k8s.io")
 BUDGETS = Kind("poddisruptionbudgets", "policy")
 DEPLOYMENTS = Kind("deployments", "apps")
+STATEFUL_SETS = Kind("statefulsets", "apps")
 EVENTS = Kind("events", "events.k8s.io")
 CRDS = Kind("customresourcedefinitions", "apiextensions.k8s.io", namespaced=False)
 SCALE_SETS = Kind("scalesets", "scaleset.dev", "v1beta1")
@@ -144,8 +145,9 @@ class Api:
         names = [column["name"] for column in table["columnDefinitions"]]
         return dict(zip(names, map(str, table["rows"][0]["cells"]), strict=True))
 
-    def create(self, kind: Kind, namespace: str | None, body: Json) -> Json:
-        return self._call("POST", _path(kind, namespace), body=body)
+    def create(self, kind: Kind, namespace: str | None, body: Json, **query: str) -> Json:
+        """`fieldValidation="Strict"` refuses unknown fields, as kubectl does."""
+        return self._call("POST", _path(kind, namespace), body=body, query=query)
 
     def try_create(self, kind: Kind, namespace: str | None, body: Json) -> Json:
         """What would be created: everything is checked, nothing is kept."""

@@ -63,10 +63,9 @@ def upgrade_policy(name: str = "policy", *, automatic: bool = True, rolling: Jso
 def scale_set(
     name: str = "web", *, replicas: int = 5, version: str = "latest", policy: str | None = "policy", **spec: Any
 ) -> Json:
-    """A set with a readiness probe, as automatic upgrades need one. The image in its template is never used."""
+    """A set with a readiness probe, as automatic upgrades need one. Its image is that of the version."""
     container = {
         "name": "os",
-        "image": "placeholder",
         "readinessProbe": {"tcpSocket": {"port": 80}, "periodSeconds": 1},
     }
     body = {

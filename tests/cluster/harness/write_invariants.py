@@ -54,8 +54,8 @@ def s7_deletes_carry_the_uid(trace: Trace) -> Iterator[str]:
 
 
 def s7_changes_carry_uid_and_version(trace: Trace) -> Iterator[str]:
-    """Every change of a pod in place names its uid and the version that was seen, and touches nothing but the image
-    and what we write on our pods.
+    """Every change of a pod in place names its uid and the version that was seen, and touches nothing but the image of
+    containers, the same for all, and what we write on our pods.
     """
     for write in trace.writes:
         if write.resource != "pods" or write.verb != "patch":
@@ -67,8 +67,10 @@ def s7_changes_carry_uid_and_version(trace: Trace) -> Iterator[str]:
         if not all(mark.startswith("scaleset.dev/") for mark in marks):
             yield f"{write} changes marks that are not ours: {sorted(marks)}"
         containers = (write.body.get("spec") or {}).get("containers") or []
-        if [sorted(each) for each in containers] != [["image", "name"]]:
-            yield f"{write} changes more than one image"
+        if {tuple(sorted(each)) for each in containers} != {("image", "name")}:
+            yield f"{write} changes more than images"
+        elif len({each["image"] for each in containers}) != 1:
+            yield f"{write} gives containers different images"
 
 
 def s11_only_allowed_writes(trace: Trace) -> Iterator[str]:

@@ -197,7 +197,7 @@ def test_protection_is_shown():
     ]
     rows = pictures.instances(SetView(seen["scaleSet"]), seen["pods"], now=float(seen["now"]))
     assert [row.protection for row in rows[:4]] == ["", "all actions", "scale-in", ""]
-    table = plain(tables.instances(rows, now=0.0, newest=None, glyphs=UNICODE), width=200)
+    table = plain(tables.instances(rows, now=0.0, newest=(), glyphs=UNICODE), width=200)
     assert "all actions" in table
 
 

@@ -115,8 +115,8 @@ NamespaceName = Annotated[str, Form(_DNS_LABEL, _NAMESPACE_MESSAGE)]
 """The name of a namespace."""
 PolicyName = Annotated[str, Form(_DNS_LABEL, _POLICY_MESSAGE)]
 """The name of an UpgradePolicy, never with a namespace."""
-ServiceName = Annotated[str, Form(_SERVICE, _SERVICE_MESSAGE)]
-"""The name of a Service as in RFC 1035."""
+ServiceName = Annotated[str, Form(f"({_SERVICE})?", _SERVICE_MESSAGE, min_length=0)]
+"""The name of a Service as in RFC 1035; an empty one is none, as in a StatefulSet."""
 ImageName = Annotated[str, Form(_IMAGE, _IMAGE_MESSAGE, max_length=512)]
 """A container image reference."""
 RequestPath = Annotated[

@@ -3,6 +3,10 @@
 The template is an open schema: whatever this version of Kubernetes or a later one knows of a pod goes through to the
 API server, which judges it when a pod is dry-run from it. Declared are only the fields that a rule walks or that
 would not do what the author expects, each with bounds, since the cost of a CEL rule is estimated from them.
+
+What a StatefulSet ignores in its template is ignored here too, and is no part of the model (`what_counts`): the
+metadata of an object that was read, hostname and subdomain, and the image of the instance container, since that is the
+version's.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +22,10 @@ schema cannot say less, but whoever copies or compares such an object runs out o
 OWN_PREFIX: Final = "scaleset.dev/"
 _LABEL_VALUE: Final = "[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
 
-_OPEN: Final[dict[str, Any]] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+_IGNORED_IN_SPEC: Final = ("hostname", "subdomain")
+
+OPEN: Final[dict[str, Any]] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+"""Schema of an object that the API server judges elsewhere, or nobody."""
 
 
 def label_schema(of: str, *, max_items: int) -> dict[str, Any]:
@@ -67,19 +74,19 @@ def _containers(of: str, description: str, *, least: int) -> dict[str, Any]:
         "maxItems": MAX_CONTAINERS,
         **list_map("name"),
         "items": {
-            **_OPEN,
+            **OPEN,
             "description": "A container as in a Pod.",
             "required": ["name"],
             "properties": {
                 "name": _name(of),
                 "readinessProbe": {
-                    **_OPEN,
+                    **OPEN,
                     "description": (
                         "Readiness probe as in a Pod. Not together with spec.health.probe in the instance container."
                     ),
                 },
                 "startupProbe": {
-                    **_OPEN,
+                    **OPEN,
                     "description": (
                         "Startup probe as in a Pod. Not together with spec.health.probe.gracePeriodInSeconds in the "
                         "instance container."
@@ -90,49 +97,86 @@ def _containers(of: str, description: str, *, least: int) -> dict[str, Any]:
     }
 
 
+def _text(max_length: int) -> dict[str, Any]:
+    return {"type": "string", "maxLength": max_length, "description": "Ignored."}
+
+
+IGNORED_METADATA: Final[dict[str, Any]] = {
+    "creationTimestamp": {**_text(64), "nullable": True, "description": "Ignored. Tools write a null here."},
+    **{
+        name: _text(1024)
+        for name in (
+            "deletionTimestamp",
+            "generateName",
+            "name",
+            "namespace",
+            "resourceVersion",
+            "selfLink",
+            "uid",
+        )
+    },
+    **{
+        name: {"type": "integer", "format": "int64", "description": "Ignored."}
+        for name in ("deletionGracePeriodSeconds", "generation")
+    },
+    **{
+        name: {"type": "array", "maxItems": 64, "description": "Ignored.", "items": OPEN}
+        for name in ("managedFields", "ownerReferences")
+    },
+}
+"""What else the metadata of a template may hold, as in a StatefulSet: what a tool printed may be applied as it is."""
+
+
+def finalizer_schema(of: str) -> dict[str, Any]:
+    """Schema of the finalizers of `of`."""
+    return {
+        "type": "array",
+        "description": f"Finalizers of {of}. Default: none.",
+        "maxItems": 32,
+        "items": {"type": "string", "maxLength": 317},
+    }
+
+
 _METADATA: Final[dict[str, Any]] = {
     "type": "object",
     "description": (
-        "Labels and annotations of each instance's pod. The name is the operator's: <scale set>-<instance id>."
+        "Labels, annotations and finalizers of each instance's pod. The name is the operator's: <scale set>-<instance "
+        "id>. All else is ignored, as in a StatefulSet."
     ),
     "properties": {
+        **IGNORED_METADATA,
         "labels": label_schema("each instance's pod", max_items=128),
         "annotations": annotation_schema("each instance's pod", max_items=256),
-        "name": {
-            "type": "string",
-            "maxLength": 253,
-            "description": "Not allowed: each instance is named <scale set>-<instance id>.",
-        },
-        "creationTimestamp": {
-            "type": "string",
-            "nullable": True,
-            "description": "Ignored. Allowed since tools write a null here.",
-        },
+        "finalizers": finalizer_schema("each instance's pod"),
     },
-    **rules(cel("!has(self.name)", "remove name: each instance is named <scale set>-<instance id>", at=".name")),
 }
 
 _POD_SPEC: Final[dict[str, Any]] = {
-    **_OPEN,
+    **OPEN,
     "description": (
-        "The pod as in a StatefulSet's template; every field of a Pod is allowed, except hostname, subdomain, "
-        "activeDeadlineSeconds and a restartPolicy that is not Always."
+        "The pod as in a StatefulSet's template; every field of a Pod is allowed, except activeDeadlineSeconds and a "
+        "restartPolicy that is not Always."
     ),
     "required": ["containers"],
     "properties": {
         "containers": _containers(
             "container",
-            "Containers of each instance. The OS image replaces the image of the instance container.",
+            "Containers of each instance. The instance container runs the image of the version, whatever image is "
+            "written here, and so does every container without an image.",
             least=1,
         ),
-        "initContainers": _containers("init container", "Containers that run before the others.", least=0),
+        "initContainers": _containers(
+            "init container",
+            "Containers that run before the others. Those without an image run the image of the version.",
+            least=0,
+        ),
         "volumes": {
             "type": "array",
             "description": "Volumes of each instance besides its volumeClaimTemplates.",
             "maxItems": MAX_VOLUMES,
             **list_map("name"),
             "items": {
-                **_OPEN,
+                **OPEN,
                 "description": "A volume as in a Pod.",
                 "required": ["name"],
                 "properties": {"name": _name("volume")},
@@ -152,13 +196,15 @@ _POD_SPEC: Final[dict[str, Any]] = {
         "hostname": {
             "type": "string",
             "maxLength": 253,
-            "description": "Not allowed: the host name is <scale set>-<instance id>.",
+            "description": "Ignored, as in a StatefulSet: the host name is <scale set>-<instance id>.",
         },
-        "subdomain": {"type": "string", "maxLength": 253, "description": "Not allowed: use spec.serviceName."},
+        "subdomain": {
+            "type": "string",
+            "maxLength": 253,
+            "description": "Ignored, as in a StatefulSet: use spec.serviceName.",
+        },
     },
     **rules(
-        cel("!has(self.hostname)", "remove hostname: it is <scale set>-<instance id>", at=".hostname"),
-        cel("!has(self.subdomain)", "remove subdomain and set spec.serviceName instead", at=".subdomain"),
         cel(
             "!has(self.restartPolicy) || self.restartPolicy == 'Always'",
             "set restartPolicy to Always or remove it",
@@ -180,7 +226,7 @@ _POD_SPEC: Final[dict[str, Any]] = {
 }
 
 POD_TEMPLATE_SCHEMA: Final[dict[str, Any]] = {
-    **_OPEN,
+    **OPEN,
     "required": ["spec"],
     "properties": {"metadata": _METADATA, "spec": _POD_SPEC},
 }
@@ -222,6 +268,30 @@ def check_template(template: dict[str, Any]) -> dict[str, Any]:
         ):
             raise ValueError(f"make template.metadata.{field} an object whose values are strings")
     return template
+
+
+def what_counts(template: Mapping[str, Any], instance_container: str | None) -> dict[str, Any]:
+    """The template without what is ignored in it. `instance_container` is the one asked for; None means the first."""
+    kept = dict(template)
+    if isinstance(metadata := kept.get("metadata"), Mapping):
+        kept["metadata"] = {key: value for key, value in metadata.items() if key not in IGNORED_METADATA}
+    if isinstance(spec := kept.get("spec"), Mapping):
+        kept["spec"] = {key: value for key, value in spec.items() if key not in _IGNORED_IN_SPEC}
+        containers = kept["spec"].get("containers")
+        if isinstance(containers, list | tuple):
+            kept["spec"]["containers"] = [
+                _without_image(each) if _is_named(each, instance_container, first=index == 0) else each
+                for index, each in enumerate(containers)
+            ]
+    return kept
+
+
+def _is_named(container: object, name: str | None, *, first: bool) -> bool:
+    return isinstance(container, Mapping) and (first if name is None else container.get("name") == name)
+
+
+def _without_image(container: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in container.items() if key != "image"}
 
 
 def container_names(template: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """ScaleSet: instances of one image and their identity (semantics 1.3)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -19,11 +19,14 @@ from scaleset.api.identifiers import (
 from scaleset.api.model import Bool, Int, Model, Spec, cel, immutable, list_map, rules
 from scaleset.api.placement import MAX_REPLICAS, MAX_UPDATE_DOMAINS, OSProfile, ScaleInPolicy, ServiceFabric, Zones
 from scaleset.api.pod_template import (
+    IGNORED_METADATA,
+    OPEN,
     POD_TEMPLATE_SCHEMA,
     annotation_schema,
     check_depth,
     check_template,
     container_names,
+    finalizer_schema,
     label_schema,
 )
 from scaleset.api.scale_set_status import ScaleSetStatus, handled, parse_status
@@ -78,8 +81,17 @@ class UpgradePolicyRef(Model):
     name: PolicyName = Field(description="Name of an UpgradePolicy in the same namespace.")
 
 
+def _ignoring(properties: Mapping[str, Any]) -> Callable[[dict[str, Any]], None]:
+    """Further properties that the schema allows and the model drops."""
+    return lambda schema: schema["properties"].update(properties)
+
+
 class ClaimMetadata(Model):
     """Name, labels and annotations of a volume claim template."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_ignoring({key: value for key, value in IGNORED_METADATA.items() if key != "name"})
+    )
 
     name: DnsLabel = Field(
         description=(
@@ -92,16 +104,29 @@ class ClaimMetadata(Model):
     annotations: Annotated[dict[str, str], WithJsonSchema(annotation_schema("the claims", max_items=64))] = Field(
         default_factory=dict
     )
+    finalizers: Annotated[tuple[str, ...], WithJsonSchema(finalizer_schema("the claims"))] = ()
 
 
 class VolumeClaimTemplate(Model):
     """A data disk: one claim for each instance."""
 
-    metadata: ClaimMetadata = Field(description="Name, labels and annotations of the claims.")
+    model_config = ConfigDict(
+        json_schema_extra=_ignoring(
+            {
+                "apiVersion": {"type": "string", "maxLength": 63, "description": "Ignored; v1."},
+                "kind": {"type": "string", "maxLength": 63, "description": "Ignored; PersistentVolumeClaim."},
+                "status": {**OPEN, "description": "Ignored. Allowed since the API server writes one in a StatefulSet."},
+            }
+        )
+    )
+
+    metadata: ClaimMetadata = Field(
+        description="Name, labels, annotations and finalizers of the claims. All else is ignored, as in a StatefulSet."
+    )
     spec: Annotated[
         dict[str, Any],
         AfterValidator(check_depth),
-        WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True}),
+        WithJsonSchema(OPEN),
     ] = Field(
         description=(
             "PersistentVolumeClaimSpec as in a StatefulSet: accessModes, resources.requests.storage, storageClassName "
@@ -168,12 +193,6 @@ class ScaleSetSpec(Spec):
                 "is rendered as the other",
             ),
             cel(
-                "!has(self.volumeClaimTemplates) || !has(self.template.spec.volumes) || "
-                "self.volumeClaimTemplates.all(claim,"
-                " !self.template.spec.volumes.exists(volume, volume.name == claim.metadata.name))",
-                "rename the volume or the claim: template.spec.volumes and volumeClaimTemplates must not share a name",
-            ),
-            cel(
                 "!(has(self.singlePlacementGroup) && self.singlePlacementGroup) || !has(self.replicas)"
                 f" || self.replicas <= {MAX_SINGLE_PLACEMENT_GROUP}",
                 f"set singlePlacementGroup to false, once, for more than {MAX_SINGLE_PLACEMENT_GROUP} instances; it "
@@ -225,7 +244,11 @@ class ScaleSetSpec(Spec):
         ),
     )
     instance_container: Annotated[str, Field(min_length=1, max_length=63)] | None = Field(
-        default=None, description="The container whose image is the OS image. Default: the first container."
+        default=None,
+        description=(
+            "The container that always runs the image of the version, and that health.probe is about. Containers and "
+            "init containers without an image run it too. Default: the first container."
+        ),
     )
     service_name: ServiceName | None = Field(
         default=None,

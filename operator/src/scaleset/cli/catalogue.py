@@ -36,12 +36,17 @@ def spec_of(found: SetView) -> ScaleSetSpec:
         raise CliError(f"The spec of {found.name} cannot be carried out: {error}") from error
 
 
-def newest_model(found: SetView) -> str | None:
-    """Name of the model that the spec asks for; None if the spec cannot be understood."""
+def newest_model(found: SetView) -> frozenset[str]:
+    """Names that the model which the spec asks for may have: by its content, and of the one that the operator found to
+    be the same. Empty if the spec cannot be understood.
+    """
     try:
-        return models.describe(found.name, ScaleSetSpec.parse(found.raw)).name
+        spec = ScaleSetSpec.parse(found.raw)
     except InvalidSpec:
-        return None
+        return frozenset()
+    name, checked = models.describe(found.name, spec).name, found.status.get("checkedModel") or {}
+    same = {str(checked.get("model"))} if checked.get("asked") == name else {models.former_name(found.name, spec)}
+    return frozenset({name, *same})
 
 
 def choices(session: "Session", found: SetView | None) -> list[Choice]:

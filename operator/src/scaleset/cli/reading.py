@@ -147,7 +147,7 @@ def instances(session: Session, name: Name, output: Annotated[str, _Output] = "t
     now = session.client.now()
     rows = pictures.instances(found, session.pods(found), now=now)
     newest = newest_model(found)
-    if session.dump([{**asdict(row), "latestModelApplied": row.model == newest} for row in rows]):
+    if session.dump([{**asdict(row), "latestModelApplied": row.model in newest} for row in rows]):
         return 0
     if rows:
         session.show(tables.instances(rows, now=now, newest=newest, glyphs=session.glyphs))

@@ -1,6 +1,6 @@
 """Lists of things as tables. Pure: rows in, a rich table out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,8 +63,8 @@ def _state_style(found: SetView) -> str:
     return code_style(found.code) if found.rolling else "green" if found.state == "Healthy" else "yellow"
 
 
-def instances(rows: Sequence[InstanceView], *, now: float, newest: str | None, glyphs: Glyphs) -> Table:
-    """One line an instance. `newest` is the newest model."""
+def instances(rows: Sequence[InstanceView], *, now: float, newest: Collection[str], glyphs: Glyphs) -> Table:
+    """One line an instance. `newest` are the names that the newest model may have."""
     shown = table(
         "ID",
         "POD",
@@ -81,7 +81,7 @@ def instances(rows: Sequence[InstanceView], *, now: float, newest: str | None, g
         glyphs=glyphs,
     )
     for row in rows:
-        current = "-" if newest is None or not row.model else "yes" if row.model == newest else "no"
+        current = "-" if not newest or not row.model else "yes" if row.model in newest else "no"
         shown.add_row(
             str(row.id),
             row.name if row.phase else "-",

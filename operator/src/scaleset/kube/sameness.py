@@ -39,7 +39,9 @@ def bodies(owner: Identity, model: Model, build: Build, number: int, *, now: flo
 
 
 def outside(owner: Identity, model: Model) -> tuple[Any, ...]:
-    """What of a model is in no pod and no claim, in a form in which equal means the same."""
+    """What of a model is in no pod and no claim, in a form in which equal means the same. A container may have the
+    image of the version by chance: that it follows the next one, too, is in no pod.
+    """
     reference, data = model.reference, model.data
     version = gallery.number(reference.version) if gallery.is_number(reference.version) else reference.version
     tags = sorted((str(e.get("name")), str(e.get("forceUpdateTag"))) for e in data.get("extensions") or ())
@@ -47,6 +49,8 @@ def outside(owner: Identity, model: Model) -> tuple[Any, ...]:
         reference._replace(gallery=reference.gallery or owner.namespace, version=""),
         version,
         model.instance_container,
+        sorted(model.image_containers),
+        sorted(model.image_init_containers),
         health.source(model),
         list(data.get("zones") or ()),
         data.get("updateDomains", UPDATE_DOMAINS),

@@ -30,6 +30,7 @@ REASONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "InvalidSpec": ((WARNING,), "The spec cannot be understood or carried out, and what to change."),
     "PolicyNotFound": ((WARNING,), "The UpgradePolicy that the set refers to does not exist."),
     "ImageNotFound": ((WARNING,), "No GalleryImageVersion offers what the set refers to."),
+    "ImageNotUsed": ((WARNING,), "The template gives the instance container an image; the version's is run."),
     "StatusNotKept": ((WARNING,), "The installed CRDs are older than the operator and drop what it writes down."),
     "ModelRefused": ((WARNING,), "The API server refuses pods of the new model; instances stay on the one before."),
     "ModelNotStored": (

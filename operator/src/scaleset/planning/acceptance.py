@@ -29,6 +29,8 @@ TWO_HEALTH_SOURCES = (
     "Remove spec.health.probe or the readinessProbe of the instance container."
 )
 
+MAX_IMAGE = 256
+"""So much of an image is told; no reference that works is longer."""
 MIN_SERVICE_FABRIC = 5
 """Instances that durability Silver and Gold need."""
 
@@ -49,9 +51,8 @@ def accept(draft: Draft) -> None:
             if refused is None:
                 asked, refused = judgement.judge(draft, asked, latest)
     if refused is None:
-        warning = judgement.warning(draft)
-        text = "The spec is valid and can be carried out."
-        draft.acceptance = Acceptance("Accepted", f"{text} {warning}".rstrip(), accepted=True)
+        said = ("The spec is valid and can be carried out.", _unused_image(draft), judgement.warning(draft))
+        draft.acceptance = Acceptance("Accepted", " ".join(filter(None, said)), accepted=True)
         judgement.keep(draft, asked)
         effective: Model | None = asked
     else:
@@ -65,6 +66,26 @@ def accept(draft: Draft) -> None:
         draft.models[effective.name] = effective
         found = _resolve(draft, effective)
         draft.wanted = Wanted(effective, found.version if found else None, found.image if found else None)
+
+
+def _unused_image(draft: Draft) -> str:
+    """A sentence where the template gives the instance container an image, as image updaters do; an event says it once
+    for each image.
+    """
+    spec = draft.snapshot.spec
+    name = spec.instance_container_name
+    image = next(c.get("image") for c in spec.template["spec"]["containers"] if c.get("name") == name)
+    if not image:
+        return ""
+    text = (
+        f"The image {str(image)[:MAX_IMAGE]!a} of container {name} in spec.template is not used: the container "
+        "runs the image of the GalleryImageVersion that spec.imageReference chooses. Publish a GalleryImageVersion to "
+        "change it."
+    )
+    told = find_condition(draft.reported.conditions, "Accepted")
+    if told is None or text not in (told.message or ""):
+        draft.tell("ImageNotUsed", text, warning=True)
+    return text
 
 
 def _settle_size(draft: Draft) -> None:

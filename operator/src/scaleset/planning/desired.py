@@ -177,7 +177,8 @@ def _obstacle(draft: Draft, number: int, build: Build | None) -> str | None:
         if claim is not None and claim.set_name != owner.name:
             return (
                 f"PersistentVolumeClaim {claim.name} exists but is not ours. "
-                f"Label it scaleset.dev/name={owner.name} to hand it over, or delete it."
+                f"Label it scaleset.dev/name={owner.name} to hand it over with its data; if these are somebody else's, "
+                "give the ScaleSet another name."
             )
         if claim is not None and claim.deleting:
             return f"PersistentVolumeClaim {claim.name} is being deleted: a pod would bind a claim that goes."

@@ -1,13 +1,13 @@
 """Changing the image of a running pod instead of replacing the pod.
 
-One PATCH takes an instance from one build to another: the image of its instance container, the labels that name the
-build, the build before. The pod keeps its uid, IP, node, volumes and other containers; the kubelet starts the one
-container again. Possible when the two builds differ in nothing but the image, and nothing of ours ran before the
-containers: extensions and executed custom data run in new pods only.
+One PATCH takes an instance from one build to another: the image of its instance container and of those that have none
+of their own, the labels that name the build, the build before. The pod keeps its uid, IP, node, volumes and other
+containers; the kubelet starts the changed ones again. Possible when the two builds differ in nothing but the image, and
+neither anything of ours nor an init container of that image ran before the containers: those run in new pods only.
 
-The change leaves a note on the pod, since the status that follows is about the old container for a while. A kubelet
-reports the new generation as observed before it restarts anything, so Ready with that generation proves nothing; a
-container of another id does. The names of images prove nothing either: a runtime may tell them otherwise, and one
+The change leaves a note on the pod, since the status that follows is about the old containers for a while. A kubelet
+reports the new generation as observed before it restarts anything, so Ready with that generation proves nothing;
+containers of other ids do. The names of images prove nothing either: a runtime may tell them otherwise, and one
 image may have two of them.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 from scaleset.api import names
 from scaleset.planning.draft import Draft
 from scaleset.planning.history import timestamp
-from scaleset.planning.instances import Build, Change, Pod
+from scaleset.planning.instances import Build, Change, Pod, Ran
 from scaleset.planning.models import Model
 from scaleset.planning.pods import build_labels, previous_build
 from scaleset.planning.ranges import render
@@ -30,17 +30,21 @@ def possible(draft: Draft, number: int, pod: Pod, build: Build) -> bool:
 
 
 def change(draft: Draft, number: int, pod: Pod, build: Build) -> ImageChange:
-    """The change that takes the pod there. If the kubelet has not come to the last one yet, its container is still
-    the one before that.
-    """
-    container = draft.models[build.model].instance_container or ""
-    running = dict(pod.container_ids).get(container, "")
-    last = pod.change
-    untouched = last is not None and (last.container, last.container_id) == (container, running)
-    image = last.image if last is not None and untouched else pod.image(container)
-    note = Change(draft.now, container, image, running, pod.restarts)
+    """The change that takes the pod there."""
+    first, *others = (_ran(pod, container) for container in draft.models[build.model].image_containers or ("",))
+    note = Change(draft.now, first.container, first.image, first.container_id, pod.restarts, tuple(others))
     previous = draft.state.previous.get(number)
     return ImageChange(number, pod.name, pod.uid, pod.resource_version, build, previous, note)
+
+
+def _ran(pod: Pod, container: str) -> Ran:
+    """What a container runs until the change. If the kubelet has not come to the last one yet, it is still what it ran
+    before that.
+    """
+    running = dict(pod.container_ids).get(container, "")
+    before = pod.change.ran if pod.change is not None else ()
+    untouched = next((ran for ran in before if (ran.container, ran.container_id) == (container, running)), None)
+    return untouched or Ran(container, pod.image(container), running)
 
 
 def tell_refusals(draft: Draft) -> None:
@@ -59,13 +63,10 @@ def tell_refusals(draft: Draft) -> None:
 def patch(wanted: ImageChange) -> dict[str, Any]:
     """The change as a strategic merge patch, for that pod in that version only."""
     change = wanted.change
-    note = {
-        "at": timestamp(change.at),
-        "container": change.container,
-        "image": change.image,
-        "id": change.container_id,
-        "restarts": change.restarts,
-    }
+    first, *others = map(_noted, change.ran)
+    note = {"at": timestamp(change.at), **first, "restarts": change.restarts}
+    if others:
+        note["others"] = others
     return {
         "metadata": {
             "uid": wanted.uid,
@@ -77,8 +78,12 @@ def patch(wanted: ImageChange) -> dict[str, Any]:
                 names.ANNOTATION_CHANGED: json.dumps(note, separators=(",", ":")),
             },
         },
-        "spec": {"containers": [{"name": change.container, "image": wanted.build.image}]},
+        "spec": {"containers": [{"name": ran.container, "image": wanted.build.image} for ran in change.ran]},
     }
+
+
+def _noted(ran: Ran) -> dict[str, Any]:
+    return {"container": ran.container, "image": ran.image, "id": ran.container_id}
 
 
 def _wanted(draft: Draft, number: int, pod: Pod, build: Build) -> bool:
@@ -94,5 +99,7 @@ def _wanted(draft: Draft, number: int, pod: Pod, build: Build) -> bool:
 def _differ_by_image(before: Model, after: Model) -> bool:
     """Whether pods of the two models differ in nothing but their image, and nothing of ours has to run again."""
     if after.data.get("extensions") or (after.data.get("customData") and after.data.get("runCustomData")):
+        return False
+    if after.image_init_containers:
         return False
     return before.name == after.name or before.rest == after.rest

@@ -27,6 +27,15 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True)
+class Ran:
+    """What a container ran until its image was changed in place."""
+
+    container: str
+    image: str
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """The last change of a pod's image in place: when, and what its instance container ran until then."""
 
@@ -36,6 +45,13 @@ class Change:
     container_id: str
     restarts: int | None = None
     """How often containers of the pod had been started again by then; None where it was not recorded."""
+    others: tuple[Ran, ...] = ()
+    """What the other containers that got the image ran; operators before 1.1 changed no other."""
+
+    @property
+    def ran(self) -> tuple[Ran, ...]:
+        """All containers that got the image, the instance container first."""
+        return (Ran(self.container, self.image, self.container_id), *self.others)
 
 
 class HealthState(StrEnum):
@@ -93,10 +109,10 @@ class Pod:
 
     @property
     def restarted(self) -> bool:
-        """Whether a container has ended since the pod got its present build. A change in place restarts one itself."""
+        """Whether a container has ended since the pod got its present build. A change in place restarts some itself."""
         if self.change is None:
             return self.restarts > 0
-        return self.change.restarts is not None and self.restarts > self.change.restarts + 1
+        return self.change.restarts is not None and self.restarts > self.change.restarts + len(self.change.ran)
 
     @property
     def begun(self) -> float:

@@ -11,6 +11,7 @@ it holds, only warned about: it may be older than the rule.
 
 from dataclasses import replace
 
+from scaleset.planning import models
 from scaleset.planning.draft import Acceptance, Draft
 from scaleset.planning.gallery import GalleryVersion
 from scaleset.planning.instances import Build
@@ -26,11 +27,8 @@ _CANDIDATES = 4
 def known(draft: Draft) -> Model:
     """The model that the spec asks for: the stored one, if it is stored or known to be the same as one."""
     asked, checked = draft.snapshot.model, draft.state.checked
-    if asked.name in draft.models:
-        return draft.models[asked.name]
-    if checked is not None and checked.asked == asked.name:
-        return draft.models.get(checked.model, asked)
-    return asked
+    same = draft.models.get(checked.model) if checked is not None and checked.asked == asked.name else None
+    return draft.models.get(asked.name) or same or models.stored(draft.models, asked) or asked
 
 
 def judge(draft: Draft, model: Model, found: GalleryVersion) -> tuple[Model, Acceptance | None]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from scaleset.api.pod_template import what_counts
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.planning.gallery import LATEST
 
@@ -65,7 +66,7 @@ class Model:
     @cached_property
     def rest(self) -> str:
         """Identifies the model but for its image reference."""
-        rest = {key: value for key, value in self.data.items() if key != "imageReference"}
+        rest = {key: value for key, value in self.content.items() if key != "imageReference"}
         return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:_HASH_LENGTH]
 
     @cached_property
@@ -82,18 +83,51 @@ class Model:
         return str(containers[0].get("name")) if containers else None
 
     @cached_property
+    def content(self) -> Mapping[str, Any]:
+        """What instances are made from: operators before 1.1 kept all of the template, what it is not used for too."""
+        template = self.data.get("template")
+        if not isinstance(template, Mapping):
+            return self.data
+        return {**self.data, "template": what_counts(template, self.data.get("instanceContainer"))}
+
+    @cached_property
+    def image_containers(self) -> tuple[str, ...]:
+        """Names of the containers that run the image of the version: the instance container, which is the first here,
+        and all that have no image of their own.
+        """
+        containers = (self.template.get("spec") or {}).get("containers") or ()
+        others = (str(c.get("name")) for c in containers if not c.get("image"))
+        first = self.instance_container
+        return () if first is None else (first, *(name for name in others if name != first))
+
+    @cached_property
+    def image_init_containers(self) -> tuple[str, ...]:
+        """Names of the init containers that run the image of the version."""
+        containers = (self.template.get("spec") or {}).get("initContainers") or ()
+        return tuple(str(c.get("name")) for c in containers if not c.get("image"))
+
+    @cached_property
     def claim_names(self) -> tuple[str, ...]:
         return tuple(str(claim["metadata"]["name"]) for claim in self.data.get("volumeClaimTemplates") or ())
 
 
 def describe(set_name: str, spec: ScaleSetSpec) -> Model:
     """The model that the spec asks for."""
+    return _described(set_name, spec, what_counts(spec.template, spec.instance_container))
+
+
+def former_name(set_name: str, spec: ScaleSetSpec) -> str:
+    """The name of the model by operators before 1.1: all of the template counted, the image that is not used too."""
+    return _described(set_name, spec, spec.template).name
+
+
+def _described(set_name: str, spec: ScaleSetSpec, template: Mapping[str, Any]) -> Model:
     image = spec.image_reference
     reference = {"publisher": image.publisher, "offer": image.offer, "sku": image.sku, "version": image.version}
     if image.gallery_namespace:
         reference["galleryNamespace"] = image.gallery_namespace
     data = {
-        "template": spec.template,
+        "template": template,
         "instanceContainer": spec.instance_container,
         "imageReference": reference,
         "volumeClaimTemplates": [
@@ -109,13 +143,19 @@ def describe(set_name: str, spec: ScaleSetSpec) -> Model:
         or None,
         "zones": list(spec.zones) or None,
         "updateDomains": spec.domains if spec.domains != UPDATE_DOMAINS else None,
-        "serviceName": spec.service_name,
+        "serviceName": spec.service_name or None,
         "location": spec.location,
     }
     content = without_nulls(data)
     canonical = json.dumps([set_name, content], sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:_HASH_LENGTH]
     return Model(name=f"{set_name[:_NAME_PART]}-{digest}", number=0, data=content)
+
+
+def stored(models: Mapping[str, Model], asked: Model) -> Model | None:
+    """The newest stored model of the content that is asked for; an older operator gave it another name."""
+    same = (model for model in models.values() if model.number and model.content == asked.content)
+    return max(same, key=lambda model: model.number, default=None)
 
 
 def without_nulls(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """The objects of an instance, as they are sent to the API server: its pod and its claims.
 
-The template is the user's; we add identity (name, hostname, labels), the image of the instance container, the volumes
-of the claims, the region, and the health probe. Claims bear labels and no owner: nothing that we or the garbage
-collector do deletes data.
+The template is the user's; we add identity (name, hostname, labels), the image of the instance container and of every
+container without one, the volumes of the claims, the region, and the health probe. Claims bear labels and no owner:
+nothing that we or the garbage collector do deletes data.
 """
 
 import json
@@ -63,10 +63,11 @@ def pod(
         annotations[names.ANNOTATION_PREVIOUS] = previous_build(previous)
     spec: dict[str, Any] = template.get("spec") or {}
     spec["hostname"] = owner.instance(number)
+    spec.pop("subdomain", None)
     if service := model.data.get("serviceName"):
         spec["subdomain"] = service
     container = _instance_container(spec, model)
-    container["image"] = build.image
+    _add_image(spec, container, build.image)
     _add_probe(container, (model.data.get("health") or {}).get("probe"))
     zones = model.data.get("zones") or ()
     zone = zone_name(number, zones)
@@ -88,6 +89,7 @@ def pod(
             },
             "annotations": annotations,
             "ownerReferences": [owner.owner_reference()],
+            **_finalizers(user),
         },
         "spec": spec,
     }
@@ -105,6 +107,7 @@ def claim(owner: Identity, template: Mapping[str, Any], number: int) -> dict[str
     }
     if user.get("annotations"):
         metadata["annotations"] = dict(user["annotations"])
+    metadata |= _finalizers(user)
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -156,6 +159,18 @@ def _instance_container(spec: dict[str, Any], model: Model) -> dict[str, Any]:
             found: dict[str, Any] = container
             return found
     raise ValueError(f"the template has no container {model.instance_container!r}")
+
+
+def _finalizers(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    finalizers = metadata.get("finalizers")
+    return {"finalizers": list(finalizers)} if finalizers else {}
+
+
+def _add_image(spec: dict[str, Any], instance_container: dict[str, Any], image: str) -> None:
+    """The image of the version, for the instance container and for all that ask for none: tools of the same image."""
+    for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
+        if container is instance_container or not container.get("image"):
+            container["image"] = image
 
 
 def _add_probe(container: dict[str, Any], probe: Mapping[str, Any] | None) -> None:

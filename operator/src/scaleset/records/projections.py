@@ -12,7 +12,7 @@ from typing import Any
 
 from scaleset.api import names
 from scaleset.planning import record
-from scaleset.planning.instances import Build, Change, Claim, Pod
+from scaleset.planning.instances import Build, Change, Claim, Pod, Ran
 from scaleset.planning.models import Model
 from scaleset.planning.provisioning import CUSTOM_DATA_CONTAINER, EXTENSION_PREFIX
 
@@ -136,10 +136,18 @@ def _running_since(container: Mapping[str, Any]) -> float | None:
 
 
 def _first_start(change: Change, containers: Iterable[Mapping[str, Any]]) -> float | None:
-    """When the new image began to run: what ended after the change counts as well as what runs."""
-    container = next((each for each in containers if each.get("name") == change.container), {})
+    """When the new image began to run in all containers that got it: what ended after the change counts as well as
+    what runs.
+    """
+    statuses = {each.get("name"): each for each in containers}
+    starts = [_start(ran, statuses.get(ran.container, {})) for ran in change.ran]
+    known = [start for start in starts if start is not None]
+    return max(known) if len(known) == len(starts) else None
+
+
+def _start(ran: Ran, container: Mapping[str, Any]) -> float | None:
     last = (container.get("lastState") or {}).get("terminated") or {}
-    if last.get("containerID") and last["containerID"] != change.container_id:
+    if last.get("containerID") and last["containerID"] != ran.container_id:
         return seconds(last.get("startedAt"))
     return _running_since(container)
 
@@ -155,16 +163,21 @@ def _change(text: str | None) -> Change | None:
             return None
         restarts = raw.get("restarts")
         known = restarts if isinstance(restarts, int) else None
-        return Change(at, str(raw["container"]), str(raw["image"]), str(raw["id"]), known)
+        first, *others = (
+            Ran(str(each["container"]), str(each["image"]), str(each["id"])) for each in (raw, *raw.get("others", ()))
+        )
+        return Change(at, first.container, first.image, first.container_id, known, tuple(others))
     except (ValueError, KeyError, TypeError):
         return None
 
 
 def _restarted(change: Change, images: Mapping[str, str], ids: Mapping[str, str]) -> bool:
-    """Whether the container that the status tells of is one of the image that the pod has now: another one than before
-    the change, or the same one with the image that it had.
+    """Whether the containers that the status tells of are those of the image that the pod has now: others than before
+    the change, or the same with the image that they had.
     """
-    return images.get(change.container) == change.image or ids.get(change.container, "") != change.container_id
+    return all(
+        images.get(ran.container) == ran.image or ids.get(ran.container, "") != ran.container_id for ran in change.ran
+    )
 
 
 def _observed(condition: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
