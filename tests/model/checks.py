@@ -200,10 +200,12 @@ def _late(place: Place, decision: Decision, before: State, after: State) -> None
     if now.running and now.restores:
         kept = now.successful & after.builds.keys() <= after.previous.keys()
         require(kept, "the way back of an upgraded instance is forgotten before the run has ended")
+    # An id that a failed new instance leaves in this very look stands for nobody yet.
+    left = was.batch.surge - after.builds.keys() if was is not None and was.batch is not None else frozenset()
     others = [
         number
         for number in everybody(place, after)
-        if number not in now.upgraded | now.in_progress and not on_target(after.builds.get(number), now)
+        if number not in left | now.upgraded | now.in_progress and not on_target(after.builds.get(number), now)
     ]
     down = sum(unhealthy(pods.get(number)) for number in others)
     outage = down * 100 > now.policy.rolling.max_unhealthy_instance_percent * len(others)

@@ -77,7 +77,8 @@ def _let_go(place: Place, decision: Decision, before: State, after: State) -> No
     shrinking = len(before.builds) - len(pairs) > place.replicas
     for new, old in was.pairs.items():
         alone = new in before.builds and old not in before.builds and new not in now.failed
-        require(not alone or new in after.builds or shrinking, f"4.6: {new} goes though {old} is gone")
+        # One that may not be deleted is taken up again, and the new one goes for it.
+        require(not alone or after.builds.keys() & {new, old} or shrinking, f"4.6: {new} goes though {old} is gone")
     for new, old in pairs.items():
         new_stays, old_stays = new in after.builds, old in after.builds
         require(new_stays or old_stays or shrinking, f"4.6: {old} and {new} both go")

@@ -124,7 +124,8 @@ class AnyWorld(RuleBasedStateMachine):
     def node_is_lost(self, number: int) -> None:
         if number in self.world.pods:
             self.world.held.add(number)
-            self.world.pods[number] = replace(self.world.pods[number], reporting=False, deleting=True)
+            due = self.world.now + self.world.grace
+            self.world.pods[number] = replace(self.world.pods[number], reporting=False, deleting=True, deletion_due=due)
 
     @rule()
     def quota_is_used_up(self) -> None:
