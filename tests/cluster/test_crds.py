@@ -134,6 +134,8 @@ def test_columns(kubectl, api: Api, sample_namespace):
         "selector": "scaleset.dev/name=columns",
         "currentVersion": "1.0.0",
         "latestVersion": "1.1.0",
+        "targetVersion": "1.1.0",
+        "versions": "1.0.0",
         "conditions": [ready],
         "rollingUpgrade": {
             "id": "x",
@@ -145,8 +147,8 @@ def test_columns(kubectl, api: Api, sample_namespace):
     }
     api.patch(SCALE_SETS, sample_namespace, "columns", {"status": status}, subresource="status")
     header, line = kubectl("get", "sset", "columns", "--namespace", sample_namespace, "--output=wide").splitlines()
-    titles = ["NAME", "DESIRED", "HEALTHY", "UPDATED", "VERSION", "LATEST", "STATUS", "AGE"]
-    assert header.split() == [*titles, "BATCH", "POLICY", "SELECTOR"]
+    titles = ["NAME", "DESIRED", "HEALTHY", "UPDATED", "VERSION", "TARGET", "STATUS", "AGE"]
+    assert header.split() == [*titles, "BATCH", "LATEST", "POLICY", "SELECTOR"]
     shown = dict(zip(header.split(), line.split(), strict=True))
     assert shown["STATUS"] == "RollingForward"
     assert (shown["HEALTHY"], shown["BATCH"], shown["POLICY"]) == ("2", "2", "careful")

@@ -34,8 +34,10 @@ SET_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"spec.replicas": 2**31}, "should be less than or equal to 1000"),
     ({"spec.replicas": 2**63}, "spec.replicas"),
     ({"spec.replicas": "5"}, "spec.replicas in body must be of type integer"),
-    ({"spec.replicas": 101}, 'spec.singlePlacementGroup: Invalid value: "object": set singlePlacementGroup to false'),
-    ({"spec.replicas": 101, "spec.singlePlacementGroup": None}, "set singlePlacementGroup to false for more than 100"),
+    (
+        {"spec.replicas": 101, "spec.singlePlacementGroup": True},
+        'spec.singlePlacementGroup: Invalid value: "object": set singlePlacementGroup to false, once, for more than 100',
+    ),
     # names (faults 78)
     ({"metadata.name": "a" * 60}, "choose a name of at most 59 characters for a ScaleSet"),
     ({"metadata.name": "a" * 63}, "choose a name of at most 59 characters for a ScaleSet"),

@@ -20,6 +20,7 @@ def test_a_new_set_becomes_healthy_and_shows_it(scene: Scene) -> None:
         "HEALTHY": "3",
         "UPDATED": "3",
         "VERSION": "1.0.0",
+        "TARGET": "1.0.0",
         "LATEST": "1.0.0",
         "STATUS": "Healthy",
         "AGE": "",
@@ -120,9 +121,8 @@ def test_a_version_that_fails_after_it_was_ready_is_stopped(scene: Scene) -> Non
     scene.publish("1.1.0", "flaky")
     rollout = scene.rollout("Faulted", "1.1.0")
     assert rollout["error"]["code"] == UPGRADED
-    upgraded = scene.versions().count("1.1.0")
-    assert 1 <= upgraded <= 5
-    scene.never(lambda world: sum(runs(pod) == "1.1.0" for pod in world.pods_of("web")) > upgraded, "it goes on")
+    scene.healthy(8, version="1.0.0")
+    scene.never(lambda world: any(runs(pod) == "1.1.0" for pod in world.pods_of("web")), "it goes on")
 
 
 def test_a_version_published_meanwhile_waits_for_the_end(scene: Scene) -> None:
