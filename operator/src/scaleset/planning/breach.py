@@ -99,6 +99,8 @@ def end(draft: Draft, rollout: Rollout, breach: Breach) -> None:
 def go_on(draft: Draft, rollout: Rollout, error: UpgradeError, *, last: Batch | None) -> None:
     """Take the next batch back, or end; `last` is the batch that was taken back just now."""
     back = _to_be_taken_back(draft, rollout)
+    if back and not draft.need_fresh():
+        return
     if back and rollout.restores and last is not None and not last.instances & rollout.restored:
         text = (
             f"None of instances {render(last.instances)} became healthy again on its previous build, so instances "
@@ -148,7 +150,7 @@ def _watched(draft: Draft, rollout: Rollout) -> Waiting | None:
     if rollout.error is None or not rollout.restores:
         return None
     young = []
-    for number in sorted(rollout.successful & outdated.ways_back(draft) & draft.instances.keys()):
+    for number in sorted(rollout.successful & outdated.ways_back(draft, rollout) & draft.instances.keys()):
         pod = draft.instances[number].pod
         since = healthy_since(pod, by=draft.health_source) if pod is not None else None
         if since is not None and draft.now < since + rollout.policy.health_timeout:
@@ -165,7 +167,7 @@ def _to_be_taken_back(draft: Draft, rollout: Rollout) -> frozenset[int]:
         back = _broken_later(draft, rollout)
     else:
         back = rollout.failed if rollout.rolls_back_on_breach else NOBODY
-    return (back & outdated.ways_back(draft)) - draft.protected()
+    return (back & outdated.ways_back(draft, rollout)) - draft.protected()
 
 
 def _broken_later(draft: Draft, rollout: Rollout) -> frozenset[int]:

@@ -163,10 +163,14 @@ def failed_here(draft: Draft, build: Build, *, but: str = "") -> bool:
     )
 
 
-def ways_back(draft: Draft) -> frozenset[int]:
-    """Instances whose build before is worth going back to: its version did not fail itself."""
-    previous = draft.state.previous.items()
-    return frozenset(n for n, build in previous if not failed_here(draft, build, but=CANCELLED))
+def ways_back(draft: Draft, rollout: Rollout) -> frozenset[int]:
+    """Instances that may get the build back that they ran before. A pin, or its end, leads away from a version on
+    purpose: nothing goes back to one that failed.
+    """
+    previous = draft.state.previous
+    if not rollout.version_only:
+        return frozenset(previous)
+    return frozenset(n for n, build in previous.items() if not failed_here(draft, build, but=CANCELLED))
 
 
 def pass_closed_gate(draft: Draft, rollout: Rollout, candidates: Collection[Instance]) -> list[Instance]:

@@ -57,17 +57,16 @@ def _verdict(draft: Draft, rollout: Rollout, batch: Batch, number: int) -> tuple
     healthy = healthy_since(pod, by=draft.health_source)
     if healthy is None or deadline is None:
         return False, deadline
-    patience = rollout.policy.min_ready_time
-    stable = healthy + patience
+    stable = healthy + rollout.policy.min_ready_time
     draft.wake(stable if draft.now < stable else None)
-    return draft.now >= stable, max(deadline, min(stable, deadline + patience))
+    return draft.now >= stable, max(deadline, stable)
 
 
 def _record(draft: Draft, rollout: Rollout, batch: Batch, *, healthy: set[int], unhealthy: set[int]) -> None:
     restored = healthy & rollout.failed
     failed = unhealthy - rollout.failed
     kept = {number for number in failed & draft.state.previous.keys() if draft.instances[number].on_old_pod}
-    ways_back = outdated.ways_back(draft) - kept - batch.surge
+    ways_back = outdated.ways_back(draft, rollout) - kept - batch.surge
     restoring = failed & ways_back if rollout.restores else set()
     messages = {**rollout.messages, **{number: draft.instances[number].message for number in failed}}
     updated = replace(

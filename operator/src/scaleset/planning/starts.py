@@ -82,6 +82,7 @@ def replace_at_once(draft: Draft) -> None:
     if done:
         previous = {n: b for n, b in draft.state.previous.items() if n not in done}
         draft.state = replace(draft.state, applying=draft.state.applying - done, previous=previous)
+        draft.wake(draft.now if draft.rollout is not None else None)  # It may have waited for them.
     if (
         draft.wanted is None
         or draft.rollout is not None
