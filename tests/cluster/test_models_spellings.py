@@ -112,18 +112,6 @@ def test_going_back_in_other_words_spares_the_instances_that_were_not_reached(sc
     assert len(revisions(scene)) == 2
 
 
-def test_claim_templates_have_spellings_too(scene: Scene) -> None:
-    claim: Json = {
-        "metadata": {"name": "data"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
-    }
-    model = rolling(scene, volumeClaimTemplates=[claim])
-    before = scene.uids()
-    other = {**claim["spec"], "volumeMode": "Filesystem", "resources": {"requests": {"storage": "1024Mi"}}}
-    observed(scene, volumeClaimTemplates=[{**claim, "spec": other}])
-    same(scene, before, model)
-
-
 def test_without_room_for_one_more_pod_it_is_taken_for_another_model(scene: Scene) -> None:
     """The API server gives no answer to compare, and to wait for one might be to wait for ever."""
     rolling(scene)

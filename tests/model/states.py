@@ -19,7 +19,7 @@ from scaleset.planning import record
 from scaleset.planning.gallery import GalleryVersion
 from scaleset.planning.instances import Build, Change, Pod
 from scaleset.planning.models import Model
-from scaleset.planning.state import NOBODY, Clock, Ended, Rollout, State, UpgradeError
+from scaleset.planning.state import NOBODY, Clock, Ended, Rollout, ScaleIn, State, UpgradeError
 from tests.simulation.world import EPOCH, OWNER, spec, version
 
 OLD = EPOCH
@@ -178,7 +178,7 @@ def read(status: str) -> State:
 
 def write(state: State) -> str:
     """The state as a status, without what no decision depends on."""
-    retry = state.retry
+    retry, scale_in = state.retry, state.scale_in
     forgetful = replace(
         state,
         proven=None if state.proven is None else OLD,
@@ -187,6 +187,7 @@ def write(state: State) -> str:
         failed_targets=tuple(replace(f, time=OLD) for f in sorted(state.failed_targets, key=str)),
         retry=None if retry is None else replace(retry, attempts=min(2, retry.attempts), time=_moment(retry.time)),
         rollout=None if state.rollout is None else _rollout(state.rollout),
+        scale_in=None if scale_in is None else _scale_in(scale_in, _moment),
         history=(),
         clocks={number: _clock(clock, _moment) for number, clock in state.clocks.items()},
         ended={n: Ended(min(2, ended.count), _moment(ended.time)) for n, ended in state.ended.items()},
@@ -237,6 +238,11 @@ def _rollout(rollout: Rollout) -> Rollout:
     )
 
 
+def _scale_in(scale_in: ScaleIn, moment: Callable[[float], float]) -> ScaleIn:
+    waiting = None if scale_in.waiting is None else moment(scale_in.waiting)
+    return replace(scale_in, started=moment(scale_in.started), waiting=waiting)
+
+
 def _moment(time: float) -> float:
     return NOW if time > OLD else OLD
 
@@ -258,9 +264,10 @@ def aged(status: str) -> str:
             restore = None if batch.restore_started is None else OLD
             batch = replace(batch, started=OLD, restore_started=restore)
         rollout = replace(rollout, batch=batch, next_batch=None if rollout.next_batch is None else OLD)
+    scale_in = None if state.scale_in is None else _scale_in(state.scale_in, lambda _: OLD)
     clocks = {number: _clock(clock, lambda _: OLD) for number, clock in state.clocks.items()}
     ended = {number: replace(ended, time=OLD) for number, ended in state.ended.items()}
-    return write(replace(state, retry=retry, rollout=rollout, clocks=clocks, ended=ended))
+    return write(replace(state, retry=retry, rollout=rollout, clocks=clocks, ended=ended, scale_in=scale_in))
 
 
 def age(pods: Pods) -> Pods:

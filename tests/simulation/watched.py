@@ -31,6 +31,8 @@ class Watched(World):
 
     judged: dict[FailedTarget, tuple[float, ...]] = field(default_factory=dict)
     """The limits and timeouts that each failed target was judged by: editing those lifts what is remembered."""
+    largest: int = 0
+    """The largest size that the set was asked to have so far."""
 
     # --- the writes
 
@@ -68,6 +70,27 @@ class Watched(World):
                 assert not build.same_as(pod), "S9: deleted for nothing"
             self._spares(before=state, number=deletion.instance, pod=pod)
         super().delete(deletion)
+        self._scaled_in(state)
+
+    def change(self, **changes: Any) -> None:
+        self.largest = max(self.largest, self.spec.replicas)
+        super().change(**changes)
+
+    def _scaled_in(self, state: State) -> None:
+        """S1: of the instances that scaling in takes at most a batch is on its way out; those of a surging batch are
+        not its.
+        """
+        rollout = running(state)
+        batch = rollout.batch if rollout is not None else None
+        surging = batch.surge | batch.replaces if batch is not None else NOBODY
+        left = [n for n, pod in self.pods.items() if pod.deleting and n not in state.builds and n not in surging]
+        percent = self.policy.rolling_upgrade_policy.max_batch_instance_percent if self.policy is not None else 20
+        size = max(self.largest, self.spec.replicas)
+        most = self.spec.scale_in_policy.max_concurrent
+        if isinstance(most, str):
+            percent = int(most[:-1])
+        limit = most if isinstance(most, int) else max(1, size * percent // 100)
+        assert len(left) <= limit, f"S1: scaling in takes {left} together, at most {limit} may go"
 
     def change_image(self, wanted: ImageChange) -> None:
         """S1, S7: what the written state hands over, a pod of ours as it was seen, to the build written down for it."""

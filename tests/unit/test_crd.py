@@ -83,7 +83,7 @@ def test_every_optional_field_of_the_spec_tells_its_default(definition):
         if path.startswith("spec.template.") or path.endswith(("metadata.labels", "metadata.annotations")):
             continue
         for name, child in schema.get("properties", {}).items():
-            optional = name not in schema.get("required", ()) and child["type"] != "object"
+            optional = name not in schema.get("required", ()) and child.get("type") != "object"
             told = "Default: " in child["description"] or child["description"].startswith("Ignored")
             if optional and not told:
                 untold.append(f"{path}.{name}")

@@ -71,6 +71,53 @@ def test_s1_ignores_pods_that_others_deleted():
     assert s("S1", story) == []
 
 
+# S1 of scaling in
+
+
+def test_scaling_in_by_batches_is_fine():
+    story = begun().scale_set(replicas=6)
+    for pair in ((9, 8), (7, 6)):
+        going(story, *pair)
+        gone(story, *pair)
+    assert s("S1 scaling in", story) == []
+
+
+def test_scaling_in_catches_more_than_a_batch():
+    assert "['web-7', 'web-8', 'web-9']" in s("S1 scaling in", going(begun().scale_set(replicas=6), 9, 8, 7))[0]
+
+
+def test_scaling_in_catches_the_next_ones_before_the_first_are_gone():
+    assert s("S1 scaling in", going(gone(going(begun().scale_set(replicas=6), 9, 8), 8), 7, 6)) != []
+
+
+def test_scaling_in_goes_by_the_set_and_its_policy():
+    assert s("S1 scaling in", going(begun().policy(30).scale_set(replicas=6), 9, 8, 7)) == []
+    for most in (3, "30%"):
+        asked = begun().scale_set(replicas=6)
+        asked.seen[-1].object["spec"]["scaleInPolicy"] = {"maxConcurrent": most}
+        assert s("S1 scaling in", going(asked, 9, 8, 7)) == []
+
+
+def test_scaling_in_one_is_always_allowed():
+    assert s("S1 scaling in", going(begun(2).scale_set(replicas=0), 1)) == []
+    assert s("S1 scaling in", going(begun(2).scale_set(replicas=0), 1, 0)) != []
+
+
+def going(story: Story, *instances: int) -> Story:
+    """The operator deletes their pods, which take their time."""
+    for instance in instances:
+        uid = f"old-{instance}"
+        story.write("delete", "pods", f"web-{instance}", body={"preconditions": {"uid": uid}})
+        story.pod(instance, uid, ending=True, change="MODIFIED")
+    return story
+
+
+def gone(story: Story, *instances: int) -> Story:
+    for instance in instances:
+        story.pod(instance, f"old-{instance}", ending=True, change="DELETED")
+    return story
+
+
 # S1 of a set with maxSurge
 
 

@@ -83,7 +83,7 @@ def shrinking(world: World) -> None:
         (broken, "InProgress", ("False", "Unhealthy")),
         (refused, "Failed", ("False", "PolicyNotFound")),
         (suspended, "Current", ("True", "Suspended")),
-        (shrinking, "Current", ("True", "Healthy")),
+        (shrinking, "InProgress", ("False", "ScalingIn")),
     ],
 )
 def test_tools_that_know_only_conditions_understand_a_set(scene: Callable[[World], None], status, ready):

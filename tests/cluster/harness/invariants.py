@@ -6,15 +6,13 @@ They look at pods and claims, not at what the operator says about itself; `statu
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from math import inf
 
 from .api import Json
-from .trace import INSTANCE_LABEL, VERSION_LABEL, Seen, Trace, parse_duration, parse_ranges, parse_version
+from .departures import Policies, s1_scaling_in, scaled_in
+from .trace import INSTANCE_LABEL, VERSION_LABEL, Seen, Trace, parse_ranges, parse_version
 
 # The API server keeps whole seconds of a creation, so a health timeout may end up to one second early by our clock.
 TIMEOUT_SLACK = 1.5
-# What the operator does now may be what a set asked for so many seconds ago.
-LAG = 1.0
 
 
 @dataclass(slots=True)
@@ -44,28 +42,6 @@ class _Fleet:
         return max(1, replicas * percent // 100)
 
 
-class _Policies:
-    """Every value that a policy had during the test: a rollout goes by the one that it started with."""
-
-    def __init__(self) -> None:
-        self.percents: defaultdict[str, set[int]] = defaultdict(set)
-        self.timeouts: defaultdict[str, set[float]] = defaultdict(set)
-
-    def learn(self, seen: Seen) -> None:
-        spec = seen.object["spec"]
-        rolling = spec.get("rollingUpgradePolicy") or {}
-        self.percents[seen.name].add(rolling.get("maxBatchInstancePercent", 20))
-        if (spec.get("automaticOSUpgradePolicy") or {}).get("useRollingUpgradePolicy") is False:
-            self.percents[seen.name].add(20)
-        self.timeouts[seen.name].add(parse_duration(spec.get("healthTimeout", "PT5M")))
-
-    def percent(self, policy: str) -> int:
-        return max(self.percents[policy], default=20)
-
-    def health_timeout(self, policy: str) -> float:
-        return min(self.timeouts[policy], default=300.0)
-
-
 def s1_batch_limit(trace: Trace) -> Iterator[str]:
     """At most max(1, N·batch/100) instances of a set are being replaced, verified or restored at any time.
 
@@ -74,8 +50,8 @@ def s1_batch_limit(trace: Trace) -> Iterator[str]:
     in) does not count.
     """
     fleets: defaultdict[str, _Fleet] = defaultdict(_Fleet)
-    policies = _Policies()
-    deleted, changed, scaled_in = trace.deleted_by_operator(), trace.changed_in_place(), _scaled_in(trace)
+    policies = Policies()
+    deleted, changed, departed = trace.deleted_by_operator(), trace.changed_in_place(), scaled_in(trace)
     for seen in trace.of("pods", "scalesets", "upgradepolicies"):
         if seen.kind == "upgradepolicies":
             policies.learn(seen)
@@ -89,70 +65,11 @@ def s1_batch_limit(trace: Trace) -> Iterator[str]:
             _expire(fleet, seen.at, timeout)
             if (seen.uid, seen.order) in changed and seen.name not in trace.disturbed:
                 fleet.replacing[seen.name] = _Replacement("", fleet.replicas, seen.at)
-            _follow(fleet, seen, deleted, scaled_in)
+            _follow(fleet, seen, deleted, departed)
             limit = fleet.limit(policies.percent(fleet.policy))
             if len(fleet.replacing) > limit:
                 yield f"{seen.scale_set}: {sorted(fleet.replacing)} are being replaced at once, the limit is {limit}"
                 return
-
-
-class _Departures:
-    """The pods of one set whose instances left because it shrank while they lived: no pod of their name came after
-    them, or only when it had become larger again. How many there are when they go does not tell: some may be missing
-    that others deleted.
-    """
-
-    def __init__(self) -> None:
-        self._sizes = [(-inf, 0)]
-        self._largest: dict[str, int] = {}
-        self._living: set[str] = set()
-        self._smallest: dict[str, tuple[str, int]] = {}
-        self._left: set[str] = set()
-
-    @property
-    def uids(self) -> set[str]:
-        return self._left | {uid for uid, _ in self._smallest.values()}
-
-    def resized(self, seen: Seen) -> None:
-        size = seen.object["spec"].get("replicas", 1)
-        if size == self._sizes[-1][1]:
-            return
-        self._sizes.append((seen.at, size))
-        self._largest.update({uid: max(self._largest[uid], size) for uid in self._living})
-        self._smallest = {name: (uid, min(least, size)) for name, (uid, least) in self._smallest.items()}
-
-    def saw(self, seen: Seen) -> None:
-        if seen.terminating or seen.type == "DELETED":
-            self._goes(seen)
-        elif seen.uid not in self._largest:
-            self._comes(seen)
-
-    def _comes(self, seen: Seen) -> None:
-        size = self._sizes[-1][1]
-        self._largest[seen.uid] = size
-        self._living.add(seen.uid)
-        before, least = self._smallest.pop(seen.name, ("", size))
-        if least < size:
-            self._left.add(before)
-
-    def _goes(self, seen: Seen) -> None:
-        if seen.uid not in self._living:
-            return
-        self._living.remove(seen.uid)
-        least = min(size for at, size in self._sizes if seen.at - at < LAG or (at, size) == self._sizes[-1])
-        if least < self._largest[seen.uid]:
-            self._smallest[seen.name] = seen.uid, least
-
-
-def _scaled_in(trace: Trace) -> frozenset[str]:
-    """The uids of pods whose instances left with a smaller set."""
-    sets: defaultdict[str, _Departures] = defaultdict(_Departures)
-    for seen in trace.of("pods", "scalesets"):
-        if seen.kind == "scalesets":
-            sets[seen.name].resized(seen)
-        elif seen.scale_set:
-            sets[seen.scale_set].saw(seen)
-    return frozenset().union(*(each.uids for each in sets.values()))
 
 
 def s1_surge(trace: Trace) -> Iterator[str]:
@@ -347,6 +264,7 @@ def s8_versions_go_up(trace: Trace) -> Iterator[str]:
 
 RULES: dict[str, Callable[[Trace], Iterator[str]]] = {
     "S1": s1_batch_limit,
+    "S1 scaling in": s1_scaling_in,
     "S1 surge": s1_surge,
     "S3": s3_nothing_more_after_breach,
     "S4": s4_previous_or_target,

@@ -16,7 +16,9 @@ COUNTS = {
 
 
 def s14_counts_add_up(trace: Trace) -> Iterator[str]:
-    """Each count equals its range, no instance is in two of them, and there are not more than the set has."""
+    """Each count equals its range, no instance is in two of them, and there are not more than the set has: while
+    it is scaled in, than it comes from.
+    """
     instances: dict[str, set[int]] = {}
     for seen in trace.of("pods", "scalesets"):
         if seen.kind == "pods":
@@ -35,7 +37,7 @@ def s14_counts_add_up(trace: Trace) -> Iterator[str]:
             continue
         where = f"{seen.name} at resourceVersion {seen.order}"
         yield from (f"{where}: {problem}" for problem in _rollout_problems(rollout))
-        replicas = spec.get("replicas", 1)
+        replicas = max(spec.get("replicas", 1), (status.get("scaleIn") or {}).get("from", 0))
         running = rollout["runningStatus"]["code"] == "RollingForward"
         counted = sum((rollout.get("progress") or {}).values())
         protected = _protected(spec) & instances.get(seen.name, set())

@@ -1,8 +1,9 @@
 """Where instances live and which of them go first: zones, scale-in, Windows, Service Fabric (semantics 1.3, 4.8)."""
 
+import re
 from typing import Annotated, Final, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, StrictInt, StrictStr, WithJsonSchema
 
 from scaleset.api.identifiers import Form
 from scaleset.api.model import Bool, Model, cel, rules
@@ -10,6 +11,19 @@ from scaleset.api.model import Bool, Model, cel, rules
 MAX_ZONES: Final = 16
 MAX_REPLICAS: Final = 1000
 MAX_UPDATE_DOMAINS: Final = 20
+
+_SHARE: Final = re.compile("(100|[1-9][0-9]?)%")
+
+
+def check_share(value: int | str) -> int | str:
+    """A number of instances or a share of them."""
+    if isinstance(value, str):
+        if not _SHARE.fullmatch(value):
+            raise ValueError("write a number of instances, or a share from 1% to 100%")
+    elif not 1 <= value <= MAX_REPLICAS:
+        raise ValueError(f"write a number from 1 to {MAX_REPLICAS}, or a share from 1% to 100%")
+    return value
+
 
 Zone = Annotated[
     str,
@@ -31,6 +45,21 @@ Zones = Annotated[
     ),
 ]
 
+MaxConcurrent = Annotated[
+    StrictInt | StrictStr,
+    AfterValidator(check_share),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "minimum": 1,
+            "maximum": MAX_REPLICAS,
+            "maxLength": 4,
+            "pattern": "^(100|[1-9][0-9]?)%$",
+        }
+    ),
+]
+"""A number of instances, or a share of the set such as 50%."""
+
 ScaleInRule = Literal["Default", "OldestVM", "NewestVM"]
 DurabilityLevel = Literal["Bronze", "Silver", "Gold"]
 
@@ -45,6 +74,21 @@ class ScaleInPolicy(Model):
             "present pod). All of them balance the zones first and pass protected instances over. Default: Default."
         ),
     )
+
+    max_concurrent: MaxConcurrent | None = Field(
+        default=None,
+        description=(
+            "How many instances may go at the same time: a number, or a share such as 50% of the size that the set "
+            "comes from, at least one. Default: maxBatchInstancePercent of the upgrade policy."
+        ),
+    )
+
+    def limit(self, size: int, *, percent: int) -> int:
+        """How many of so many instances may go at the same time; `percent` is the upgrade policy's."""
+        most = self.max_concurrent
+        if isinstance(most, int):
+            return most
+        return max(1, size * (percent if most is None else int(most.removesuffix("%"))) // 100)
 
     @property
     def rule(self) -> ScaleInRule:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from scaleset.api.claim_template import CLAIM_SPEC_SCHEMA, CLAIMS_CANNOT_CHANGE, CLAIMS_KEEP_THEIR_SPEC
 from scaleset.api.extensions import MAX_EXTENSIONS, CustomData, Extensions
 from scaleset.api.health import Health
 from scaleset.api.identifiers import (
@@ -126,7 +127,7 @@ class VolumeClaimTemplate(Model):
     spec: Annotated[
         dict[str, Any],
         AfterValidator(check_depth),
-        WithJsonSchema(OPEN),
+        WithJsonSchema(CLAIM_SPEC_SCHEMA),
     ] = Field(
         description=(
             "PersistentVolumeClaimSpec as in a StatefulSet: accessModes, resources.requests.storage, storageClassName "
@@ -264,14 +265,16 @@ class ScaleSetSpec(Spec):
                 cel(
                     "self.all(first, self.exists_one(second, second.metadata.name == first.metadata.name))",
                     "give each of the volumeClaimTemplates a name of its own",
-                )
+                ),
+                cel(CLAIMS_KEEP_THEIR_SPEC, CLAIMS_CANNOT_CHANGE),
             ),
         ),
     ] = Field(
         default=(),
         description=(
             f"Data disks, at most {MAX_CLAIMS}: one claim for each instance. Claims outlive their instance and the "
-            "ScaleSet; the operator never deletes one. Default: none."
+            "ScaleSet; the operator never deletes one. Templates may be added and removed; the spec of one cannot be "
+            "changed. Default: none."
         ),
     )
     health: Health = Field(

@@ -66,6 +66,18 @@ class InstanceAge(Model):
     time: Time | None = Field(default=None, description="When their first pod was created.")
 
 
+class ScaleInStatus(Model):
+    """Scaling in that is under way, at most a batch at a time."""
+
+    size: Int | None = Field(
+        default=None, ge=1, alias="from", description="The size that the set comes from: batches are a part of it."
+    )
+    start_time: Time | None = Field(default=None, description="When it began.")
+    waiting_since: Time | None = Field(
+        default=None, description="Since when its next batch waits for instances that are not healthy."
+    )
+
+
 class FailedTarget(Model):
     """A target that the platform does not try again by itself."""
 
@@ -393,6 +405,7 @@ class ScaleSetStatus(Status):
     ages: tuple[InstanceAge, ...] = Field(
         default=(), description="When instances were first created whose pod is being replaced."
     )
+    scale_in: ScaleInStatus | None = Field(default=None, description="Scaling in, while it is under way.")
     failed_targets: tuple[FailedTarget, ...] = Field(
         default=(), description="What the platform does not try again by itself."
     )

@@ -25,6 +25,7 @@ WAITS = frozenset(
         "ConcurrencyLimit",
         "HealthGateWaiting",
         "InstancesInitializing",
+        "ScalingIn",
         "StartRefused",
         "Suspended",
         "TargetFailed",

@@ -19,6 +19,7 @@ from scaleset.kube.errors import ApiError, Invalid
 from scaleset.kube.questions import Answer, Call, Questions
 from scaleset.kube.resources import CLAIMS, PODS
 from scaleset.kube.verdicts import verdict
+from scaleset.planning import disks
 from scaleset.planning.instances import Build
 from scaleset.planning.models import Model
 from scaleset.planning.pods import Identity
@@ -65,9 +66,10 @@ def _bodies(owner: Identity, model: Model, asked: ModelCheck, *, now: float) -> 
 
 def _same_as(owner: Identity, asked: ModelCheck, *, now: float) -> Questions[Model | None]:
     """The first stored model that makes the same instances."""
-    mine, around = _bodies(owner, asked.model, asked, now=now), sameness.outside(owner, asked.model)
     for model in asked.stored:
-        if sameness.outside(owner, model) == around:
+        aligned = disks.aligned(asked.model, model)
+        if sameness.outside(owner, model) == sameness.outside(owner, aligned):
+            mine = _bodies(owner, aligned, asked, now=now)
             theirs = _bodies(owner, model, asked, now=now)
             if (yield from _all_same(mine, theirs)):
                 return model

@@ -38,9 +38,7 @@ MIN_SERVICE_FABRIC = 5
 def accept(draft: Draft) -> None:
     """Settle `acceptance`, `wanted` and `latest`, and which models to store."""
     asked = judgement.known(draft)
-    fallback = max(
-        (model for model in draft.snapshot.models if model.number), key=lambda model: model.number, default=None
-    )
+    fallback = draft.newest
     refused = _refusal(draft, draft.snapshot.model)
     latest = _resolve(draft, asked)
     if refused is None:
@@ -57,7 +55,8 @@ def accept(draft: Draft) -> None:
         effective: Model | None = asked
     else:
         draft.acceptance = refused
-        effective = asked if asked.number and refused.reason != judgement.NOT_STORED else fallback
+        kept = asked.number and refused.reason != judgement.NOT_STORED and not judgement.other_disks(draft, asked)
+        effective = asked if kept else fallback
         _ask_again(draft, refused)
     _settle_size(draft)
     draft.eligible = _eligible(draft, effective or asked)

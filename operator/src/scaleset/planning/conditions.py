@@ -16,11 +16,12 @@ from scaleset.planning.gates import exceeds
 from scaleset.planning.history import timestamp
 from scaleset.planning.instances import HealthState
 from scaleset.planning.rows import Counts, current
-from scaleset.planning.scaling import extra
+from scaleset.planning.scaling import kept_by_protection
 from scaleset.planning.state import Code, Rollout
 
 FAILED = "TargetFailed"
 UNHEALTHY = "InstancesUnhealthy"
+PROTECTED = "ScaleInProtected"
 _ROLLING = {
     "Suspended": "Suspended",
     "Pause": "Paused",
@@ -36,7 +37,8 @@ def conditions(draft: Draft, counts: Counts) -> list[dict[str, Any]]:
     why = stalled(draft)
     busy = _busy(draft, counts)
     available = not exceeds(counts.wanted - counts.healthy, counts.wanted, _limit(draft))
-    ready = draft.acceptance.accepted and counts.healthy == counts.wanted and draft.rollout is None and not busy
+    whole = counts.healthy == counts.wanted == draft.replicas
+    ready = draft.acceptance.accepted and whole and draft.rollout is None and not busy
     healthy = f"{counts.healthy} of {counts.wanted} instances are healthy"
     wanted = [
         ("Accepted", draft.acceptance.accepted, draft.acceptance.reason, draft.acceptance.message),
@@ -88,6 +90,10 @@ def _ready(draft: Draft, counts: Counts, *, ready: bool, progressing: str) -> tu
         )
     if last is not None and last.code is Code.FAULTED and draft.waiting is not None and draft.waiting.reason == FAILED:
         return "Faulted", f"{healthy}; the last rolling upgrade failed.{_behind(draft, counts)}"
+    if draft.shrinking is not None:
+        return draft.shrinking.reason, f"{healthy}. {draft.shrinking.message}"
+    if kept := kept_by_protection(draft):
+        return PROTECTED, f"{healthy}; {kept} more than wanted are protected from scale-in."
     if ready:
         cancelled = last is not None and last.code is Code.CANCELLED and draft.waiting is not None
         reason = "Suspended" if draft.snapshot.spec.suspend else "Cancelled" if cancelled else "Healthy"
@@ -145,10 +151,15 @@ def _ended(rollout: Rollout) -> str:
 
 def _busy(draft: Draft, counts: Counts) -> str:
     """What is under way, or nothing."""
+    under_way = []
     if draft.rollout is not None:
-        return f"Rolling upgrade {draft.rollout.id} is running."
+        under_way.append(f"Rolling upgrade {draft.rollout.id} is running.")
     if draft.state.applying:
-        return f"Instances {ranges.render(draft.state.applying)} are being replaced."
+        under_way.append(f"Instances {ranges.render(draft.state.applying)} are being replaced.")
+    if draft.shrinking is not None:
+        under_way.append(draft.shrinking.message)
+    if under_way:
+        return " ".join(under_way)
     if draft.creations or draft.deletions:
         return "Instances are being created or deleted."
     if any(i.health is HealthState.INITIALIZING for i in draft.instances.values()):
@@ -165,15 +176,12 @@ def stalled(draft: Draft) -> tuple[str, str] | None:
     if missing := refused(draft):
         return "FailedCreate", together(missing, "cannot be created", missing)
     waiting = draft.rollout.waiting if draft.rollout is not None else draft.waiting
-    if waiting is not None and waiting.stalls:
-        return waiting.reason, waiting.message
     leaving = draft.snapshot.pods.keys() - draft.instances.keys()
-    if (kept := deadlines.refused(draft, leaving)) is not None:
-        return kept.reason, kept.message
-    surplus = len(draft.state.builds) - extra(draft.state) - draft.replicas
-    if surplus > 0:
-        text = f"{surplus} instances more than wanted are protected from scale-in."
-        return "ScaleInProtected", text
+    for obstacle in (waiting, draft.shrinking, deadlines.refused(draft, leaving)):
+        if obstacle is not None and obstacle.stalls:
+            return obstacle.reason, obstacle.message
+    if not draft.acceptance.refuses_all and (spared := kept_by_protection(draft)):
+        return PROTECTED, f"{spared} instances more than wanted are protected from scale-in."
     if draft.waiting is not None and draft.waiting.reason == FAILED:
         last = draft.state.rollout
         why = last.error.message if last is not None and last.error is not None else draft.waiting.message

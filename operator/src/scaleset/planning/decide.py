@@ -15,7 +15,19 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.planning import acceptance, deadlines, desired, history, models, news, report, rollout, scaling, starts
+from scaleset.planning import (
+    acceptance,
+    deadlines,
+    desired,
+    history,
+    models,
+    news,
+    report,
+    rollout,
+    scaling,
+    shrinking,
+    starts,
+)
 from scaleset.planning.draft import Acceptance, Draft
 from scaleset.planning.figures import figures
 from scaleset.planning.snapshot import Plan, Snapshot
@@ -36,6 +48,7 @@ def decide(snapshot: Snapshot) -> Plan:
     scaling.adopt(draft)
     scaling.scale(draft)
     desired.block(draft)
+    shrinking.shrink(draft)
     deadlines.wind(draft)
     starts.requests(draft)
     ran = draft.rollout is not None

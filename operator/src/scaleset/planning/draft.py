@@ -91,6 +91,8 @@ class Draft:
     instances: dict[int, Instance] = field(default_factory=dict)
     waiting: Waiting | None = None
     """Why no rollout starts."""
+    shrinking: Waiting | None = None
+    """How far scaling in is, and what it waits for; None when the set is not larger than wanted."""
     needs: Needs = field(default_factory=Needs)
     events: list[Event] = field(default_factory=list)
     creations: list[Creation] = field(default_factory=list)
@@ -115,6 +117,12 @@ class Draft:
         """The running rollout."""
         rollout = self.state.rollout
         return rollout if rollout is not None and rollout.running else None
+
+    @property
+    def newest(self) -> Model | None:
+        """The stored model that was accepted last."""
+        stored = (model for model in self.models.values() if model.number)
+        return max(stored, key=lambda model: model.number, default=None)
 
     @property
     def running(self) -> Rollout:

@@ -20,6 +20,7 @@ BLOCKED = {
     "BackOff": "back_off",
     "TargetFailed": "target_failed",
     "ApplyingModel": "applying_model",
+    "ScalingIn": "scaling_in",
     "InstancesInitializing": "health_gate",
     "HealthGateWaiting": "health_gate",
     "ImageNotFound": "image_missing",

@@ -11,8 +11,8 @@ it holds, only warned about: it may be older than the rule.
 
 from dataclasses import replace
 
-from scaleset.planning import models
-from scaleset.planning.draft import Acceptance, Draft
+from scaleset.planning import disks, models
+from scaleset.planning.draft import INVALID, Acceptance, Draft
 from scaleset.planning.gallery import GalleryVersion
 from scaleset.planning.instances import Build
 from scaleset.planning.models import Model
@@ -27,6 +27,9 @@ _CANDIDATES = 4
 def known(draft: Draft) -> Model:
     """The model that the spec asks for: the stored one, if it is stored or known to be the same as one."""
     asked, checked = draft.snapshot.model, draft.state.checked
+    newest = draft.newest
+    if newest is not None and disks.aligned(asked, newest).content == newest.content:
+        return newest
     same = draft.models.get(checked.model) if checked is not None and checked.asked == asked.name else None
     return draft.models.get(asked.name) or same or models.stored(draft.models, asked) or asked
 
@@ -34,6 +37,8 @@ def known(draft: Draft) -> Model:
 def judge(draft: Draft, model: Model, found: GalleryVersion) -> tuple[Model, Acceptance | None]:
     """The model to go by, and why it cannot be; `found` is the version that the API server is asked with."""
     if model.number:
+        if (problem := other_disks(draft, model)) is not None:
+            return model, problem
         _check_running(draft, model, found)
         return model, _unstored(draft, model)
     verdict = draft.snapshot.verdicts.get(model.name)
@@ -43,8 +48,10 @@ def judge(draft: Draft, model: Model, found: GalleryVersion) -> tuple[Model, Acc
     if not verdict.accepted:
         return model, _refuse(draft, verdict)
     chosen = draft.models.get(verdict.same_as, model)
-    if chosen is model and (problem := _ends_by_itself(model)) is not None:
-        return model, Acceptance("ModelRefused", problem)
+    if (problem := other_disks(draft, chosen)) is not None:
+        return model, problem
+    if chosen is model and (ends := _ends_by_itself(model)) is not None:
+        return model, Acceptance("ModelRefused", ends)
     _remember(draft, chosen, verdict.warning)
     return chosen, None
 
@@ -128,6 +135,13 @@ def _free(draft: Draft, models: tuple[Model, ...]) -> int:
     ):
         number += 1
     return number
+
+
+def other_disks(draft: Draft, model: Model) -> Acceptance | None:
+    """Whether the model wants other disks by the names of those that the newest one has."""
+    newest = draft.newest
+    problem = None if newest is None or newest.name == model.name else disks.changed(model, newest)
+    return None if problem is None else Acceptance(INVALID, problem)
 
 
 def _ends_by_itself(model: Model) -> str | None:

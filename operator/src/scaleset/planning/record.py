@@ -32,6 +32,7 @@ from scaleset.planning.state import (
     Policy,
     Retry,
     Rollout,
+    ScaleIn,
     StartedBy,
     State,
     Target,
@@ -102,6 +103,7 @@ def read(status: api.ScaleSetStatus) -> State:
         clocks=_each(status.clocks, builds, lambda entry: Clock(seconds(entry.since), entry.lost)),
         ended=_each(status.ended_pods, builds, lambda entry: Ended(entry.count, seconds(entry.time) or 0.0)),
         ages={n: at for n, at in _each(status.ages, builds, lambda entry: seconds(entry.time)).items() if at},
+        scale_in=_read_scale_in(status.scale_in),
         failed_targets=tuple(
             FailedTarget(f.model, f.version, f.policy or "", f.reason or "", seconds(f.time) or 0.0, f.image)
             for f in status.failed_targets
@@ -130,6 +132,12 @@ def _read_builds(recorded: tuple[api.RecordedBuild, ...]) -> dict[int, Build]:
 def _each(entries: Iterable[E], builds: Mapping[int, Build], read: Callable[[E], V]) -> dict[int, V]:
     """What entries say, for each of their instances that there is."""
     return {number: read(entry) for entry in entries for number in ranges.parse(entry.instances) & builds.keys()}
+
+
+def _read_scale_in(seen: api.ScaleInStatus | None) -> ScaleIn | None:
+    if seen is None or seen.size is None:
+        return None
+    return ScaleIn(seen.size, seconds(seen.start_time) or 0.0, seconds(seen.waiting_since))
 
 
 def _read_retry(retry: api.Retry | None) -> Retry | None:
@@ -259,6 +267,7 @@ def write(state: State, *, location: str) -> dict[str, Any]:
         "clocks": _rows(state.clocks, lambda clock: {"since": _upwards(clock.since), "lost": clock.lost or None}),
         "endedPods": _rows(state.ended, lambda ended: {"count": ended.count, "time": timestamp(ended.time)}),
         "ages": _rows(state.ages, lambda at: {"time": timestamp(at)}),
+        "scaleIn": _write_scale_in(state.scale_in),
         "failedTargets": [
             _present(
                 version=f.version,
@@ -301,6 +310,16 @@ def _rows(known: Mapping[int, K], write: Callable[[K], dict[str, Any]]) -> list[
 def _upwards(seconds: float | None) -> str | None:
     """A time from which a deadline counts: rounded up, so that none comes early."""
     return None if seconds is None else timestamp(math.ceil(seconds))
+
+
+def _write_scale_in(scale_in: ScaleIn | None) -> dict[str, Any] | None:
+    if scale_in is None:
+        return None
+    return {
+        "from": scale_in.size,
+        "startTime": _upwards(scale_in.started),
+        "waitingSince": _upwards(scale_in.waiting),
+    }
 
 
 def _write_retry(retry: Retry | None) -> dict[str, Any] | None:

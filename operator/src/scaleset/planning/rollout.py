@@ -18,7 +18,7 @@ Ordering rules, each of which a test must not let go:
 from collections.abc import Mapping
 from dataclasses import replace
 
-from scaleset.planning import batches, breach, deadlines, endings, gallery, outdated, settling, surge
+from scaleset.planning import batches, breach, deadlines, endings, gallery, outdated, settling, shrinking, surge
 from scaleset.planning.draft import Draft
 from scaleset.planning.instances import Build, HealthState, Instance
 from scaleset.planning.ranges import render
@@ -125,7 +125,8 @@ def _hold(draft: Draft, rollout: Rollout) -> Waiting | None:
         return Waiting("Pause", f"Pausing {rollout.policy.pause:g} s between batches.")
     if not draft.acceptance.accepted and draft.acceptance.reason != "PolicyNotFound":
         return Waiting(draft.acceptance.reason, draft.acceptance.message)
-    return replacing(draft) or starting(draft) or (None if rollout.started_rolling else not_our_turn(draft))
+    held = leaving(draft) or replacing(draft) or starting(draft)
+    return held or (None if rollout.started_rolling else not_our_turn(draft))
 
 
 CONCURRENCY = "ConcurrencyLimit"
@@ -149,6 +150,15 @@ def leave_queue(draft: Draft) -> None:
     waiting = draft.rollout.waiting if draft.rollout is not None else draft.waiting
     if draft.state.waiting_since is not None and (waiting is None or waiting.reason != CONCURRENCY):
         draft.state = replace(draft.state, waiting_since=None)
+
+
+def leaving(draft: Draft) -> Waiting | None:
+    """What scaling in has taken is waited for: a batch beside it would take down more than a batch."""
+    ids = shrinking.leaving(draft) if draft.state.scale_in is not None else NOBODY
+    if not ids:
+        return None
+    text = f"Waiting for the pods of instances {render(ids)}, which were scaled in, to end."
+    return Waiting(shrinking.SCALING_IN, text)
 
 
 def replacing(draft: Draft) -> Waiting | None:

@@ -6,6 +6,7 @@ from typing import Any
 from scaleset.planning.draft import Draft, target_build
 from scaleset.planning.history import timestamp
 from scaleset.planning.instances import Build, Instance
+from scaleset.planning.scaling import extra
 
 MAX_INSTANCES = 50
 MAX_MESSAGE = 256
@@ -17,6 +18,7 @@ class Counts:
     """How many instances are how."""
 
     wanted: int
+    """How many there are to be; while the set is larger, how many there are."""
     existing: int
     healthy: int
     updated: int
@@ -28,7 +30,7 @@ def count(draft: Draft) -> Counts:
     goal = target_build(draft)
     instances = draft.instances.values()
     return Counts(
-        wanted=draft.replicas,
+        wanted=max(draft.replicas, len(draft.state.builds) - extra(draft.state)),
         existing=sum(i.pod is not None and not i.pod.deleting for i in instances),
         healthy=sum(i.healthy for i in instances),
         updated=sum(current(i, goal) for i in instances),

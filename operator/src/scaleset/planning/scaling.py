@@ -14,7 +14,7 @@ from scaleset.planning.draft import Draft, known_image
 from scaleset.planning.gallery import is_number, number
 from scaleset.planning.instances import Build, Pod
 from scaleset.planning.placement import scale_in_order
-from scaleset.planning.state import NOBODY, Batch, Code, Kind, Rollout, State, dropped
+from scaleset.planning.state import NOBODY, Batch, Code, Kind, Rollout, ScaleIn, State, dropped
 
 
 def adopt(draft: Draft) -> None:
@@ -90,19 +90,31 @@ def _settle_current(draft: Draft) -> None:
 
 
 def scale(draft: Draft) -> None:
-    """Drop surplus instances from the state and settle which ids the set has. By a refused spec none goes that has a
-    pod: neither its size nor its protection counts.
+    """Settle which ids the set has. Surplus instances leave at once where they have no pod; the others do by batches
+    (`shrinking`), which are a part of the size that the set comes from. By a refused spec none goes that has a pod:
+    neither its size nor its protection counts.
     """
-    surplus = len(draft.state.builds) - extra(draft.state) - draft.replicas
-    if surplus > 0:
+    if going := to_go(draft):
+        gone = frozenset(going) - draft.snapshot.pods.keys()
         beside = beside_each_other(draft.state)
-        gone = frozenset(_first_to_go(draft, beside)[:surplus])
-        if draft.acceptance.refuses_all:
-            gone -= draft.snapshot.pods.keys()
-        draft.state = without(draft.state, gone | {new for new, old in beside.items() if old in gone})
+        scale_in = draft.state.scale_in or ScaleIn(len(draft.state.builds) - len(beside), draft.now)
+        left = without(draft.state, gone | {new for new, old in beside.items() if old in gone})
+        draft.state = replace(left, scale_in=scale_in)
     draft.look(sorted(draft.state.builds))
     free = free_ids(draft)
     draft.look([next(free) for _ in range(draft.replicas + extra(draft.state) - len(draft.state.builds))])
+
+
+def to_go(draft: Draft) -> list[int]:
+    """The instances that are more than wanted and may go, in the order in which they do."""
+    surplus = len(draft.state.builds) - extra(draft.state) - draft.replicas
+    return _first_to_go(draft, beside_each_other(draft.state))[:surplus] if surplus > 0 else []
+
+
+def kept_by_protection(draft: Draft) -> int:
+    """How many instances more than wanted stay because they are protected from scaling in."""
+    surplus = len(draft.state.builds) - extra(draft.state) - draft.replicas
+    return max(0, surplus - len(to_go(draft)))
 
 
 def _first_to_go(draft: Draft, beside: Collection[int]) -> list[int]:

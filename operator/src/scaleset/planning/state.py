@@ -322,6 +322,17 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class ScaleIn:
+    """Scaling in that is under way."""
+
+    size: int
+    """How many instances the set comes from."""
+    started: float
+    waiting: float | None = None
+    """Since when the next batch waits for the instances that stay."""
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """The durable state of a ScaleSet."""
 
@@ -344,6 +355,7 @@ class State:
     ended: Mapping[int, Ended] = field(default_factory=dict)
     ages: Mapping[int, float] = field(default_factory=dict)
     """When instances were first created whose pod is about to be deleted: a pod that is gone cannot say it."""
+    scale_in: ScaleIn | None = None
     failed_targets: tuple[FailedTarget, ...] = ()
     retry: Retry | None = None
     rollout: Rollout | None = None

@@ -1,0 +1,68 @@
+"""The part of a volume claim template that the API server looks at before the operator does.
+
+Declared are the fields that make a disk what it is, so that a rule can compare them with those before. No bound or type
+is stricter than that of a PersistentVolumeClaim, and a null is let through, since rules apply to whole objects when a
+status is written, too. The rule is about the change alone: what is stored stays valid.
+"""
+
+from typing import Any, Final
+
+_OPEN: Final[dict[str, Any]] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
+_MAX_MODES: Final = 16
+
+CLAIM_SPEC_SCHEMA: Final[dict[str, Any]] = {
+    **_OPEN,
+    "properties": {
+        "accessModes": {
+            "type": "array",
+            "nullable": True,
+            "description": "How the disk may be mounted. Cannot be changed. Default: none.",
+            "maxItems": _MAX_MODES,
+            "items": {"type": "string", "maxLength": 63},
+        },
+        "resources": {
+            **_OPEN,
+            "nullable": True,
+            "description": "The size, as in a PersistentVolumeClaim. Cannot be changed.",
+            "properties": {
+                "requests": {
+                    **_OPEN,
+                    "nullable": True,
+                    "description": "What the disk has at least.",
+                    "properties": {
+                        "storage": {
+                            "x-kubernetes-int-or-string": True,
+                            "nullable": True,
+                            "maxLength": 63,
+                            "description": "Size, such as 10Gi. Default: none.",
+                        }
+                    },
+                }
+            },
+        },
+        "storageClassName": {
+            "type": "string",
+            "nullable": True,
+            "maxLength": 253,
+            "description": "StorageClass of the disk. Cannot be changed. Default: the cluster's.",
+        },
+        "volumeMode": {
+            "type": "string",
+            "nullable": True,
+            "maxLength": 63,
+            "description": "Filesystem or Block. Cannot be changed. Default: Filesystem.",
+        },
+    },
+}
+
+
+CLAIMS_KEEP_THEIR_SPEC: Final = (
+    "self.all(new, oldSelf.all(old, old.metadata.name != new.metadata.name || old.spec == new.spec))"
+)
+"""Word for word: the cost of comparing a size as an amount, or with a default, is estimated by the largest request."""
+
+CLAIMS_CANNOT_CHANGE: Final = (
+    "leave the spec of each volumeClaimTemplate as it is, since no disk would change: to grow a disk edit its "
+    "PersistentVolumeClaim; for other disks add a template with another name, or create another ScaleSet"
+)
