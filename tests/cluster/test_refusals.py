@@ -23,7 +23,7 @@ from tests.cluster.harness.refusals import (
     shown,
 )
 
-WRITE_LATEST = "write the version as latest, or as MAJOR.MINOR.PATCH"
+WRITE_LATEST = "write the version as latest, or as one to four integers"
 BARE_POLICY = "give the bare name of an UpgradePolicy in this namespace"
 
 SET_REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -57,7 +57,7 @@ SET_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"spec.imageReference.version": "Latest"}, WRITE_LATEST),
     ({"spec.imageReference.version": "latest\n"}, WRITE_LATEST),
     ({"spec.imageReference.version": "1.0"}, WRITE_LATEST),
-    ({"spec.imageReference.version": "01.0.0"}, WRITE_LATEST),
+    ({"spec.imageReference.version": "1.0.0.0.0"}, WRITE_LATEST),
     ({"spec.imageReference.version": "1.0.0-rc1"}, WRITE_LATEST),
     (
         {"spec.imageReference.version": "4294967296.0.0"},

@@ -59,7 +59,7 @@ def choices(session: "Session", found: SetView | None) -> list[Choice]:
     winners = gallery.winners(every)
     rows = []
     for version in _sorted(every):
-        rival = winners[version.definition, version.version]
+        rival = winners[version.definition, gallery.number(version.version)]
         if rival.name != version.name:
             why: str | None = f"{rival.name} is older and publishes the same version"
         elif best is not None and version.name == best.name:
@@ -74,11 +74,17 @@ def choices(session: "Session", found: SetView | None) -> list[Choice]:
 
 def _failed(found: SetView, version: GalleryVersion) -> str | None:
     """That it is chosen and yet does not reach the set by itself."""
-    failed = {row.get("version"): row.get("reason") for row in found.status.get("failedTargets") or ()}
-    if version.version not in failed:
+    row = next((row for row in found.status.get("failedTargets") or () if _is_about(row, version)), None)
+    if row is None:
         return None
-    what = "was cancelled here" if failed[version.version] == "Cancelled" else "failed here"
-    return f"(it {what}, so only a start by hand tries it again)"
+    what = "was cancelled here" if row.get("reason") == "Cancelled" else "failed here"
+    when = f" at {row['time']}" if row.get("time") else ""
+    return f"(it {what}{when}, so only a start by hand tries it again)"
+
+
+def _is_about(row: JSON, version: GalleryVersion) -> bool:
+    """Whether an entry of `failedTargets` is about that version and its image."""
+    return gallery.same(row.get("version"), version.version) and row.get("image") in (None, version.image)
 
 
 def _all(session: "Session") -> list[Choice]:

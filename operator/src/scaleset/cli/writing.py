@@ -31,7 +31,12 @@ ScaleInOnly = Annotated[
     bool, typer.Option("--scale-in-only", help="Keep them from scaling in only; upgrades still reach them.")
 ]
 Image = Annotated[str, typer.Argument(metavar="IMAGE", help="Container image reference, best with a digest.")]
-Version = Annotated[str, typer.Option("--version", metavar="X.Y.Z", help="Version, compared as numbers.")]
+Version = Annotated[
+    str,
+    typer.Option(
+        "--version", metavar="VERSION", help="One to four numbers, such as 17 or 1.10.0, compared as numbers."
+    ),
+]
 Regions = Annotated[
     list[str] | None,
     typer.Option("--regions", metavar="REGION,...", help="Regions that it is for; default: every region."),
@@ -289,6 +294,8 @@ def publish(
         exclude_from_latest=exclude_from_latest,
     )
     name = body["metadata"]["name"]
+    if (rival := publishing.published_already(session, body)) is not None:
+        raise _published(session, rival)
     follows = "" if exclude_from_latest else " Sets that follow latest may begin to roll."
     session.confirm(
         f"Publish {image} as version {version} of {definition} in {session.namespace}?{follows}",
@@ -297,14 +304,18 @@ def publish(
     try:
         created = session.client.create(GALLERY_IMAGE_VERSIONS, session.namespace, body, dry_run=dry_run != "none")
     except AlreadyExists as error:
-        raise CliError(
-            f"GalleryImageVersion {name} exists in {session.namespace}: a published version cannot be changed, so give "
-            "this image the next version."
-        ) from error
+        raise _published(session, name) from error
     _say(session, f"galleryimageversion.scaleset.dev/{name} published", dry_run)
     if wait and dry_run == "none":
         return publishing.wait(session, created, timeout=options.seconds(timeout))
     return 0
+
+
+def _published(session: Session, name: str) -> CliError:
+    return CliError(
+        f"GalleryImageVersion {name} exists in {session.namespace}: a published version cannot be changed, so give "
+        "this image the next version."
+    )
 
 
 # --- writing

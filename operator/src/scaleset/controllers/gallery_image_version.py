@@ -20,7 +20,7 @@ from scaleset.controllers.prepulls import Prepulls
 from scaleset.controllers.relations import by_uid
 from scaleset.controllers.status_writer import StatusWriter
 from scaleset.observability.images import Images
-from scaleset.planning.gallery import winners
+from scaleset.planning.gallery import number, winners
 from scaleset.planning.history import timestamp
 from scaleset.planning.replication import Replication
 from scaleset.records.custom_objects import VersionObject
@@ -69,7 +69,7 @@ class GalleryImageVersionController:
         candidates = [version for seen in members if (version := gallery_version(seen)) is not None]
         chosen = {version.name: version for version in winners(candidates).values()}
         self._images.reconciled(key, chosen.values())
-        rivals = {(v.definition, v.version): v.name for v in chosen.values()}
+        rivals = {(v.definition, number(v.version)): v.name for v in chosen.values()}
         waits: list[float] = []
         for seen in members:
             version = gallery_version(seen)
@@ -77,7 +77,9 @@ class GalleryImageVersionController:
                 wait = await self._replicate(key, seen)
                 waits += [wait] if wait is not None else []
                 continue
-            older = None if version is None or seen.name in chosen else rivals[version.definition, version.version]
+            older = (
+                None if version is None or seen.name in chosen else rivals[version.definition, number(version.version)]
+            )
             if not await self._writer.write(self._versions, seen, self._status(seen, older)):
                 waits.append(0.0)
             await self._prepulls.release(seen)

@@ -41,7 +41,7 @@ def bodies(owner: Identity, model: Model, build: Build, number: int, *, now: flo
 def outside(owner: Identity, model: Model) -> tuple[Any, ...]:
     """What of a model is in no pod and no claim, in a form in which equal means the same."""
     reference, data = model.reference, model.data
-    version = gallery.number(reference.version) if gallery.is_number(reference.version) else reference.version
+    version = gallery.usual(reference.version)
     tags = sorted((str(e.get("name")), str(e.get("forceUpdateTag"))) for e in data.get("extensions") or ())
     return (
         reference._replace(gallery=reference.gallery or owner.namespace, version=""),

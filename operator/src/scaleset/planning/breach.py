@@ -17,7 +17,7 @@ by the back-off. Otherwise the target is remembered.
 
 from dataclasses import dataclass, replace
 
-from scaleset.planning import batches, endings, gates, outdated, settling
+from scaleset.planning import batches, endings, gallery, gates, outdated, settling
 from scaleset.planning.draft import Draft
 from scaleset.planning.ranges import render
 from scaleset.planning.state import NOBODY, Batch, Kind, Rollout, UpgradeError
@@ -44,9 +44,9 @@ def found(draft: Draft, rollout: Rollout, *, batch_ended: bool) -> Breach | None
     upgraded, target = rollout.upgraded, rollout.target
     pausing = not batch_ended and rollout.next_batch is not None and draft.now < rollout.next_batch
     bad = frozenset(n for n in upgraded if n in rollout.failed or _unhealthy(draft, rollout, n, pausing=pausing))
-    proven = rollout.kind is Kind.IMAGE and target.version == draft.state.current_version
+    proven = rollout.kind is Kind.IMAGE and gallery.same(target.version, draft.state.current_version)
     already = (i.id for i in draft.instances.values() if proven and i.build is not None)
-    counted = upgraded.union(n for n in already if draft.state.builds[n].version == target.version)
+    counted = upgraded.union(n for n in already if gallery.same(draft.state.builds[n].version, target.version))
     percent = rollout.policy.rolling.max_unhealthy_upgraded_instance_percent
     if not gates.after_batch(upgraded=counted, bad=bad, percent=percent):
         return None
