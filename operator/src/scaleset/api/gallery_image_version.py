@@ -169,6 +169,14 @@ class GalleryImageVersionStatus(Status):
     replication_status: ReplicationStatus | None = Field(
         default=None, description="How far the version is in its regions."
     )
+    failed_scale_sets: Int | None = Field(
+        default=None,
+        ge=0,
+        description=(
+            "In how many ScaleSets of this image definition the platform does not try this version and image again, "
+            "since it failed there. Absent: in none. What somebody cancelled does not count."
+        ),
+    )
     conditions: Conditions = Field(
         default=(), description="Ready: may be chosen. Pinned: the image reference has a digest."
     )

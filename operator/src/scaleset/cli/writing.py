@@ -67,12 +67,33 @@ def start(
 
     found = session.scale_set(name)
     goal = f"version {found.latest}" if found.latest else "the latest version"
+    _startable(session, found)
     session.confirm(
         f"Start a rolling upgrade of {found.desired} instances of {name} to {goal}?", yes=yes or dry_run != "none"
     )
     found = _annotate(session, found, names.ANNOTATION_START, _now(session), dry_run=dry_run)
     _say(session, f"{name}: rolling upgrade to {goal} requested", dry_run)
     return _wait(session, found, outcome, wait=wait and dry_run == "none", timeout=timeout)
+
+
+def _startable(session: Session, found: "SetView") -> None:
+    """CliError with the planner's own sentence if the start would be refused; a word if its target failed before."""
+    from scaleset.cli import snapshots
+    from scaleset.planning.history import timestamp
+
+    if not found.status:
+        return  # No operator has seen the set yet.
+    answer = snapshots.by_hand(session, found)
+    if answer is None:
+        return
+    if answer.refused is not None:
+        raise CliError(f"{found.name}: {answer.refused}")
+    if (failed := answer.failed) is not None:
+        how = "was cancelled" if failed.reason == "Cancelled" else "failed"
+        session.note(
+            f"Version {failed.version} {how} in {found.name} at {timestamp(failed.time)} ({failed.reason}): the "
+            "platform does not try it again, a start by hand does."
+        )
 
 
 def cancel(

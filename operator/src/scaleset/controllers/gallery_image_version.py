@@ -56,6 +56,7 @@ class GalleryImageVersionController:
     ) -> None:
         self._versions = caches.versions
         self._by_uid = caches.relations.versions
+        self._failures = caches.relations.failures
         self._writer = writer
         self._prepulls = prepulls
         self._images = images
@@ -131,7 +132,8 @@ class GalleryImageVersionController:
         spec = seen.spec
         if spec is None:
             ready = _condition(seen, "Ready", "InvalidSpec", seen.problem, holds=False)
-            return {"observedGeneration": seen.generation, "conditions": self._conditions(seen, ready)}
+            conditions = self._conditions(seen, ready)
+            return {"observedGeneration": seen.generation, "failedScaleSets": None, "conditions": conditions}
         if "@" in spec.image:
             pinned = _condition(seen, "Pinned", "Digest", "The image is named by its digest.", holds=True)
         else:
@@ -140,9 +142,15 @@ class GalleryImageVersionController:
         return {
             "observedGeneration": seen.generation,
             "publishedDate": timestamp(seen.created),
+            "failedScaleSets": self._failed(seen),
             "replicationStatus": _replicated_at_once(seen) if plan is None else _replication_status(plan),
             "conditions": self._conditions(seen, _ready(seen, spec.version, older, plan), pinned),
         }
+
+    def _failed(self, seen: VersionObject) -> int | None:
+        """In how many sets it failed; absent for none, which is what most have."""
+        version = gallery_version(seen)
+        return (self._failures.count(version) or None) if version is not None else None
 
     def _conditions(self, seen: VersionObject, *conditions: Condition) -> list[JSON]:
         """Transition times are those of the object's status; the time of a first transition is when it was written
