@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec
 from scaleset.api.model import InvalidSpec
 from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.cli.failed_sets import is_about, told
 from scaleset.cli.failures import CliError
 from scaleset.cli.pictures import SetView
 from scaleset.cli.tables import Choice
@@ -53,7 +54,8 @@ def choices(session: "Session", found: SetView | None) -> list[Choice]:
     definition = Definition(home, image.publisher, image.offer, image.sku)
     asker = Asker(found.namespace, str(found.spec.get("location") or DEFAULT_REGION))
     now = session.client.now()
-    every = [version for version in understood(session.versions(home)) if version.definition == definition]
+    raws = session.versions(home)
+    every = [version for version in understood(raws) if version.definition == definition]
     eligible = gallery.eligible(every, definition, asker, now=now)
     best = eligible[0] if eligible else None
     winners = gallery.winners(every)
@@ -67,6 +69,9 @@ def choices(session: "Session", found: SetView | None) -> list[Choice]:
         else:
             why = gallery.why_not(version, asker, now=now) or (f"{best.version} is higher" if best else None)
         rows.append(_choice(version, why, chosen=best is not None and version.name == best.name))
+    mine = {version.name for version in every}
+    for sentence in told(session, (raw for raw in raws if raw["metadata"]["name"] in mine)):
+        session.note(sentence)
     if image.version != LATEST:
         session.note(f"{found.name} is pinned to {image.version}: it does not follow latest.")
     return rows
@@ -74,7 +79,8 @@ def choices(session: "Session", found: SetView | None) -> list[Choice]:
 
 def _failed(found: SetView, version: GalleryVersion) -> str | None:
     """That it is chosen and yet does not reach the set by itself."""
-    row = next((row for row in found.status.get("failedTargets") or () if _is_about(row, version)), None)
+    rows = found.status.get("failedTargets") or ()
+    row = next((row for row in rows if is_about(row, version=version.version, image=version.image)), None)
     if row is None:
         return None
     what = "was cancelled here" if row.get("reason") == "Cancelled" else "failed here"
@@ -82,13 +88,28 @@ def _failed(found: SetView, version: GalleryVersion) -> str | None:
     return f"(it {what}{when}, so only a start by hand tries it again)"
 
 
-def _is_about(row: JSON, version: GalleryVersion) -> bool:
-    """Whether an entry of `failedTargets` is about that version and its image."""
-    return gallery.same(row.get("version"), version.version) and row.get("image") in (None, version.image)
+def failures(session: "Session", found: SetView) -> list[str]:
+    """That the version which the spec means failed, here or elsewhere, with when and where."""
+    if not found.wanted:
+        return []
+    image = spec_of(found).image_reference
+    asked = (image.publisher, image.offer, image.sku)
+    return told(
+        session,
+        (
+            raw
+            for raw in session.versions(image.gallery_namespace or found.namespace)
+            if (raw["spec"]["publisher"], raw["spec"]["offer"], raw["spec"]["sku"]) == asked
+            and gallery.same(raw["spec"]["version"], found.wanted)
+        ),
+    )
 
 
 def _all(session: "Session") -> list[Choice]:
-    every = understood(session.versions(session.namespace))
+    raws = session.versions(session.namespace)
+    every = understood(raws)
+    for sentence in told(session, raws):
+        session.note(sentence)
     now = session.client.now()
     definitions = {version.definition for version in every}
     best = set()
