@@ -100,19 +100,19 @@ def test_a_version_that_fails(web, api):
     wait_for_failures(api, plugin, 1)
     said = f"Version 1.1.0 failed in 1 ScaleSet: {plugin.namespace}/web at 20"
     assert said in plugin("plan", "web").out
-    assert said in plugin("versions", "web").err
-    assert said in plugin("versions").err
+    assert said in plugin("versions", "web").error
+    assert said in plugin("versions").error
     history = json.loads(plugin("history", "web", "-o", "az-json").out)
     assert history[0]["properties"]["error"]["code"] == "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
     by_hand = plugin("start", "web", "--yes", "--wait", "--timeout", "60s", code=1)
-    assert "Version 1.1.0 failed in web at 20" in by_hand.err
-    assert "a start by hand does." in by_hand.err
+    assert "Version 1.1.0 failed in web at 20" in by_hand.error
+    assert "a start by hand does." in by_hand.error
     assert "requested" in by_hand.out
     assert "web: Faulted to version 1.1.0" in by_hand.out
     assert rollout(api.get(SCALE_SETS, plugin.namespace, "web"))["startedBy"] == "User"
 
 
-def wait_for_failures(api, plugin, number):
+def wait_for_failures(api: Api, plugin: Plugin, number: int) -> None:
     name = "example-os-server-1.1.0"
     until(
         lambda: (api.get(IMAGES, plugin.namespace, name).get("status") or {}).get("failedScaleSets") == number,
@@ -124,7 +124,7 @@ def wait_for_failures(api, plugin, number):
 def test_a_start_that_would_be_refused_writes_nothing(web, api):
     plugin = web()
     there = api.get(SCALE_SETS, plugin.namespace, "web")
-    assert "no unprotected instance runs less than version 1.0.0" in plugin("start", "web", "--yes", code=1).err
+    assert "no unprotected instance runs less than version 1.0.0" in plugin("start", "web", "--yes", code=1).error
     assert (
         api.get(SCALE_SETS, plugin.namespace, "web")["metadata"]["resourceVersion"]
         == (there["metadata"]["resourceVersion"])
@@ -132,8 +132,8 @@ def test_a_start_that_would_be_refused_writes_nothing(web, api):
     pinned = {"spec": {"imageReference": {**there["spec"]["imageReference"], "version": "01.0"}}}
     api.patch(SCALE_SETS, plugin.namespace, "web", pinned)
     wait(api, plugin, lambda found: found["status"]["observedGeneration"] >= found["metadata"]["generation"])
-    assert "which have imageReference.version set to latest" in plugin("start", "web", "--yes", code=1).err
-    assert "start-upgrade-at" not in str(api.get(SCALE_SETS, plugin.namespace, "web")["metadata"]["annotations"])
+    assert "which have imageReference.version set to latest" in plugin("start", "web", "--yes", code=1).error
+    assert "start-upgrade-at" not in str(api.get(SCALE_SETS, plugin.namespace, "web")["metadata"].get("annotations"))
 
 
 def test_the_plan_is_what_then_happens(web, api):
