@@ -115,7 +115,7 @@ stored-objects: venv binaries ## record what the operator of COMMIT leaves in th
 	@$(BIN)/python -m tests.cluster.stored $(COMMIT) $(ARGS)
 
 .PHONY: chart
-chart: venv ## write what is generated of the chart: schema, README table, CRD templates, deploy/install.yaml
+chart: venv ## write what is generated of the chart: schema, README table, CRD templates, deploy/crds.yaml and install.yaml
 	@echo "Writing what is generated of the chart ..."
 	@$(BIN)/python -m hack.chart
 

@@ -1,4 +1,5 @@
-"""What is generated of the chart: CRD templates, values.schema.json, the table in its README, deploy/install.yaml."""
+"""What is generated of the chart: CRD templates, values.schema.json, the table in its README, and the two
+manifests of deploy/."""
 
 from pathlib import Path
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hack.chart import CHART, ROOT
 from hack.chart.crds import template
-from hack.chart.manifest import helm, manifest
+from hack.chart.manifest import definitions, helm, manifest
 from hack.chart.readme import readme
 from hack.chart.schema import schema
 from hack.chart.values import read
@@ -18,8 +18,10 @@ def generated() -> Iterator[tuple[Path, str]]:
     values = read(CHART / "values.yaml")
     yield CHART / "values.schema.json", schema(values)
     yield CHART / "README.md", readme((CHART / "README.md").read_text(encoding="utf-8"), values)
-    for path in sorted((ROOT / "crds").glob("*.yaml")):
-        yield CHART / "templates" / "crds" / path.name, template(path.read_text(encoding="utf-8"))
+    crds = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "crds").glob("*.yaml"))}
+    for name, text in crds.items():
+        yield CHART / "templates" / "crds" / name, template(text)
+    yield ROOT / "deploy" / "crds.yaml", definitions(crds.values())
     yield ROOT / "deploy" / "install.yaml", manifest(helm(), CHART)
 
 

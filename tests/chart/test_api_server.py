@@ -60,6 +60,7 @@ def test_the_charts_own_rules_and_dashboards_are_accepted(helm: Helm, kubectl: K
 def test_the_manifest_without_helm_is_accepted(kubectl: Kubectl):
     text = (ROOT / "deploy" / "install.yaml").read_text()
     assert "helm.sh/chart" not in text
+    assert "kind: CustomResourceDefinition" not in text, "deleting the operator's file ends no set"
     assert "deployment.apps/scaleset-operator serverside-applied" in kubectl(*DRY_RUN, text=text)
 
 

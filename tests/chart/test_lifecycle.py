@@ -2,15 +2,17 @@
 
 import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hack.chart.manifest import helm as pinned_helm
 from tests.chart.conftest import Kubectl
 from tests.chart.helm import Helm, HelmError, Json, given
 from tests.chart.releases import DEPLOYMENTS
-from tests.cluster.harness.api import CLAIMS, CRDS, IMAGES, PODS, POLICIES, SCALE_SETS, Api
+from tests.cluster.harness.api import CLAIMS, CRDS, IMAGES, NAMESPACES, PODS, POLICIES, SCALE_SETS, Api, Kind
 from tests.cluster.harness.cluster import ROOT, Cluster
 from tests.cluster.harness.crds import finishing_deletions
 from tests.cluster.harness.fleet import until
@@ -19,6 +21,7 @@ from tests.cluster.harness.manifests import claim, image_version, pod, scale_set
 pytestmark = pytest.mark.timeout(240)
 
 OPS = "scaleset-system"
+DEPLOY = ROOT / "deploy"
 KEPT = (CRDS, POLICIES, IMAGES, SCALE_SETS, PODS, CLAIMS)
 
 
@@ -54,6 +57,28 @@ def do(installer: Helm, verb: str, chart: Path, values: Json | None = None, *opt
         return installer.run(verb, "scaleset-operator", chart, *where, *options, *files)
 
 
+def vanish(api: Api, kind: Kind, name: str) -> None:
+    """What a test before left behind: pods and claims outlive the definitions here."""
+    if api.find(kind, "shop", name) is not None:
+        api.delete(kind, "shop", name)
+        until(lambda: api.find(kind, "shop", name) is None, timeout=60, message="it is gone")
+
+
+def some_set(api: Api) -> dict[str, str]:
+    """A set with a policy, a version, a pod and a claim. Returns the uids of everything that must survive."""
+    for kind, name in ((PODS, "web-0"), (CLAIMS, "data-web-0")):
+        vanish(api, kind, name)
+    api.create(POLICIES, "shop", upgrade_policy())
+    api.create(IMAGES, "shop", image_version("1.0.0"))
+    owner = api.create(SCALE_SETS, "shop", scale_set(replicas=1))
+    api.create(CLAIMS, "shop", claim("data-web-0"))
+    instance = pod("web-0", "1.0.0-fast")
+    reference = {"apiVersion": "scaleset.dev/v1beta1", "kind": "ScaleSet", "name": "web", "controller": True}
+    instance["metadata"]["ownerReferences"] = [{**reference, "uid": owner["metadata"]["uid"]}]
+    api.create(PODS, "shop", instance)
+    return uids(api)
+
+
 def uids(api: Api) -> dict[str, str]:
     """Of everything that must survive."""
     found = {}
@@ -76,15 +101,7 @@ def test_whatever_helm_does_crds_resources_pods_and_claims_stay(
         kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", text=text)
     deployment = api.get(DEPLOYMENTS, OPS, "scaleset-operator")
     assert deployment["status"]["readyReplicas"] == 2
-    api.create(POLICIES, "shop", upgrade_policy())
-    api.create(IMAGES, "shop", image_version("1.0.0"))
-    owner = api.create(SCALE_SETS, "shop", scale_set(replicas=1))
-    api.create(CLAIMS, "shop", claim("data-web-0"))
-    instance = pod("web-0", "1.0.0-fast")
-    reference = {"apiVersion": "scaleset.dev/v1beta1", "kind": "ScaleSet", "name": "web", "controller": True}
-    instance["metadata"]["ownerReferences"] = [{**reference, "uid": owner["metadata"]["uid"]}]
-    api.create(PODS, "shop", instance)
-    before = uids(api)
+    before = some_set(api)
     assert len(before) == 8
 
     do(installer, "upgrade", chart, {"replicaCount": 3, "commonLabels": {"round": "two"}})
@@ -103,15 +120,47 @@ def test_whatever_helm_does_crds_resources_pods_and_claims_stay(
     assert api.get(DEPLOYMENTS, OPS, "scaleset-operator")["status"]["readyReplicas"] == 2
 
 
-def test_crds_that_kubectl_applied_are_taken_over(installer: Helm, api: Api, chart: Path, kubectl: Kubectl):
-    """As the README says it: helm refuses what is not its own until it is told to take it."""
-    for path in sorted((ROOT / "crds").glob("*.yaml")):
-        kubectl("apply", "--server-side", "-f", path)
-    before = {name: each["metadata"]["uid"] for name, each in crds(api).items()}
+def play(heading: str, program: Path, cluster: Cluster) -> None:
+    """The commands under that heading of docs/uninstall.md, word for word."""
+    page = (ROOT / "docs" / "uninstall.md").read_text()
+    section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    commands = re.findall(r"^\$ (.+)$", section, re.MULTILINE)
+    assert len(commands) > 3
+    path = f"{program.parent}{os.pathsep}{pinned_helm().parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"KUBECONFIG": str(cluster.kubeconfig), "PATH": path}
+    for command in commands:
+        done = subprocess.run(command.split(), check=False, capture_output=True, text=True, cwd=ROOT, env=environment)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+
+
+def by_kubectl(api: Api, kubectl: Kubectl) -> None:
+    """The operator without Helm."""
+    if api.find(NAMESPACES, None, OPS) is not None:
+        kubectl("delete", "namespace", OPS, "--wait")
+    kubectl("apply", "--server-side", "-f", DEPLOY / "crds.yaml", "-f", DEPLOY / "install.yaml")
+    kubectl("--namespace", OPS, "rollout", "status", "deployment/scaleset-operator", "--timeout=3m")
+
+
+def test_from_kubectl_to_helm_and_back_as_documented(
+    installer: Helm, program: Path, cluster: Cluster, api: Api, chart: Path, kubectl: Kubectl
+):
+    """Sets, pods and claims stay all the way. Without the marks helm refuses what is not its own."""
+    by_kubectl(api, kubectl)
+    before = some_set(api)
     with pytest.raises(HelmError, match="invalid ownership metadata"):
         do(installer, "install", chart)
-    do(installer, "upgrade", chart, None, "--install", "--take-ownership")
-    assert {name: each["metadata"]["uid"] for name, each in crds(api).items()} == before
+    play("From kubectl to Helm", program, cluster)
+    assert "scaleset-operator" in installer.run("list", "--namespace", OPS, "--short")
+    assert uids(api) == before
+    do(installer, "upgrade", chart, {"commonLabels": {"round": "two"}})
+    assert {each["metadata"]["labels"]["round"] for each in crds(api).values()} == {"two"}
+    play("From Helm to kubectl", program, cluster)
+    kubectl("--namespace", OPS, "rollout", "status", "deployment/scaleset-operator", "--timeout=3m")
+    assert uids(api) == before
+    for each in crds(api).values():
+        assert "helm" not in str(each["metadata"].get("annotations"))
+        assert "managed-by" not in str(each["metadata"].get("labels"))
+    kubectl("delete", "--wait", "-f", DEPLOY / "install.yaml")
 
 
 def test_crds_that_are_not_kept_go_with_the_release(installer: Helm, api: Api, chart: Path):
@@ -122,10 +171,11 @@ def test_crds_that_are_not_kept_go_with_the_release(installer: Helm, api: Api, c
 
 
 def test_the_manifest_installs_without_helm(installer: Helm, api: Api, kubectl: Kubectl):
-    """The fixture's end takes the CRDs away again."""
-    manifest = ROOT / "deploy" / "install.yaml"
-    kubectl("delete", "namespace", OPS, "--ignore-not-found", "--wait")
-    kubectl("apply", "--server-side", "-f", manifest)
-    kubectl("--namespace", OPS, "rollout", "status", "deployment/scaleset-operator", "--timeout=3m")
+    """And goes again, with everything but sets, their pods and claims. The fixture's end takes the CRDs away."""
+    by_kubectl(api, kubectl)
+    before = some_set(api)
     assert len(crds(api)) == 3
-    kubectl("delete", "--wait=false", "-f", manifest)
+    kubectl("delete", "--wait", "-f", DEPLOY / "install.yaml")
+    assert uids(api) == before
+    assert "metadata" in api.get(SCALE_SETS, "shop", "web")
+    assert "deletionTimestamp" not in api.get(PODS, "shop", "web-0")["metadata"]

@@ -49,12 +49,12 @@ def test_from_publish_to_the_end_of_the_rollout(web, api):
     wait(api, plugin, lambda found: (rollout(found).get("waitingFor") or {}).get("reason") == "Suspended")
     assert "web: RollingForward to version 1.1.0: " in plugin("status", "web", code=2).out
     tree = plugin("get", "web").out
-    assert "1.0.0 → 1.1.0" in tree
+    assert re.search(r"1\.0\.0 \(4\), 1\.1\.0 \(1\) → 1\.1\.0", tree), "what runs, and what it leads to"
     assert re.search(r"✔ upgraded in batch(es)? [\d-]+\n", tree)
     assert "◦ not begun" in tree
     listed = plugin("list").out.splitlines()
     assert listed[0].split()[:2] == ["NAME", "PROGRESS"]
-    assert "1.0.0 → 1.1.0" in listed[1]
+    assert "1.0.0 (4), 1.1.0 (1) → 1.1.0" in listed[1]
     assert "The set is suspended" in listed[1]
 
     watching = plugin.start("get", "web", "-w", "--timeout", "60s")
@@ -97,12 +97,43 @@ def test_a_version_that_fails(web, api):
     planned = plugin("plan", "web").out
     assert "Held back: TargetFailed" in planned
     assert "batch 5: instance 4" in planned
+    wait_for_failures(api, plugin, 1)
+    said = f"Version 1.1.0 failed in 1 ScaleSet: {plugin.namespace}/web at 20"
+    assert said in plugin("plan", "web").out
+    assert said in plugin("versions", "web").error
+    assert said in plugin("versions").error
     history = json.loads(plugin("history", "web", "-o", "az-json").out)
     assert history[0]["properties"]["error"]["code"] == "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
     by_hand = plugin("start", "web", "--yes", "--wait", "--timeout", "60s", code=1)
+    assert "Version 1.1.0 failed in web at 20" in by_hand.error
+    assert "a start by hand does." in by_hand.error
     assert "requested" in by_hand.out
     assert "web: Faulted to version 1.1.0" in by_hand.out
     assert rollout(api.get(SCALE_SETS, plugin.namespace, "web"))["startedBy"] == "User"
+
+
+def wait_for_failures(api: Api, plugin: Plugin, number: int) -> None:
+    name = "example-os-server-1.1.0"
+    until(
+        lambda: (api.get(IMAGES, plugin.namespace, name).get("status") or {}).get("failedScaleSets") == number,
+        timeout=READY,
+        message="the version counts its failures",
+    )
+
+
+def test_a_start_that_would_be_refused_writes_nothing(web, api):
+    plugin = web()
+    there = api.get(SCALE_SETS, plugin.namespace, "web")
+    assert "no unprotected instance runs less than version 1.0.0" in plugin("start", "web", "--yes", code=1).error
+    assert (
+        api.get(SCALE_SETS, plugin.namespace, "web")["metadata"]["resourceVersion"]
+        == (there["metadata"]["resourceVersion"])
+    )
+    pinned = {"spec": {"imageReference": {**there["spec"]["imageReference"], "version": "01.0"}}}
+    api.patch(SCALE_SETS, plugin.namespace, "web", pinned)
+    wait(api, plugin, lambda found: found["status"]["observedGeneration"] >= found["metadata"]["generation"])
+    assert "which have imageReference.version set to latest" in plugin("start", "web", "--yes", code=1).error
+    assert "start-upgrade-at" not in str(api.get(SCALE_SETS, plugin.namespace, "web")["metadata"].get("annotations"))
 
 
 def test_the_plan_is_what_then_happens(web, api):

@@ -81,7 +81,7 @@ def test_objects_that_a_laxer_schema_let_in_are_a_condition(
                 body = {"apiVersion": "scaleset.dev/v1beta1", "kind": "ScaleSet", "metadata": {"name": name}}
                 api.create(SCALE_SETS, namespace, {**body, "spec": spec})
             bad = {"publisher": "example", "offer": "os", "sku": "server"}
-            for index, version in enumerate(["latest", "1.0.0-rc1", "01.2.3", "99999999999.0.0", "", None, 7]):
+            for index, version in enumerate(["latest", "1.0.0-rc1", "1.2.3.4.5", "99999999999.0.0", "", None, 7]):
                 body = {"apiVersion": "scaleset.dev/v1beta1", "kind": "GalleryImageVersion"}
                 metadata = {"metadata": {"name": f"bad-{index}"}}
                 api.create(IMAGES, namespace, {**body, **metadata, "spec": {**bad, "version": version, "image": "x:1"}})

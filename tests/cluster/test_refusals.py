@@ -23,7 +23,7 @@ from tests.cluster.harness.refusals import (
     shown,
 )
 
-WRITE_LATEST = "write the version as latest, or as MAJOR.MINOR.PATCH"
+WRITE_LATEST = "write the version as latest, or as one to four integers"
 BARE_POLICY = "give the bare name of an UpgradePolicy in this namespace"
 
 SET_REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -58,12 +58,12 @@ SET_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"spec.imageReference.offer": "w\u200beb"}, "use letters, digits, '.', '_' and '-' only"),
     ({"spec.imageReference.version": "Latest"}, WRITE_LATEST),
     ({"spec.imageReference.version": "latest\n"}, WRITE_LATEST),
-    ({"spec.imageReference.version": "1.0"}, WRITE_LATEST),
-    ({"spec.imageReference.version": "01.0.0"}, WRITE_LATEST),
+    ({"spec.imageReference.version": "1."}, WRITE_LATEST),
+    ({"spec.imageReference.version": "1.0.0.0.0"}, WRITE_LATEST),
     ({"spec.imageReference.version": "1.0.0-rc1"}, WRITE_LATEST),
     (
         {"spec.imageReference.version": "4294967296.0.0"},
-        "make each of the three parts of the version less than 2147483648",
+        "make each part of the version less than 2147483648",
     ),
     ({"spec.imageReference.galleryNamespace": "../kube-system"}, "give the name of a namespace"),
     ({"spec.imageReference.galleryNamespace": "images/web"}, "give the name of a namespace"),

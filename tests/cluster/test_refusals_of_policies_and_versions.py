@@ -20,7 +20,7 @@ from tests.cluster.harness.refusals import (
 )
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
-WRITE_EXACT = "write the version as MAJOR.MINOR.PATCH"
+WRITE_EXACT = "write the version as one to four integers"
 WRITE_DURATION = "write the duration as in ISO 8601"
 BATCH = "spec.rollingUpgradePolicy.maxBatchInstancePercent"
 UNHEALTHY = "spec.rollingUpgradePolicy.maxUnhealthyInstancePercent"
@@ -79,24 +79,25 @@ IMAGE_REFUSED: list[tuple[dict[str, Any], str]] = [
     *(
         (image_version(version), WRITE_EXACT)
         for version in (
-            "01.0.0",
-            "1.0.00",
+            "1.0.0.0.0",
+            "1..0",
+            "00000000001",
             "1.0.0-rc1",
             "1.0.0+build",
             "v1.0.0",
-            "1.0.0.0",
+            "1.0.",
             "1.0.0\n",
             "1.0.٠",
             "latest",
             "-1.0.0",
         )
     ),
-    (image_version("1.0"), WRITE_EXACT),
     (image_version(1.0), "must be of type string"),
     (image_version("2147483648.0.0"), "less than 2147483648"),
     (image_version("0.4294967296.0"), "less than 2147483648"),
+    (image_version("1.2.3.2147483648"), "less than 2147483648"),
     (image_version("0.0.9223372036854775808"), WRITE_EXACT),
-    (image_version("1." * 20), "may not be more than 32"),
+    (image_version("1." * 30), "may not be more than 43"),
     *(
         ({"spec.image": image}, "write the image as")
         for image in (

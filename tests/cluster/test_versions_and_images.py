@@ -2,8 +2,9 @@
 
 import json
 
-from tests.cluster.harness.api import IMAGES
+from tests.cluster.harness.api import IMAGES, REVISIONS, SCALE_SETS, Json
 from tests.cluster.harness.manifests import DIGEST, REGISTRY
+from tests.cluster.harness.recorder import World
 from tests.cluster.harness.scene import Scene, progress, ready, runs
 from tests.cluster.harness.trace import Seen
 from tests.cluster.harness.webhook import MIRROR, mirroring
@@ -134,3 +135,50 @@ def recorded(seen: Seen) -> str:
     """What a set says that its instances are to run."""
     status = seen.object.get("status") or {}
     return json.dumps([status.get("builds"), status.get("previousBuilds"), status.get("currentImage")])
+
+
+def observed(world: World) -> bool:
+    found = world.all(SCALE_SETS)["web"]
+    return bool(found["status"]["observedGeneration"] >= found["metadata"]["generation"])
+
+
+def of_version(scene: Scene, name: str) -> Json:
+    found: Json = scene.world.all(IMAGES).get(name, {}).get("status") or {}
+    return found
+
+
+def reason(scene: Scene, name: str) -> str:
+    conditions = of_version(scene, name).get("conditions") or ()
+    return next((str(each["reason"]) for each in conditions if each["type"] == "Ready"), "")
+
+
+def test_two_spellings_of_one_version_are_one_version(scene: Scene) -> None:
+    """A duplicate, a pin in other words and a publication anew replace nobody; a version of four numbers does."""
+    scene.create(replicas=3)
+    before = scene.uids()
+    scene.publish("01.0", image=FAST)
+    scene.wait(lambda _: reason(scene, "server-01.0") == "Duplicate", "it is a duplicate")
+    for text in ("1.0.0", "1", "001.0.0.0"):
+        scene.change(imageReference={"version": text})
+        scene.wait(observed, "the operator has seen it")
+    models = {each["metadata"]["name"] for each in scene.api.list(REVISIONS, scene.namespace)}
+    assert len(models) == 2, "latest, and one pin however it is spelled"
+    scene.change(imageReference={"version": "latest"})
+    scene.condition("UpToDate", "Current")
+    unpublish(scene, "1.0.0")
+    scene.never(lambda _: scene.uids() != before, "a pod is replaced", seconds=2)
+    scene.publish("1.0.0.1", "fast")
+    assert scene.rollout("Completed", "1.0.0.1")["progress"] == progress(3, 0, 0, 0)
+    scene.healthy(3, version="1.0.0.1")
+
+
+def test_a_version_counts_the_sets_in_which_it_failed(scene: Scene) -> None:
+    scene.create(replicas=2)
+    scene.create(replicas=2, name="other")
+    scene.publish("1.1", "bad")
+    for name in ("web", "other"):
+        scene.rollout("Faulted", "1.1", name=name)
+    scene.wait(lambda _: of_version(scene, "server-1.1").get("failedScaleSets") == 2, "both are counted")
+    scene.delete(SCALE_SETS, "other")
+    scene.wait(lambda _: of_version(scene, "server-1.1").get("failedScaleSets") == 1, "one is left")
+    assert "failedScaleSets" not in of_version(scene, "server-1.0.0")

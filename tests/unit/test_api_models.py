@@ -24,7 +24,7 @@ json_values = st.recursive(
 words = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?", fullmatch=True)
 dns_labels = st.from_regex(r"[a-z]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
 parts = st.integers(0, 2**31 - 1)
-versions = st.builds("{}.{}.{}".format, parts, parts, parts)
+versions = st.lists(parts, min_size=1, max_size=4).map(lambda found: ".".join(map(str, found)))
 percents = st.integers(5, 100)
 durations = st.integers(1, 86400).map(lambda seconds: format_duration(timedelta(seconds=seconds)))
 

@@ -278,6 +278,7 @@ class Crowd(World):
 
 EVENTS: dict[str, Callable[[Crowd], Callable[[], object]]] = {
     "a status": lambda w: w.see(scale_set(policy="mine"), **STATUSES["rolls"]),
+    "a failure": lambda w: w.see(scale_set(policy="mine"), failedTargets=[{"version": "1.0.0", "reason": "Breach"}]),
     "a rollout that ends": lambda w: w.see(scale_set(policy="mine")),
     "a set that is gone": lambda w: w.see(scale_set(policy="mine"), kind="DELETED"),
     "a set with another policy": lambda w: w.see(scale_set(policy="policy-0003")),

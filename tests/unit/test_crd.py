@@ -149,7 +149,7 @@ def test_columns():
     columns = [definition["spec"]["versions"][0]["additionalPrinterColumns"] for definition in DEFINITIONS]
     found = [[column["name"] for column in those if "priority" not in column] for those in columns]
     assert found == [
-        ["DESIRED", "HEALTHY", "UPDATED", "VERSION", "LATEST", "STATUS", "AGE"],
+        ["DESIRED", "HEALTHY", "UPDATED", "VERSION", "TARGET", "STATUS", "AGE"],
         ["MODE", "BATCH", "AUTO", "SETS", "AGE"],
         ["PUBLISHER", "OFFER", "SKU", "VERSION", "IMAGE", "READY", "EXCLUDED", "AGE"],
     ]

@@ -50,7 +50,7 @@ class Street:
         self.woken: list[str] = []
         wake = lambda key, *_: self.woken.append(key[1])  # noqa: E731 - one for two
         wakes = Wakes(scale_sets=wake, instances=wake, versions=wake, replications=wake, policies=lambda _: None)
-        found = relations(users_changed=wakes.users, line_changed=wakes.line)
+        found = relations(users_changed=wakes.users, line_changed=wakes.line, failures_changed=wakes.failures)
         self.sets, self.policies = Store((found.users, found.lines)), Store()
         parts = {"scale_sets": self.sets, "policies": self.policies, "relations": found}
         wakes.caches = cast("Caches", SimpleNamespace(**parts))

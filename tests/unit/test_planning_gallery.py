@@ -121,4 +121,4 @@ def test_latest_is_the_highest_of_any_versions(numbers):
     versions = [version(".".join(map(str, parts))) for parts in numbers]
     found = latest(*versions)
     assert found is not None
-    assert number(found) == max(numbers)
+    assert number(found)[:3] == max(numbers)

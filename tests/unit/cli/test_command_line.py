@@ -122,8 +122,8 @@ def test_what_is_no_duration_is_told(text):
         (["completion", "tcsh"], "There is no completion for tcsh"),
         (["publish", "x:1", "--definition", "a/b", "--version", "1.0.0", "--yes"], "write it as PUBLISHER/OFFER/SKU"),
         (
-            ["publish", "x:1", "--definition", "a/b/c", "--version", "1.0", "--yes"],
-            "write the version as MAJOR.MINOR.PATCH",
+            ["publish", "x:1", "--definition", "a/b/c", "--version", "1.0-rc1", "--yes"],
+            "write the version as one to four integers",
         ),
         (["publish", "no image", "--definition", "a/b/c", "--version", "1.0.0", "--yes"], "write the image as"),
     ],

@@ -1,13 +1,15 @@
 """`plan`: the forecast is what then happens, and it says what holds a rollout back."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from scaleset.cli import plans
-from scaleset.cli.forecasts import Forecast, foresee
+from scaleset.api.scale_set import ProtectedInstance
+from scaleset.cli import forecasts, plans
+from scaleset.cli.forecasts import ByHand, Forecast, foresee
 from scaleset.cli.pictures import SetView
 from scaleset.planning.ranges import parse
 from scaleset.planning.snapshot import DryRun, ModelCheck, Turn, Verdict
@@ -167,6 +169,55 @@ def test_a_start_that_would_be_refused():
     found = forecast(world)
     assert found.refused is not None
     assert "unless it has some unprotected instances" in found.refused
+
+
+def by_hand(world: World) -> ByHand:
+    return forecasts.by_hand(world.snapshot(fresh=True), accepted)
+
+
+def test_a_start_by_hand_that_goes_on():
+    world = scenes.running(5, by=policy(automatic=False))
+    world.publish("1.1.0")
+    assert by_hand(world) == ByHand()
+
+
+def test_a_start_of_what_failed_goes_on_and_says_so():
+    world = scenes.running(5)
+    world.publish("1.1.0", suffix=scenes.BAD)
+    world.run(3600)
+    world.catalogue[-1] = replace(world.catalogue[-1], version="1.1")
+    found = by_hand(world)
+    assert found.refused is None
+    assert found.failed is not None
+    assert found.failed.version == "1.1.0"
+
+
+ALL_PROTECTED = {
+    "protected_instances": tuple(ProtectedInstance(id=n, protect_from_scale_set_actions=True) for n in range(5))
+}
+REFUSALS: dict[str, tuple[Callable[[World], object], str]] = {
+    "pinned": (lambda world: scenes.pin(world, "1.0.0"), "which have imageReference.version set to latest"),
+    "suspended": (lambda world: world.change(suspend=True), "The set is suspended."),
+    "not accepted": (
+        lambda world: world.change(instance_container="none"),
+        "the template has no container of that name",
+    ),
+    "all protected": (lambda world: world.change(**ALL_PROTECTED), "unless it has some unprotected instances"),
+    "running": (lambda world: world.publish("2.0.0"), "is running. Wait for its end, or cancel it."),
+    "nothing newer": (lambda world: world.catalogue.pop(), "no unprotected instance runs less than version 1.0.0"),
+}
+
+
+@pytest.mark.parametrize("why", REFUSALS)
+def test_a_start_that_is_refused_by_the_planners_own_sentence(why):
+    change, words = REFUSALS[why]
+    world = scenes.running(5, by=policy(automatic=why == "running"))
+    if why != "running":
+        world.publish("1.1.0")
+    change(world)
+    world.start = 30.0
+    world.run(5)
+    assert words in (by_hand(world).refused or "")
 
 
 def test_a_model_that_the_api_server_refuses_holds_the_rollout_back():

@@ -134,6 +134,7 @@ GALLERY_IMAGE_VERSION: Final = Kind(
         _AGE,
         Column("REPLICATION", ".status.replicationStatus.aggregatedState", "How far it is in its regions.", wide=True),
         Column("END-OF-LIFE", ".spec.publishingProfile.endOfLifeDate", "After it no upgrade to it starts.", wide=True),
+        Column("FAILED", ".status.failedScaleSets", "In how many ScaleSets it failed.", "integer", wide=True),
         Column("SHARED", ".spec.sharing.scope", "Which namespaces may use it.", wide=True),
     ),
     longest_name=names.MAX_OTHER_NAME,

@@ -116,7 +116,9 @@ class GalleryImageVersionSpec(Spec):
     sku: DefinitionPart = Field(description="SKU of the image definition. Cannot be changed.")
     version: ExactVersion = Field(
         description=(
-            "MAJOR.MINOR.PATCH, such as 1.10.0; compared as numbers, so 1.10.0 is above 1.9.0. Cannot be changed."
+            "One to four integers, each below 2147483648, such as 17, 1.10.0 or 2024.10.17.1; in YAML in quotes where "
+            "there are fewer than three. Compared as numbers, so 1.10.0 is above 1.9.0; a part that is missing is 0, "
+            "so 1.2, 1.2.0 and 01.2 are one version. Cannot be changed."
         )
     )
     image: ImageName = Field(
@@ -166,6 +168,14 @@ class GalleryImageVersionStatus(Status):
     published_date: Time | None = Field(default=None, description="When the version was published.")
     replication_status: ReplicationStatus | None = Field(
         default=None, description="How far the version is in its regions."
+    )
+    failed_scale_sets: Int | None = Field(
+        default=None,
+        ge=0,
+        description=(
+            "In how many ScaleSets of this image definition the platform does not try this version and image again, "
+            "since it failed there. Absent: in none. What somebody cancelled does not count."
+        ),
     )
     conditions: Conditions = Field(
         default=(), description="Ready: may be chosen. Pinned: the image reference has a digest."

@@ -23,7 +23,7 @@ _WORD: Final = "[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
 _DNS_LABEL: Final = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _DNS_SUBDOMAIN: Final = "[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
 _SERVICE: Final = "[a-z]([a-z0-9-]*[a-z0-9])?"
-_EXACT_VERSION: Final = r"(0|[1-9][0-9]{0,9})[.](0|[1-9][0-9]{0,9})[.](0|[1-9][0-9]{0,9})"
+_EXACT_VERSION: Final = "[0-9]{1,10}([.][0-9]{1,10}){0,3}"
 _HOST: Final = r"([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?"
 _PATH_PART: Final = "[a-z0-9]+([._-]+[a-z0-9]+)*"
 _IMAGE: Final = (
@@ -69,7 +69,7 @@ class Form:
 class VersionForm(Form):
     """A form with versions, whose parts have an upper bound too."""
 
-    max_length: int = 32
+    max_length: int = 43
 
     def check(self, value: str) -> str:
         super().check(value)
@@ -95,11 +95,12 @@ _SERVICE_MESSAGE: Final = (
     "give the bare name of a Service in this namespace: lower-case letters, digits and '-' only, beginning with a "
     "letter"
 )
-_EXACT_MESSAGE: Final = "write the version as MAJOR.MINOR.PATCH, three integers without leading zeros, such as 1.10.0"
-_VERSION_MESSAGE: Final = (
-    "write the version as latest, or as MAJOR.MINOR.PATCH, three integers without leading zeros, such as 1.10.0"
+_NUMBERS: Final = (
+    "one to four integers with dots between them, each of at most ten digits, such as 1.10.0 or 2024.10.17.1"
 )
-_PART_TOO_BIG: Final = "make each of the three parts of the version less than 2147483648"
+_EXACT_MESSAGE: Final = f"write the version as {_NUMBERS}"
+_VERSION_MESSAGE: Final = f"write the version as latest, or as {_NUMBERS}"
+_PART_TOO_BIG: Final = "make each part of the version less than 2147483648"
 _IMAGE_MESSAGE: Final = (
     "write the image as [host[:port]/]path[:tag][@digest], such as example.com/web:1.0.0 or example.com/web@sha256:<64"
     " hex digits>"
@@ -124,7 +125,7 @@ RequestPath = Annotated[
 ]
 """What an http probe asks for."""
 ExactVersion = Annotated[str, VersionForm(_EXACT_VERSION, _EXACT_MESSAGE)]
-"""MAJOR.MINOR.PATCH, each from 0 to 2147483647."""
+"""One to four numbers, each from 0 to 2147483647. `1.2`, `1.2.0` and `01.2` are one version."""
 VersionOrLatest = Annotated[str, VersionForm(f"{LATEST}|{_EXACT_VERSION}", _VERSION_MESSAGE)]
 """`latest`, or an exact version."""
 

@@ -64,7 +64,8 @@ class ImageReference(Model):
     version: VersionOrLatest = Field(
         description=(
             "latest: the numerically highest version that is ready in this region, not excluded and not past its end "
-            "of life; or an exact version such as 1.2.3, which image upgrades leave alone."
+            "of life; or an exact version such as 1.2.3, which image upgrades leave alone. "
+            "Put one of fewer than three parts in quotes in YAML. 1.2, 1.2.0 and 01.2 are one version."
         ),
     )
     gallery_namespace: NamespaceName | None = Field(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec
 from scaleset.api.model import InvalidSpec
 from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.cli.failed_sets import is_about, told
 from scaleset.cli.failures import CliError
 from scaleset.cli.pictures import SetView
 from scaleset.cli.tables import Choice
@@ -58,13 +59,14 @@ def choices(session: "Session", found: SetView | None) -> list[Choice]:
     definition = Definition(home, image.publisher, image.offer, image.sku)
     asker = Asker(found.namespace, str(found.spec.get("location") or DEFAULT_REGION))
     now = session.client.now()
-    every = [version for version in understood(session.versions(home)) if version.definition == definition]
+    raws = session.versions(home)
+    every = [version for version in understood(raws) if version.definition == definition]
     eligible = gallery.eligible(every, definition, asker, now=now)
     best = eligible[0] if eligible else None
     winners = gallery.winners(every)
     rows = []
     for version in _sorted(every):
-        rival = winners[version.definition, version.version]
+        rival = winners[version.definition, gallery.number(version.version)]
         if rival.name != version.name:
             why: str | None = f"{rival.name} is older and publishes the same version"
         elif best is not None and version.name == best.name:
@@ -72,6 +74,9 @@ def choices(session: "Session", found: SetView | None) -> list[Choice]:
         else:
             why = gallery.why_not(version, asker, now=now) or (f"{best.version} is higher" if best else None)
         rows.append(_choice(version, why, chosen=best is not None and version.name == best.name))
+    mine = {version.name for version in every}
+    for sentence in told(session, (raw for raw in raws if raw["metadata"]["name"] in mine)):
+        session.note(sentence)
     if image.version != LATEST:
         session.note(f"{found.name} is pinned to {image.version}: it does not follow latest.")
     return rows
@@ -79,15 +84,37 @@ def choices(session: "Session", found: SetView | None) -> list[Choice]:
 
 def _failed(found: SetView, version: GalleryVersion) -> str | None:
     """That it is chosen and yet does not reach the set by itself."""
-    failed = {row.get("version"): row.get("reason") for row in found.status.get("failedTargets") or ()}
-    if version.version not in failed:
+    rows = found.status.get("failedTargets") or ()
+    row = next((row for row in rows if is_about(row, version=version.version, image=version.image)), None)
+    if row is None:
         return None
-    what = "was cancelled here" if failed[version.version] == "Cancelled" else "failed here"
-    return f"(it {what}, so only a start by hand tries it again)"
+    what = "was cancelled here" if row.get("reason") == "Cancelled" else "failed here"
+    when = f" at {row['time']}" if row.get("time") else ""
+    return f"(it {what}{when}, so only a start by hand tries it again)"
+
+
+def failures(session: "Session", found: SetView) -> list[str]:
+    """That the version which the spec means failed, here or elsewhere, with when and where."""
+    if not found.wanted:
+        return []
+    image = spec_of(found).image_reference
+    asked = (image.publisher, image.offer, image.sku)
+    return told(
+        session,
+        (
+            raw
+            for raw in session.versions(image.gallery_namespace or found.namespace)
+            if (raw["spec"]["publisher"], raw["spec"]["offer"], raw["spec"]["sku"]) == asked
+            and gallery.same(raw["spec"]["version"], found.wanted)
+        ),
+    )
 
 
 def _all(session: "Session") -> list[Choice]:
-    every = understood(session.versions(session.namespace))
+    raws = session.versions(session.namespace)
+    every = understood(raws)
+    for sentence in told(session, raws):
+        session.note(sentence)
     now = session.client.now()
     definitions = {version.definition for version in every}
     best = set()

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 from scaleset.api import names
 from scaleset.planning.decide import decide
-from scaleset.planning.instances import Pod
+from scaleset.planning.gallery import same
+from scaleset.planning.instances import Build, Pod
 from scaleset.planning.snapshot import DryRun, ModelCheck, Plan, Snapshot, Verdict
-from scaleset.planning.state import Rollout
+from scaleset.planning.state import Code, FailedTarget, Rollout
 
 STEPS = 5000
 """More decisions than a rollout of 1000 instances one by one takes."""
@@ -67,6 +68,14 @@ class AtOnce:
     refused: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """What a start by hand would begin, why it would be refused, and that its target failed here before."""
+
+    refused: str | None = None
+    failed: FailedTarget | None = None
+
+
 Admits = Callable[[DryRun | ModelCheck, float], Verdict]
 """What the API server says to a pod or a model, tried at that time."""
 
@@ -98,6 +107,23 @@ def at_once(snapshot: Snapshot, value: str, admits: Admits) -> AtOnce:
     refused = next((e.message for e in plan.events if e.reason == "StartRefused"), None)
     before, after = snapshot.state.builds, plan.state.builds
     return AtOnce(frozenset(n for n in plan.state.applying if after.get(n) != before.get(n)), refused)
+
+
+def by_hand(snapshot: Snapshot, admits: Admits) -> ByHand:
+    """What the planner would do with a start by hand, decided once. One with nothing to do is refused here, by the
+    planner's reckoning: it would only add an entry to the history.
+    """
+    world = _World(_ask(snapshot), admits)
+    plan = world.decide()
+    refused = next((event.message for event in plan.events if event.reason == "StartRefused"), None)
+    before, rollout = snapshot.state.rollout, plan.state.rollout
+    if refused is not None or rollout is None or (before is not None and rollout.id == before.id):
+        return ByHand(refused)
+    if rollout.code is Code.COMPLETED and not rollout.upgraded:
+        return ByHand(f"Nothing to upgrade: no unprotected instance runs less than version {rollout.target.version}.")
+    build = rollout.target.build_for(Build(rollout.target.model, "", ""))
+    found = (f for f in snapshot.state.failed_targets if f.version and same(f.version, build.version))
+    return ByHand(failed=next((f for f in found if f.image in (None, build.image)), None))
 
 
 def _freed(snapshot: Snapshot, reason: str) -> Snapshot | None:

@@ -88,7 +88,7 @@ def _rolling(found: SetView) -> str:
 
 def _ended(found: SetView) -> str:
     if not found.code:
-        healthy = f"{found.healthy} of {found.desired} instances are healthy on {found.current or 'no version'}"
+        healthy = f"{found.healthy} of {found.desired} instances are healthy on {found.versions or 'no version'}"
         return f"no rolling upgrade yet; {healthy}."
     text = f"{found.code} to {target(found)}: {_counts(found)}."
     error = found.rollout.get("error") or {}

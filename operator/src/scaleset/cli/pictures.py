@@ -11,7 +11,7 @@ from typing import Any
 from scaleset.api import names
 from scaleset.api.model import InvalidSpec
 from scaleset.api.scale_set import ScaleSetSpec
-from scaleset.planning import health, models, ranges
+from scaleset.planning import gallery, health, models, ranges
 from scaleset.records.instances import instance_number
 from scaleset.records.projections import CONTROL, seconds
 from scaleset.records.projections import pod as project
@@ -122,6 +122,23 @@ class SetView:
     @property
     def current(self) -> str:
         return str(self.status.get("currentVersion") or "")
+
+    @property
+    def versions(self) -> str:
+        """What the instances run: one version, or each with its count."""
+        return str(self.status.get("versions") or self.current)
+
+    @property
+    def wanted(self) -> str:
+        """The version that the spec means now; what an older operator reports says only what `latest` means."""
+        return str(self.status.get("targetVersion") or self.latest)
+
+    @property
+    def behind(self) -> str:
+        """What the spec means where that is not what all instances run, as `latest 1.1.0` or `target 1.1.0`."""
+        if not self.wanted or gallery.same(self.wanted, self.versions):
+            return ""
+        return f"{'latest' if self.wanted == self.latest else 'target'} {self.wanted}"
 
     @property
     def latest(self) -> str:

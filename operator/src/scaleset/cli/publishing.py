@@ -52,6 +52,22 @@ def name(publisher: str, offer: str, sku: str, version: str) -> str:
     return f"{text[:room].strip('-.')}-{version}"
 
 
+def published_already(session: "Session", wanted: JSON) -> str | None:
+    """Name of the object that publishes this version already, in whatever spelling; None where you may not look."""
+    from scaleset.cli.catalogue import understood
+    from scaleset.kube.errors import Forbidden
+    from scaleset.planning.gallery import Definition, number, winners
+
+    spec = wanted["spec"]
+    definition = Definition(session.namespace, spec["publisher"], spec["offer"], spec["sku"])
+    try:
+        known = winners(understood(session.versions(session.namespace)))
+    except Forbidden:
+        return None
+    rival = known.get((definition, number(spec["version"])))
+    return rival.name if rival is not None else None
+
+
 def wait(session: "Session", created: JSON, *, timeout: float | None) -> int:
     """Print how far it is until it counts in all its regions, and exit by it."""
     from scaleset.cli.follow import TICK_SECONDS, Follower, Subject

@@ -181,13 +181,15 @@ def plan(session: Session, name: Name, output: Annotated[str, _Output] = "table"
     The operator's own planner decides, on what the API server says now. It is assumed that every replaced instance
     becomes healthy.
     """
-    from scaleset.cli import plans, snapshots
+    from scaleset.cli import catalogue, plans, snapshots
 
     found = session.scale_set(name)
     forecast = snapshots.forecast(session, found)
     if not session.dump(plans.document(forecast)):
         for line in plans.lines(found, forecast):
             session.say(line)
+        for sentence in catalogue.failures(session, found):
+            session.say(sentence)
     return 0
 
 

@@ -11,7 +11,7 @@ from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.cli import forecasts
 from scaleset.cli.catalogue import spec_of, understood
 from scaleset.cli.failures import explain
-from scaleset.cli.forecasts import AtOnce, Forecast, foresee
+from scaleset.cli.forecasts import AtOnce, ByHand, Forecast, foresee
 from scaleset.cli.pictures import SetView
 from scaleset.kube import model_checks
 from scaleset.kube.admission import questions
@@ -45,6 +45,15 @@ def at_once(session: "Session", found: SetView, value: str) -> AtOnce | None:
     try:
         seen = snapshot(session, found)
         return forecasts.at_once(seen, value, Admission(session, seen.owner))
+    except Forbidden:
+        return None
+
+
+def by_hand(session: "Session", found: SetView) -> ByHand | None:
+    """What a start by hand would do; None where you may not read all that it depends on."""
+    try:
+        seen = snapshot(session, found)
+        return forecasts.by_hand(seen, Admission(session, seen.owner))
     except Forbidden:
         return None
 

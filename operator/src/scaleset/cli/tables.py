@@ -50,11 +50,10 @@ def sets(found: Sequence[SetView], *, now: float, glyphs: Glyphs, namespaces: bo
 
 
 def _way(found: SetView, glyphs: Glyphs) -> str:
-    if found.rolling and found.target not in ("", found.current):
-        return f"{found.current or '-'} {glyphs.arrow} {found.target}"
-    if found.latest in ("", found.current):
-        return found.current or "-"
-    return f"{found.current or '-'} (latest {found.latest})"
+    runs = found.versions or "-"
+    if found.rolling and found.target not in ("", runs):
+        return f"{runs} {glyphs.arrow} {found.target}"
+    return f"{runs} ({found.behind})" if found.behind else runs
 
 
 def _state_style(found: SetView) -> str:

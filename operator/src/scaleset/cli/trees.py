@@ -114,14 +114,12 @@ def _lines(found: SetView, healthy: int, *, now: float, glyphs: Glyphs) -> list[
 
 
 def _versions(found: SetView, glyphs: Glyphs) -> str:
-    current = found.current or "none yet"
-    if found.rolling and found.target and found.target != found.current:
-        return f"{current} {glyphs.arrow} {found.target}"
+    runs = found.versions or "none yet"
+    if found.rolling and found.target and found.target != runs:
+        return f"{runs} {glyphs.arrow} {found.target}"
     if found.rolling and not found.target:
-        return f"{current}, to model {found.rollout.get('targetModel')}"
-    if found.latest and found.latest != found.current:
-        return f"{current} (latest is {found.latest})"
-    return current
+        return f"{runs}, to model {found.rollout.get('targetModel')}"
+    return f"{runs} ({found.behind.replace(' ', ' is ', 1)})" if found.behind else runs
 
 
 def _when(running: dict[str, str], *, now: float) -> str:

@@ -31,7 +31,12 @@ ScaleInOnly = Annotated[
     bool, typer.Option("--scale-in-only", help="Keep them from scaling in only; upgrades still reach them.")
 ]
 Image = Annotated[str, typer.Argument(metavar="IMAGE", help="Container image reference, best with a digest.")]
-Version = Annotated[str, typer.Option("--version", metavar="X.Y.Z", help="Version, compared as numbers.")]
+Version = Annotated[
+    str,
+    typer.Option(
+        "--version", metavar="VERSION", help="One to four numbers, such as 17 or 1.10.0, compared as numbers."
+    ),
+]
 Regions = Annotated[
     list[str] | None,
     typer.Option("--regions", metavar="REGION,...", help="Regions that it is for; default: every region."),
@@ -62,12 +67,33 @@ def start(
 
     found = session.scale_set(name)
     goal = f"version {found.latest}" if found.latest else "the latest version"
+    _startable(session, found)
     session.confirm(
         f"Start a rolling upgrade of {found.desired} instances of {name} to {goal}?", yes=yes or dry_run != "none"
     )
     found = _annotate(session, found, names.ANNOTATION_START, _now(session), dry_run=dry_run)
     _say(session, f"{name}: rolling upgrade to {goal} requested", dry_run)
     return _wait(session, found, outcome, wait=wait and dry_run == "none", timeout=timeout)
+
+
+def _startable(session: Session, found: "SetView") -> None:
+    """CliError with the planner's own sentence if the start would be refused; a word if its target failed before."""
+    from scaleset.cli import snapshots
+    from scaleset.planning.history import timestamp
+
+    if not found.status:
+        return  # No operator has seen the set yet.
+    answer = snapshots.by_hand(session, found)
+    if answer is None:
+        return
+    if answer.refused is not None:
+        raise CliError(f"{found.name}: {answer.refused}")
+    if (failed := answer.failed) is not None:
+        how = "was cancelled" if failed.reason == "Cancelled" else "failed"
+        session.note(
+            f"Version {failed.version} {how} in {found.name} at {timestamp(failed.time)} ({failed.reason}): the "
+            "platform does not try it again, a start by hand does."
+        )
 
 
 def cancel(
@@ -289,6 +315,8 @@ def publish(
         exclude_from_latest=exclude_from_latest,
     )
     name = body["metadata"]["name"]
+    if (rival := publishing.published_already(session, body)) is not None:
+        raise _published(session, rival)
     follows = "" if exclude_from_latest else " Sets that follow latest may begin to roll."
     session.confirm(
         f"Publish {image} as version {version} of {definition} in {session.namespace}?{follows}",
@@ -297,14 +325,18 @@ def publish(
     try:
         created = session.client.create(GALLERY_IMAGE_VERSIONS, session.namespace, body, dry_run=dry_run != "none")
     except AlreadyExists as error:
-        raise CliError(
-            f"GalleryImageVersion {name} exists in {session.namespace}: a published version cannot be changed, so give "
-            "this image the next version."
-        ) from error
+        raise _published(session, name) from error
     _say(session, f"galleryimageversion.scaleset.dev/{name} published", dry_run)
     if wait and dry_run == "none":
         return publishing.wait(session, created, timeout=options.seconds(timeout))
     return 0
+
+
+def _published(session: Session, name: str) -> CliError:
+    return CliError(
+        f"GalleryImageVersion {name} exists in {session.namespace}: a published version cannot be changed, so give "
+        "this image the next version."
+    )
 
 
 # --- writing

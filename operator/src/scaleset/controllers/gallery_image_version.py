@@ -20,7 +20,7 @@ from scaleset.controllers.prepulls import Prepulls
 from scaleset.controllers.relations import by_uid
 from scaleset.controllers.status_writer import StatusWriter
 from scaleset.observability.images import Images
-from scaleset.planning.gallery import winners
+from scaleset.planning.gallery import number, winners
 from scaleset.planning.history import timestamp
 from scaleset.planning.replication import Replication
 from scaleset.records.custom_objects import VersionObject
@@ -56,6 +56,7 @@ class GalleryImageVersionController:
     ) -> None:
         self._versions = caches.versions
         self._by_uid = caches.relations.versions
+        self._failures = caches.relations.failures
         self._writer = writer
         self._prepulls = prepulls
         self._images = images
@@ -69,7 +70,7 @@ class GalleryImageVersionController:
         candidates = [version for seen in members if (version := gallery_version(seen)) is not None]
         chosen = {version.name: version for version in winners(candidates).values()}
         self._images.reconciled(key, chosen.values())
-        rivals = {(v.definition, v.version): v.name for v in chosen.values()}
+        rivals = {(v.definition, number(v.version)): v.name for v in chosen.values()}
         waits: list[float] = []
         for seen in members:
             version = gallery_version(seen)
@@ -77,7 +78,9 @@ class GalleryImageVersionController:
                 wait = await self._replicate(key, seen)
                 waits += [wait] if wait is not None else []
                 continue
-            older = None if version is None or seen.name in chosen else rivals[version.definition, version.version]
+            older = (
+                None if version is None or seen.name in chosen else rivals[version.definition, number(version.version)]
+            )
             if not await self._writer.write(self._versions, seen, self._status(seen, older)):
                 waits.append(0.0)
             await self._prepulls.release(seen)
@@ -129,7 +132,8 @@ class GalleryImageVersionController:
         spec = seen.spec
         if spec is None:
             ready = _condition(seen, "Ready", "InvalidSpec", seen.problem, holds=False)
-            return {"observedGeneration": seen.generation, "conditions": self._conditions(seen, ready)}
+            conditions = self._conditions(seen, ready)
+            return {"observedGeneration": seen.generation, "failedScaleSets": None, "conditions": conditions}
         if "@" in spec.image:
             pinned = _condition(seen, "Pinned", "Digest", "The image is named by its digest.", holds=True)
         else:
@@ -138,9 +142,15 @@ class GalleryImageVersionController:
         return {
             "observedGeneration": seen.generation,
             "publishedDate": timestamp(seen.created),
+            "failedScaleSets": self._failed(seen),
             "replicationStatus": _replicated_at_once(seen) if plan is None else _replication_status(plan),
             "conditions": self._conditions(seen, _ready(seen, spec.version, older, plan), pinned),
         }
+
+    def _failed(self, seen: VersionObject) -> int | None:
+        """In how many sets it failed; absent for none, which is what most have."""
+        version = gallery_version(seen)
+        return (self._failures.count(version) or None) if version is not None else None
 
     def _conditions(self, seen: VersionObject, *conditions: Condition) -> list[JSON]:
         """Transition times are those of the object's status; the time of a first transition is when it was written

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from scaleset.controllers.failures import Failures
 from scaleset.controllers.lines import Lines, policy_of
 from scaleset.kube.index import Index
 from scaleset.planning.gallery import GalleryVersion
@@ -38,25 +39,33 @@ class Catalogue:
 @dataclass(frozen=True)
 class Relations:
     """`users`: sets by their policy; `followers`: sets by the group of versions that their image is taken from;
-    `full`: versions that ask for their image on the nodes, by group; `versions`: versions by uid.
+    `failures`: in how many sets each version failed; `full`: versions that ask for their image on the nodes, by group;
+    `versions`: versions by uid.
     """
 
     users: Index[ScaleSetObject]
     followers: Index[ScaleSetObject]
     lines: Lines
+    failures: Failures
     full: Index[VersionObject]
     versions: Index[VersionObject]
     catalogue: Catalogue
 
 
-def relations(*, users_changed: Callable[[Key], None], line_changed: Callable[[Key], None]) -> Relations:
-    """Empty ones. Both callbacks get a policy: sets came to it or left it; some of its sets began or ended to roll or
-    to wait.
+def relations(
+    *,
+    users_changed: Callable[[Key], None],
+    line_changed: Callable[[Key], None],
+    failures_changed: Callable[[Key], None],
+) -> Relations:
+    """Empty ones. The first two callbacks get a policy: sets came to it or left it; some of its sets began or ended to
+    roll or to wait. The last gets a group of versions, of which some failed in more sets or in fewer.
     """
     return Relations(
         users=Index(policy_of, on_change=users_changed),
         followers=Index(_followed),
         lines=Lines(on_change=line_changed),
+        failures=Failures(on_change=failures_changed),
         full=Index(lambda seen: group(seen) if full(seen) else None),
         versions=Index(lambda seen: by_uid(seen.uid)),
         catalogue=Catalogue(),

@@ -19,6 +19,8 @@ happens to a large set, several things a pod, takes a tenth of the event loop an
 """
 REST_PER_NODE_SECONDS = 20e-6
 """The same for nodes: each version that is replicated looks at all of them, 2 µs a node, and nodes come and go."""
+REST_FAILURES_SECONDS = 1.0
+"""A version fails in many sets at once, and each of them changes its count: it is written once for all of them."""
 
 
 class Wakes:
@@ -70,6 +72,10 @@ class Wakes:
         """The sets that take their image from that group of versions."""
         for seen in self.caches.relations.followers.of(key) if self.caches is not None else ():
             self._scale_sets((seen.namespace, seen.name))
+
+    def failures(self, versions: Key) -> None:
+        """Some of that group of versions failed in more sets or in fewer: they count them."""
+        self._replications(versions, REST_FAILURES_SECONDS)
 
     def nodes(self, number: int) -> None:
         """One of so many nodes came, went or changed: versions that want their image on all of them."""

@@ -39,7 +39,7 @@ def watch(client: Client, wakes: Wakes, *, namespaces: Namespaces = (None,)) -> 
     `Caches.run`.
     """
     caches = Caches(
-        relations=relations(users_changed=wakes.users, line_changed=wakes.line),
+        relations=relations(users_changed=wakes.users, line_changed=wakes.line, failures_changed=wakes.failures),
         scale_sets=CustomObjects(
             client,
             SCALE_SETS,
@@ -70,9 +70,10 @@ def watch(client: Client, wakes: Wakes, *, namespaces: Namespaces = (None,)) -> 
         revisions=_of_instances(client, REVISIONS, projections.revision, wake=wakes.instance, namespaces=namespaces),
     )
     wakes.caches = caches
-    for of_sets in (caches.relations.users, caches.relations.followers, caches.relations.lines):
+    known = caches.relations
+    for of_sets in (known.users, known.followers, known.lines, known.failures):
         caches.scale_sets.follow(of_sets)
-    for of_versions in (caches.relations.full, caches.relations.versions, caches.relations.catalogue):
+    for of_versions in (known.full, known.versions, known.catalogue):
         caches.versions.follow(of_versions)
     return caches
 

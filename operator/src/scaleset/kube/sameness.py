@@ -43,7 +43,7 @@ def outside(owner: Identity, model: Model) -> tuple[Any, ...]:
     image of the version by chance: that it follows the next one, too, is in no pod.
     """
     reference, data = model.reference, model.data
-    version = gallery.number(reference.version) if gallery.is_number(reference.version) else reference.version
+    version = gallery.usual(reference.version)
     tags = sorted((str(e.get("name")), str(e.get("forceUpdateTag"))) for e in data.get("extensions") or ())
     return (
         reference._replace(gallery=reference.gallery or owner.namespace, version=""),

@@ -232,14 +232,20 @@ def _eligible(draft: Draft, model: Model) -> tuple[str, ...]:
     return tuple(v.version for v in gallery.eligible(catalogue, draft.definition(model), draft.asker, now=now))
 
 
+def _as_written(draft: Draft, version: str) -> str:
+    """A pinned version as the user spells it: models have it in its usual spelling."""
+    written = draft.snapshot.spec.image_reference.version
+    return written if gallery.same(written, version) else version
+
+
 def _no_image(draft: Draft, model: Model) -> Acceptance:
     definition, reference = draft.definition(model), model.reference
     name = f"{definition.publisher}/{definition.offer}/{definition.sku}"
     known = [v for v in gallery.winners(draft.snapshot.catalogue).values() if v.definition == definition]
     if not reference.moving:
-        known = [v for v in known if v.version == reference.version]
+        known = [v for v in known if gallery.same(v.version, reference.version)]
     if not known:
-        what = "version" if reference.moving else f"version {reference.version}"
+        what = "version" if reference.moving else f"version {_as_written(draft, reference.version)}"
         message = f"No GalleryImageVersion in namespace {definition.gallery} offers a {what} of {name}. Publish one."
         if definition.gallery == draft.snapshot.owner.namespace:
             message += " For a gallery in another namespace set spec.imageReference.galleryNamespace."

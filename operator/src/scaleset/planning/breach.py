@@ -17,7 +17,7 @@ by the back-off. Otherwise the target is remembered.
 
 from dataclasses import dataclass, replace
 
-from scaleset.planning import batches, endings, gates, outdated, settling
+from scaleset.planning import batches, endings, gallery, gates, outdated, settling
 from scaleset.planning.draft import Draft
 from scaleset.planning.health import healthy_since
 from scaleset.planning.instances import Instance
@@ -46,8 +46,9 @@ def found(draft: Draft, rollout: Rollout, *, batch_ended: bool) -> Breach | None
     upgraded, target = rollout.upgraded, rollout.target
     pausing = not batch_ended and rollout.next_batch is not None and draft.now < rollout.next_batch
     bad = frozenset(n for n in upgraded if n in rollout.failed or _unhealthy(draft, rollout, n, pausing=pausing))
-    current = (draft.state.current_version, draft.state.current_image)
-    proven = rollout.kind is Kind.IMAGE and (target.version, target.image) == current
+    state = draft.state
+    current = gallery.same(target.version, state.current_version) and target.image == state.current_image
+    proven = rollout.kind is Kind.IMAGE and current
     counted = upgraded.union(i.id for i in draft.instances.values() if proven and _runs(i, target))
     percent = rollout.policy.rolling.max_unhealthy_upgraded_instance_percent
     if not gates.after_batch(upgraded=counted, bad=bad, percent=percent):
@@ -82,7 +83,7 @@ def _runs(instance: Instance, target: Target) -> bool:
         return False
     if target.version is None:
         return build.model == target.model
-    return build.version == target.version and not outdated.other_image(instance, build, target)
+    return gallery.same(build.version, target.version) and not outdated.other_image(instance, build, target)
 
 
 def end(draft: Draft, rollout: Rollout, breach: Breach) -> None:

@@ -11,7 +11,7 @@ from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planning import health
 from scaleset.planning.batches import Rules
-from scaleset.planning.gallery import Asker, Definition
+from scaleset.planning.gallery import Asker, Definition, same
 from scaleset.planning.gates import Gate, before_batch
 from scaleset.planning.instances import Build, HealthState, Instance, Pod
 from scaleset.planning.models import Model
@@ -297,17 +297,18 @@ class Draft:
         rollout = self.state.rollout
         if pod.change is None or rollout is None or number not in rollout.successful:
             return False
-        return pod.model == rollout.target.model and pod.version == (rollout.target.version or pod.version)
+        goal = rollout.target.version
+        return pod.model == rollout.target.model and (goal is None or same(pod.version, goal))
 
 
 def known_image(draft: Draft, version: str) -> str | None:
     """Image of a version that an instance runs or ran, whatever became of its GalleryImageVersion."""
     state = draft.state
-    if state.current_version == version and state.current_image:
+    if same(state.current_version, version) and state.current_image:
         return state.current_image
     for builds in (state.builds, state.previous):
         for build in builds.values():
-            if build.version == version:
+            if same(build.version, version):
                 return build.image
     return None
 

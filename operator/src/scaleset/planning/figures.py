@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from scaleset.planning import batches
+from scaleset.planning import batches, gallery
 from scaleset.planning.draft import Draft
 from scaleset.planning.gallery import is_number, number
 from scaleset.planning.gates import exceeds
@@ -36,7 +36,7 @@ REASONS = (*dict.fromkeys(BLOCKED.values()), MAX_UNHEALTHY)
 
 def figures(draft: Draft) -> Figures:
     """Of a decision that has been taken."""
-    found = Counter(map(_version_and_health, draft.instances.values()))
+    found = _by_version_and_health(draft)
     rollout = draft.state.rollout
     batch, of = _batch(draft, rollout) if rollout is not None else (0, 0)
     return Figures(
@@ -47,6 +47,18 @@ def figures(draft: Draft) -> Figures:
         batches=of,
         from_version=_from(draft.state, rollout) if rollout is not None else "",
     )
+
+
+def _by_version_and_health(draft: Draft) -> Counter[tuple[str, str]]:
+    """Two spellings of one version count as the first of them."""
+    found = Counter(map(_version_and_health, draft.instances.values()))
+    spelled = gallery.spellings(version for version, _ in found)
+    if len(spelled) == len(set(spelled.values())):
+        return found
+    one: Counter[tuple[str, str]] = Counter()
+    for (version, health), count in found.items():
+        one[spelled[version], health] += count
+    return one
 
 
 def _version_and_health(instance: Instance) -> tuple[str, str]:
@@ -90,4 +102,4 @@ def _from(state: State, rollout: Rollout) -> str:
         for entry in state.history
         if entry["properties"]["runningStatus"].get("code") == Code.COMPLETED
     )
-    return next((version for version in completed if version != rollout.target.version), "")
+    return next((version for version in completed if not gallery.same(version, rollout.target.version)), "")

@@ -4,6 +4,9 @@ Numerically the highest of the versions that are not excluded, not past end of l
 and replicated to the region. When it was published does not matter. Of two objects that claim the same version the
 older one wins.
 
+A version is one to four numbers. `1.2`, `1.2.0` and `01.2` are the same version: whoever compares versions compares
+their numbers (`number`, `same`), and whoever shows one shows it as it was published.
+
 Readiness is computed here from the objects themselves and not read back from their status: a version counts the
 moment it is seen. The one exception is where a version with replicationMode Full has arrived. That is known only by
 pulling the image onto every node, and once Completed it stays so, whatever nodes come later: no look at the cluster
@@ -13,6 +16,7 @@ can tell it again, so the status is where it is kept.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 DEFAULT_REGION = "default"
@@ -56,8 +60,12 @@ class Asker:
     region: str = DEFAULT_REGION
 
 
-_PART = r"(0|[1-9][0-9]{0,9})"
-_NUMBER = re.compile(rf"{_PART}\.{_PART}\.{_PART}")
+Number = tuple[int, int, int, int]
+
+_NUMBER = re.compile(r"[0-9]{1,10}(\.[0-9]{1,10}){0,3}", re.ASCII)
+_PARTS = 4
+_SPELLED = 3
+"""Parts of a version in its usual spelling; the fourth is there if it is not 0."""
 
 
 def is_number(version: str) -> bool:
@@ -65,17 +73,43 @@ def is_number(version: str) -> bool:
     return _NUMBER.fullmatch(version) is not None
 
 
-def number(version: str) -> tuple[int, int, int]:
-    """Order of versions: 1.10.0 is above 1.9.0. Raises ValueError for anything but three numbers."""
-    major, minor, patch = version.split(".")
-    return int(major), int(minor), int(patch)
+@lru_cache(maxsize=4096)
+def number(version: str) -> Number:
+    """Order of versions: 1.10.0 is above 1.9.0, and a part that is missing is 0. Raises ValueError for anything but
+    one to four numbers.
+    """
+    if not is_number(version):
+        raise ValueError(f"{version!r} is no version")
+    first, second, third, fourth = [*map(int, version.split(".")), 0, 0, 0][:_PARTS]
+    return first, second, third, fourth
 
 
-def winners(versions: Iterable[GalleryVersion]) -> dict[tuple[Definition, str], GalleryVersion]:
+def same(one: str | None, other: str | None) -> bool:
+    """Whether two texts are spellings of one version. What is no version is the same as itself alone."""
+    if one == other or one is None or other is None:
+        return one == other
+    return is_number(one) and is_number(other) and number(one) == number(other)
+
+
+def usual(version: str) -> str:
+    """The spelling that all spellings of a version have in common: three parts, or four, without leading zeros."""
+    if not is_number(version):
+        return version
+    parts = number(version)
+    return ".".join(map(str, parts if parts[_SPELLED] else parts[:_SPELLED]))
+
+
+def spellings(versions: Iterable[str]) -> dict[str, str]:
+    """For each of them how it is to be shown, so that one version is shown in one way: as the first of them."""
+    first: dict[Number | str, str] = {}
+    return {text: first.setdefault(number(text) if is_number(text) else text, text) for text in versions}
+
+
+def winners(versions: Iterable[GalleryVersion]) -> dict[tuple[Definition, Number], GalleryVersion]:
     """One object for each definition and version: the older one, then the one that sorts first by name."""
-    chosen: dict[tuple[Definition, str], GalleryVersion] = {}
+    chosen: dict[tuple[Definition, Number], GalleryVersion] = {}
     for candidate in versions:
-        key = (candidate.definition, candidate.version)
+        key = (candidate.definition, number(candidate.version))
         rival = chosen.get(key)
         if rival is None or (candidate.created, candidate.name) < (rival.created, rival.name):
             chosen[key] = candidate
@@ -128,7 +162,7 @@ def exact(
     """The object behind a pinned version. Exclusion and end of life do not matter to somebody who names it; sharing
     and regions do.
     """
-    found = winners(versions).get((definition, version))
+    found = winners(versions).get((definition, number(version))) if is_number(version) else None
     if found is None or not shared(found, asker.namespace):
         return None
     return found if _meant(found, asker.region) and _arrived(found, asker.region) else None

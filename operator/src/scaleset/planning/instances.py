@@ -7,6 +7,7 @@ reference too, so that an instance can be created again after its GalleryImageVe
 from dataclasses import dataclass
 from enum import StrEnum
 
+from scaleset.planning.gallery import same
 from scaleset.planning.placement import NOWHERE, Place
 
 
@@ -23,7 +24,13 @@ class Build:
         created with: the version has to do.
         """
         known = pod.asked_image or self.image
-        return (self.model, self.version, self.image) == (pod.model, pod.version, known)
+        return (self.model, self.image) == (pod.model, known) and same(self.version, pod.version)
+
+    def means(self, other: "Build | None") -> bool:
+        """Whether the other one makes the same pod, however its version is spelled."""
+        if other is None:
+            return False
+        return (self.model, self.image) == (other.model, other.image) and same(self.version, other.version)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 A model is kept as an apps/v1 ControllerRevision. Its name carries a hash of its content, so that going back to an
 earlier model finds the earlier revision, and a restart of the operator, or a newer operator with more fields, makes
-no new one: what is absent or null does not count.
+no new one: what is absent or null does not count. A pinned version is kept in its usual spelling, since `1.2` and
+`1.2.0` are one version.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 from scaleset.api.pod_template import what_counts
 from scaleset.api.scale_set import ScaleSetSpec
-from scaleset.planning.gallery import LATEST
+from scaleset.planning.gallery import LATEST, usual
 
 KEPT = 10
 UPDATE_DOMAINS = 5
@@ -123,7 +124,7 @@ def former_name(set_name: str, spec: ScaleSetSpec) -> str:
 
 def _described(set_name: str, spec: ScaleSetSpec, template: Mapping[str, Any]) -> Model:
     image = spec.image_reference
-    reference = {"publisher": image.publisher, "offer": image.offer, "sku": image.sku, "version": image.version}
+    reference = {"publisher": image.publisher, "offer": image.offer, "sku": image.sku, "version": usual(image.version)}
     if image.gallery_namespace:
         reference["galleryNamespace"] = image.gallery_namespace
     data = {

@@ -7,6 +7,7 @@ from scaleset.api.conditions import find_condition
 from scaleset.planning import ranges
 from scaleset.planning.conditions import UNHEALTHY, refused, stalled, together
 from scaleset.planning.draft import NO_POD, Draft
+from scaleset.planning.gallery import same
 from scaleset.planning.rows import note_of, rows
 
 MAX_OBSTACLES = 5
@@ -27,7 +28,7 @@ def announce(draft: Draft) -> None:
 
 def _news(draft: Draft) -> None:
     before = draft.reported
-    if draft.latest is not None and before.latest_version not in (None, draft.latest):
+    if before.latest_version is not None and draft.latest is not None and not same(before.latest_version, draft.latest):
         draft.tell("NewVersionAvailable", f"latest is now version {draft.latest}, before {before.latest_version}.")
     accepted = find_condition(before.conditions, "Accepted")
     refusal = draft.acceptance.message

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from scaleset.planning.draft import Draft
-from scaleset.planning.gallery import LATEST, number
+from scaleset.planning.gallery import LATEST, number, same
 from scaleset.planning.instances import Build, Instance
 from scaleset.planning.models import Model, Reference
 from scaleset.planning.state import FailedTarget, Kind, Retry, Rollout, Target
@@ -37,7 +37,7 @@ def other_image(instance: Instance, build: Build, target: Target) -> bool:
     pod = instance.pod
     if pod is None or pod.asked_image is None or target.image is None:
         return False
-    return build.version == target.version and build.image == pod.asked_image != target.image
+    return same(build.version, target.version) and build.image == pod.asked_image != target.image
 
 
 def by_model(draft: Draft, target: Target) -> dict[int, Build]:
@@ -50,7 +50,7 @@ def by_model(draft: Draft, target: Target) -> dict[int, Build]:
 def by_hand(draft: Draft, target: Target) -> dict[int, Build]:
     """The same and Blocked ones: to give those the newest model may be what unblocks them."""
     moves = ((i.id, build, _with_model(draft, target, build)) for i, build in _replaceable(draft))
-    return {number: new for number, build, new in moves if new != build}
+    return {number: new for number, build, new in moves if not new.means(build)}
 
 
 def _with_model(draft: Draft, target: Target, build: Build) -> Build:
@@ -60,8 +60,8 @@ def _with_model(draft: Draft, target: Target, build: Build) -> Build:
     reference = _reference(draft, target)
     if target.version is None or (model is not None and model.reference == reference):
         return kept
-    same = model is None or model.reference.definition == reference.definition
-    if same and target.reference == LATEST and number(build.version) >= number(target.version):
+    comparable = model is None or model.reference.definition == reference.definition
+    if comparable and target.reference == LATEST and number(build.version) >= number(target.version):
         return kept
     return target.build_for(build)
 
@@ -142,15 +142,15 @@ def _of_old(draft: Draft, failed: FailedTarget, target: Target) -> str | None:
     if failed.policy.startswith(_JUDGED):
         return None
     then, now = draft.models.get(failed.model), draft.models.get(target.model)
-    same = failed.model == target.model or then is None or (now is not None and then.rest == now.rest)
-    return failed.policy if same else None
+    alike = failed.model == target.model or then is None or (now is not None and then.rest == now.rest)
+    return failed.policy if alike else None
 
 
 def _same_target(failed: FailedTarget, target: Target) -> bool:
     """Of an image it is the version and the image that failed, whatever the model; of a model the model."""
     if target.version is None or failed.version is None:
         return (failed.model, failed.version) == (target.model, target.version)
-    return failed.version == target.version and failed.image in (None, target.image)
+    return same(failed.version, target.version) and failed.image in (None, target.image)
 
 
 def failed_here(draft: Draft, build: Build, *, but: str = "") -> bool:
@@ -158,7 +158,7 @@ def failed_here(draft: Draft, build: Build, *, but: str = "") -> bool:
     count.
     """
     return any(
-        failed.version == build.version and failed.image in (None, build.image) and failed.reason != but
+        same(failed.version, build.version) and failed.image in (None, build.image) and failed.reason != but
         for failed in draft.state.failed_targets
     )
 
@@ -206,9 +206,8 @@ def forget(draft: Draft, rollout: Rollout) -> None:
 
 def try_later(draft: Draft, rollout: Rollout) -> None:
     """Back off from a target that is not held to be bad."""
-    target, retry = rollout.target, draft.state.retry
-    again = retry is not None and (retry.model, retry.version) == (target.model, target.version)
-    attempts = retry.attempts + 1 if again and retry is not None else 1
+    target, retry = rollout.target, retry_for(draft, rollout.target)
+    attempts = retry.attempts + 1 if retry is not None else 1
     later = Retry(target.model, target.version, attempts, draft.now)
     draft.state = replace(draft.state, retry=later)
     draft.wake(draft.now + later.delay)
@@ -217,7 +216,8 @@ def try_later(draft: Draft, rollout: Rollout) -> None:
 def retry_for(draft: Draft, target: Target) -> Retry | None:
     """The back-off in force for that target."""
     retry = draft.state.retry
-    return retry if retry is not None and (retry.model, retry.version) == (target.model, target.version) else None
+    mine = retry is not None and retry.model == target.model and same(retry.version, target.version)
+    return retry if mine else None
 
 
 def outdated(draft: Draft, rollout: Rollout) -> dict[int, Build]:

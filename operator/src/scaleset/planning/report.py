@@ -10,7 +10,7 @@ from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.planning import record
 from scaleset.planning.conditions import conditions
 from scaleset.planning.draft import Draft
-from scaleset.planning.gallery import is_number, number
+from scaleset.planning.gallery import is_number, number, spellings
 from scaleset.planning.instances import Instance
 from scaleset.planning.rows import count, rows
 from scaleset.planning.snapshot import Snapshot
@@ -47,7 +47,11 @@ def reported(snapshot: Snapshot) -> ScaleSetStatus:
 
 def _versions(draft: Draft) -> str:
     """What the instances run: the one version, or all of them, most of them first."""
-    ran = Counter(version for i in draft.instances.values() if (version := _runs(i)) and is_number(version))
+    texts = Counter(version for i in draft.instances.values() if (version := _runs(i)) and is_number(version))
+    shown_as = spellings(version for version, _ in texts.most_common())
+    ran: Counter[str] = Counter()
+    for version, instances in texts.items():
+        ran[shown_as[version]] += instances
     ranked = sorted(ran.items(), key=lambda item: (item[1], number(item[0])), reverse=True)
     if len(ranked) == 1:
         return ranked[0][0]

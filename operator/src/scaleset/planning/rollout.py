@@ -81,7 +81,7 @@ def _withdrawn(draft: Draft, rollout: Rollout) -> str | None:
     if target.version is None:
         return None
     definition = draft.definition(draft.models[target.model])
-    found = gallery.winners(draft.snapshot.catalogue).get((definition, target.version))
+    found = gallery.winners(draft.snapshot.catalogue).get((definition, gallery.number(target.version)))
     if found is None:
         return "its GalleryImageVersion was deleted"
     if target.reference != gallery.LATEST:

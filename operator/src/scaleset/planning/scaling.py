@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import count
 
 from scaleset.planning.draft import Draft, known_image
-from scaleset.planning.gallery import is_number, number
+from scaleset.planning.gallery import is_number, number, same
 from scaleset.planning.instances import Build, Pod
 from scaleset.planning.placement import scale_in_order
 from scaleset.planning.state import NOBODY, Batch, Code, Kind, Rollout, ScaleIn, State, dropped
@@ -63,9 +63,11 @@ def _first_version(draft: Draft) -> None:
     """The version that the set was created with; after a restore without status, the one that most instances run, the
     higher one where there are as many of two.
     """
-    builds = Counter((build.version, build.image) for build in draft.state.builds.values())
+    spelled = {(number(build.version), build.image): build.version for build in draft.state.builds.values()}
+    builds = Counter((number(build.version), build.image) for build in draft.state.builds.values())
     if builds:
-        (version, image), _ = max(builds.items(), key=lambda item: (item[1], number(item[0][0]), item[0][1]))
+        most, _ = max(builds.items(), key=lambda item: (item[1], item[0]))
+        version, image = spelled[most], most[1]
     elif draft.wanted is not None and draft.wanted.version and draft.wanted.image:
         version, image = draft.wanted.version, draft.wanted.image
     else:
@@ -81,10 +83,11 @@ def _settle_current(draft: Draft) -> None:
     if draft.rollout is not None or state.applying:
         return
     mine = {number: build for number, build in state.builds.items() if number not in protected}
-    ran = {(build.version, build.image) for build in mine.values()}
+    ran = {(number(build.version), build.image) for build in mine.values()}
     if len(ran) != 1 or any(n not in pods or not build.same_as(pods[n]) for n, build in mine.items()):
         return
-    ((version, image),) = ran
+    first = mine[min(mine)]
+    version, image = first.version, first.image
     if not _unproven(state, version, image):
         draft.state = replace(state, current_version=version, current_image=image)
 
@@ -194,7 +197,7 @@ def _not_older(draft: Draft, current: str) -> str:
     """The proven version, unless all instances were pinned to a higher one since (a pin needs no rollout). That all
     got to one whose rollout did not complete does not prove it.
     """
-    lowest = min({build.version for build in draft.state.builds.values()}, key=number, default=current)
+    lowest = min((build.version for build in draft.state.builds.values()), key=number, default=current)
     return current if _unproven(draft.state, lowest, known_image(draft, lowest)) else max(current, lowest, key=number)
 
 
@@ -204,13 +207,13 @@ def _image_rollout_runs(state: State) -> bool:
 
 def _unproven(state: State, version: str, image: str | None) -> bool:
     """Whether a rollout to that version runs, or ended otherwise than Completed."""
-    if any(failed.version == version and failed.image in (None, image) for failed in state.failed_targets):
+    if any(same(failed.version, version) and failed.image in (None, image) for failed in state.failed_targets):
         return True
     rollout: Rollout | None = state.rollout
     if rollout is None or rollout.kind is not Kind.IMAGE:
         return False
-    same = rollout.target.version == version and image in (None, rollout.target.image)
-    return same and rollout.code is not Code.COMPLETED
+    to_it = same(rollout.target.version, version) and image in (None, rollout.target.image)
+    return to_it and rollout.code is not Code.COMPLETED
 
 
 def _same_definition(draft: Draft) -> bool:

@@ -326,7 +326,7 @@ def _repair(draft: Draft) -> None:
     if moving:
         behind |= outdated.by_image(draft, target)
     broken = sorted(n for n in behind if not draft.instances[n].healthy and draft.instances[n].pod is not None)
-    trying = sum(not i.healthy and i.build == build for i in draft.instances.values())
+    trying = sum(not i.healthy and build.means(i.build) for i in draft.instances.values())
     limit = batches.batch_limit(draft.replicas, draft.policy.rolling_upgrade_policy.max_batch_instance_percent)
     chosen = {n: behind[n] for n in broken[: max(0, limit - trying)]}
     if behind and moving:

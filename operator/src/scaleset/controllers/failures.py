@@ -1,0 +1,77 @@
+"""In how many sets each published version failed. Kept with every change of a set (kube.index), so that a version is
+told at the cost of the sets that failed, however many there are.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from scaleset.planning.gallery import Definition, GalleryVersion, Number, is_number, number
+from scaleset.records.custom_objects import ScaleSetObject
+from scaleset.records.projections import Key
+from scaleset.records.versions import followed
+
+CANCELLED = "Cancelled"
+"""The reason of what somebody cancelled: that says nothing about the version."""
+
+_Failure = tuple[Definition, Number, str | None]
+"""A version and its image; None where an operator before 1.1 has not recorded the image: it is about any."""
+
+
+class Failures:
+    """Follows the sets. `on_change` gets the group of versions (records.versions.group) of which some failed in another
+    number of sets than before.
+    """
+
+    def __init__(self, *, on_change: Callable[[Key], None]) -> None:
+        self._on_change = on_change
+        self._sets: dict[_Failure, set[Key]] = {}
+        self._of: dict[Key, tuple[Key, frozenset[_Failure]]] = {}
+
+    def count(self, version: GalleryVersion) -> int:
+        """In how many sets that version failed with its image."""
+        parts = number(version.version)
+        mine = self._sets.get((version.definition, parts, version.image), set())
+        any_image = self._sets.get((version.definition, parts, None), set())
+        return len(mine | any_image) if any_image else len(mine)
+
+    def follow(self, place: Key, _: ScaleSetObject | None, after: ScaleSetObject | None, /) -> None:
+        left, joined = self._of.get(place), _failures(after)
+        if left == joined:
+            return
+        if left is not None:
+            self._leave(place, left[1])
+        if joined is not None:
+            self._of[place] = joined
+            for failure in joined[1]:
+                self._sets.setdefault(failure, set()).add(place)
+        for group in {found[0] for found in (left, joined) if found is not None}:
+            self._on_change(group)
+
+    def _leave(self, place: Key, failures: frozenset[_Failure]) -> None:
+        del self._of[place]
+        for failure in failures:
+            places = self._sets[failure]
+            places.discard(place)
+            if not places:
+                del self._sets[failure]
+
+
+def _failures(seen: ScaleSetObject | None) -> tuple[Key, frozenset[_Failure]] | None:
+    """The group of versions that a set follows, and those that failed in it; None where none did. A status may be
+    anybody's.
+    """
+    rows = seen.status.get("failedTargets") if seen is not None else None
+    if seen is None or seen.spec is None or seen.deleting or not isinstance(rows, list) or not rows:
+        return None
+    image = seen.spec.image_reference
+    definition = Definition(image.gallery_namespace or seen.namespace, image.publisher, image.offer, image.sku)
+    found = (_failure(definition, row) for row in rows if isinstance(row, Mapping))
+    failures = frozenset(failure for failure in found if failure is not None)
+    return (followed(seen.namespace, image), failures) if failures else None
+
+
+def _failure(definition: Definition, row: Mapping[str, Any]) -> _Failure | None:
+    version, image = row.get("version"), row.get("image")
+    if row.get("reason") == CANCELLED or not isinstance(version, str) or not is_number(version):
+        return None
+    return definition, number(version), image if isinstance(image, str) else None
