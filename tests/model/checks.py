@@ -93,6 +93,7 @@ def _batch(place: Place, decision: Decision, before: State, after: State) -> Non
     only_broken = reached <= bad and (
         policy.prioritize_unhealthy_instances
         or rollout.kind is Kind.MODEL
+        or rollout.with_model
         or all(left_behind(before, before.builds[number]) for number in reached)
     )
     closed = len(bad) * 100 > policy.max_unhealthy_instance_percent * n

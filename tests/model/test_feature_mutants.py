@@ -59,6 +59,7 @@ def lets_the_old_one_of_a_failed_one_go(patch: Patch) -> None:
         return run.batch.replaces
 
     patch.setattr(Rollout, "leaving", property(leaving))
+    patch.setattr(surge, "_keep_old_ones", lambda _draft: None)
 
 
 def waits_for_room(patch: Patch) -> None:

@@ -139,6 +139,7 @@ class Watched(World):
         only_broken = reached <= down and (
             policy.prioritize_unhealthy_instances
             or rollout.kind is Kind.MODEL
+            or rollout.with_model
             or all(left_behind(before, before.builds[n]) for n in reached)
         )
         assert only_broken or len(down) * 100 <= policy.max_unhealthy_instance_percent * replicas, (

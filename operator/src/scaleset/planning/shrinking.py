@@ -60,6 +60,7 @@ def _take(draft: Draft, scale_in: ScaleIn, going: Collection[int]) -> None:
     for number in gone:
         draft.instances.pop(number, None)
         draft.blocked.pop(number, None)
+    draft.wake(None if leaving(draft) else draft.now)  # Pods that do not end are waited for no more.
 
 
 def _next(draft: Draft, scale_in: ScaleIn, going: Collection[int]) -> frozenset[int]:
