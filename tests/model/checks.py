@@ -283,7 +283,10 @@ def _keeps(place: Place, before: State, after: State, number: int) -> bool:
     now = after.rollout
     if before.rollout is None or now is None or number not in before.rollout.in_progress:
         return False
-    return old if number in now.failed else True
+    was = before.builds[number]
+    # What ends there is of neither build: that of a run before, which did not end in its time either.
+    neither = pod is not None and pod.phase == TERMINATING and states.build_of(pod) != (was.model, was.version)
+    return old or neither if number in now.failed else True
 
 
 def number_of(text: str) -> tuple[int, ...]:

@@ -328,7 +328,9 @@ class Watched(World):
             return old and pod is not None and not pod.deleting and number in self.protected
         if number not in in_progress(before) or after.rollout is None:
             return False
-        return old if number in after.rollout.failed else True
+        # What ends there is of neither build: that of a run before, which did not end in its time either.
+        neither = pod is not None and pod.deleting and not before.builds[number].same_as(pod)
+        return old or neither if number in after.rollout.failed else True
 
     def pinned(self, build: Build) -> bool:
         """Whether a user asked for exactly that version."""

@@ -296,3 +296,12 @@ def test_a_start_by_hand_and_one_by_the_platform_are_two_writes():
     assert plan.state.rollout is not None
     assert (plan.state.rollout.id, plan.state.rollout.started_by) == ("1", "User")
     assert plan.wake_at == world.now
+
+
+def test_a_batch_of_what_does_not_end_is_over_without_anybody_else_looking():
+    """It has had its time before the batch began: no event will come."""
+    world = running(5)
+    world.held.add(4)
+    world.publish("2.0.0")
+    world.run(400)
+    assert (code(world), counts(world)) == ("Completed", (0, 1, 0, 0)), "the second run, of that one alone"

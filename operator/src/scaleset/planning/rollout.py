@@ -243,8 +243,10 @@ def _start_batch(draft: Draft, rollout: Rollout, moves: Mapping[int, Build], ext
         applying=state.applying - ids,
         waiting_since=None,
     )
+    held = any(draft.instances[old].held for old in ids if old in draft.instances)
     draft.look(batch.instances)
     settling.explain(draft, batch)
+    draft.wake(draft.now if held else None)  # It may have had its time already: then nothing will happen to it.
     what = (
         f"creating instances {render(batch.surge)} in place of {render(ids)}"
         if extra
