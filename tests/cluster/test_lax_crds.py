@@ -62,9 +62,9 @@ def test_objects_that_a_laxer_schema_let_in_are_a_condition(
         "two-health-signals": scale_set(policy=None, health={"probe": {"protocol": "tcp", "port": 80}})["spec"],
         "container-missing": scale_set(instanceContainer="absent")["spec"],
         "null-image": {**scale_set()["spec"], "imageReference": None},
-        "version-1.0": {
+        "version-1.0.0.0.0": {
             **scale_set()["spec"],
-            "imageReference": {"publisher": "example", "offer": "os", "sku": "server", "version": "1.0"},
+            "imageReference": {"publisher": "example", "offer": "os", "sku": "server", "version": "1.0.0.0.0"},
         },
     }
     with Recorder(api, namespace, AuditLog(own_cluster.audit_log)) as recorder:

@@ -19,8 +19,9 @@ def held(scene: Scene, replicas: int, **spec: Any) -> None:
 
 
 def let_go(scene: Scene, name: str) -> None:
+    uid = scene.uids()[name]
     scene.api.label(PODS, scene.namespace, name, hold_delete=None)
-    scene.wait(lambda world: name not in world.pods, f"{name} is gone")
+    scene.wait(lambda _: scene.uids().get(name) != uid, f"{name} is gone, though the next one may be there already")
 
 
 def terminating(world: World) -> list[str]:
