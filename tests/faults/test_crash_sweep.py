@@ -31,6 +31,8 @@ from tests.faults.harness.rig import PATIENCE, RECOVERY_SECONDS, Rig, here
 pytestmark = pytest.mark.timeout(900)
 AT_ONCE = int(os.environ.get("SWEEP_AT_ONCE", "9"))
 FLEET = 5
+NOTHING: tuple[Any, ...] = (None, [], {})
+"""What a status says of something that is over, and of something that never was."""
 TIME = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
@@ -246,5 +248,5 @@ def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
     if isinstance(one, dict) and isinstance(other, dict):
         for key in sorted(one.keys() | other.keys()):
             yield from _differences(one.get(key), other.get(key), f"{path}.{key}")
-    elif one != other:
+    elif one != other and not (one in NOTHING and other in NOTHING):
         yield f"{path} is {one!r}, in the reference {other!r}"

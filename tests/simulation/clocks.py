@@ -4,7 +4,7 @@
 |---|---|
 | the old one, which the API server does not let be replaced | the batch |
 | the old one, terminating | the end of its grace period |
-| none | what its clock says, which began when the old one was gone |
+| none | what its clock says, which begins when the pod may not be created |
 | a new one | what its clock says: the first of them |
 | a new one that others deleted | the end of its grace period, and the clock begins anew with the next, at most twice |
 """

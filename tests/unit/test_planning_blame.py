@@ -21,7 +21,7 @@ def test_a_pod_that_the_api_server_refuses_condemns_no_version():
     world = running(5)
     world.publish("2.0.0")
     world.quota = lambda _: 'pods "web-0" is forbidden: exceeded quota'
-    world.run(602)
+    world.run(605)
     assert code(world) == "Faulted"
     assert rollout(world)["neverRan"] == "0"
     assert failed(world) == []

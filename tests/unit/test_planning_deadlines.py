@@ -305,3 +305,20 @@ def test_a_batch_of_what_does_not_end_is_over_without_anybody_else_looking():
     world.publish("2.0.0")
     world.run(400)
     assert (code(world), counts(world)) == ("Completed", (0, 1, 0, 0)), "the second run, of that one alone"
+
+
+def test_an_operator_that_was_away_takes_no_time_from_the_pod_that_it_still_has_to_create():
+    """It is killed between the delete and the create, and the next one comes after the health timeout."""
+    world = running(5)
+    world.publish("2.0.0")
+    while "delete 0" not in world.writes:
+        world.step(writes=1)
+    world.happen()
+    world.step(writes=1)
+    assert 0 not in world.pods
+    world.dies()
+    world.now += 400
+    world.happen()
+    world.run(100)
+    assert code(world) == "Completed"
+    assert reasons(world).count("RolloutStarted") == 1

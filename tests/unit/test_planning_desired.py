@@ -245,7 +245,7 @@ def test_a_restore_to_a_model_that_is_gone_blocks_and_does_not_crash():
     world.quota = lambda _: "exceeded quota"
     world.run(100)
     del world.models[old]
-    world.run(201)
+    world.run(204)
     assert "is gone" in blocked(world)[0]
     world.quota = lambda _: None
     world.run(600)

@@ -18,10 +18,9 @@ from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError
 from scaleset.kube.lease import Lease
 from scaleset.kube.resources import CLAIMS, PODS, SCALE_SETS
-from scaleset.planning import batches, desired, gallery, gates, in_place, outdated, rollout
+from scaleset.planning import batches, breach, desired, gallery, gates, in_place, outdated, rollout
 from scaleset.planning.draft import Draft, target_build
 from scaleset.planning.instances import Pod
-from scaleset.planning.state import NOBODY
 from scaleset.records import instances, projections
 from scaleset.runtime.clock import ServerClock
 
@@ -34,6 +33,7 @@ def bug(function: Callable[[], None]) -> Callable[[], None]:
 
 
 def _patch(owner: object, name: str, value: object) -> None:
+    assert hasattr(owner, name), f"{owner} has no {name} any more: this mistake changes nothing"
     setattr(owner, name, value)
 
 
@@ -97,7 +97,7 @@ def ignores_the_gate() -> None:
 
 @bug
 def goes_on_after_a_breach() -> None:
-    _patch(rollout, "_unhealthy_upgraded", lambda _draft, _rollout: NOBODY)
+    _patch(breach, "found", lambda _draft, _rollout, **_: None)
 
 
 @bug

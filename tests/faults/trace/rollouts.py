@@ -284,8 +284,10 @@ def _breached(replay: Replay, life: Life, now: Moment, slack: float) -> bool:
         if other.scale_set != life.scale_set or at.order > now.order or new is None:
             continue
         if (new.version, new.model) == (life.version, life.model):
-            reached.add(other.instance)
             gone = new.going is not None and new.going.order <= now.order
+            if not gone and not new.was_healthy(now):
+                continue  # Its batch still runs.
+            reached.add(other.instance)
             if gone or new.healthy_for(now) <= slack:
                 ill.add(other.instance)
     percent = min(replay.percents(life.scale_set, "maxUnhealthyUpgradedInstancePercent"))

@@ -48,7 +48,7 @@ def found(draft: Draft, rollout: Rollout, *, batch_ended: bool) -> Breach | None
     bad = frozenset(n for n in upgraded if n in rollout.failed or _unhealthy(draft, rollout, n, pausing=pausing))
     state = draft.state
     current = gallery.same(target.version, state.current_version) and target.image == state.current_image
-    proven = rollout.kind is Kind.IMAGE and current
+    proven = rollout.kind is Kind.IMAGE and current and state.proven is not None
     counted = upgraded.union(i.id for i in draft.instances.values() if proven and _runs(i, target))
     percent = rollout.policy.rolling.max_unhealthy_upgraded_instance_percent
     if not gates.after_batch(upgraded=counted, bad=bad, percent=percent):

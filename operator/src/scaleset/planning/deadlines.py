@@ -8,7 +8,8 @@ there: a version whose pods are evicted again and again is judged like one that 
 | the old one, not deleted yet | has not begun |
 | the old one, which the API server does not let be replaced | began with the batch |
 | the old one, terminating | has not begun; the instance is given up the health timeout after the grace period |
-| none | began when the old one was gone, refused creates included |
+| none, and the operator is about to create it | has not begun |
+| none, and it may not or cannot be created | began when that was first so |
 | a new one | began with the first of them, whatever became of that |
 | a new one that others delete (a drain, a person) | stands still, and begins anew with the next pod, at most twice |
 
@@ -104,7 +105,9 @@ def _in_batch(draft: Draft, number: int) -> Clock | None:
     pod, build = instance.pod, instance.build
     lost = known.lost if known is not None else 0
     if pod is None:
-        return known if known is not None and known.since is not None else Clock(draft.now, lost)
+        counts = known is not None and known.since is not None
+        kept = number in draft.blocked or number in draft.snapshot.refusals  # Not by an operator that was down.
+        return Clock(draft.now, lost) if kept and not counts else known
     if build is None or not build.same_as(pod):
         return None
     if pod.deleting and not pod.ended:

@@ -60,7 +60,8 @@ def _take(draft: Draft, scale_in: ScaleIn, going: Collection[int]) -> None:
     for number in gone:
         draft.instances.pop(number, None)
         draft.blocked.pop(number, None)
-    draft.wake(None if leaving(draft) else draft.now)  # Pods that do not end are waited for no more.
+    over = not leaving(draft) and not all(_undeletable(draft, number) for number in chosen)
+    draft.wake(draft.now if over else None)  # Pods that do not end are waited for no more.
 
 
 def _next(draft: Draft, scale_in: ScaleIn, going: Collection[int]) -> frozenset[int]:
