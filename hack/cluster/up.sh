@@ -95,6 +95,8 @@ sed "s/\${START}/$start/" "$here/stages.yaml" >"$config"
 # One of each, so they elect nobody: on a busy machine they would lose their leases, end, and nobody would start them again.
 options=(--wait 60s --disable-qps-limits --extra-args kube-controller-manager=enable-hostpath-provisioner=true
   --extra-args kube-controller-manager=leader-elect=false --extra-args kube-scheduler=leader-elect=false)
+# What quotas count is made good soon: while its monitors of new kinds start, the controller of quotas misses what is deleted.
+options+=(--extra-args kube-controller-manager=resource-quota-sync-period=10s)
 # Who reads the log remembers how far it has read: a new file every 100 MB would lose what lies between.
 if [[ -n $audit ]]; then
   options+=(--kube-audit-policy "$here/audit-policy.yaml" --extra-args kube-apiserver=audit-log-maxsize=100000)
