@@ -46,4 +46,4 @@ def test_the_commands_of_the_readme_work(name: str) -> None:
         check=False,
     )
     assert ended.returncode == 0, ended.stdout[-8000:]
-    assert re.search(r"^web +5 .*1\.0\.0 +1\.1\.0", ended.stdout, re.MULTILINE), ended.stdout[-3000:]
+    assert re.search(r"^web +5 .*1\.0\.0 \(4\), 1\.1\.0 \(1\) +1", ended.stdout, re.MULTILINE), ended.stdout[-3000:]
