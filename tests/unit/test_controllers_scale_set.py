@@ -55,6 +55,16 @@ class Operator:
             body["spec"]["imageReference"]["galleryNamespace"] = gallery
         self.caches.scale_sets.seen("ADDED", self._put(body, "a"))
 
+    async def runs_one_of(self, gallery: str) -> None:
+        """One instance of 1.0.0 is healthy."""
+        self.publish("1.0.0", gallery=gallery)
+        self.prescribe()
+        self.create(replicas=1, gallery=gallery)
+        while "POST /api/v1/namespaces/a/pods" not in await self.look():
+            pass
+        self.ready("web-0")
+        await self.look()
+
     def ready(self, pod: str) -> None:
         """By the kubelet. The fake does not tell kinds apart, so a list of pods would show the model, too."""
         for raw in [each for each in self.api.objects.values() if "revision" in each]:
@@ -104,13 +114,7 @@ async def test_what_was_refused_to_a_set_is_not_held_against_another_of_its_name
 
 async def test_a_batch_is_admitted_on_what_it_needs_and_not_on_a_list_of_the_whole_cluster(api, client):
     operator = Operator(api, client)
-    operator.publish("1.0.0", gallery="images")
-    operator.prescribe()
-    operator.create(replicas=1, gallery="images")
-    while "POST /api/v1/namespaces/a/pods" not in await operator.look():
-        pass
-    operator.ready("web-0")
-    await operator.look()
+    await operator.runs_one_of("images")
     operator.publish("2.0.0", gallery="images")
     sent = await operator.look()
     ours = "/apis/scaleset.dev/v1beta1"
@@ -128,13 +132,7 @@ async def test_a_batch_is_admitted_on_what_it_needs_and_not_on_a_list_of_the_who
 async def test_a_batch_is_admitted_by_what_these_reads_show(api, client, found):
     """No event has told of it."""
     operator = Operator(api, client)
-    operator.publish("1.0.0", gallery="images")
-    operator.prescribe()
-    operator.create(replicas=1, gallery="images")
-    while "POST /api/v1/namespaces/a/pods" not in await operator.look():
-        pass
-    operator.ready("web-0")
-    await operator.look()
+    await operator.runs_one_of("images")
     operator.publish("2.0.0", gallery="images")
     if found == "withdrawn":
         api.drop("images", "server-2.0.0")

@@ -13,7 +13,24 @@ from typing import Self
 Address = tuple[str, int]
 
 
-class ForwardProxy:
+class _Serving:
+    """Serves inside its `with`."""
+
+    def __init__(self, server: "_Server") -> None:
+        self._server = server
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, name=type(self).__name__, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class ForwardProxy(_Serving):
     """`with ForwardProxy({"api.example.test": ("127.0.0.1", 6443)}) as proxy:` knows where those hosts really are.
 
     `asked` is the head of each CONNECT: nothing else can be seen of TLS.
@@ -21,44 +38,24 @@ class ForwardProxy:
 
     def __init__(self, known: Mapping[str, Address]) -> None:
         self.asked: list[str] = []
-        self._server = _Server(("127.0.0.1", 0), _Forwarding)
+        super().__init__(_Server(("127.0.0.1", 0), _Forwarding))
         self._server.known, self._server.asked = dict(known), self.asked
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, name="forward proxy", daemon=True).start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-class Relay:
+class Relay(_Serving):
     """`with Relay(("127.0.0.1", 6443)) as relay:` what connects to `relay.address` gets there."""
 
     def __init__(self, there: Address) -> None:
-        self._server = _Server(("127.0.0.2", 0), _Relaying)
+        super().__init__(_Server(("127.0.0.2", 0), _Relaying))
         self._server.known = {"": there}
 
     @property
     def address(self) -> str:
         return f"127.0.0.2:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, name="relay", daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class _Server(socketserver.ThreadingTCPServer):

@@ -4,7 +4,7 @@ import base64
 import json
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +20,31 @@ MIRROR = "mirror.example/"
 
 
 @contextmanager
+def registered(
+    api: Api, namespace: str, name: str, *, port: int, keys: Path, operations: Sequence[str] = ("CREATE",)
+) -> Iterator[None]:
+    """Inside, the API server has the pods of the namespace changed by what listens at that port of this machine with a
+    certificate of the authority in `keys`.
+    """
+    authority = base64.b64encode((keys / "ca.crt").read_bytes()).decode()
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": list(operations), "resources": ["pods"]}
+    hook = {
+        "name": f"{name}.example.com",
+        "clientConfig": {"url": f"https://127.0.0.1:{port}/", "caBundle": authority},
+        "rules": [rule],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        "failurePolicy": "Fail",
+    }
+    api.create(WEBHOOKS, None, {"metadata": {"name": f"{name}-{namespace}"}, "webhooks": [hook]})
+    try:
+        yield
+    finally:
+        api.delete(WEBHOOKS, None, f"{name}-{namespace}")
+
+
+@contextmanager
 def mirroring(cluster: Cluster, namespace: str) -> Iterator[None]:
     """Inside, the images of new and of changed pods are rewritten; before and after, they are not.
 
@@ -32,25 +57,12 @@ def mirroring(cluster: Cluster, namespace: str) -> Iterator[None]:
     context.load_cert_chain(keys / "admin.crt", keys / "admin.key")
     server.socket = context.wrap_socket(server.socket, server_side=True)
     Thread(target=server.serve_forever, name="mirroring webhook", daemon=True).start()
-    authority = base64.b64encode((keys / "ca.crt").read_bytes()).decode()
-    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["pods"]}
-    hook = {
-        "name": "mirror.example.com",
-        "clientConfig": {"url": f"https://127.0.0.1:{server.server_port}/", "caBundle": authority},
-        "rules": [rule],
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-        "sideEffects": "None",
-        "admissionReviewVersions": ["v1"],
-        "failurePolicy": "Fail",
-    }
-    name = f"mirror-{namespace}"
     api = cluster.api
-    api.create(WEBHOOKS, None, {"metadata": {"name": name}, "webhooks": [hook]})
     try:
-        until(lambda: _mirrored(api, namespace), timeout=30, message="images are rewritten")
-        yield
+        with registered(api, namespace, "mirror", port=server.server_port, keys=keys, operations=("CREATE", "UPDATE")):
+            until(lambda: _mirrored(api, namespace), timeout=30, message="images are rewritten")
+            yield
     finally:
-        api.delete(WEBHOOKS, None, name)
         until(lambda: not _mirrored(api, namespace), timeout=30, message="images are left alone")
         server.shutdown()
         server.server_close()

@@ -8,13 +8,11 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from tests.cluster.harness.api import Api, Items, Json, Kind
+from tests.cluster.harness.api import Api, Items, Json
+from tests.cluster.harness.webhook import registered
 
 from .components import Component
 from .proxy import shared_loop
-
-WEBHOOKS = Kind("mutatingwebhookconfigurations", "admissionregistration.k8s.io", namespaced=False)
-
 
 Change = Callable[[Json, int], Items]
 """What is done to a pod, as a JSON patch; the number says how many came before it."""
@@ -67,21 +65,8 @@ def meddling(api: Api, server: Component, namespace: str, change: Change = sidec
         return int(runner.addresses[0][1])
 
     port = shared_loop().run(start())
-    authority = base64.b64encode((keys / "ca.crt").read_bytes()).decode()
-    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
-    hook = {
-        "name": "meddle.example.com",
-        "clientConfig": {"url": f"https://127.0.0.1:{port}/", "caBundle": authority},
-        "rules": [rule],
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-        "sideEffects": "None",
-        "admissionReviewVersions": ["v1"],
-        "failurePolicy": "Fail",
-    }
-    name = f"meddle-{namespace}"
-    api.create(WEBHOOKS, None, {"metadata": {"name": name}, "webhooks": [hook]})
     try:
-        yield webhook
+        with registered(api, namespace, "meddle", port=port, keys=keys):
+            yield webhook
     finally:
-        api.delete(WEBHOOKS, None, name)
         shared_loop().run(runners[0].cleanup())
