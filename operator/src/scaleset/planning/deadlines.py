@@ -71,6 +71,13 @@ def given_up(pod: Pod, *, timeout: float) -> float:
     return (pod.deletion_due if pod.deletion_due is not None else pod.begun) + timeout
 
 
+def past_grace(draft: Draft, pod: Pod) -> bool:
+    """Whether a terminating pod has had the time that it asked for itself; if not, it is looked at again then."""
+    due = given_up(pod, timeout=0.0)
+    draft.wake(due if draft.now < due else None)
+    return draft.now >= due
+
+
 def refused(draft: Draft, numbers: Iterable[int]) -> Waiting | None:
     """What the API server says against letting the pods of those instances go, if it was asked and does."""
     words = {

@@ -135,9 +135,7 @@ def _stuck(draft: Draft, number: int) -> bool:
         return False
     if not pod.deleting:
         return instance.held or number in draft.blocked
-    due = deadlines.given_up(pod, timeout=0.0)
-    draft.wake(due if draft.now < due else None)
-    return draft.now >= due
+    return deadlines.past_grace(draft, pod)
 
 
 def restore(state: State, restoring: Iterable[int]) -> State:
@@ -165,10 +163,8 @@ def _terminating(draft: Draft, open_ids: Collection[int]) -> Waiting | None:
     late = []
     for number in sorted(open_ids):
         pod = draft.instances[number].pod
-        if pod is not None and pod.deleting:
-            due = deadlines.given_up(pod, timeout=0.0)
-            draft.wake(due if draft.now < due else None)
-            late += [number] if draft.now >= due else []
+        if pod is not None and pod.deleting and deadlines.past_grace(draft, pod):
+            late.append(number)
     if not late:
         return None
     return Waiting(

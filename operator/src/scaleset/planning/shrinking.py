@@ -172,14 +172,8 @@ def _undeletable(draft: Draft, number: int) -> bool:
 
 def _terminating(draft: Draft, still_there: Collection[int]) -> Waiting | None:
     """Pods that do not end in the time that they asked for themselves."""
-    late = []
-    for number in sorted(still_there):
-        pod = draft.snapshot.pods[number]
-        due = deadlines.given_up(pod, timeout=0.0)
-        if pod.deleting and draft.now < due:
-            draft.wake(due)
-        elif pod.deleting:
-            late.append(number)
+    pods = draft.snapshot.pods
+    late = [n for n in sorted(still_there) if pods[n].deleting and deadlines.past_grace(draft, pods[n])]
     if not late:
         return None
     return Waiting(
