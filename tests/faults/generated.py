@@ -42,6 +42,10 @@ STRANGE: tuple[Any, ...] = (
     "1.2.3.4.5",
     "9" * 400,
 )
+MOST = 20
+"""Instances of a set that is accepted. With hundreds in each of several sets, the simulated nodes of a small machine make
+no pod of a neighbour ready in time, and that says nothing about the operator. Large sets are the subject of tests/scale.
+"""
 VALID: dict[str, Json] = {
     "scalesets": scale_set("made", replicas=2),
     "upgradepolicies": upgrade_policy("made"),
@@ -71,6 +75,9 @@ def made_up(plural: str, chance: random.Random, number: int) -> Json:
         body["status"] = {"rollingUpgrade": chance.choice(STRANGE), "builds": chance.choice(STRANGE)}
     if chance.random() < 0.1:
         body["spec"]["unknownField"] = chance.choice(STRANGE)
+    replicas = body["spec"].get("replicas")
+    if isinstance(replicas, int) and MOST < replicas <= schema(plural)["properties"]["replicas"]["maximum"]:
+        body["spec"]["replicas"] = chance.randint(3, MOST)
     return body
 
 
