@@ -18,9 +18,10 @@ from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError
 from scaleset.kube.lease import Lease
 from scaleset.kube.resources import CLAIMS, PODS, SCALE_SETS
-from scaleset.planning import batches, breach, desired, gallery, gates, in_place, outdated, rollout
-from scaleset.planning.draft import Draft, target_build
+from scaleset.planning import batches, breach, decide, gallery, gates, in_place, outdated, pod_diff, rollout
+from scaleset.planning.facts import Facts
 from scaleset.planning.instances import Pod
+from scaleset.planning.step import Step
 from scaleset.records import instances, projections
 from scaleset.runtime.clock import ServerClock
 
@@ -37,6 +38,12 @@ def _patch(owner: object, name: str, value: object) -> None:
     setattr(owner, name, value)
 
 
+def _advance_by(mutant: Callable[[Facts], Step]) -> None:
+    """Rollouts advance like that."""
+    assert rollout.advance in decide.PARTS
+    _patch(decide, "PARTS", tuple(mutant if part is rollout.advance else part for part in decide.PARTS))
+
+
 @bug
 def none() -> None:
     """The control: what the checker must find nothing in."""
@@ -45,27 +52,27 @@ def none() -> None:
 @bug
 def batch_is_one_too_large() -> None:
     limit = batches.batch_limit
-    for module in (batches, desired):
+    for module in (batches, pod_diff):
         _patch(module, "batch_limit", lambda replicas, percent: limit(replicas, percent) + 1)
 
 
 @bug
 def batch_is_rounded_up() -> None:
-    for module in (batches, desired):
+    for module in (batches, pod_diff):
         _patch(module, "batch_limit", lambda replicas, percent: max(1, -(-replicas * percent // 100)))
 
 
 @bug
 def next_batch_before_the_end_of_this() -> None:
-    advance = rollout.advance
+    def mutant(facts: Facts) -> Step:
+        step = rollout.advance(facts)
+        facts = facts.after(step)
+        running = facts.rollout
+        early = running is not None and running.in_progress and running.pending
+        admitted = rollout.admit(facts, running) if running is not None and early else None
+        return step.then(admitted) if admitted is not None else step
 
-    def mutant(draft: Draft) -> None:
-        advance(draft)
-        running = draft.rollout
-        if running is not None and running.in_progress and running.pending and draft.need_fresh():
-            rollout._admit(draft, running)
-
-    _patch(rollout, "advance", mutant)
+    _advance_by(mutant)
 
 
 @bug
@@ -87,7 +94,7 @@ def force_delete() -> None:
 
 @bug
 def admits_on_cached_pods() -> None:
-    _patch(Draft, "need_fresh", lambda _: True)
+    _patch(Facts, "fresh", property(lambda _: True))
 
 
 @bug
@@ -97,30 +104,28 @@ def ignores_the_gate() -> None:
 
 @bug
 def goes_on_after_a_breach() -> None:
-    _patch(breach, "found", lambda _draft, _rollout, **_: None)
+    _patch(breach, "found", lambda _facts, _rollout: None)
 
 
 @bug
 def retries_a_failed_version() -> None:
-    _patch(outdated, "remembered", lambda _draft, _target: None)
+    _patch(outdated, "remembered", lambda _facts, _target: None)
 
 
 @bug
 def restores_outside_its_batch() -> None:
-    advance = rollout.advance
+    def mutant(facts: Facts) -> Step:
+        step = rollout.advance(facts)
+        facts = facts.after(step)
+        for number in facts.rollout.successful if facts.rollout is not None else ():
+            state = step.state
+            old = next((b for b in state.builds.values() if b.version < state.builds[number].version), None)
+            if facts.instances[number].bad and old is not None:
+                builds = {**state.builds, number: old}
+                step = step.to(replace(state, builds=builds, applying=state.applying | {number}))
+        return step
 
-    def mutant(draft: Draft) -> None:
-        advance(draft)
-        running = draft.rollout
-        for number in running.successful if running is not None else ():
-            build = draft.state.builds[number]
-            old = next((b for b in draft.state.builds.values() if b.version < build.version), None)
-            if draft.instances[number].bad and old is not None:
-                builds = {**draft.state.builds, number: old}
-                draft.state = replace(draft.state, builds=builds, applying=draft.state.applying | {number})
-                draft.look([number])
-
-    _patch(rollout, "advance", mutant)
+    _advance_by(mutant)
 
 
 @bug
@@ -173,18 +178,14 @@ def rolls_to_what_is_excluded() -> None:
 
 @bug
 def heals_with_a_newer_version() -> None:
-    creation = desired._creation
-    _patch(desired, "_creation", lambda draft, number, build: creation(draft, number, target_build(draft) or build))
+    creation = pod_diff._creation
+    _patch(pod_diff, "_creation", lambda facts, number, build: creation(facts, number, facts.target_build or build))
 
 
 @bug
 def restarts_what_is_unhealthy() -> None:
-    rule = desired._to_be_replaced
-
-    def mutant(draft: Draft, instance: Any, pod: Any, replaceable: frozenset[int]) -> bool:
-        return rule(draft, instance, pod, replaceable) or (instance.bad and not pod.deleting)
-
-    _patch(desired, "_to_be_replaced", mutant)
+    rule = pod_diff._authorised
+    _patch(pod_diff, "_authorised", lambda instance, replaceable: rule(instance, replaceable) or instance.bad)
 
 
 @bug
@@ -229,25 +230,23 @@ def writes_the_status_all_the_time() -> None:
 
 @bug
 def jumps_to_a_newer_version_in_a_batch() -> None:
-    advance = rollout.advance
-
-    def mutant(draft: Draft) -> None:
-        running, wanted = draft.rollout, draft.wanted
+    def mutant(facts: Facts) -> Step:
+        step, running, wanted = facts.step(), facts.rollout, facts.wanted
         if running is not None and wanted is not None and wanted.version != running.target.version:
-            moves: Mapping[int, Any] = outdated.by_image(draft, wanted.target)
+            moves: Mapping[int, Any] = outdated.by_image(facts, wanted.target)
             extra = dict(list(moves.items())[-1:])
-            state = draft.state
-            draft.state = replace(state, builds={**state.builds, **extra}, applying=state.applying | extra.keys())
-        advance(draft)
+            state = facts.state
+            step = step.to(replace(state, builds={**state.builds, **extra}, applying=state.applying | extra.keys()))
+        return step.then(rollout.advance(facts.after(step)))
 
-    _patch(rollout, "advance", mutant)
+    _advance_by(mutant)
 
 
 @bug
 def counts_what_failed_as_done() -> None:
-    """Restores, but does not remember: `starts` tries the version again after the halt."""
-    _patch(outdated, "remember", lambda _draft, _rollout, _reason: None)
-    _patch(outdated, "retry_for", lambda _draft, _target: None)
+    """Restores, but does not remember: `triggers` tries the version again after the halt."""
+    _patch(outdated, "remember", lambda facts, _rollout, _reason: facts.state)
+    _patch(outdated, "retry_for", lambda _facts, _target: None)
 
 
 # Changes in place

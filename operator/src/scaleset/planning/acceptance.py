@@ -6,16 +6,18 @@ accepted and, where the spec contradicts itself (InvalidSpec), at the size that 
 or a silent default.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from scaleset.api.conditions import find_condition
 from scaleset.api.placement import ServiceFabric
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planning import gallery, health, judgement, provisioning
-from scaleset.planning.draft import INVALID, Acceptance, Draft, Wanted
+from scaleset.planning.facts import INVALID, Acceptance, Facts, Wanted
 from scaleset.planning.models import Model
 from scaleset.planning.pods import REGION_LABEL, ZONE_LABEL
+from scaleset.planning.state import State
+from scaleset.planning.step import Step
 
 NO_HEALTH_SOURCE = (
     "Automatic OS Upgrade is not supported for this ScaleSet because a health probe or health extension was not "
@@ -35,81 +37,114 @@ MIN_SERVICE_FABRIC = 5
 """Instances that durability Silver and Gold need."""
 
 
-def accept(draft: Draft) -> None:
-    """Settle `acceptance`, `wanted` and `latest`, and which models to store."""
-    asked = judgement.known(draft)
-    fallback = draft.newest
-    refused = _refusal(draft, draft.snapshot.model)
-    latest = _resolve(draft, asked)
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What is accepted of a spec: the facts with it, the model to store for it, and what else comes of it."""
+
+    facts: Facts
+    store: tuple[Model, ...]
+    step: Step
+
+
+def accept(facts: Facts) -> Accepted:
+    """Settle `acceptance`, `wanted` and `eligible`, and which model to store."""
+    asked, fallback = judgement.known(facts), facts.newest
+    refused = _refusal(facts, facts.snapshot.model)
+    latest = _resolve(facts, asked)
+    step = facts.step()
     if refused is None:
-        if latest is None:
-            refused = _no_image(draft, asked)
-        else:
-            refused = _windows(draft, latest)
-            if refused is None:
-                asked, refused = judgement.judge(draft, asked, latest)
+        refused = _no_image(facts, asked) if latest is None else _windows(facts, latest)
+    if refused is None and latest is not None:
+        judged = judgement.judge(facts, asked, latest)
+        asked, refused, step = judged.model, judged.refused, judged.step
+    store: tuple[Model, ...] = ()
     if refused is None:
-        said = ("The spec is valid and can be carried out.", _unused_image(draft), judgement.warning(draft))
-        draft.acceptance = Acceptance("Accepted", " ".join(filter(None, said)), accepted=True)
-        judgement.keep(draft, asked)
-        effective: Model | None = asked
+        unused = _unused_image(facts)
+        step = _tell_unused(facts, step, unused)
+        said = (
+            "The spec is valid and can be carried out.",
+            unused,
+            judgement.warning(step.state, facts.snapshot.model),
+        )
+        acceptance = Acceptance("Accepted", " ".join(filter(None, said)), accepted=True)
+        effective: Model | None = judgement.numbered(facts, asked)
+        store = (effective,) if effective is not None and effective is not asked else ()
     else:
-        draft.acceptance = refused
-        kept = asked.number and refused.reason != judgement.NOT_STORED and not judgement.other_disks(draft, asked)
+        acceptance = refused
+        kept = asked.number and refused.reason != judgement.NOT_STORED and not judgement.other_disks(facts, asked)
         effective = asked if kept else fallback
-        _ask_again(draft, refused)
-    _settle_size(draft)
-    draft.eligible = _eligible(draft, effective or asked)
-    draft.latest = next(iter(draft.eligible), None)
+        step = step.then(_ask_again(facts.after(step), refused))
+    facts = facts.after(step)
+    acceptance, size = _settle_size(facts, acceptance)
+    return _settled(facts, acceptance, effective or asked, effective, store, step.to(size))
+
+
+def _settled(
+    facts: Facts, acceptance: Acceptance, shown: Model, effective: Model | None, store: tuple[Model, ...], step: Step
+) -> Accepted:
+    models, wanted = facts.models, None
     if effective is not None:
-        draft.models[effective.name] = effective
-        found = _resolve(draft, effective)
-        draft.wanted = Wanted(effective, found.version if found else None, found.image if found else None)
+        models = {**models, effective.name: effective}
+        found = _resolve(facts, effective)
+        wanted = Wanted(effective, found.version if found else None, found.image if found else None)
+    facts = replace(
+        facts,
+        state=step.state,
+        models=models,
+        acceptance=acceptance,
+        wanted=wanted,
+        eligible=_eligible(facts, shown),
+    )
+    return Accepted(facts.judged(), store, step)
 
 
-def _unused_image(draft: Draft) -> str:
-    """A sentence where the template gives the instance container an image, as image updaters do; an event says it once
-    for each image.
-    """
-    spec = draft.snapshot.spec
+def _unused_image(facts: Facts) -> str:
+    """A sentence where the template gives the instance container an image, as image updaters do."""
+    spec = facts.snapshot.spec
     name = spec.instance_container_name
     image = next(c.get("image") for c in spec.template["spec"]["containers"] if c.get("name") == name)
     if not image:
         return ""
-    text = (
+    return (
         f"The image {str(image)[:MAX_IMAGE]!a} of container {name} in spec.template is not used: the container "
         "runs the image of the GalleryImageVersion that spec.imageReference chooses. Publish a GalleryImageVersion to "
         "change it."
     )
-    told = find_condition(draft.reported.conditions, "Accepted")
-    if told is None or text not in (told.message or ""):
-        draft.tell("ImageNotUsed", text, warning=True)
-    return text
 
 
-def _settle_size(draft: Draft) -> None:
+def _tell_unused(facts: Facts, step: Step, text: str) -> Step:
+    """An event says it once for each image."""
+    reported = find_condition(facts.reported.conditions, "Accepted")
+    known = reported is not None and text in (reported.message or "")
+    return step.told("ImageNotUsed", text, warning=True) if text and not known else step
+
+
+def _settle_size(facts: Facts, acceptance: Acceptance) -> tuple[Acceptance, State]:
     """The size is accepted or refused with the rest of the spec; a refused one leaves the last accepted size."""
-    state, asked, acceptance = draft.state, draft.snapshot.spec.replicas, draft.acceptance
+    state, asked = facts.state, facts.snapshot.spec.replicas
     if not acceptance.refuses_all:
-        draft.state = replace(state, replicas=asked)
-        return
-    if state.replicas is None and draft.snapshot.pods:
+        return acceptance, replace(state, replicas=asked) if state.replicas != asked else state
+    if state.replicas is None and facts.snapshot.pods:
         # The status was lost: what is there is all that is known to have been accepted.
-        draft.state = replace(state, replicas=len(draft.snapshot.pods))
-    if draft.replicas != asked:
-        text = f"{acceptance.message} Until then the set keeps its size of {draft.replicas}."
-        draft.acceptance = replace(acceptance, message=text)
+        state = replace(state, replicas=len(facts.snapshot.pods))
+    size = asked if state.replicas is None else state.replicas
+    if size != asked:
+        text = f"{acceptance.message} Until then the set keeps its size of {size}."
+        acceptance = replace(acceptance, message=text)
+    return acceptance, state
 
 
-def _ask_again(draft: Draft, refused: Acceptance) -> None:
+def _ask_again(facts: Facts, refused: Acceptance) -> Step:
     """What is applied together is not seen together: it is looked for before anybody is told that it is missing."""
-    told = find_condition(draft.reported.conditions, "Accepted")
-    if refused.reason in ("PolicyNotFound", "ImageNotFound") and (told is None or told.reason != refused.reason):
-        draft.need_fresh()
+    reported = find_condition(facts.reported.conditions, "Accepted")
+    missing = refused.reason in ("PolicyNotFound", "ImageNotFound")
+    if not missing or facts.fresh or (reported is not None and reported.reason == refused.reason):
+        return facts.step()
+    return facts.need_fresh()
 
 
-def _refusal(draft: Draft, asked: Model) -> Acceptance | None:
-    snapshot, spec = draft.snapshot, draft.snapshot.spec
+def _refusal(facts: Facts, asked: Model) -> Acceptance | None:
+    snapshot, spec = facts.snapshot, facts.snapshot.spec
     containers = (asked.template.get("spec") or {}).get("containers") or []
     container = next((item for item in containers if item.get("name") == asked.instance_container), None)
     if container is None:
@@ -187,11 +222,11 @@ def _service_fabric(spec: ScaleSetSpec, fabric: ServiceFabric, policy: UpgradePo
     return None
 
 
-def _windows(draft: Draft, found: gallery.GalleryVersion) -> Acceptance | None:
+def _windows(facts: Facts, found: gallery.GalleryVersion) -> Acceptance | None:
     """A Windows image that updates itself must not be upgraded by us as well, and nothing in it is run by /bin/sh."""
     if found.os_type != "Windows":
         return None
-    spec = draft.snapshot.spec
+    spec = facts.snapshot.spec
     if spec.run_custom_data:
         return _invalid(
             f"Version {found.version} is a Windows image, and spec.runCustomData needs /bin/sh: "
@@ -203,7 +238,7 @@ def _windows(draft: Draft, found: gallery.GalleryVersion) -> Acceptance | None:
             f"Version {found.version} is a Windows image, and suppressFailures needs /bin/sh: "
             f"set it to false for the extension {', '.join(names)}."
         )
-    policy, profile = draft.snapshot.policy, draft.snapshot.spec.os_profile
+    policy, profile = facts.snapshot.policy, facts.snapshot.spec.os_profile
     windows = profile.windows_configuration if profile is not None else None
     automatic = policy is not None and policy.automatic_os_upgrade_policy.enable_automatic_os_upgrade
     if not automatic or windows is None or not windows.enable_automatic_updates:
@@ -218,40 +253,39 @@ def _invalid(message: str) -> Acceptance:
     return Acceptance(INVALID, message)
 
 
-def _resolve(draft: Draft, model: Model) -> gallery.GalleryVersion | None:
-    reference, definition = model.reference, draft.definition(model)
-    catalogue = draft.snapshot.catalogue
+def _resolve(facts: Facts, model: Model) -> gallery.GalleryVersion | None:
+    reference, definition = model.reference, facts.definition(model)
+    catalogue = facts.snapshot.catalogue
     if not reference.moving:
-        return gallery.exact(catalogue, definition, reference.version, draft.asker)
-    return next(iter(gallery.eligible(catalogue, definition, draft.asker, now=draft.now)), None)
+        return gallery.exact(catalogue, definition, reference.version, facts.asker)
+    return next(iter(gallery.eligible(catalogue, definition, facts.asker, now=facts.now)), None)
 
 
-def _eligible(draft: Draft, model: Model) -> tuple[str, ...]:
-    catalogue, now = draft.snapshot.catalogue, draft.now
-    draft.wake(gallery.next_expiry(catalogue, now=now))
-    return tuple(v.version for v in gallery.eligible(catalogue, draft.definition(model), draft.asker, now=now))
+def _eligible(facts: Facts, model: Model) -> tuple[str, ...]:
+    catalogue, now = facts.snapshot.catalogue, facts.now
+    return tuple(v.version for v in gallery.eligible(catalogue, facts.definition(model), facts.asker, now=now))
 
 
-def _as_written(draft: Draft, version: str) -> str:
+def _as_written(facts: Facts, version: str) -> str:
     """A pinned version as the user spells it: models have it in its usual spelling."""
-    written = draft.snapshot.spec.image_reference.version
+    written = facts.snapshot.spec.image_reference.version
     return written if gallery.same(written, version) else version
 
 
-def _no_image(draft: Draft, model: Model) -> Acceptance:
-    definition, reference = draft.definition(model), model.reference
+def _no_image(facts: Facts, model: Model) -> Acceptance:
+    definition, reference = facts.definition(model), model.reference
     name = f"{definition.publisher}/{definition.offer}/{definition.sku}"
-    known = [v for v in gallery.winners(draft.snapshot.catalogue).values() if v.definition == definition]
+    known = [v for v in gallery.winners(facts.snapshot.catalogue).values() if v.definition == definition]
     if not reference.moving:
         known = [v for v in known if gallery.same(v.version, reference.version)]
     if not known:
-        what = "version" if reference.moving else f"version {_as_written(draft, reference.version)}"
+        what = "version" if reference.moving else f"version {_as_written(facts, reference.version)}"
         message = f"No GalleryImageVersion in namespace {definition.gallery} offers a {what} of {name}. Publish one."
-        if definition.gallery == draft.snapshot.owner.namespace:
+        if definition.gallery == facts.snapshot.owner.namespace:
             message += " For a gallery in another namespace set spec.imageReference.galleryNamespace."
         return Acceptance("ImageNotFound", message)
     highest = max(known, key=lambda v: gallery.number(v.version))
-    why = gallery.why_not(highest, draft.asker, now=draft.now)
+    why = gallery.why_not(highest, facts.asker, now=facts.now)
     return Acceptance(
         "ImageNotFound", f"No version of {name} can be used: {highest.version} is the highest, but {why}."
     )

@@ -17,12 +17,13 @@ by the back-off. Otherwise the target is remembered.
 
 from dataclasses import dataclass, replace
 
-from scaleset.planning import batches, endings, gallery, gates, outdated, settling
-from scaleset.planning.draft import Draft
+from scaleset.planning import batch_judge, batches, gallery, gates, outdated, rollout_end
+from scaleset.planning.facts import Facts
 from scaleset.planning.health import healthy_since
 from scaleset.planning.instances import Instance
 from scaleset.planning.ranges import render
 from scaleset.planning.state import NOBODY, Batch, Kind, Rollout, Target, UpgradeError, Waiting
+from scaleset.planning.step import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,42 +37,40 @@ class Breach:
     """Whether too much is unhealthy that the run has not touched, too."""
 
 
-def found(draft: Draft, rollout: Rollout, *, batch_ended: bool) -> Breach | None:
-    """The breach on the pods as they are known, if there is one; `batch_ended` is whether a batch ended just now.
+def found(facts: Facts, rollout: Rollout) -> Breach | None:
+    """The breach on the pods as they are known, if there is one.
 
     A run that comes back for instances which failed on a version that is proven by now counts those that already run
     it beside its own: one bad node must not condemn the version. Nor do they condemn it: what a run did not touch is
     the business of the gate before a batch.
     """
     upgraded, target = rollout.upgraded, rollout.target
-    pausing = not batch_ended and rollout.next_batch is not None and draft.now < rollout.next_batch
-    bad = frozenset(n for n in upgraded if n in rollout.failed or _unhealthy(draft, rollout, n, pausing=pausing))
-    state = draft.state
+    pausing = facts.last_batch is None and rollout.next_batch is not None and facts.now < rollout.next_batch
+    bad = frozenset(n for n in upgraded if n in rollout.failed or _unhealthy(facts, rollout, n, pausing=pausing))
+    state = facts.state
     current = gallery.same(target.version, state.current_version) and target.image == state.current_image
     proven = rollout.kind is Kind.IMAGE and current and state.proven is not None
-    counted = upgraded.union(i.id for i in draft.instances.values() if proven and _runs(i, target))
+    counted = upgraded.union(i.id for i in facts.instances.values() if proven and _runs(i, target))
     percent = rollout.policy.rolling.max_unhealthy_upgraded_instance_percent
     if not gates.after_batch(upgraded=counted, bad=bad, percent=percent):
         return None
-    return Breach(bad, counted, _outage(draft, rollout))
+    return Breach(bad, counted, _outage(facts, rollout))
 
 
-def _unhealthy(draft: Draft, rollout: Rollout, number: int, *, pausing: bool) -> bool:
-    instance = draft.instances.get(number)
+def _unhealthy(facts: Facts, rollout: Rollout, number: int, *, pausing: bool) -> bool:
+    instance = facts.instances.get(number)
     if instance is None or not instance.bad:
         return False
     if not pausing or instance.since is None:
         return True
-    at = instance.since + rollout.policy.health_timeout
-    draft.wake(at if draft.now < at else None)
-    return draft.now >= at
+    return facts.now >= instance.since + rollout.policy.health_timeout
 
 
-def _outage(draft: Draft, rollout: Rollout) -> bool:
+def _outage(facts: Facts, rollout: Rollout) -> bool:
     target = rollout.target
-    others = draft.instances.keys() - rollout.upgraded - rollout.in_progress
-    untouched = [n for n in others if not _runs(draft.instances[n], target)]
-    down = [number for number in untouched if draft.instances[number].bad]
+    others = facts.instances.keys() - rollout.upgraded - rollout.in_progress
+    untouched = [n for n in others if not _runs(facts.instances[n], target)]
+    down = [number for number in untouched if facts.instances[number].bad]
     percent = rollout.policy.rolling.max_unhealthy_instance_percent
     return bool(down) and gates.exceeds(len(down), len(untouched), percent)
 
@@ -86,46 +85,54 @@ def _runs(instance: Instance, target: Target) -> bool:
     return gallery.same(build.version, target.version) and not outdated.other_image(instance, build, target)
 
 
-def end(draft: Draft, rollout: Rollout, breach: Breach) -> None:
+def end(facts: Facts, rollout: Rollout, breach: Breach) -> Step:
     """Decide that the run is over, and take back what there is to be taken back."""
-    error = endings.upgraded_unhealthy(draft, rollout, breach.bad, counted=breach.counted)
+    error = rollout_end.upgraded_unhealthy(facts, rollout, breach.bad, counted=breach.counted)
     blameless = breach.outage or breach.bad <= rollout.never_ran
     if blameless:
-        outdated.try_later(draft, rollout)
+        judged = facts.step(outdated.try_later(facts, rollout))
     else:
-        outdated.remember(draft, rollout, endings.UPGRADED)
-    go_on(draft, rollout, error, last=None)
+        judged = facts.step(outdated.remember(facts, rollout, rollout_end.UPGRADED))
+    return judged.then(go_on(facts.after(judged), rollout, error))
 
 
-def go_on(draft: Draft, rollout: Rollout, error: UpgradeError, *, last: Batch | None) -> None:
-    """Take the next batch back, or end; `last` is the batch that was taken back just now."""
-    back = _to_be_taken_back(draft, rollout)
-    if back and not draft.need_fresh():
-        return
-    if back and rollout.restores and last is not None and not last.instances & rollout.restored:
-        text = (
+def go_on(facts: Facts, rollout: Rollout, error: UpgradeError) -> Step:
+    """Take the next batch back, or end."""
+    back = _to_be_taken_back(facts, rollout)
+    if back and not facts.fresh:
+        return facts.need_fresh()
+    if back and (left := _left_as_they_are(facts, rollout, back)):
+        error, back = rollout_end.extended(error, left), NOBODY
+    ends = rollout.ending is not None and rollout.ending.reason == outdated.CANCELLED
+    if not back and not ends and (waiting := _watched(facts, rollout)) is not None:
+        return facts.roll(replace(rollout, waiting=waiting))
+    if not back or ends:
+        return rollout_end.fault(facts, facts.state, rollout, error)
+    return _take_back(facts, rollout, error, back)
+
+
+def _left_as_they_are(facts: Facts, rollout: Rollout, back: frozenset[int]) -> str:
+    """Why nothing more is taken back, in a sentence; empty where it is."""
+    last = facts.last_batch if rollout.error is not None else None
+    if not rollout.restores:
+        return ""
+    if last is not None and not last.instances & rollout.restored:
+        return (
             f"None of instances {render(last.instances)} became healthy again on its previous build, so instances "
             f"{render(back)} were left as they are: look for another cause."
         )
-        error, back = endings.extended(error, text), NOBODY
-    elif back and rollout.restores and _outage(draft, rollout):
-        text = "Instances that it had not touched are unhealthy, too, so nothing was taken back."
-        if last is not None:
-            text = (
-                f"Instances that it had not touched are unhealthy by now, too, so {render(back)} were left as they are."
-            )
-        error, back = endings.extended(error, text), NOBODY
-    ends = rollout.ending is not None and rollout.ending.reason == outdated.CANCELLED
-    if not back and not ends and (waiting := _watched(draft, rollout)) is not None:
-        draft.update(replace(rollout, waiting=waiting))
-        return
-    if not back or ends:
-        endings.fault(draft, rollout, error)
-        return
-    candidates = [draft.instances[n] for n in sorted(back)]
-    ids = frozenset(batches.together(candidates, rules=draft.batch_rules(rollout)))
-    batch = Batch(rollout.batches_done + 1, rollout.batches_done + 1, ids, draft.now, restore_started=draft.now)
-    messages = {number: draft.instances[number].message for number in ids}
+    if not _outage(facts, rollout):
+        return ""
+    if last is not None:
+        return f"Instances that it had not touched are unhealthy by now, too, so {render(back)} were left as they are."
+    return "Instances that it had not touched are unhealthy, too, so nothing was taken back."
+
+
+def _take_back(facts: Facts, rollout: Rollout, error: UpgradeError, back: frozenset[int]) -> Step:
+    candidates = [facts.instances[n] for n in sorted(back)]
+    ids = frozenset(batches.together(candidates, rules=facts.batch_rules(rollout)))
+    batch = Batch(rollout.batches_done + 1, rollout.batches_done + 1, ids, facts.now, restore_started=facts.now)
+    messages = {number: facts.instances[number].message for number in ids}
     returning = replace(
         rollout,
         batch=batch,
@@ -136,43 +143,42 @@ def go_on(draft: Draft, rollout: Rollout, error: UpgradeError, *, last: Batch | 
         error=error,
         next_batch=None,
     )
-    draft.state = settling.restore(replace(draft.state, rollout=returning), ids)
-    draft.look(ids)
-    settling.explain(draft, batch)
-    draft.wake(draft.now)  # A pod that does not end has had its time already: nothing will happen to it.
+    # Again: a pod that does not end has had its time already, and nothing will happen to it.
+    taken = facts.step(batch_judge.restore(replace(facts.state, rollout=returning), ids), again=True)
+    said = batch_judge.explain(facts.after(taken), batch)
     what = "build" if rollout.restores else "model"
-    draft.tell("RollingBack", f"Returning failed instances {render(ids)} to their previous {what}.", warning=True)
+    text = f"Returning failed instances {render(ids)} to their previous {what}."
+    return taken.then(said).told("RollingBack", text, warning=True)
 
 
-def _watched(draft: Draft, rollout: Rollout) -> Waiting | None:
+def _watched(facts: Facts, rollout: Rollout) -> Waiting | None:
     """Where a version broke after its batch, those that it has reached last are not believed yet: each is watched until
     it has been healthy for the health timeout.
     """
     if rollout.error is None or not rollout.restores:
         return None
     young = []
-    for number in sorted(rollout.successful & outdated.ways_back(draft, rollout) & draft.instances.keys()):
-        pod = draft.instances[number].pod
-        since = healthy_since(pod, by=draft.health_source) if pod is not None else None
-        if since is not None and draft.now < since + rollout.policy.health_timeout:
-            draft.wake(since + rollout.policy.health_timeout)
+    for number in sorted(rollout.successful & outdated.ways_back(facts, rollout) & facts.instances.keys()):
+        pod = facts.instances[number].pod
+        since = healthy_since(pod, by=facts.health_source) if pod is not None else None
+        if since is not None and facts.now < since + rollout.policy.health_timeout:
             young.append(number)
     if not young:
         return None
     return Waiting("Restoring", f"Watching instances {render(young)}, which may break as those before them did.")
 
 
-def _to_be_taken_back(draft: Draft, rollout: Rollout) -> frozenset[int]:
+def _to_be_taken_back(facts: Facts, rollout: Rollout) -> frozenset[int]:
     """Those with a way back that are not protected; one that was protected meanwhile stays as it is."""
     if rollout.restores:
-        back = _broken_later(draft, rollout)
+        back = _broken_later(facts, rollout)
     else:
         back = rollout.failed if rollout.rolls_back_on_breach else NOBODY
-    return (back & outdated.ways_back(draft, rollout)) - draft.protected()
+    return (back & outdated.ways_back(facts, rollout)) - facts.protected
 
 
-def _broken_later(draft: Draft, rollout: Rollout) -> frozenset[int]:
+def _broken_later(facts: Facts, rollout: Rollout) -> frozenset[int]:
     """Upgraded instances that became healthy in their batch and are not any more, where the run restores."""
     if not rollout.restores:
         return NOBODY
-    return frozenset(n for n in rollout.successful if n in draft.instances and draft.instances[n].bad)
+    return frozenset(n for n in rollout.successful if n in facts.instances and facts.instances[n].bad)

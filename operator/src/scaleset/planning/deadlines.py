@@ -19,49 +19,48 @@ Invariant: an instance in hand that can become healthy only by what somebody els
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from scaleset.planning.draft import Draft
+from scaleset.planning.facts import Facts
 from scaleset.planning.instances import Pod
 from scaleset.planning.ranges import render
-from scaleset.planning.state import NOBODY, Clock, Waiting
+from scaleset.planning.state import Clock, Waiting
+from scaleset.planning.step import Step
 
 DELETE_REFUSED = "DeleteRefused"
 MOST_LOST = 2
 """How often an instance begins anew because others took its pod away, so that a drain condemns no version."""
 
 
-def wind(draft: Draft) -> None:
+def wind(facts: Facts) -> Step:
     """Start, stop or go on with the clock of every instance in hand; those of others are thrown away."""
-    rollout = draft.rollout
-    in_batch = rollout.in_progress if rollout is not None else NOBODY
-    clocks = {number: _in_batch(draft, number) for number in in_batch & draft.instances.keys()}
+    in_batch = facts.in_batch
+    clocks = {number: _in_batch(facts, number) for number in in_batch & facts.instances.keys()}
     asked: dict[int, Clock | None] = {
-        number: draft.state.clocks.get(number) or Clock(draft.now) for number in draft.state.applying - in_batch
+        number: facts.state.clocks.get(number) or Clock(facts.now) for number in facts.state.applying - in_batch
     }
     known: Mapping[int, Clock] = {n: clock for n, clock in {**clocks, **asked}.items() if clock is not None}
-    if known != draft.state.clocks:
-        draft.state = replace(draft.state, clocks=known)
+    return facts.step(replace(facts.state, clocks=known) if known != facts.state.clocks else None)
 
 
-def forget(draft: Draft) -> None:
+def forget(facts: Facts) -> Step:
     """Throw the clocks away of instances that this decision let out of hand."""
-    in_hand = draft.state.applying | (draft.rollout.in_progress if draft.rollout is not None else NOBODY)
-    if draft.state.clocks.keys() - in_hand:
-        kept = {number: clock for number, clock in draft.state.clocks.items() if number in in_hand}
-        draft.state = replace(draft.state, clocks=kept)
+    clocks, in_hand = facts.state.clocks, facts.in_hand
+    if not clocks.keys() - in_hand:
+        return facts.step()
+    return facts.step(replace(facts.state, clocks={n: clock for n, clock in clocks.items() if n in in_hand}))
 
 
-def of_batch(draft: Draft, number: int, *, started: float, timeout: float) -> float | None:
+def of_batch(facts: Facts, number: int, *, started: float, timeout: float) -> float | None:
     """When an instance of a batch that began at `started` has to be healthy; None where nothing keeps it from going
     on: its old pod is about to be deleted.
     """
-    instance, clock = draft.instances[number], draft.state.clocks.get(number)
+    instance, clock = facts.instances[number], facts.state.clocks.get(number)
     pod, build = instance.pod, instance.build
     if clock is not None and clock.since is not None:
         return clock.since + timeout
     if pod is not None and pod.deleting:
         return given_up(pod, timeout=timeout)
     old = pod is not None and not (build is not None and build.same_as(pod))
-    if old and (instance.held or number in draft.blocked):
+    if old and (instance.held or number in facts.blocked):
         return started + timeout
     return None
 
@@ -71,19 +70,17 @@ def given_up(pod: Pod, *, timeout: float) -> float:
     return (pod.deletion_due if pod.deletion_due is not None else pod.begun) + timeout
 
 
-def past_grace(draft: Draft, pod: Pod) -> bool:
-    """Whether a terminating pod has had the time that it asked for itself; if not, it is looked at again then."""
-    due = given_up(pod, timeout=0.0)
-    draft.wake(due if draft.now < due else None)
-    return draft.now >= due
+def past_grace(facts: Facts, pod: Pod) -> bool:
+    """Whether a terminating pod has had the time that it asked for itself."""
+    return facts.now >= given_up(pod, timeout=0.0)
 
 
-def refused(draft: Draft, numbers: Iterable[int]) -> Waiting | None:
+def refused(facts: Facts, numbers: Iterable[int]) -> Waiting | None:
     """What the API server says against letting the pods of those instances go, if it was asked and does."""
     words = {
-        number: draft.snapshot.undeletable[pod.uid]
+        number: facts.snapshot.undeletable[pod.uid]
         for number in sorted(numbers)
-        if (pod := draft.snapshot.pods.get(number)) is not None and pod.uid in draft.snapshot.undeletable
+        if (pod := facts.snapshot.pods.get(number)) is not None and pod.uid in facts.snapshot.undeletable
     }
     if not words:
         return None
@@ -91,30 +88,28 @@ def refused(draft: Draft, numbers: Iterable[int]) -> Waiting | None:
     return Waiting(DELETE_REFUSED, text, stalls=True)
 
 
-def overdue(draft: Draft) -> frozenset[int]:
+def overdue(facts: Facts) -> frozenset[int]:
     """Instances that are replaced at once and have had the time for it: nobody waits for them any more, and the gate
     counts them as they are.
     """
     late = set()
-    for number in draft.state.applying:
-        clock = draft.state.clocks.get(number)
-        due = (draft.now if clock is None or clock.since is None else clock.since) + draft.health_timeout
-        if draft.now >= due:
+    for number in facts.state.applying:
+        clock = facts.state.clocks.get(number)
+        due = (facts.now if clock is None or clock.since is None else clock.since) + facts.health_timeout
+        if facts.now >= due:
             late.add(number)
-        else:
-            draft.wake(due)
     return frozenset(late)
 
 
-def _in_batch(draft: Draft, number: int) -> Clock | None:
-    known = draft.state.clocks.get(number)
-    instance = draft.instances[number]
+def _in_batch(facts: Facts, number: int) -> Clock | None:
+    known = facts.state.clocks.get(number)
+    instance = facts.instances[number]
     pod, build = instance.pod, instance.build
     lost = known.lost if known is not None else 0
     if pod is None:
         counts = known is not None and known.since is not None
-        kept = number in draft.blocked or number in draft.snapshot.refusals  # Not by an operator that was down.
-        return Clock(draft.now, lost) if kept and not counts else known
+        kept = number in facts.blocked or number in facts.snapshot.refusals  # Not by an operator that was down.
+        return Clock(facts.now, lost) if kept and not counts else known
     if build is None or not build.same_as(pod):
         return None
     if pod.deleting and not pod.ended:

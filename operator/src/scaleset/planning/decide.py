@@ -18,84 +18,94 @@ from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planning import (
     acceptance,
     deadlines,
-    desired,
     history,
     models,
     news,
+    pod_diff,
     report,
     rollout,
     scaling,
     shrinking,
-    starts,
+    triggers,
+    wakes,
 )
-from scaleset.planning.draft import Acceptance, Draft
+from scaleset.planning.facts import Facts, in_order
 from scaleset.planning.figures import figures
 from scaleset.planning.snapshot import Plan, Snapshot
+from scaleset.planning.step import Step
 
 
 def decide(snapshot: Snapshot) -> Plan:
     """The plan for that snapshot. When it has needs, observe what they name and decide again."""
-    draft = Draft(
-        snapshot=snapshot,
-        state=snapshot.state,
-        models={model.name: model for model in snapshot.models},
-        policy=snapshot.policy or UpgradePolicySpec(),
-        acceptance=Acceptance("Pending", "not looked at yet"),
-        reported=report.reported(snapshot),
+    accepted = acceptance.accept(
+        Facts(
+            snapshot=snapshot,
+            state=snapshot.state,
+            models={model.name: model for model in snapshot.models},
+            policy=snapshot.policy or UpgradePolicySpec(),
+            reported=report.reported(snapshot),
+        )
     )
-    _age(draft)
-    acceptance.accept(draft)
-    scaling.adopt(draft)
-    scaling.scale(draft)
-    desired.block(draft)
-    shrinking.shrink(draft)
-    deadlines.wind(draft)
-    starts.requests(draft)
-    ran = draft.rollout is not None
-    rollout.advance(draft)
-    starts.replace_at_once(draft)
-    if ran and draft.rollout is None:
-        draft.wake(snapshot.now)  # The end is written down before anything new starts.
-    else:
-        starts.start_by_hand(draft)
-        starts.start_by_platform(draft)
-    rollout.leave_queue(draft)
-    if draft.needs:
-        return Plan(state=snapshot.state, needs=draft.needs)
-    deadlines.forget(draft)
-    desired.compare(draft)
-    news.announce(draft)
+    facts, step = in_order(accepted.facts, *PARTS)
+    if facts.needs:
+        return Plan(state=snapshot.state, needs=facts.needs)
+    diff, last = pod_diff.diff(facts)
+    facts, step = facts.after(last), accepted.step.then(step).then(last)
     return Plan(
-        state=draft.state,
-        status=report.status(draft),
-        store=tuple(draft.store),
-        discard=models.expendable(tuple(draft.models.values()), _used(draft)),
-        deletions=tuple(draft.deletions),
-        changes=tuple(draft.changes),
-        creations=tuple(draft.creations),
-        events=tuple(draft.events),
-        wake_at=min(draft.wakes, default=None),
-        figures=figures(draft),
+        state=facts.state,
+        status=report.status(facts, changing=diff.deletes_or_creates),
+        store=accepted.store,
+        discard=models.expendable(tuple(facts.models.values()), _used(facts)),
+        deletions=diff.deletions,
+        changes=diff.changes,
+        creations=diff.creations,
+        events=(*news.news(facts), *step.events),
+        wake_at=facts.now if step.again else wakes.next_look(facts),
+        figures=figures(facts),
     )
 
 
-def _age(draft: Draft) -> None:
+def _forget_old_history(facts: Facts) -> Step:
     """The history reaches back two months, whether or not anything is added to it."""
-    kept = history.prune(draft.state.history, now=draft.now)
-    if len(kept) < len(draft.state.history):
-        draft.state = replace(draft.state, history=kept)
+    kept = history.prune(facts.state.history, now=facts.now)
+    return facts.step(replace(facts.state, history=kept) if len(kept) < len(facts.state.history) else None)
 
 
-def _used(draft: Draft) -> frozenset[str]:
+def _start(facts: Facts) -> Step:
+    """Start a rollout, unless one has just ended: the end is written down before anything new starts."""
+    before = facts.snapshot.state.rollout
+    if before is not None and before.running and facts.rollout is None:
+        return facts.step(again=True)
+    return in_order(facts, triggers.start_by_hand, triggers.start_by_platform)[1]
+
+
+PARTS = (
+    _forget_old_history,
+    scaling.adopt,
+    scaling.scale,
+    pod_diff.block,
+    shrinking.shrink,
+    deadlines.wind,
+    triggers.requests,
+    rollout.advance,
+    triggers.replace_at_once,
+    _start,
+    rollout.queue,
+    deadlines.forget,
+)
+"""What is decided, in this order."""
+
+
+def _used(facts: Facts) -> frozenset[str]:
     """Models that an instance, a restore or the rollout may need."""
-    state = draft.state
+    state = facts.state
     named: list[Iterable[str]] = [
         (build.model for build in state.builds.values()),
         (build.model for build in state.previous.values()),
-        (pod.model for pod in draft.snapshot.pods.values()),
+        (pod.model for pod in facts.snapshot.pods.values()),
         () if state.rollout is None else (state.rollout.target.model,),
-        () if draft.wanted is None else (draft.wanted.model.name,),
-        (draft.snapshot.model.name,),
+        () if facts.wanted is None else (facts.wanted.model.name,),
+        (facts.snapshot.model.name,),
     ]
     used: set[str] = set()
     for group in named:

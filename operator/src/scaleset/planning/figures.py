@@ -3,7 +3,7 @@
 from collections import Counter
 
 from scaleset.planning import batches, gallery
-from scaleset.planning.draft import Draft
+from scaleset.planning.facts import Facts
 from scaleset.planning.gallery import is_number, number
 from scaleset.planning.gates import exceeds
 from scaleset.planning.instances import HealthState, Instance
@@ -34,24 +34,24 @@ MAX_UNHEALTHY = "max_unhealthy"
 REASONS = (*dict.fromkeys(BLOCKED.values()), MAX_UNHEALTHY)
 
 
-def figures(draft: Draft) -> Figures:
+def figures(facts: Facts) -> Figures:
     """Of a decision that has been taken."""
-    found = _by_version_and_health(draft)
-    rollout = draft.state.rollout
-    batch, of = _batch(draft, rollout) if rollout is not None else (0, 0)
+    found = _by_version_and_health(facts)
+    rollout = facts.state.rollout
+    batch, of = _batch(facts, rollout) if rollout is not None else (0, 0)
     return Figures(
         instances=found,
-        behind=_behind(draft, {version for version, _ in found}),
-        blocked=_blocked(draft),
+        behind=_behind(facts, {version for version, _ in found}),
+        blocked=_blocked(facts),
         batch=batch,
         batches=of,
-        from_version=_from(draft.state, rollout) if rollout is not None else "",
+        from_version=_from(facts.state, rollout) if rollout is not None else "",
     )
 
 
-def _by_version_and_health(draft: Draft) -> Counter[tuple[str, str]]:
+def _by_version_and_health(facts: Facts) -> Counter[tuple[str, str]]:
     """Two spellings of one version count as the first of them."""
-    found = Counter(map(_version_and_health, draft.instances.values()))
+    found = Counter(map(_version_and_health, facts.instances.values()))
     spelled = gallery.spellings(version for version, _ in found)
     if len(spelled) == len(set(spelled.values())):
         return found
@@ -68,29 +68,29 @@ def _version_and_health(instance: Instance) -> tuple[str, str]:
     return (ran.version if ran is not None else "") or NO_VERSION, health
 
 
-def _behind(draft: Draft, versions: set[str]) -> int:
+def _behind(facts: Facts, versions: set[str]) -> int:
     numbers = [number(version) for version in versions if is_number(version)]
     oldest = min(numbers, default=None)
-    return sum(oldest is not None and number(version) > oldest for version in draft.eligible)
+    return sum(oldest is not None and number(version) > oldest for version in facts.eligible)
 
 
-def _blocked(draft: Draft) -> str:
-    waiting = draft.rollout.waiting if draft.rollout is not None else draft.waiting
+def _blocked(facts: Facts) -> str:
+    waiting = facts.rollout.waiting if facts.rollout is not None else facts.waiting
     if waiting is None:
-        return BLOCKED.get(draft.acceptance.reason, "")
+        return BLOCKED.get(facts.acceptance.reason, "")
     if waiting.reason == "HealthGateWaiting":
-        percent = draft.policy.rolling_upgrade_policy.max_unhealthy_instance_percent
-        if exceeds(sum(instance.bad for instance in draft.instances.values()), draft.replicas, percent):
+        percent = facts.policy.rolling_upgrade_policy.max_unhealthy_instance_percent
+        if exceeds(sum(instance.bad for instance in facts.instances.values()), facts.replicas, percent):
             return MAX_UNHEALTHY
     return BLOCKED.get(waiting.reason, "")
 
 
-def _batch(draft: Draft, rollout: Rollout) -> tuple[int, int]:
+def _batch(facts: Facts, rollout: Rollout) -> tuple[int, int]:
     if rollout.batch is not None:
         return rollout.batch.number, rollout.batch.of
-    left = [draft.instances[n] for n in rollout.pending if n in draft.instances]
+    left = [facts.instances[n] for n in rollout.pending if n in facts.instances]
     done = rollout.batches_done
-    return done, done + (batches.batches_left(left, rules=draft.batch_rules(rollout)) if left else 0)
+    return done, done + (batches.batches_left(left, rules=facts.batch_rules(rollout)) if left else 0)
 
 
 def _from(state: State, rollout: Rollout) -> str:

@@ -12,28 +12,30 @@ image may have two of them.
 """
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from scaleset.api import names
-from scaleset.planning.draft import Draft
+from scaleset.planning.facts import Facts
 from scaleset.planning.history import timestamp
 from scaleset.planning.instances import Build, Change, Pod, Ran
 from scaleset.planning.models import Model
 from scaleset.planning.pods import build_labels, previous_build
 from scaleset.planning.ranges import render
-from scaleset.planning.snapshot import ImageChange
+from scaleset.planning.snapshot import Deletion, ImageChange
+from scaleset.planning.step import Step
 
 
-def possible(draft: Draft, number: int, pod: Pod, build: Build) -> bool:
+def possible(facts: Facts, number: int, pod: Pod, build: Build) -> bool:
     """Whether that pod is taken to the build in place."""
-    return not pod.ended and pod.uid not in draft.snapshot.unchangeable and _wanted(draft, number, pod, build)
+    return not pod.ended and pod.uid not in facts.snapshot.unchangeable and _wanted(facts, number, pod, build)
 
 
-def change(draft: Draft, number: int, pod: Pod, build: Build) -> ImageChange:
+def change(facts: Facts, number: int, pod: Pod, build: Build) -> ImageChange:
     """The change that takes the pod there."""
-    first, *others = (_ran(pod, container) for container in draft.models[build.model].image_containers or ("",))
-    note = Change(draft.now, first.container, first.image, first.container_id, pod.restarts, tuple(others))
-    previous = draft.state.previous.get(number)
+    first, *others = (_ran(pod, container) for container in facts.models[build.model].image_containers or ("",))
+    note = Change(facts.now, first.container, first.image, first.container_id, pod.restarts, tuple(others))
+    previous = facts.state.previous.get(number)
     return ImageChange(number, pod.name, pod.uid, pod.resource_version, build, previous, note)
 
 
@@ -47,17 +49,15 @@ def _ran(pod: Pod, container: str) -> Ran:
     return untouched or Ran(container, pod.image(container), running)
 
 
-def tell_refusals(draft: Draft) -> None:
-    """The pods that are replaced because the API server would not change them."""
-    refused = {
-        deletion.instance: draft.snapshot.unchangeable[deletion.uid]
-        for deletion in draft.deletions
-        if deletion.uid in draft.snapshot.unchangeable
-    }
-    if refused:
-        words = refused[min(refused)]
-        text = f"Recreating instances {render(refused)}: the API server does not change their image in place: {words}"
-        draft.tell("InPlaceRefused", text, warning=True)
+def tell_refusals(facts: Facts, deletions: Iterable[Deletion], step: Step) -> Step:
+    """The step with an event about the pods that are replaced because the API server would not change them."""
+    unchangeable = facts.snapshot.unchangeable
+    refused = {each.instance: unchangeable[each.uid] for each in deletions if each.uid in unchangeable}
+    if not refused:
+        return step
+    words = refused[min(refused)]
+    text = f"Recreating instances {render(refused)}: the API server does not change their image in place: {words}"
+    return step.told("InPlaceRefused", text, warning=True)
 
 
 def patch(wanted: ImageChange) -> dict[str, Any]:
@@ -86,13 +86,13 @@ def _noted(ran: Ran) -> dict[str, Any]:
     return {"container": ran.container, "image": ran.image, "id": ran.container_id}
 
 
-def _wanted(draft: Draft, number: int, pod: Pod, build: Build) -> bool:
+def _wanted(facts: Facts, number: int, pod: Pod, build: Build) -> bool:
     """The running rollout goes by the policy that it started with, everything else by the one that stands."""
-    rollout = draft.rollout
+    rollout = facts.rollout
     in_batch = rollout is not None and number in rollout.in_progress
-    if not (rollout.policy.in_place if rollout is not None and in_batch else draft.policy.changes_in_place):
+    if not (rollout.policy.in_place if rollout is not None and in_batch else facts.policy.changes_in_place):
         return False
-    before, after = draft.models.get(pod.model), draft.models.get(build.model)
+    before, after = facts.models.get(pod.model), facts.models.get(build.model)
     return before is not None and after is not None and _differ_by_image(before, after)
 
 

@@ -9,123 +9,126 @@ A refusal is asked about again later, since a quota may be lifted. A model that 
 it holds, only warned about: it may be older than the rule.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from scaleset.planning import disks, models
-from scaleset.planning.draft import INVALID, Acceptance, Draft
+from scaleset.planning.facts import INVALID, Acceptance, Facts
 from scaleset.planning.gallery import GalleryVersion
 from scaleset.planning.instances import Build
 from scaleset.planning.models import Model
-from scaleset.planning.snapshot import ModelCheck, Verdict
-from scaleset.planning.state import Checked
+from scaleset.planning.snapshot import ModelCheck, Needs, Verdict
+from scaleset.planning.state import Checked, State
+from scaleset.planning.step import Step
 
 NOT_STORED = "ModelNotStored"
 _CANDIDATES = 4
 """Stored models that a new one is compared with, each by two or three dry runs."""
 
 
-def known(draft: Draft) -> Model:
+def known(facts: Facts) -> Model:
     """The model that the spec asks for: the stored one, if it is stored or known to be the same as one."""
-    asked, checked = draft.snapshot.model, draft.state.checked
-    newest = draft.newest
+    asked, checked = facts.snapshot.model, facts.state.checked
+    newest = facts.newest
     if newest is not None and disks.aligned(asked, newest).content == newest.content:
         return newest
-    same = draft.models.get(checked.model) if checked is not None and checked.asked == asked.name else None
-    return draft.models.get(asked.name) or same or models.stored(draft.models, asked) or asked
+    same = facts.models.get(checked.model) if checked is not None and checked.asked == asked.name else None
+    return facts.models.get(asked.name) or same or models.stored(facts.models, asked) or asked
 
 
-def judge(draft: Draft, model: Model, found: GalleryVersion) -> tuple[Model, Acceptance | None]:
-    """The model to go by, and why it cannot be; `found` is the version that the API server is asked with."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The model to go by, why it cannot be, and what has to be asked or remembered about it."""
+
+    model: Model
+    refused: Acceptance | None
+    step: Step
+
+
+def judge(facts: Facts, model: Model, found: GalleryVersion) -> Judged:
+    """Whether the API server takes that model; `found` is the version that it is asked with."""
     if model.number:
-        if (problem := other_disks(draft, model)) is not None:
-            return model, problem
-        _check_running(draft, model, found)
-        return model, _unstored(draft, model)
-    verdict = draft.snapshot.verdicts.get(model.name)
-    if verdict is None or _stale(draft, verdict):
-        _need_check(draft, model, found)
-        return model, Acceptance("Pending", "The model is being checked.")
+        if (problem := other_disks(facts, model)) is not None:
+            return Judged(model, problem, facts.step())
+        return Judged(model, _unstored(facts, model), _check_running(facts, model, found))
+    verdict = facts.snapshot.verdicts.get(model.name)
+    if verdict is None or _stale(facts, verdict):
+        return Judged(model, Acceptance("Pending", "The model is being checked."), _need_check(facts, model, found))
     if not verdict.accepted:
-        return model, _refuse(draft, verdict)
-    chosen = draft.models.get(verdict.same_as, model)
-    if (problem := other_disks(draft, chosen)) is not None:
-        return model, problem
+        return Judged(model, _refuse(verdict), facts.step())
+    chosen = facts.models.get(verdict.same_as, model)
+    if (problem := other_disks(facts, chosen)) is not None:
+        return Judged(model, problem, facts.step())
     if chosen is model and (ends := _ends_by_itself(model)) is not None:
-        return model, Acceptance("ModelRefused", ends)
-    _remember(draft, chosen, verdict.warning)
-    return chosen, None
+        return Judged(model, Acceptance("ModelRefused", ends), facts.step())
+    return Judged(chosen, None, _remember(facts, chosen, verdict.warning))
 
 
-def warning(draft: Draft) -> str:
+def warning(state: State, asked: Model) -> str:
     """What is wrong with the accepted model, though it runs."""
-    checked = draft.state.checked
-    return checked.warning if checked is not None and checked.asked == draft.snapshot.model.name else ""
+    checked = state.checked
+    return checked.warning if checked is not None and checked.asked == asked.name else ""
 
 
-def keep(draft: Draft, model: Model) -> None:
-    """Store a new model; one that was used before becomes the newest again."""
-    newest = _newest(draft)
-    if not model.number or model.number < newest:
-        numbered = replace(model, number=newest + 1)
-        draft.models[model.name] = numbered
-        draft.store.append(numbered)
+def numbered(facts: Facts, model: Model) -> Model:
+    """The model as it is to be stored. One that was used before becomes the newest again."""
+    newest = _newest(facts)
+    return model if model.number and model.number >= newest else replace(model, number=newest + 1)
 
 
-def _newest(draft: Draft) -> int:
-    return max((model.number for model in draft.models.values()), default=0)
+def _newest(facts: Facts) -> int:
+    return max((model.number for model in facts.models.values()), default=0)
 
 
-def _check_running(draft: Draft, model: Model, found: GalleryVersion) -> None:
+def _check_running(facts: Facts, model: Model, found: GalleryVersion) -> Step:
     """Once for each model of the spec: it may have been stored by an operator that did not check."""
-    asked, checked = draft.snapshot.model.name, draft.state.checked
+    asked, checked = facts.snapshot.model.name, facts.state.checked
     if checked is not None and (checked.asked, checked.model) == (asked, model.name):
-        return
-    verdict = draft.snapshot.verdicts.get(model.name)
-    if verdict is None or _stale(draft, verdict):
-        _need_check(draft, model, found)
-    elif verdict.unanswered:
-        draft.wake(verdict.retry_at)
-    elif verdict.accepted:
-        _remember(draft, model, verdict.warning)
+        return facts.step()
+    verdict = facts.snapshot.verdicts.get(model.name)
+    if verdict is None or _stale(facts, verdict):
+        return _need_check(facts, model, found)
+    if verdict.accepted and not verdict.unanswered:
+        return _remember(facts, model, verdict.warning)
+    return facts.step()
 
 
-def _unstored(draft: Draft, model: Model) -> Acceptance | None:
+def _unstored(facts: Facts, model: Model) -> Acceptance | None:
     """A model that was used before has to become the newest again, or the next refusal falls back on another one."""
-    verdict = draft.snapshot.verdicts.get(model.name)
-    waits = verdict is not None and verdict.reason == NOT_STORED and not _stale(draft, verdict)
-    if verdict is None or not waits or model.number == _newest(draft):
+    verdict = facts.snapshot.verdicts.get(model.name)
+    waits = verdict is not None and verdict.reason == NOT_STORED and not _stale(facts, verdict)
+    if verdict is None or not waits or model.number == _newest(facts):
         return None
-    return _refuse(draft, verdict)
+    return _refuse(verdict)
 
 
-def _stale(draft: Draft, verdict: Verdict) -> bool:
-    return verdict.retry_at is not None and draft.now >= verdict.retry_at
+def _stale(facts: Facts, verdict: Verdict) -> bool:
+    return verdict.retry_at is not None and facts.now >= verdict.retry_at
 
 
-def _need_check(draft: Draft, model: Model, found: GalleryVersion) -> None:
-    candidates = () if model.number else _candidates(draft)
+def _need_check(facts: Facts, model: Model, found: GalleryVersion) -> Step:
+    candidates = () if model.number else _candidates(facts)
     check = ModelCheck(
         model=model,
         build=Build(model.name, found.version, found.image),
         instance=0,
-        beside=_free(draft, (model, *candidates)),
+        beside=_free(facts, (model, *candidates)),
         stored=candidates,
         runs=bool(model.number),
     )
-    draft.needs = replace(draft.needs, verdict=check)
+    return facts.need(Needs(verdict=check))
 
 
-def _candidates(draft: Draft) -> tuple[Model, ...]:
+def _candidates(facts: Facts) -> tuple[Model, ...]:
     """What a new model may be another spelling of: the newest one, those that instances run, those before."""
-    newest, used = _newest(draft), {build.model for build in draft.state.builds.values()}
-    stored = [model for model in draft.models.values() if model.number]
+    newest, used = _newest(facts), {build.model for build in facts.state.builds.values()}
+    stored = [model for model in facts.models.values() if model.number]
     stored.sort(key=lambda model: (model.number == newest, model.name in used, model.number), reverse=True)
     return tuple(stored[:_CANDIDATES])
 
 
-def _free(draft: Draft, models: tuple[Model, ...]) -> int:
+def _free(facts: Facts, models: tuple[Model, ...]) -> int:
     """The lowest id of which neither a pod nor a claim is there."""
-    snapshot = draft.snapshot
+    snapshot = facts.snapshot
     names = {name for model in models for name in model.claim_names}
     number = 0
     while (
@@ -137,9 +140,9 @@ def _free(draft: Draft, models: tuple[Model, ...]) -> int:
     return number
 
 
-def other_disks(draft: Draft, model: Model) -> Acceptance | None:
+def other_disks(facts: Facts, model: Model) -> Acceptance | None:
     """Whether the model wants other disks by the names of those that the newest one has."""
-    newest = draft.newest
+    newest = facts.newest
     problem = None if newest is None or newest.name == model.name else disks.changed(model, newest)
     return None if problem is None else Acceptance(INVALID, problem)
 
@@ -154,16 +157,15 @@ def _ends_by_itself(model: Model) -> str | None:
     )
 
 
-def _remember(draft: Draft, model: Model, said: str) -> None:
-    checked = Checked(draft.snapshot.model.name, model.name, said)
-    if checked != draft.state.checked:
-        draft.state = replace(draft.state, checked=checked)
-        if said:
-            draft.tell("UnknownFields", said, warning=True)
+def _remember(facts: Facts, model: Model, said: str) -> Step:
+    checked = Checked(facts.snapshot.model.name, model.name, said)
+    if checked == facts.state.checked:
+        return facts.step()
+    step = facts.step(replace(facts.state, checked=checked))
+    return step.told("UnknownFields", said, warning=True) if said else step
 
 
-def _refuse(draft: Draft, verdict: Verdict) -> Acceptance:
-    draft.wake(verdict.retry_at)
+def _refuse(verdict: Verdict) -> Acceptance:
     said, kept = verdict.message.rstrip("."), "Instances stay on the model before."
     if verdict.reason == NOT_STORED:
         text = (

@@ -4,29 +4,29 @@ import hashlib
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
-from scaleset.planning.draft import Draft
+from scaleset.planning.facts import Facts
 from scaleset.planning.gallery import LATEST, number, same
 from scaleset.planning.instances import Build, Instance
 from scaleset.planning.models import Model, Reference
-from scaleset.planning.state import FailedTarget, Kind, Retry, Rollout, Target
+from scaleset.planning.state import FailedTarget, Kind, Retry, Rollout, State, Target
 
 CANCELLED = "Cancelled"
 _REMEMBERED = 50
 _JUDGED = "judged-"
 
 
-def by_image(draft: Draft, target: Target) -> dict[int, Build]:
+def by_image(facts: Facts, target: Target) -> dict[int, Build]:
     """Unprotected instances of the target's definition that run a lower version, or the same with another image, with
     the build they are taken to: never a downgrade, never another sku. Blocked ones are left alone.
     """
     goal = number(target.version or "0.0.0")
-    definition = _reference(draft, target).definition
+    definition = _reference(facts, target).definition
     return {
         i.id: target.build_for(build)
-        for i, build in _replaceable(draft)
-        if i.id not in draft.blocked
+        for i, build in _replaceable(facts)
+        if i.id not in facts.blocked
         and (number(build.version) < goal or other_image(i, build, target))
-        and (build.model not in draft.models or draft.models[build.model].reference.definition == definition)
+        and (build.model not in facts.models or facts.models[build.model].reference.definition == definition)
     }
 
 
@@ -40,24 +40,24 @@ def other_image(instance: Instance, build: Build, target: Target) -> bool:
     return same(build.version, target.version) and build.image == pod.asked_image != target.image
 
 
-def by_model(draft: Draft, target: Target) -> dict[int, Build]:
+def by_model(facts: Facts, target: Target) -> dict[int, Build]:
     """Unprotected instances that the newest model changes, with the build they are taken to. Blocked ones are left
     alone.
     """
-    return {number: new for number, new in by_hand(draft, target).items() if number not in draft.blocked}
+    return {number: new for number, new in by_hand(facts, target).items() if number not in facts.blocked}
 
 
-def by_hand(draft: Draft, target: Target) -> dict[int, Build]:
+def by_hand(facts: Facts, target: Target) -> dict[int, Build]:
     """The same and Blocked ones: to give those the newest model may be what unblocks them."""
-    moves = ((i.id, build, _with_model(draft, target, build)) for i, build in _replaceable(draft))
+    moves = ((i.id, build, _with_model(facts, target, build)) for i, build in _replaceable(facts))
     return {number: new for number, build, new in moves if not new.means(build)}
 
 
-def _with_model(draft: Draft, target: Target, build: Build) -> Build:
+def _with_model(facts: Facts, target: Target, build: Build) -> Build:
     """The version changes only where the image reference did, and goes down only to one that the user pinned."""
     kept = Build(target.model, build.version, build.image)
-    model = draft.models.get(build.model)
-    reference = _reference(draft, target)
+    model = facts.models.get(build.model)
+    reference = _reference(facts, target)
     if target.version is None or (model is not None and model.reference == reference):
         return kept
     comparable = model is None or model.reference.definition == reference.definition
@@ -66,55 +66,55 @@ def _with_model(draft: Draft, target: Target, build: Build) -> Build:
     return target.build_for(build)
 
 
-def _reference(draft: Draft, target: Target) -> Reference:
-    model = draft.models.get(target.model)
+def _reference(facts: Facts, target: Target) -> Reference:
+    model = facts.models.get(target.model)
     if model is not None:
         return model.reference
     return Reference(target.publisher, target.offer, target.sku, target.reference)
 
 
-def _replaceable(draft: Draft) -> Iterator[tuple[Instance, Build]]:
-    protected = draft.protected()
+def _replaceable(facts: Facts) -> Iterator[tuple[Instance, Build]]:
+    protected = facts.protected
     return (
         (instance, instance.build)
-        for instance in draft.instances.values()
+        for instance in facts.instances.values()
         if instance.build is not None and instance.id not in protected
     )
 
 
-def model_target(draft: Draft) -> Target:
+def model_target(facts: Facts) -> Target:
     """The newest model as a target: with a version only where the image reference itself changed."""
-    wanted = draft.goal
-    changed = any(model.reference != wanted.model.reference for model in _others(draft))
+    wanted = facts.goal
+    changed = any(model.reference != wanted.model.reference for model in _others(facts))
     target = wanted.target
     return target if changed else replace(target, version=None, image=None)
 
 
-def version_only(draft: Draft) -> bool:
+def version_only(facts: Facts) -> bool:
     """Whether the newest model differs from those that instances run in nothing but the version: a pin, or its end."""
-    wanted = draft.goal.model
+    wanted = facts.goal.model
     return all(
         model.rest == wanted.rest and model.reference.definition == wanted.reference.definition
-        for model in _others(draft)
+        for model in _others(facts)
     )
 
 
-def _others(draft: Draft) -> list[Model]:
+def _others(facts: Facts) -> list[Model]:
     """The models that instances run beside the newest one."""
-    used = {i.build.model for i in draft.instances.values() if i.build is not None} - {draft.goal.model.name}
-    return [draft.models[name] for name in sorted(used) if name in draft.models]
+    used = {i.build.model for i in facts.instances.values() if i.build is not None} - {facts.goal.model.name}
+    return [facts.models[name] for name in sorted(used) if name in facts.models]
 
 
-def judged_by(draft: Draft, model: str) -> str:
+def judged_by(facts: Facts, model: str) -> str:
     """Identifies what a verdict depends on: the model but for its image reference, and of the policy timeouts and
     limits. Editing that lifts what is remembered; a pause or a pin does not.
     """
-    policy = draft.policy
-    known = draft.models.get(model)
+    policy = facts.policy
+    known = facts.models.get(model)
     rolling = policy.rolling_upgrade_policy
     figures = (
         policy.health_timeout.total_seconds(),
-        policy.ready_for(draft.health_source).total_seconds(),
+        policy.ready_for(facts.health_source).total_seconds(),
         rolling.max_unhealthy_instance_percent,
         rolling.max_unhealthy_upgraded_instance_percent,
         known.rest if known is not None else model,
@@ -122,26 +122,26 @@ def judged_by(draft: Draft, model: str) -> str:
     return _JUDGED + hashlib.sha256(repr(figures).encode()).hexdigest()[:10]
 
 
-def remembered(draft: Draft, target: Target) -> FailedTarget | None:
+def remembered(facts: Facts, target: Target) -> FailedTarget | None:
     """Why the platform does not start towards this target by itself."""
-    rule = judged_by(draft, target.model)
+    rule = judged_by(facts, target.model)
     return next(
         (
             failed
-            for failed in draft.state.failed_targets
-            if _same_target(failed, target) and failed.policy in (rule, _of_old(draft, failed, target))
+            for failed in facts.state.failed_targets
+            if _same_target(failed, target) and failed.policy in (rule, _of_old(facts, failed, target))
         ),
         None,
     )
 
 
-def _of_old(draft: Draft, failed: FailedTarget, target: Target) -> str | None:
+def _of_old(facts: Facts, failed: FailedTarget, target: Target) -> str | None:
     """The rule of an entry of an operator before 1.1 if it holds: it had the hash of the whole policy, which cannot be
     compared any more, and holds for as long as the model stays what it was but for its image reference.
     """
     if failed.policy.startswith(_JUDGED):
         return None
-    then, now = draft.models.get(failed.model), draft.models.get(target.model)
+    then, now = facts.models.get(failed.model), facts.models.get(target.model)
     alike = failed.model == target.model or then is None or (now is not None and then.rest == now.rest)
     return failed.policy if alike else None
 
@@ -153,76 +153,74 @@ def _same_target(failed: FailedTarget, target: Target) -> bool:
     return same(failed.version, target.version) and failed.image in (None, target.image)
 
 
-def failed_here(draft: Draft, build: Build, *, but: str = "") -> bool:
+def failed_here(facts: Facts, build: Build, *, but: str = "") -> bool:
     """Whether a run to the version of that build failed in this set, or was cancelled; `but` is a reason that does not
     count.
     """
     return any(
         same(failed.version, build.version) and failed.image in (None, build.image) and failed.reason != but
-        for failed in draft.state.failed_targets
+        for failed in facts.state.failed_targets
     )
 
 
-def ways_back(draft: Draft, rollout: Rollout) -> frozenset[int]:
+def ways_back(facts: Facts, rollout: Rollout) -> frozenset[int]:
     """Instances that may get the build back that they ran before. A pin, or its end, leads away from a version on
     purpose: nothing goes back to one that failed.
     """
-    previous = draft.state.previous
+    previous = facts.state.previous
     if not rollout.version_only:
         return frozenset(previous)
-    return frozenset(n for n, build in previous.items() if not failed_here(draft, build, but=CANCELLED))
+    return frozenset(n for n, build in previous.items() if not failed_here(facts, build, but=CANCELLED))
 
 
-def pass_closed_gate(draft: Draft, rollout: Rollout, candidates: Collection[Instance]) -> list[Instance]:
+def pass_closed_gate(facts: Facts, rollout: Rollout, candidates: Collection[Instance]) -> list[Instance]:
     """Those of the candidates of which a batch may be taken though the gate is closed, as far as they are unhealthy:
     where the unhealthy ones are to go first, all of them; else those that run a version which failed here, or which
     a run left behind that did not complete. The fix is never locked out by what it is to fix.
     """
-    if draft.batch_rules(rollout).unhealthy_first:
+    if facts.batch_rules(rollout).unhealthy_first:
         return list(candidates)
-    return [i for i in candidates if i.build is not None and (failed_here(draft, i.build) or _unproven(draft, i.build))]
+    return [i for i in candidates if i.build is not None and (failed_here(facts, i.build) or _unproven(facts, i.build))]
 
 
-def _unproven(draft: Draft, build: Build) -> bool:
+def _unproven(facts: Facts, build: Build) -> bool:
     """Whether a run brought that version and did not complete."""
-    current = draft.state.current_version
+    current = facts.state.current_version
     return current is not None and number(build.version) > number(current)
 
 
-def remember(draft: Draft, rollout: Rollout, reason: str) -> None:
-    """Keep the target of a run that faulted or that the user cancelled."""
+def remember(facts: Facts, rollout: Rollout, reason: str) -> State:
+    """The state that keeps the target of a run which faulted, or which the user cancelled."""
     target = rollout.target
-    rule = judged_by(draft, target.model)
-    entry = FailedTarget(target.model, target.version, rule, reason, draft.now, target.image)
-    others = [f for f in draft.state.failed_targets if not _same_target(f, target)]
-    draft.state = replace(draft.state, failed_targets=(entry, *others)[:_REMEMBERED], retry=None)
+    rule = judged_by(facts, target.model)
+    entry = FailedTarget(target.model, target.version, rule, reason, facts.now, target.image)
+    others = [f for f in facts.state.failed_targets if not _same_target(f, target)]
+    return replace(facts.state, failed_targets=(entry, *others)[:_REMEMBERED], retry=None)
 
 
-def forget(draft: Draft, rollout: Rollout) -> None:
-    """A completed run proves its target."""
-    kept = tuple(f for f in draft.state.failed_targets if not _same_target(f, rollout.target))
-    draft.state = replace(draft.state, failed_targets=kept)
+def forget(facts: Facts, rollout: Rollout) -> State:
+    """The state after a completed run: it proves its target."""
+    kept = tuple(f for f in facts.state.failed_targets if not _same_target(f, rollout.target))
+    return replace(facts.state, failed_targets=kept)
 
 
-def try_later(draft: Draft, rollout: Rollout) -> None:
-    """Back off from a target that is not held to be bad."""
-    target, retry = rollout.target, retry_for(draft, rollout.target)
+def try_later(facts: Facts, rollout: Rollout) -> State:
+    """The state that backs off from a target which is not held to be bad."""
+    target, retry = rollout.target, retry_for(facts, rollout.target)
     attempts = retry.attempts + 1 if retry is not None else 1
-    later = Retry(target.model, target.version, attempts, draft.now)
-    draft.state = replace(draft.state, retry=later)
-    draft.wake(draft.now + later.delay)
+    return replace(facts.state, retry=Retry(target.model, target.version, attempts, facts.now))
 
 
-def retry_for(draft: Draft, target: Target) -> Retry | None:
+def retry_for(facts: Facts, target: Target) -> Retry | None:
     """The back-off in force for that target."""
-    retry = draft.state.retry
+    retry = facts.state.retry
     mine = retry is not None and retry.model == target.model and same(retry.version, target.version)
     return retry if mine else None
 
 
-def outdated(draft: Draft, rollout: Rollout) -> dict[int, Build]:
+def outdated(facts: Facts, rollout: Rollout) -> dict[int, Build]:
     """Instances that the rollout has to replace, with the build each is taken to."""
     if rollout.kind is Kind.MODEL:
-        return by_model(draft, rollout.target)
-    moves = by_image(draft, rollout.target)
-    return {**by_model(draft, rollout.target), **moves} if rollout.with_model else moves
+        return by_model(facts, rollout.target)
+    moves = by_image(facts, rollout.target)
+    return {**by_model(facts, rollout.target), **moves} if rollout.with_model else moves

@@ -9,7 +9,7 @@ from scaleset.api import names
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.planning import record
 from scaleset.planning.conditions import conditions
-from scaleset.planning.draft import Draft
+from scaleset.planning.facts import Facts
 from scaleset.planning.gallery import is_number, number, spellings
 from scaleset.planning.instances import Instance
 from scaleset.planning.rows import count, rows
@@ -18,22 +18,22 @@ from scaleset.planning.snapshot import Snapshot
 MAX_VERSIONS = 4
 
 
-def status(draft: Draft) -> dict[str, Any]:
-    """The whole status, as it should stand after this decision."""
-    snapshot = draft.snapshot
-    counts = count(draft)
+def status(facts: Facts, *, changing: bool) -> dict[str, Any]:
+    """The whole status, as it should stand after this decision; `changing` is whether pods are deleted or created."""
+    snapshot = facts.snapshot
+    counts = count(facts)
     wanted = {
         "observedGeneration": snapshot.generation,
         "replicas": counts.existing,
         "healthyReplicas": counts.healthy,
         "updatedReplicas": counts.updated,
         "selector": f"{names.LABEL_NAME}={snapshot.owner.name}",
-        "latestVersion": draft.latest,
-        "targetVersion": draft.wanted.version if draft.wanted is not None else None,
-        "versions": _versions(draft) or None,
-        **record.write(draft.state, location=draft.asker.region),
-        "instances": rows(draft),
-        "conditions": conditions(draft, counts),
+        "latestVersion": facts.latest,
+        "targetVersion": facts.wanted.version if facts.wanted is not None else None,
+        "versions": _versions(facts) or None,
+        **record.write(facts.state, location=facts.asker.region),
+        "instances": rows(facts),
+        "conditions": conditions(facts, counts, changing=changing),
     }
     return _within_bounds(wanted)
 
@@ -45,9 +45,9 @@ def reported(snapshot: Snapshot) -> ScaleSetStatus:
     return ScaleSetStatus.parse({"status": told})
 
 
-def _versions(draft: Draft) -> str:
+def _versions(facts: Facts) -> str:
     """What the instances run: the one version, or all of them, most of them first."""
-    texts = Counter(version for i in draft.instances.values() if (version := _runs(i)) and is_number(version))
+    texts = Counter(version for i in facts.instances.values() if (version := _runs(i)) and is_number(version))
     shown_as = spellings(version for version, _ in texts.most_common())
     ran: Counter[str] = Counter()
     for version, instances in texts.items():

@@ -2,175 +2,228 @@
 
 A rollout moves by small steps, each written to the status before anything is done about it:
 
-start -> [gate -> batch admitted -> every instance settled -> gate after the batch -> pause]* -> end
+start -> [gate -> batch admitted -> every instance decided -> gate after the batch -> pause]* -> end
 
-An instance of the batch is settled when it is healthy, or when it is not at its deadline. A failed one goes back to
-its previous build within its own batch where the rollout restores, and stays failed. Nothing here deletes or creates:
-`desired` compares what the state says with the pods.
+`BATCH` are the parts that go on with the running batch (`batch_judge`). Once it is over, the first of `PHASES` that
+has something to do says what comes next: take back, end, wait or admit. `REASONS_TO_WAIT` has one function for each
+reason not to admit a batch; a new reason is another function there. The health gate comes last, on a LIST taken after
+all waiting. Nothing here deletes or creates: `pod_diff` compares what the state says with the pods.
 
-Ordering rules, each of which a test must not let go:
+Ordering rules, each covered by a test:
 - a batch is admitted, and an instance judged at its deadline, only on fresh pods;
 - no batch while one is in progress, after a breach, after a decision to end, or while an instance outside still
   starts;
 - the state changes before the pods do.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from scaleset.planning import batches, breach, deadlines, endings, gallery, outdated, settling, shrinking, surge
-from scaleset.planning.draft import Draft
+from scaleset.planning import (
+    batch_judge,
+    batches,
+    breach,
+    deadlines,
+    gallery,
+    outdated,
+    rollout_end,
+    shrinking,
+    surge,
+)
+from scaleset.planning.facts import Facts, in_order
 from scaleset.planning.instances import Build, HealthState, Instance
 from scaleset.planning.ranges import render
-from scaleset.planning.snapshot import Verdict
+from scaleset.planning.snapshot import Needs
 from scaleset.planning.state import NOBODY, Batch, Ending, Rollout, StartedBy, Waiting, moved
+from scaleset.planning.step import Step
+
+CONCURRENCY = "ConcurrencyLimit"
 
 
-def advance(draft: Draft) -> None:
+def begin(facts: Facts, rollout: Rollout) -> Step:
+    """Put a new rollout into the state and go as far as it can."""
+    pending = frozenset(outdated.outdated(facts, rollout))
+    what = f"version {rollout.target.version}" if rollout.target.version else f"model {rollout.target.model}"
+    who = "the platform" if rollout.started_by is StartedBy.PLATFORM else "the user"
+    text = f"Rolling upgrade to {what} started by {who}."
+    started = facts.roll(replace(rollout, pending=pending)).told("RolloutStarted", text)
+    return started.then(advance(facts.after(started)))
+
+
+def advance(facts: Facts) -> Step:
     """Carry the running rollout on as far as it can go now."""
-    if draft.rollout is None:
-        return
-    _join(draft)
-    _consider_ending(draft)
-    settling.settle(draft)
-    rollout = draft.running
-    last = rollout.batch
-    if rollout.in_progress or draft.needs:
-        return
-    if last is not None:
-        if surge.leave(draft) or not draft.need_fresh():
-            return
-        settling.finish(draft, draft.running, last)
-    _next(draft, last=last)
+    if facts.rollout is None:
+        return facts.step()
+    facts, step = in_order(facts, *BATCH)
+    if facts.running.in_progress or facts.needs:
+        return step
+    if facts.running.batch is not None:
+        ended = batch_judge.end_batch(facts)
+        facts, step = facts.after(ended), step.then(ended)
+        if facts.running.batch is not None:
+            return step
+    for phase in PHASES:
+        if (found := phase(facts, facts.running)) is not None:
+            return step.then(found)
+    raise AssertionError("a running rollout always has something to do, or to wait for")
 
 
-def _join(draft: Draft) -> None:
+# --- the running batch
+
+
+def join(facts: Facts) -> Step:
     """Pending are the outdated instances that the run has not touched: those added or unprotected meanwhile join it."""
-    rollout = draft.running
+    rollout = facts.running
     going = rollout.batch.replaces if rollout.batch is not None else NOBODY
     left = (
-        outdated.outdated(draft, rollout).keys()
+        outdated.outdated(facts, rollout).keys()
         - rollout.upgraded
         - rollout.in_progress
         - going
-        - (draft.state.applying - deadlines.overdue(draft))
+        - (facts.state.applying - deadlines.overdue(facts))
     )
-    if left != rollout.pending:
-        draft.update(replace(rollout, pending=frozenset(left)))
+    return facts.roll(replace(rollout, pending=frozenset(left))) if left != rollout.pending else facts.step()
 
 
-def _consider_ending(draft: Draft) -> None:
-    rollout = draft.running
+def end_if_gone(facts: Facts) -> Step:
+    """Decide to end a rollout whose target is superseded or withdrawn. The running batch is finished first."""
+    rollout = facts.running
     if rollout.ending is not None:
-        return
-    newest = draft.wanted.model.name if draft.wanted is not None else None
-    if draft.acceptance.accepted and newest != rollout.target.model:
+        return facts.step()
+    newest = facts.wanted.model.name if facts.wanted is not None else None
+    if facts.acceptance.accepted and newest != rollout.target.model:
         ending = Ending("Superseded", f"Superseded by model {newest}.")
-    elif rollout.target.model not in draft.models:
+    elif rollout.target.model not in facts.models:
         ending = Ending("Withdrawn", f"ControllerRevision {rollout.target.model}, the target model, is gone.")
-    elif (why := _withdrawn(draft, rollout)) is not None:
+    elif (why := _withdrawn(facts, rollout)) is not None:
         ending = Ending("Withdrawn", f"Version {rollout.target.version} was withdrawn: {why}.")
     else:
-        return
-    draft.update(replace(rollout, ending=ending))
+        return facts.step()
+    return facts.roll(replace(rollout, ending=ending))
 
 
-def _withdrawn(draft: Draft, rollout: Rollout) -> str | None:
+def _withdrawn(facts: Facts, rollout: Rollout) -> str | None:
     """Why the target may not be rolled out any more."""
     target = rollout.target
     if target.version is None:
         return None
-    definition = draft.definition(draft.models[target.model])
-    found = gallery.winners(draft.snapshot.catalogue).get((definition, gallery.number(target.version)))
+    definition = facts.definition(facts.models[target.model])
+    found = gallery.winners(facts.snapshot.catalogue).get((definition, gallery.number(target.version)))
     if found is None:
         return "its GalleryImageVersion was deleted"
     if target.reference != gallery.LATEST:
         return None
-    return gallery.why_not(found, draft.asker, now=draft.now)
+    return gallery.why_not(found, facts.asker, now=facts.now)
+
+
+BATCH = (join, end_if_gone, surge.keep_protected, surge.fall_back, batch_judge.put_back, batch_judge.judge)
+"""What happens to the running batch, in this order."""
 
 
 # --- between batches
 
 
-def _next(draft: Draft, *, last: Batch | None) -> None:
-    """After a batch (`last`, if it ended just now): end, wait, or admit the next."""
-    rollout = draft.running
-    if rollout.error is not None:
-        breach.go_on(draft, rollout, rollout.error, last=last)
-        return
-    found = breach.found(draft, rollout, batch_ended=last is not None)
-    if found is not None:
-        if draft.need_fresh():
-            breach.end(draft, rollout, found)
-    elif rollout.ending is not None:
-        if draft.need_fresh():
-            endings.cancel(draft, rollout, rollout.ending)
-    elif not rollout.pending and not draft.state.applying - deadlines.overdue(draft):
-        if draft.need_fresh():
-            endings.complete(draft, rollout)
-    else:
-        waiting = _hold(draft, rollout)
-        if waiting is None:
-            _admit(draft, rollout)
-        else:
-            draft.update(replace(rollout, waiting=waiting))
+def take_back(facts: Facts, rollout: Rollout) -> Step | None:
+    """After a breach: restore the next batch of failed instances, or end."""
+    return breach.go_on(facts, rollout, rollout.error) if rollout.error is not None else None
 
 
-def _hold(draft: Draft, rollout: Rollout) -> Waiting | None:
-    """Why no batch is admitted now, apart from the gate."""
-    if draft.snapshot.spec.suspend:
-        return Waiting("Suspended", "The set is suspended: no batch starts until spec.suspend is lifted.")
-    if rollout.next_batch is not None and draft.now < rollout.next_batch:
-        draft.wake(rollout.next_batch)
-        return Waiting("Pause", f"Pausing {rollout.policy.pause:g} s between batches.")
-    if not draft.acceptance.accepted and draft.acceptance.reason != "PolicyNotFound":
-        return Waiting(draft.acceptance.reason, draft.acceptance.message)
-    held = leaving(draft) or replacing(draft) or starting(draft)
-    return held or (None if rollout.started_rolling else not_our_turn(draft))
-
-
-CONCURRENCY = "ConcurrencyLimit"
-
-
-def not_our_turn(draft: Draft) -> Waiting | None:
-    """The policy lets only so many sets roll at once; the one that has waited longest is next."""
-    limit, turn = draft.policy.max_concurrent_scale_sets, draft.snapshot.turn
-    if limit is None or turn is None or turn.rolling + turn.ahead < limit:
+def gate_after_batch(facts: Facts, rollout: Rollout) -> Step | None:
+    """The gate after a batch: end the run if too many of the upgraded instances are unhealthy."""
+    found = breach.found(facts, rollout)
+    if found is None:
         return None
-    if draft.state.waiting_since is None:
-        draft.state = replace(draft.state, waiting_since=draft.now)
-    others = f"{turn.rolling} other ScaleSets of this policy are rolling and {turn.ahead} have waited longer"
-    return Waiting(CONCURRENCY, f"{others}; {limit} may roll at a time.")
+    return breach.end(facts, rollout, found) if facts.fresh else facts.need_fresh()
 
 
-def leave_queue(draft: Draft) -> None:
-    """Only who could start but for its turn waits for it: whoever waits for something else, or for nothing any more,
-    would hold the place of those behind.
-    """
-    waiting = draft.rollout.waiting if draft.rollout is not None else draft.waiting
-    if draft.state.waiting_since is not None and (waiting is None or waiting.reason != CONCURRENCY):
-        draft.state = replace(draft.state, waiting_since=None)
+def cancel(facts: Facts, rollout: Rollout) -> Step | None:
+    """End a run that was cancelled, superseded or withdrawn."""
+    if rollout.ending is None:
+        return None
+    return rollout_end.cancel(facts, rollout, rollout.ending) if facts.fresh else facts.need_fresh()
 
 
-def leaving(draft: Draft) -> Waiting | None:
+def complete(facts: Facts, rollout: Rollout) -> Step | None:
+    """End a run that has nothing left to do."""
+    if rollout.pending or replacing(facts, rollout) is not None:
+        return None
+    return rollout_end.complete(facts, rollout) if facts.fresh else facts.need_fresh()
+
+
+def hold(facts: Facts, rollout: Rollout) -> Step | None:
+    """Wait, if there is a reason to."""
+    for reason in REASONS_TO_WAIT:
+        if (waiting := reason(facts, rollout)) is not None:
+            return facts.roll(replace(rollout, waiting=waiting))
+    return None
+
+
+def admit(facts: Facts, rollout: Rollout) -> Step | None:
+    """Choose the next batch and give its instances the target build, if the health gate is open on fresh pods."""
+    if not facts.fresh:
+        return facts.need_fresh()
+    rules = facts.batch_rules(rollout)
+    gate = facts.gate(percent=rules.policy.max_unhealthy_instance_percent)
+    candidates = [facts.instances[number] for number in sorted(rollout.pending)]
+    if gate.open:
+        chosen = batches.next_batch(candidates, unhealthy=gate.unhealthy, rules=rules)
+    else:
+        chosen = batches.only_broken(outdated.pass_closed_gate(facts, rollout, candidates), rules=rules)
+    if not chosen:
+        return rollout_end.gate_closed(facts, rollout, gate)
+    moves = outdated.outdated(facts, rollout)
+    return _ask(facts, rollout, {number: moves[number] for number in chosen}, surge.ids(facts, rollout, chosen))
+
+
+Phase = Callable[[Facts, Rollout], Step | None]
+PHASES: tuple[Phase, ...] = (take_back, gate_after_batch, cancel, complete, hold, admit)
+"""What comes after a batch: the first that has something to do."""
+
+
+# --- reasons not to admit a batch
+
+
+def suspended(facts: Facts, _: Rollout) -> Waiting | None:
+    """The set is suspended."""
+    if not facts.snapshot.spec.suspend:
+        return None
+    return Waiting("Suspended", "The set is suspended: no batch starts until spec.suspend is lifted.")
+
+
+def pausing(facts: Facts, rollout: Rollout) -> Waiting | None:
+    """The pause between two batches."""
+    if rollout.next_batch is None or facts.now >= rollout.next_batch:
+        return None
+    return Waiting("Pause", f"Pausing {rollout.policy.pause:g} s between batches.")
+
+
+def not_accepted(facts: Facts, _: Rollout) -> Waiting | None:
+    """The spec is refused meanwhile. A missing policy is none: the run goes by the one that it started with."""
+    acceptance = facts.acceptance
+    if acceptance.accepted or acceptance.reason == "PolicyNotFound":
+        return None
+    return Waiting(acceptance.reason, acceptance.message)
+
+
+def scaling_in(facts: Facts, _: Rollout) -> Waiting | None:
     """What scaling in has taken is waited for: a batch beside it would take down more than a batch."""
-    ids = shrinking.leaving(draft) if draft.state.scale_in is not None else NOBODY
+    ids = shrinking.leaving(facts) if facts.state.scale_in is not None else NOBODY
     if not ids:
         return None
     text = f"Waiting for the pods of instances {render(ids)}, which were scaled in, to end."
     return Waiting(shrinking.SCALING_IN, text)
 
 
-def replacing(draft: Draft) -> Waiting | None:
+def replacing(facts: Facts, _: Rollout) -> Waiting | None:
     """Instances that are replaced at once are waited for: they are in no batch, and join the rollout after it."""
-    ids = draft.state.applying - deadlines.overdue(draft)
+    ids = facts.state.applying - deadlines.overdue(facts)
     return Waiting("ApplyingModel", f"Instances {render(ids)} are being replaced at once.") if ids else None
 
 
-def starting(draft: Draft) -> Waiting | None:
+def starting(facts: Facts, _: Rollout) -> Waiting | None:
     """Instances that are still starting are waited for: nobody knows yet whether they are healthy."""
     initializing = [
-        i.id for i in draft.instances.values() if i.health is HealthState.INITIALIZING or _to_be_created(draft, i)
+        i.id for i in facts.instances.values() if i.health is HealthState.INITIALIZING or _to_be_created(facts, i)
     ]
     if not initializing:
         return None
@@ -179,56 +232,69 @@ def starting(draft: Draft) -> Waiting | None:
     )
 
 
-def _to_be_created(draft: Draft, instance: Instance) -> bool:
-    return instance.pod is None and draft.refusal(instance.id) is None and instance.id not in draft.blocked
+def _to_be_created(facts: Facts, instance: Instance) -> bool:
+    return instance.pod is None and facts.refusal(instance.id) is None and instance.id not in facts.blocked
 
 
-def _admit(draft: Draft, rollout: Rollout) -> None:
-    """Choose the next batch and give its instances the target build, if the gate is open on fresh pods."""
-    if not draft.need_fresh():
-        return
-    rules = draft.batch_rules(rollout)
-    gate = draft.gate(percent=rules.policy.max_unhealthy_instance_percent)
-    candidates = [draft.instances[number] for number in sorted(rollout.pending)]
-    if gate.open:
-        chosen = batches.next_batch(candidates, unhealthy=gate.unhealthy, rules=rules)
-    else:
-        chosen = batches.only_broken(outdated.pass_closed_gate(draft, rollout, candidates), rules=rules)
-    if not chosen:
-        endings.gate_closed(draft, rollout, gate)
-        return
-    moves = outdated.outdated(draft, rollout)
-    in_place = {number: moves[number] for number in chosen}
-    extra = surge.ids(draft, rollout, chosen)
-    surging = dict(zip(extra, (moves[old] for old in sorted(chosen)), strict=True)) if extra else {}
-    verdict = _ask(draft, rollout, surging or in_place)
-    if verdict is not None and extra and verdict.quota:
-        draft.tell(
-            "SurgeRefused", f"No room for more instances, upgrading without surge: {verdict.message}", warning=True
-        )
-        extra, verdict = (), _ask(draft, rollout, in_place)
-    if verdict is None:
-        return
-    if verdict.accepted:
-        _start_batch(draft, rollout, in_place, extra)
-    else:
-        endings.refused(draft, rollout, verdict.message)
+def not_our_turn(facts: Facts, rollout: Rollout) -> Waiting | None:
+    """The policy lets only so many sets roll at once; the one that has waited longest is next. A run that has begun
+    goes on.
+    """
+    limit, turn = facts.policy.max_concurrent_scale_sets, facts.snapshot.turn
+    if rollout.started_rolling or limit is None or turn is None or turn.rolling + turn.ahead < limit:
+        return None
+    others = f"{turn.rolling} other ScaleSets of this policy are rolling and {turn.ahead} have waited longer"
+    return Waiting(CONCURRENCY, f"{others}; {limit} may roll at a time.")
 
 
-def _ask(draft: Draft, rollout: Rollout, moves: Mapping[int, Build]) -> Verdict | None:
-    """Would the API server take what those instances need to run these builds? None while it is being asked."""
-    return draft.need_admission(draft.dry_run(draft.models[rollout.target.model], moves))
+REASONS_TO_WAIT = (suspended, pausing, not_accepted, scaling_in, replacing, starting, not_our_turn)
+"""In the order in which the status names them."""
 
 
-def _start_batch(draft: Draft, rollout: Rollout, moves: Mapping[int, Build], extra: tuple[int, ...]) -> None:
-    ids = frozenset(moves)
-    left = [draft.instances[number] for number in rollout.pending - ids]
+def queue(facts: Facts) -> Step:
+    """Join the queue of `maxConcurrentScaleSets`, or leave it. A set is queued only while the concurrency limit is the
+    one thing that stops it; a set that starts to wait for something else loses its place.
+    """
+    waiting = facts.rollout.waiting if facts.rollout is not None else facts.waiting
+    queued = waiting is not None and waiting.reason == CONCURRENCY
+    since = facts.state.waiting_since
+    if queued == (since is not None):
+        return facts.step()
+    return facts.step(replace(facts.state, waiting_since=facts.now if queued else None))
+
+
+# --- admitting a batch
+
+
+def _ask(facts: Facts, rollout: Rollout, moves: Mapping[int, Build], extra: tuple[int, ...]) -> Step:
+    """Ask for all that the batch needs before anything is deleted, and start it. Where a quota has no room for new
+    instances beside the old ones, the old ones go first.
+    """
+    model = facts.models[rollout.target.model]
+    step = facts.step()
+    surging = dict(zip(extra, (moves[old] for old in sorted(moves)), strict=True)) if extra else {}
+    for builds in filter(None, (surging, moves)):
+        dry_run = facts.dry_run(model, builds)
+        verdict = facts.admission(dry_run)
+        if verdict is None:
+            return step.then(facts.need(Needs(admission=dry_run)))
+        if verdict.accepted:
+            return step.then(_start_batch(facts, rollout, moves, extra if builds is surging else ()))
+        if builds is moves or not verdict.quota:
+            return step.then(rollout_end.refused(facts, rollout, verdict.message))
+        text = f"No room for more instances, upgrading without surge: {verdict.message}"
+        step = step.told("SurgeRefused", text, warning=True)
+    raise AssertionError("a batch has instances")
+
+
+def _start_batch(facts: Facts, rollout: Rollout, moves: Mapping[int, Build], extra: tuple[int, ...]) -> Step:
+    ids, state = frozenset(moves), facts.state
+    left = [facts.instances[number] for number in rollout.pending - ids]
     number = rollout.batches_done + 1
-    of = number + batches.batches_left(left, rules=draft.batch_rules(rollout))
-    batch = Batch(number, of, frozenset(extra) or ids, draft.now)
+    of = number + batches.batches_left(left, rules=facts.batch_rules(rollout))
+    batch = Batch(number, of, frozenset(extra) or ids, facts.now)
     if extra:
         batch = replace(batch, surge=frozenset(extra), replaces=ids)
-    state = draft.state
     target = dict(zip(sorted(batch.instances), (moves[old] for old in sorted(moves)), strict=True))
     previous = dict(zip(sorted(batch.instances), (state.builds[old] for old in sorted(moves)), strict=True))
     if extra and not rollout.restores:
@@ -236,29 +302,19 @@ def _start_batch(draft: Draft, rollout: Rollout, moves: Mapping[int, Build], ext
     started = replace(
         rollout, batch=batch, in_progress=batch.instances, pending=rollout.pending - ids, next_batch=None, waiting=None
     )
-    draft.state = replace(
-        moved(state, target),
-        rollout=started,
-        previous={**state.previous, **previous},
-        applying=state.applying - ids,
-        waiting_since=None,
+    # Again: an old pod that cannot be replaced may have had its time already, and nothing will happen to it.
+    held = any(facts.instances[old].held for old in ids if old in facts.instances)
+    step = facts.step(
+        replace(
+            moved(state, target),
+            rollout=started,
+            previous={**state.previous, **previous},
+            applying=state.applying - ids,
+        ),
+        again=held,
     )
-    held = any(draft.instances[old].held for old in ids if old in draft.instances)
-    draft.look(batch.instances)
-    settling.explain(draft, batch)
-    draft.wake(draft.now if held else None)  # It may have had its time already: then nothing will happen to it.
-    what = (
-        f"creating instances {render(batch.surge)} in place of {render(ids)}"
-        if extra
-        else f"replacing instances {render(ids)}"
-    )
-    draft.tell("BatchStarted", f"Batch {batch.number} of {batch.of}: {what}.")
-
-
-def begin(draft: Draft, rollout: Rollout) -> None:
-    """Put a new rollout into the state and go as far as it can."""
-    draft.update(replace(rollout, pending=frozenset(outdated.outdated(draft, rollout))))
-    what = f"version {rollout.target.version}" if rollout.target.version else f"model {rollout.target.model}"
-    who = "the platform" if rollout.started_by is StartedBy.PLATFORM else "the user"
-    draft.tell("RolloutStarted", f"Rolling upgrade to {what} started by {who}.")
-    advance(draft)
+    step = step.then(batch_judge.explain(facts.after(step), batch))
+    what = f"replacing instances {render(ids)}"
+    if extra:
+        what = f"creating instances {render(batch.surge)} in place of {render(ids)}"
+    return step.told("BatchStarted", f"Batch {batch.number} of {batch.of}: {what}.")

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from scaleset.planning.draft import Draft, target_build
+from scaleset.planning.facts import Facts
 from scaleset.planning.history import timestamp
 from scaleset.planning.instances import Build, Instance
-from scaleset.planning.scaling import extra
+from scaleset.planning.state import extra
 
 MAX_INSTANCES = 50
 MAX_MESSAGE = 256
@@ -25,12 +25,12 @@ class Counts:
     bad: int
 
 
-def count(draft: Draft) -> Counts:
+def count(facts: Facts) -> Counts:
     """The counts of the status."""
-    goal = target_build(draft)
-    instances = draft.instances.values()
+    goal = facts.target_build
+    instances = facts.instances.values()
     return Counts(
-        wanted=max(draft.replicas, len(draft.state.builds) - extra(draft.state)),
+        wanted=max(facts.replicas, len(facts.state.builds) - extra(facts.state)),
         existing=sum(i.pod is not None and not i.pod.deleting for i in instances),
         healthy=sum(i.healthy for i in instances),
         updated=sum(current(i, goal) for i in instances),
@@ -44,13 +44,13 @@ def current(instance: Instance, goal: Build | None) -> bool:
     return goal is not None and pod is not None and not pod.deleting and goal.same_as(pod)
 
 
-def rows(draft: Draft) -> list[dict[str, Any]]:
+def rows(facts: Facts) -> list[dict[str, Any]]:
     """Instances that are not simply healthy and current, at most fifty."""
-    goal = target_build(draft)
+    goal = facts.target_build
     found: list[dict[str, Any]] = []
-    for number in sorted(draft.instances):
-        instance = draft.instances[number]
-        blocked = draft.blocked.get(number)
+    for number in sorted(facts.instances):
+        instance = facts.instances[number]
+        blocked = facts.blocked.get(number)
         note = note_of(instance)
         if instance.healthy and blocked is None and not note and (goal is None or current(instance, goal)):
             continue
@@ -60,7 +60,7 @@ def rows(draft: Draft) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"id": number, "state": state}
         if instance.build is not None:
             row["version"] = instance.pod.version if instance.pod is not None else instance.build.version
-            row["latestModelApplied"] = _on_newest_model(draft, instance)
+            row["latestModelApplied"] = _on_newest_model(facts, instance)
         if instance.since is not None:
             row["since"] = timestamp(instance.since)
         if message := _sentence(blocked or instance.message, note):
@@ -81,7 +81,7 @@ def _sentence(message: str, note: str) -> str:
     return f"{message[: MAX_MESSAGE - len(note) - 2]}; {note}"
 
 
-def _on_newest_model(draft: Draft, instance: Instance) -> bool:
+def _on_newest_model(facts: Facts, instance: Instance) -> bool:
     """Azure's `latestModelApplied`."""
     model = instance.pod.model if instance.pod is not None else instance.build.model if instance.build else ""
-    return draft.wanted is not None and model == draft.wanted.model.name
+    return facts.wanted is not None and model == facts.wanted.model.name

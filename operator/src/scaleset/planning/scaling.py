@@ -6,147 +6,145 @@ image reference means now.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import replace
-from itertools import count
 
-from scaleset.planning.draft import Draft, known_image
+from scaleset.planning.facts import Facts, in_order
 from scaleset.planning.gallery import is_number, number, same
 from scaleset.planning.instances import Build, Pod
 from scaleset.planning.placement import scale_in_order
-from scaleset.planning.state import NOBODY, Batch, Code, Kind, Rollout, ScaleIn, State, dropped
+from scaleset.planning.state import (
+    NOBODY,
+    Batch,
+    Code,
+    Kind,
+    Rollout,
+    ScaleIn,
+    State,
+    beside_each_other,
+    dropped,
+    extra,
+)
+from scaleset.planning.step import Step
 
 
-def adopt(draft: Draft) -> None:
+def adopt(facts: Facts) -> Step:
     """Record the builds of pods that the state does not know: new ones, or all of them after a restore without
     status. A recorded build whose model does not exist is none, where the pod's own makes sense: nothing was ever
     created from it. What an instance ran before is forgotten once its pod runs and no batch or request has it in hand.
     """
-    leaving = draft.rollout.leaving if draft.rollout is not None else NOBODY
-    in_hand = draft.state.applying | (draft.rollout.in_progress if draft.rollout is not None else NOBODY)
+    return in_order(facts, _record_builds, _first_version, _settle_current, _forget_previous)[1]
+
+
+def _record_builds(facts: Facts) -> Step:
+    leaving = facts.rollout.leaving if facts.rollout is not None else NOBODY
+    in_hand = facts.in_hand
     unknown = {
         number: build
-        for number, pod in draft.snapshot.pods.items()
-        if (number not in draft.state.builds or _made_up(draft, number, in_hand))
+        for number, pod in facts.snapshot.pods.items()
+        if (number not in facts.state.builds or _made_up(facts, number, in_hand))
         and number not in leaving
         and not pod.deleting
-        and (build := build_of(draft, pod)) is not None
+        and (build := build_of(facts, pod)) is not None
     }
-    if unknown:
-        draft.state = replace(draft.state, builds={**draft.state.builds, **unknown})
-    if draft.state.current_version is None:
-        _first_version(draft)
-    _settle_current(draft)
-    rollout = draft.rollout
-    busy = draft.state.applying | (rollout.may_go_back if rollout is not None else NOBODY)
-    pods, builds = draft.snapshot.pods, draft.state.builds
-    arrived = {n for n in draft.state.previous.keys() - busy if n in pods and builds[n].same_as(pods[n])}
-    if arrived:
-        kept = {n: build for n, build in draft.state.previous.items() if n not in arrived}
-        draft.state = replace(draft.state, previous=kept)
+    if not unknown:
+        return facts.step()
+    return facts.step(replace(facts.state, builds={**facts.state.builds, **unknown}))
 
 
-def _made_up(draft: Draft, number: int, in_hand: frozenset[int]) -> bool:
+def _forget_previous(facts: Facts) -> Step:
+    state, pods, rollout = facts.state, facts.snapshot.pods, facts.rollout
+    busy = state.applying | (rollout.may_go_back if rollout is not None else NOBODY)
+    arrived = {n for n in state.previous.keys() - busy if n in pods and state.builds[n].same_as(pods[n])}
+    if not arrived:
+        return facts.step()
+    return facts.step(replace(state, previous={n: b for n, b in state.previous.items() if n not in arrived}))
+
+
+def _made_up(facts: Facts, number: int, in_hand: frozenset[int]) -> bool:
     """Whether the recorded build of an instance that stays as it is names a model that there is not."""
-    return number not in in_hand and draft.state.builds[number].model not in draft.models
+    return number not in in_hand and facts.state.builds[number].model not in facts.models
 
 
-def build_of(draft: Draft, pod: Pod) -> Build | None:
+def build_of(facts: Facts, pod: Pod) -> Build | None:
     """The build that a pod says it runs; None where that makes no sense."""
-    model = draft.models.get(pod.model)
+    model = facts.models.get(pod.model)
     if model is None or not is_number(pod.version):
         return None
     return Build(pod.model, pod.version, pod.asked_image or pod.image(model.instance_container))
 
 
-def _first_version(draft: Draft) -> None:
+def _first_version(facts: Facts) -> Step:
     """The version that the set was created with; after a restore without status, the one that most instances run, the
     higher one where there are as many of two.
     """
-    spelled = {(number(build.version), build.image): build.version for build in draft.state.builds.values()}
-    builds = Counter((number(build.version), build.image) for build in draft.state.builds.values())
+    if facts.state.current_version is not None:
+        return facts.step()
+    spelled = {(number(build.version), build.image): build.version for build in facts.state.builds.values()}
+    builds = Counter((number(build.version), build.image) for build in facts.state.builds.values())
     if builds:
         most, _ = max(builds.items(), key=lambda item: (item[1], item[0]))
         version, image = spelled[most], most[1]
-    elif draft.wanted is not None and draft.wanted.version and draft.wanted.image:
-        version, image = draft.wanted.version, draft.wanted.image
+    elif facts.wanted is not None and facts.wanted.version and facts.wanted.image:
+        version, image = facts.wanted.version, facts.wanted.image
     else:
-        return
-    draft.state = replace(draft.state, current_version=version, current_image=image)
+        return facts.step()
+    return facts.step(replace(facts.state, current_version=version, current_image=image))
 
 
-def _settle_current(draft: Draft) -> None:
+def _settle_current(facts: Facts) -> Step:
     """While nothing rolls, the version that all unprotected instances run is the current one, however they came by it
     (a pin needs no rollout); but not one whose rollout failed or was cancelled.
     """
-    state, pods, protected = draft.state, draft.snapshot.pods, draft.protected()
-    if draft.rollout is not None or state.applying:
-        return
+    state, pods, protected = facts.state, facts.snapshot.pods, facts.protected
+    if facts.rollout is not None or state.applying:
+        return facts.step()
     mine = {number: build for number, build in state.builds.items() if number not in protected}
     ran = {(number(build.version), build.image) for build in mine.values()}
     if len(ran) != 1 or any(n not in pods or not build.same_as(pods[n]) for n, build in mine.items()):
-        return
+        return facts.step()
     first = mine[min(mine)]
     version, image = first.version, first.image
-    if not _unproven(state, version, image):
-        draft.state = replace(state, current_version=version, current_image=image)
+    if _unproven(state, version, image) or (version, image) == (state.current_version, state.current_image):
+        return facts.step()
+    return facts.step(replace(state, current_version=version, current_image=image))
 
 
-def scale(draft: Draft) -> None:
+def scale(facts: Facts) -> Step:
     """Settle which ids the set has. Surplus instances leave at once where they have no pod; the others do by batches
     (`shrinking`), which are a part of the size that the set comes from. By a refused spec none goes that has a pod:
     neither its size nor its protection counts.
     """
-    if going := to_go(draft):
-        gone = frozenset(going) - draft.snapshot.pods.keys()
-        beside = beside_each_other(draft.state)
-        scale_in = draft.state.scale_in or ScaleIn(len(draft.state.builds) - len(beside), draft.now)
-        left = without(draft.state, gone | {new for new, old in beside.items() if old in gone})
-        draft.state = replace(left, scale_in=scale_in)
-    draft.look(sorted(draft.state.builds))
-    free = free_ids(draft)
-    draft.look([next(free) for _ in range(draft.replicas + extra(draft.state) - len(draft.state.builds))])
+    going = to_go(facts)
+    if not going:
+        return facts.step()
+    gone = frozenset(going) - facts.snapshot.pods.keys()
+    beside = beside_each_other(facts.state)
+    scale_in = facts.state.scale_in or ScaleIn(len(facts.state.builds) - len(beside), facts.now)
+    left = without(facts.state, gone | {new for new, old in beside.items() if old in gone})
+    return facts.step(replace(left, scale_in=scale_in))
 
 
-def to_go(draft: Draft) -> list[int]:
+def to_go(facts: Facts) -> list[int]:
     """The instances that are more than wanted and may go, in the order in which they do."""
-    surplus = len(draft.state.builds) - extra(draft.state) - draft.replicas
-    return _first_to_go(draft, beside_each_other(draft.state))[:surplus] if surplus > 0 else []
+    surplus = len(facts.state.builds) - extra(facts.state) - facts.replicas
+    return _first_to_go(facts, beside_each_other(facts.state))[:surplus] if surplus > 0 else []
 
 
-def kept_by_protection(draft: Draft) -> int:
+def kept_by_protection(facts: Facts) -> int:
     """How many instances more than wanted stay because they are protected from scaling in."""
-    surplus = len(draft.state.builds) - extra(draft.state) - draft.replicas
-    return max(0, surplus - len(to_go(draft)))
+    surplus = len(facts.state.builds) - extra(facts.state) - facts.replicas
+    return max(0, surplus - len(to_go(facts)))
 
 
-def _first_to_go(draft: Draft, beside: Collection[int]) -> list[int]:
+def _first_to_go(facts: Facts, beside: Collection[int]) -> list[int]:
     """The instances that scaling in may remove, in that order; `beside` are not counted and go with their old ones."""
-    spec, ages = draft.snapshot.spec, draft.snapshot.ages
+    spec, ages = facts.snapshot.spec, facts.snapshot.ages
     staying = {i.id for i in spec.protected_instances if i.keeps_from_scale_in}
-    counted = [n for n in draft.state.builds if n not in beside]
-    removable = {n: ages.get(n, draft.state.ages.get(n, draft.now)) for n in counted if n not in staying}
+    counted = [n for n in facts.state.builds if n not in beside]
+    removable = {n: ages.get(n, facts.state.ages.get(n, facts.now)) for n in counted if n not in staying}
     present = [n for n in counted if n in staying]
     return scale_in_order(removable, present, zones=len(spec.zones), rule=spec.scale_in_policy.rule)
-
-
-def extra(state: State) -> int:
-    """How many instances there are on purpose beyond the number wanted: a surging batch has both old and new."""
-    return len(beside_each_other(state))
-
-
-def beside_each_other(state: State) -> dict[int, int]:
-    """The new instances of a surging batch, with the old one that each of them is to replace."""
-    rollout = state.rollout
-    batch = rollout.batch if rollout is not None and rollout.running else None
-    if batch is None:
-        return {}
-    return {new: old for new, old in batch.pairs.items() if new in state.builds and old in state.builds}
-
-
-def free_ids(draft: Draft) -> Iterator[int]:
-    """Ids that no instance has, lowest first."""
-    return (number for number in count() if number not in draft.state.builds)
 
 
 def without(state: State, gone: frozenset[int]) -> State:
@@ -175,30 +173,30 @@ def _unpaired(batch: Batch, gone: frozenset[int]) -> Batch:
     return replace(batch, surge=frozenset(pairs), replaces=frozenset(pairs.values()))
 
 
-def new_build(draft: Draft) -> Build | None:
+def new_build(facts: Facts) -> Build | None:
     """The build of an instance that does not exist yet; None when there is no image for it."""
-    wanted = draft.wanted
+    wanted = facts.wanted
     if wanted is None:
         return None
     version, image = wanted.version, wanted.image
-    current = draft.state.current_version
+    current = facts.state.current_version
     cautious = wanted.model.reference.moving and (
-        version is None or _image_rollout_runs(draft.state) or _unproven(draft.state, version, image)
+        version is None or _image_rollout_runs(facts.state) or _unproven(facts.state, version, image)
     )
-    if cautious and current is not None and _same_definition(draft):
-        version = _not_older(draft, current)
-        image = known_image(draft, version)
+    if cautious and current is not None and _same_definition(facts):
+        version = _not_older(facts, current)
+        image = facts.known_image(version)
     if version is None or image is None:
         return None
     return Build(wanted.model.name, version, image)
 
 
-def _not_older(draft: Draft, current: str) -> str:
+def _not_older(facts: Facts, current: str) -> str:
     """The proven version, unless all instances were pinned to a higher one since (a pin needs no rollout). That all
     got to one whose rollout did not complete does not prove it.
     """
-    lowest = min((build.version for build in draft.state.builds.values()), key=number, default=current)
-    return current if _unproven(draft.state, lowest, known_image(draft, lowest)) else max(current, lowest, key=number)
+    lowest = min((build.version for build in facts.state.builds.values()), key=number, default=current)
+    return current if _unproven(facts.state, lowest, facts.known_image(lowest)) else max(current, lowest, key=number)
 
 
 def _image_rollout_runs(state: State) -> bool:
@@ -216,10 +214,10 @@ def _unproven(state: State, version: str, image: str | None) -> bool:
     return to_it and rollout.code is not Code.COMPLETED
 
 
-def _same_definition(draft: Draft) -> bool:
+def _same_definition(facts: Facts) -> bool:
     """Whether the instances' models name the same image definition as the wanted one: versions of two of them do not
     compare.
     """
-    mine = draft.goal.model.reference.definition
-    used = {build.model for build in draft.state.builds.values()}
-    return all(draft.models[name].reference.definition == mine for name in used if name in draft.models)
+    mine = facts.goal.model.reference.definition
+    used = {build.model for build in facts.state.builds.values()}
+    return all(facts.models[name].reference.definition == mine for name in used if name in facts.models)

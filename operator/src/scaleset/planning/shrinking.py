@@ -22,73 +22,73 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from scaleset.planning import deadlines
-from scaleset.planning.draft import Draft
+from scaleset.planning.facts import Facts, in_order
 from scaleset.planning.instances import Instance, Pod
 from scaleset.planning.ranges import render
-from scaleset.planning.scaling import beside_each_other, extra, to_go, without
-from scaleset.planning.state import NOBODY, ScaleIn, Waiting
+from scaleset.planning.scaling import to_go, without
+from scaleset.planning.state import NOBODY, ScaleIn, Waiting, beside_each_other, extra
+from scaleset.planning.step import Step
 
 SCALING_IN = "ScalingIn"
 
 
-def shrink(draft: Draft) -> None:
-    """Take the next instances of a set that is larger than wanted, if it is their time."""
-    scale_in = draft.state.scale_in
+def shrink(facts: Facts) -> Step:
+    """Take the next instances of a set that is larger than wanted, if it is their time, and say what it waits for."""
+    return in_order(facts, _go_on, _explain)[1]
+
+
+def _go_on(facts: Facts) -> Step:
+    scale_in = facts.state.scale_in
     if scale_in is None:
-        return
-    still_there = leaving(draft)
-    going: Collection[int] = NOBODY if draft.acceptance.refuses_all else to_go(draft)
+        return facts.step()
+    still_there = leaving(facts)
+    going: Collection[int] = NOBODY if facts.acceptance.refuses_all else to_go(facts)
     if going and not still_there:
-        _take(draft, scale_in, going)
-    elif scale_in.waiting is not None or not going:
+        return _take(facts, scale_in, going)
+    if scale_in.waiting is not None or not going:
         kept = replace(scale_in, waiting=None) if going or still_there else None
-        draft.state = replace(draft.state, scale_in=kept)
-    explain(draft)
+        return facts.step(replace(facts.state, scale_in=kept))
+    return facts.step()
 
 
-def _take(draft: Draft, scale_in: ScaleIn, going: Collection[int]) -> None:
+def _take(facts: Facts, scale_in: ScaleIn, going: Collection[int]) -> Step:
     """Let the next batch go, or note since when it waits."""
-    chosen = _next(draft, scale_in, going)
-    if _waited_for(draft, scale_in, chosen):
-        if scale_in.waiting is None:
-            draft.state = replace(draft.state, scale_in=replace(scale_in, waiting=draft.now))
-        return
-    if not draft.need_fresh():
-        return
-    gone = with_new_ones(draft, chosen)
-    draft.state = replace(without(draft.state, gone), scale_in=replace(scale_in, waiting=None))
-    for number in gone:
-        draft.instances.pop(number, None)
-        draft.blocked.pop(number, None)
-    over = not leaving(draft) and not all(_undeletable(draft, number) for number in chosen)
-    draft.wake(draft.now if over else None)  # Pods that do not end are waited for no more.
+    chosen = _next(facts, scale_in, going)
+    if _waited_for(facts, scale_in, chosen):
+        since = facts.now if scale_in.waiting is None else scale_in.waiting
+        return facts.step(replace(facts.state, scale_in=replace(scale_in, waiting=since)))
+    if not facts.fresh:
+        return facts.need_fresh()
+    gone = with_new_ones(facts, chosen)
+    step = facts.step(replace(without(facts.state, gone), scale_in=replace(scale_in, waiting=None)))
+    over = not leaving(facts.after(step)) and not all(_undeletable(facts, number) for number in chosen)
+    return replace(step, again=over)  # Pods that do not end are waited for no more.
 
 
-def _next(draft: Draft, scale_in: ScaleIn, going: Collection[int]) -> frozenset[int]:
+def _next(facts: Facts, scale_in: ScaleIn, going: Collection[int]) -> frozenset[int]:
     """The first ones; those that the API server does not let go come last, so that they hold up nobody."""
-    policy, percent = draft.snapshot.spec.scale_in_policy, draft.policy.rolling_upgrade_policy
+    policy, percent = facts.snapshot.spec.scale_in_policy, facts.policy.rolling_upgrade_policy
     limit = policy.limit(scale_in.size, percent=percent.max_batch_instance_percent)
-    free = [number for number in going if not _undeletable(draft, number)]
+    free = [number for number in going if not _undeletable(facts, number)]
     return frozenset((free or list(going))[:limit])
 
 
-def with_new_ones(draft: Draft, olds: Collection[int]) -> frozenset[int]:
+def with_new_ones(facts: Facts, olds: Collection[int]) -> frozenset[int]:
     """Those instances and the new ones that a surging batch has made to replace them."""
-    return frozenset(olds).union(new for new, old in beside_each_other(draft.state).items() if old in olds)
+    return frozenset(olds).union(new for new, old in beside_each_other(facts.state).items() if old in olds)
 
 
-def leaving(draft: Draft) -> frozenset[int]:
+def leaving(facts: Facts) -> frozenset[int]:
     """Instances that are no more and whose pods will end: one that does not end in its time is not waited for, nor one
     that the API server does not let go.
     """
     left = set()
-    for number, pod in draft.snapshot.pods.items():
-        if number in draft.state.builds or pod.uid in draft.snapshot.undeletable:
+    for number, pod in facts.snapshot.pods.items():
+        if number in facts.state.builds or pod.uid in facts.snapshot.undeletable:
             continue
         if not pod.deleting:
-            left |= set() if number in draft.instances else {number}
-        elif draft.now < (due := deadlines.given_up(pod, timeout=draft.health_timeout)):
-            draft.wake(due)
+            left |= set() if number in facts.instances else {number}
+        elif facts.now < deadlines.given_up(pod, timeout=facts.health_timeout):
             left.add(number)
     return frozenset(left)
 
@@ -96,32 +96,27 @@ def leaving(draft: Draft) -> frozenset[int]:
 # --- the instances that stay
 
 
-def _waited_for(draft: Draft, scale_in: ScaleIn, chosen: Collection[int]) -> dict[int, float | None]:
+def _waited_for(facts: Facts, scale_in: ScaleIn, chosen: Collection[int]) -> dict[int, float | None]:
     """The instances that keep `chosen` from going, with the time until which they do; None where nobody knows."""
-    gone = with_new_ones(draft, chosen)
-    last = (draft.now if scale_in.waiting is None else scale_in.waiting) + 2 * draft.health_timeout
+    gone = with_new_ones(facts, chosen)
+    last = (facts.now if scale_in.waiting is None else scale_in.waiting) + 2 * facts.health_timeout
     found = {
-        number: _until(draft, scale_in, instance)
-        for number, instance in draft.instances.items()
-        if number not in gone and not _settled(draft, instance)
+        number: _until(facts, scale_in, instance)
+        for number, instance in facts.instances.items()
+        if number not in gone and not _settled(facts, instance)
     }
-    late = {number: due for number, due in found.items() if draft.now < (last if due is None else min(last, due))}
-    for due in late.values():
-        draft.wake(last if due is None else min(last, due))
-    return late
+    return {number: due for number, due in found.items() if facts.now < (last if due is None else min(last, due))}
 
 
-def _settled(draft: Draft, instance: Instance) -> bool:
+def _settled(facts: Facts, instance: Instance) -> bool:
     """Whether it is healthy and nobody is about to take its pod away."""
-    rollout = draft.rollout
-    in_hand = draft.state.applying | (rollout.in_progress if rollout is not None else NOBODY)
-    return instance.healthy and not (instance.id in in_hand and instance.on_old_pod)
+    return instance.healthy and not (instance.id in facts.in_hand and instance.on_old_pod)
 
 
-def _until(draft: Draft, scale_in: ScaleIn, instance: Instance) -> float | None:
-    pod, timeout = instance.pod, draft.health_timeout
+def _until(facts: Facts, scale_in: ScaleIn, instance: Instance) -> float | None:
+    pod, timeout = instance.pod, facts.health_timeout
     if pod is None:
-        refused = instance.id in draft.blocked or draft.refusal(instance.id) is not None
+        refused = instance.id in facts.blocked or facts.refusal(instance.id) is not None
         return scale_in.started + timeout if refused else None
     if pod.deleting:
         return deadlines.given_up(pod, timeout=timeout)
@@ -137,17 +132,16 @@ def _unhealthy_since(pod: Pod) -> float | None:
 # --- what is said about it
 
 
-def explain(draft: Draft) -> None:
+def _explain(facts: Facts) -> Step:
     """Say how far it is and what it waits for."""
-    scale_in = draft.state.scale_in
+    scale_in = facts.state.scale_in
     if scale_in is None:
-        draft.shrinking = None
-        return
-    going, still_there = to_go(draft), leaving(draft)
-    counted = len(draft.state.builds) - extra(draft.state)
-    waiting = _kept_alive(draft, going) or _terminating(draft, still_there)
+        return facts.step()
+    going, still_there = to_go(facts), leaving(facts)
+    counted = len(facts.state.builds) - extra(facts.state)
+    waiting = _kept_alive(facts, going) or _terminating(facts, still_there)
     if waiting is None:
-        waited_for = _waited_for(draft, scale_in, _next(draft, scale_in, going)) if going else ()
+        waited_for = _waited_for(facts, scale_in, _next(facts, scale_in, going)) if going else ()
         waiting = Waiting(
             SCALING_IN,
             f"Waiting for the pods of instances {render(still_there)} to end."
@@ -157,23 +151,24 @@ def explain(draft: Draft) -> None:
             else "",
         )
     left = f"{len(going)} of {counted} instances are to go." if going else "The last instances are going."
-    draft.shrinking = replace(waiting, message=f"Scaling in: {left} {waiting.message}".rstrip())
+    said = replace(waiting, message=f"Scaling in: {left} {waiting.message}".rstrip())
+    return replace(facts.step(), shrinking=said)
 
 
-def _kept_alive(draft: Draft, going: Collection[int]) -> Waiting | None:
+def _kept_alive(facts: Facts, going: Collection[int]) -> Waiting | None:
     """Of those that are to go, and of those that were to go just now."""
-    return deadlines.refused(draft, {n for n in draft.snapshot.pods if n in going or n not in draft.instances})
+    return deadlines.refused(facts, {n for n in facts.snapshot.pods if n in going or n not in facts.instances})
 
 
-def _undeletable(draft: Draft, number: int) -> bool:
-    pod = draft.snapshot.pods.get(number)
-    return pod is not None and pod.uid in draft.snapshot.undeletable
+def _undeletable(facts: Facts, number: int) -> bool:
+    pod = facts.snapshot.pods.get(number)
+    return pod is not None and pod.uid in facts.snapshot.undeletable
 
 
-def _terminating(draft: Draft, still_there: Collection[int]) -> Waiting | None:
+def _terminating(facts: Facts, still_there: Collection[int]) -> Waiting | None:
     """Pods that do not end in the time that they asked for themselves."""
-    pods = draft.snapshot.pods
-    late = [n for n in sorted(still_there) if pods[n].deleting and deadlines.past_grace(draft, pods[n])]
+    pods = facts.snapshot.pods
+    late = [n for n in sorted(still_there) if pods[n].deleting and deadlines.past_grace(facts, pods[n])]
     if not late:
         return None
     return Waiting(

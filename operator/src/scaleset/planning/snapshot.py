@@ -195,6 +195,12 @@ class Needs:
     def __bool__(self) -> bool:
         return self.fresh or self.verdict is not None or self.admission is not None
 
+    def and_of(self, other: "Needs") -> "Needs":
+        """Both."""
+        if not other:
+            return self
+        return Needs(self.fresh or other.fresh, other.verdict or self.verdict, other.admission or self.admission)
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:

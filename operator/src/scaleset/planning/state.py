@@ -17,6 +17,9 @@ NOBODY: frozenset[int] = frozenset()
 
 V = TypeVar("V")
 
+ROW_SECONDS = 600.0
+"""So long after the last one a pod that ends begins a new row."""
+
 
 class Kind(StrEnum):
     """What a rollout moves."""
@@ -362,6 +365,20 @@ class State:
     checked: Checked | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     """Ended image upgrades, newest first, in the shape of `status.osUpgradeHistory`."""
+
+
+def extra(state: State) -> int:
+    """How many instances there are on purpose beyond the number wanted: a surging batch has both old and new."""
+    return len(beside_each_other(state))
+
+
+def beside_each_other(state: State) -> dict[int, int]:
+    """The new instances of a surging batch, with the old one that each of them is to replace."""
+    rollout = state.rollout
+    batch = rollout.batch if rollout is not None and rollout.running else None
+    if batch is None:
+        return {}
+    return {new: old for new, old in batch.pairs.items() if new in state.builds and old in state.builds}
 
 
 def moved(state: State, builds: Mapping[int, Build]) -> State:

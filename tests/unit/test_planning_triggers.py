@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from scaleset.api import names
-from scaleset.planning.starts import NOTHING_TO_UPGRADE
+from scaleset.planning.triggers import NOTHING_TO_UPGRADE
 from scaleset.planning.state import Retry
 from tests.simulation.scenes import (
     BAD,

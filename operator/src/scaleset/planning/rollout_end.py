@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from scaleset.planning import history, outdated
-from scaleset.planning.draft import Draft
+from scaleset.planning.facts import UNREACHABLE, Facts
 from scaleset.planning.gates import Gate, share
 from scaleset.planning.state import Code, Detail, Ending, Kind, Rollout, State, UpgradeError
+from scaleset.planning.step import Step
 
 BEFORE = "MaxUnhealthyInstancePercentExceededBeforeRollingUpgrade"
 DURING = "MaxUnhealthyInstancePercentExceededInRollingUpgrade"
@@ -15,43 +16,38 @@ UPGRADED = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
 REFUSED = "ModelRefused"
 INSTANCE = "RollingUpgradeInstanceUnhealthyError"
 _MOST_DETAILS = 5
-_UNREACHABLE = "Instance found to be unhealthy or unreachable."
 
 
-def complete(draft: Draft, rollout: Rollout) -> None:
+def complete(facts: Facts, rollout: Rollout) -> Step:
     """Everything that could be upgraded was. Failed instances within the limit stay on their previous build and are
     tried again later.
     """
-    draft.state = _proven(draft, rollout)
-    outdated.forget(draft, rollout)
-    if rollout.failed:
-        outdated.try_later(draft, rollout)
-    else:
-        draft.state = replace(draft.state, retry=None)
-    _end(draft, rollout, Code.COMPLETED, None)
+    retry = outdated.try_later(facts, rollout).retry if rollout.failed else None
+    state = replace(_proven(outdated.forget(facts, rollout), rollout), retry=retry)
     what = f"to version {rollout.target.version}" if rollout.target.version else f"to model {rollout.target.model}"
     text = f"Rolling upgrade {what} completed: {len(rollout.successful)} instances upgraded"
-    draft.tell("RolloutCompleted", text + (f", {len(rollout.failed)} failed." if rollout.failed else "."))
+    text += f", {len(rollout.failed)} failed." if rollout.failed else "."
+    return _end(facts, state, rollout, Code.COMPLETED, None).told("RolloutCompleted", text)
 
 
-def _proven(draft: Draft, rollout: Rollout) -> State:
+def _proven(state: State, rollout: Rollout) -> State:
     target = rollout.target
     if target.version is None or target.image is None:
-        return draft.state
-    return replace(draft.state, current_version=target.version, current_image=target.image)
+        return state
+    return replace(state, current_version=target.version, current_image=target.image)
 
 
-def cancel(draft: Draft, rollout: Rollout, ending: Ending) -> None:
+def cancel(facts: Facts, rollout: Rollout, ending: Ending) -> Step:
     """Superseded, withdrawn, or as the user asked; only the last is remembered, or it would start again at once."""
-    if ending.reason == outdated.CANCELLED:
-        outdated.remember(draft, rollout, ending.reason)
-    _end(draft, rollout, Code.CANCELLED, UpgradeError(ending.reason, ending.message, draft.snapshot.owner.name))
-    draft.tell("RolloutCancelled", ending.message)
+    by_user = ending.reason == outdated.CANCELLED
+    state = outdated.remember(facts, rollout, ending.reason) if by_user else facts.state
+    error = UpgradeError(ending.reason, ending.message, facts.snapshot.owner.name)
+    return _end(facts, state, rollout, Code.CANCELLED, error).told("RolloutCancelled", ending.message)
 
 
-def upgraded_unhealthy(draft: Draft, rollout: Rollout, bad: frozenset[int], *, counted: frozenset[int]) -> UpgradeError:
+def upgraded_unhealthy(facts: Facts, rollout: Rollout, bad: frozenset[int], *, counted: frozenset[int]) -> UpgradeError:
     """The gate after a batch, which `bad` of `counted` breach: what the run ends with."""
-    messages = {n: rollout.messages.get(n) or _message(draft, n) for n in bad}
+    messages = {n: rollout.messages.get(n) or _message(facts, n) for n in bad}
     percent = share(len(bad), len(counted))
     limit = rollout.policy.rolling.max_unhealthy_upgraded_instance_percent
     text = (
@@ -61,14 +57,14 @@ def upgraded_unhealthy(draft: Draft, rollout: Rollout, bad: frozenset[int], *, c
         f"{limit}%. "
         f"{_worst(messages.values())} First failed instance ID is: {min(bad)}."
     )
-    return _error(draft, UPGRADED, text, messages)
+    return _error(facts, UPGRADED, text, messages)
 
 
-def gate_closed(draft: Draft, rollout: Rollout, gate: Gate) -> None:
+def gate_closed(facts: Facts, rollout: Rollout, gate: Gate) -> Step:
     """The gate before a batch: too much of the set is unhealthy, for whatever reason. Tried again once it has been
     open for a while.
     """
-    messages = {n: _message(draft, n) for n in gate.unhealthy}
+    messages = {n: _message(facts, n) for n in gate.unhealthy}
     percent = share(len(gate.unhealthy), gate.replicas)
     first = not rollout.batches_done
     if first:
@@ -86,15 +82,14 @@ def gate_closed(draft: Draft, rollout: Rollout, gate: Gate) -> None:
             f"{percent}% of instances are in an unhealthy state - more than the threshold of {gate.percent}%. "
             "To apply upgrades, consider increasing the MaxUnhealthyInstancePercent value."
         )
-    outdated.try_later(draft, rollout)
-    fault(draft, rollout, _error(draft, BEFORE if first else DURING, text, messages))
+    error = _error(facts, BEFORE if first else DURING, text, messages)
+    return fault(facts, outdated.try_later(facts, rollout), rollout, error)
 
 
-def refused(draft: Draft, rollout: Rollout, message: str) -> None:
+def refused(facts: Facts, rollout: Rollout, message: str) -> Step:
     """The API server would not take a pod of the target: nothing was deleted for it."""
-    outdated.try_later(draft, rollout)
     text = f"Rolling Upgrade failed: the API server refuses the new pod. {message}"
-    fault(draft, rollout, _error(draft, REFUSED, text, {}))
+    return fault(facts, outdated.try_later(facts, rollout), rollout, _error(facts, REFUSED, text, {}))
 
 
 def extended(error: UpgradeError, text: str) -> UpgradeError:
@@ -102,43 +97,35 @@ def extended(error: UpgradeError, text: str) -> UpgradeError:
     return replace(error, message=f"{error.message} {text}")
 
 
-def fault(draft: Draft, rollout: Rollout, error: UpgradeError) -> None:
-    """End as Faulted."""
-    _end(draft, rollout, Code.FAULTED, error)
-    draft.tell("RolloutFaulted", error.message, warning=True)
+def fault(facts: Facts, state: State, rollout: Rollout, error: UpgradeError) -> Step:
+    """End as Faulted, in a state that says what is remembered of it."""
+    return _end(facts, state, rollout, Code.FAULTED, error).told("RolloutFaulted", error.message, warning=True)
 
 
-def _error(draft: Draft, code: str, text: str, messages: dict[int, str]) -> UpgradeError:
-    name = draft.snapshot.owner.name
+def _error(facts: Facts, code: str, text: str, messages: dict[int, str]) -> UpgradeError:
+    name = facts.snapshot.owner.name
     details = tuple(
         Detail(INSTANCE, f"{name}/instances/{number}", messages[number]) for number in sorted(messages)[:_MOST_DETAILS]
     )
     return UpgradeError(code, text, name, details)
 
 
-def _end(draft: Draft, rollout: Rollout, code: Code, error: UpgradeError | None) -> None:
-    ended = replace(
-        rollout,
-        code=code,
-        completed=draft.now,
-        error=error,
-        waiting=None,
-        ending=None,
-        next_batch=None,
-    )
-    draft.update(ended)
+def _end(facts: Facts, state: State, rollout: Rollout, code: Code, error: UpgradeError | None) -> Step:
+    ended = replace(rollout, code=code, completed=facts.now, error=error, waiting=None, ending=None, next_batch=None)
+    kept = state.history
     if ended.kind is Kind.IMAGE:
-        attempt = history.attempt(ended, location=draft.asker.region)
-        draft.state = replace(draft.state, history=history.prune((attempt, *draft.state.history), now=draft.now))
+        attempt = history.attempt(ended, location=facts.asker.region)
+        kept = history.prune((attempt, *kept), now=facts.now)
+    return facts.step(replace(state, rollout=ended, history=kept))
 
 
-def _message(draft: Draft, number: int) -> str:
-    instance = draft.instances.get(number)
-    return instance.message if instance is not None and instance.message else _UNREACHABLE
+def _message(facts: Facts, number: int) -> str:
+    instance = facts.instances.get(number)
+    return instance.message if instance is not None and instance.message else UNREACHABLE
 
 
 def _worst(messages: Iterable[str]) -> str:
     """The error that most instances share."""
     ranked = Counter(messages).most_common(1)
-    worst = ranked[0][0].rstrip(". ") if ranked else _UNREACHABLE.rstrip(".")
+    worst = ranked[0][0].rstrip(". ") if ranked else UNREACHABLE.rstrip(".")
     return f"The most impactful error is: {worst}."
