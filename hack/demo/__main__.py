@@ -1,6 +1,6 @@
 """`python -m hack.demo [embedded|kind]`: exit code 0 when every claim held, 1 when one did not, 130 after Ctrl-C.
 
-KEEP=1 leaves cluster and operator running. NO_COLOR, CI or an output that is no terminal: plain lines.
+KEEP=1 leaves cluster and operator running. NO_COLOR or an output that is no terminal: plain lines.
 """
 
 import os
@@ -9,10 +9,9 @@ import sys
 from types import FrameType
 
 from .embedded import Embedded
-from .journal import Journal
 from .kind import Kind
 from .place import NotPossibleError, Place
-from .screen import Screen, wants_live
+from .said import Printer
 from .story import ClaimError, Story
 
 LOG_LINES = 30
@@ -35,24 +34,21 @@ def main() -> int:
 
 
 def _play(place: Place) -> int:
-    screen = Screen(live=wants_live(os.environ))
-    journal = Journal(screen.say)
-    story = Story(journal, place)
+    printer = Printer()
+    story = Story(printer, place)
     keep = bool(os.environ.get("KEEP"))
     code = 1
     try:
-        with screen.live(story, journal):
-            story.tell()
-        journal.add("blank")
-        journal.add("step", f"All {story.checks} claims held, in {journal.elapsed:.0f} s.")
+        story.tell()
+        printer.blank()
+        printer.step(f"All {story.checks} claims held, in {printer.elapsed:.0f} s.")
         if not keep:
-            journal.add("blank")
-            look = f"To look around: KEEP=1 make {place.target} leaves everything running and says how, such as"
-            journal.add("step", look)
-            journal.add("table", f"{place.kubectl('NAME')} get sset")
+            printer.blank()
+            printer.step(f"To look around: KEEP=1 make {place.target} leaves everything running and says how, such as")
+            print(f"  {place.kubectl('NAME')} get sset", flush=True)
         code = 0
     except ClaimError as error:
-        journal.add("wrong", str(error))
+        printer.wrong(str(error))
         _show_log(place)
     except NotPossibleError as error:
         _not_possible(error)

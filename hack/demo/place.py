@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from .api import Api
+from scaleset.cli.client import Client
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +34,7 @@ class Place(Protocol):
     def start_cluster(self) -> None:
         """Returns once the API server answers."""
 
-    def start_operator(self, api: Api) -> None:
+    def start_operator(self, client: Client) -> None:
         """With our custom resources. Returns once it is ready."""
 
     def operator_runs(self) -> bool: ...

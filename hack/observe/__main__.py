@@ -9,13 +9,13 @@ from time import monotonic
 from types import FrameType
 from urllib.parse import quote
 
-from hack.demo.api import Api
 from hack.demo.embedded import Embedded
 from hack.demo.place import ROOT, NotPossibleError
 from hack.observe.chromium import screenshot
 from hack.observe.fleet import API, WEB, Fleet
 from hack.observe.prometheus import Prometheus
 from hack.observe.scenario import Scenario
+from scaleset.cli.client import Client
 
 IMAGES = ROOT / "docs" / "images"
 ENDINGS = (signal.SIGTERM, signal.SIGHUP)
@@ -71,11 +71,11 @@ def _run(embedded: Embedded, prometheus: Prometheus, *, pictures: bool) -> None:
 
     say(f"Starting cluster {embedded.name}, the operator and Prometheus ...")
     embedded.start_cluster()
-    api = Api(embedded.kubeconfig)
-    embedded.start_operator(api)
+    client = Client(str(embedded.kubeconfig), None)
+    embedded.start_operator(client)
     prometheus.start()
     alive = embedded.operator_runs
-    scenario = Scenario(Fleet(api), prometheus, say=say, alive=lambda: alive() and prometheus.runs())
+    scenario = Scenario(Fleet(client), prometheus, say=say, alive=lambda: alive() and prometheus.runs())
     if not pictures:
         _tell(embedded, prometheus)
     scenario.begin()
