@@ -23,10 +23,9 @@ LOG_LINES = 20
 BY_VERSION = f'sum by (version) (scaleset_instances{{scaleset="{WEB}"}})'
 # The most fleeting ones first.
 PICTURES = {
-    "rollout.png": (f"/consoles/scaleset-rollout.html?namespace=default&scaleset={API}&range=2m", 1240, 970),
-    "fleet.png": ("/consoles/scaleset-fleet.html?range=2m", 1240, 780),
-    "faulted.png": (f"/consoles/scaleset-rollout.html?namespace=default&scaleset={WEB}&range=2m", 1240, 1010),
-    "operator.png": ("/consoles/scaleset-operator.html?range=2m", 1240, 1250),
+    "rollout.png": (f"/consoles/scaleset-rollout.html?namespace=default&scaleset={API}", 1240, 520),
+    "fleet.png": ("/consoles/scaleset-fleet.html", 1240, 510),
+    "faulted.png": (f"/consoles/scaleset-rollout.html?namespace=default&scaleset={WEB}", 1240, 600),
     "graph.png": (f"/graph?g0.expr={quote(BY_VERSION)}&g0.tab=0&g0.stacked=1&g0.range_input=2m", 1240, 860),
 }
 
@@ -93,7 +92,7 @@ def _run(embedded: Embedded, prometheus: Prometheus, *, pictures: bool) -> None:
 def _tell(embedded: Embedded, prometheus: Prometheus) -> None:
     print(
         f"\nLook at\n"
-        f"  {prometheus.url}/consoles/scaleset-fleet.html?range=15m\n"
+        f"  {prometheus.url}/consoles/scaleset-fleet.html\n"
         f"  {prometheus.url}{prometheus.alerts_path()}\n"
         f"  http://{embedded.metrics}/metrics\n"
         f"  {embedded.kubectl(embedded.name)} get sset\n",
