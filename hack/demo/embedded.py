@@ -15,11 +15,12 @@ from typing import Self
 
 import urllib3
 
+from hack.ended import NotPossibleError
 from hack.ports import reserve_port
 from scaleset.cli.client import Client
 
 from . import objects
-from .place import ROOT, NotPossibleError, Script, told
+from .place import ROOT, Script, told
 
 SCRIPTS = ROOT / "hack" / "cluster"
 UNTIL_DELETED = 'while [ -e "$0" ] && kill -0 "$1"; do sleep 1; done; kill "$1"'

@@ -6,9 +6,10 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
+from hack.ended import NotPossibleError
 from scaleset.cli.client import Client
 
-from .place import ROOT, NotPossibleError, Script, told
+from .place import ROOT, Script, told
 
 SCRIPTS = ROOT / "hack" / "kind"
 CHART = ROOT / "charts" / "scaleset-operator"

@@ -6,11 +6,12 @@ from typing import Any
 
 import yaml
 
+from hack.ended import NotPossibleError
 from scaleset.cli.client import Client
 from scaleset.kube.errors import NotFound, TooManyRequests
 from scaleset.kube.resources import CRDS, Resource
 
-from .place import ROOT, NotPossibleError
+from .place import ROOT
 
 Json = dict[str, Any]
 

@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from hack.ended import NotPossibleError
 from scaleset.cli.client import Client
 
 ROOT = Path(__file__).parents[2]
-
-
-class NotPossibleError(Exception):
-    """The demo cannot be played here; the message says what is missing."""
 
 
 class Place(Protocol):

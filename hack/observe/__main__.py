@@ -1,16 +1,15 @@
 """`python -m hack.observe [--screenshot]`: runs until Ctrl-C, or makes the pictures in docs/images/ and ends."""
 
 import argparse
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from time import monotonic
-from types import FrameType
 from urllib.parse import quote
 
 from hack.demo.embedded import Embedded
-from hack.demo.place import ROOT, NotPossibleError
+from hack.demo.place import ROOT
+from hack.ended import NotPossibleError, end_on_signals, not_possible, undisturbed
 from hack.observe.chromium import screenshot
 from hack.observe.fleet import API, WEB, Fleet
 from hack.observe.prometheus import Prometheus
@@ -18,7 +17,6 @@ from hack.observe.scenario import Scenario
 from scaleset.cli.client import Client
 
 IMAGES = ROOT / "docs" / "images"
-ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 LOG_LINES = 20
 BY_VERSION = f'sum by (version) (scaleset_instances{{scaleset="{WEB}"}})'
 # The most fleeting ones first.
@@ -34,28 +32,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hack.observe", description=__doc__)
     parser.add_argument("--screenshot", action="store_true", help="write docs/images/ with headless Chromium and end")
     pictures = parser.parse_args().screenshot
-    for number in ENDINGS:
-        signal.signal(number, _end)
+    end_on_signals()
     try:
         _install("prometheus", *(["chromium"] if pictures else []))
         embedded = Embedded.prepared(prefix="observe")
     except NotPossibleError as error:
-        return _not_possible(error)
+        return not_possible(error)
     code = 1
     prometheus = Prometheus(embedded.data / "prometheus", embedded.metrics)
     try:
         _run(embedded, prometheus, pictures=pictures)
         code = 0
     except NotPossibleError as error:
-        _not_possible(error)
+        not_possible(error)
         print("The end of the operator's log:", *embedded.operator_log(LOG_LINES), sep="\n  ", file=sys.stderr)
     except KeyboardInterrupt:
         code = 130
     except SystemExit as error:
         code = int(str(error.code))
     finally:
-        for number in (signal.SIGINT, *ENDINGS):
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C leaves nothing half deleted
+        undisturbed()
         print(f"\nStopping Prometheus and deleting cluster {embedded.name} ...", flush=True)
         prometheus.stop()
         embedded.delete()
@@ -104,16 +100,6 @@ def _install(*packages: str) -> None:
     script = Path(__file__).with_name("install.sh")
     if subprocess.run([script, *packages], stdin=subprocess.DEVNULL, check=False).returncode:
         raise NotPossibleError("")  # it said why
-
-
-def _not_possible(error: NotPossibleError) -> int:
-    if str(error):
-        print(error, file=sys.stderr, flush=True)
-    return 1
-
-
-def _end(number: int, _: FrameType | None) -> None:
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":
