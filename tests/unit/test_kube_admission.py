@@ -7,7 +7,7 @@ import pytest
 
 from scaleset.kube.admission import questions
 from scaleset.kube.errors import AlreadyExists, Forbidden, Invalid, Unavailable
-from scaleset.kube.questions import Call
+from scaleset.kube.questions import Call, in_turn
 from scaleset.planning.instances import Build
 from scaleset.planning.models import Model
 from scaleset.planning.pods import Identity
@@ -82,14 +82,7 @@ class Server:
 
     def verdict(self, wanted: Model, *numbers: int, claims: tuple[str, ...] = ()) -> Verdict:
         batch = tuple(Newcomer(n, BUILD, claims) for n in numbers or (0,))
-        asking = questions(OWNER, DryRun(wanted, BUILD, batch[0].instance, batch), now=NOW)
-        try:
-            calls = next(asking)
-            while True:
-                calls = asking.send([self.answer(call) for call in calls])
-        except StopIteration as done:
-            found: Verdict = done.value
-            return found
+        return in_turn(questions(OWNER, DryRun(wanted, BUILD, batch[0].instance, batch), now=NOW), self.answer)
 
 
 def test_one_that_would_be_taken_is_asked_about_once():

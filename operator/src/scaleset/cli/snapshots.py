@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from scaleset.api import names
 from scaleset.api.model import InvalidSpec
@@ -16,7 +16,7 @@ from scaleset.cli.pictures import SetView
 from scaleset.kube import model_checks
 from scaleset.kube.admission import questions
 from scaleset.kube.errors import ApiError, Forbidden
-from scaleset.kube.questions import Answer, Call, Questions
+from scaleset.kube.questions import Answer, Call, in_turn
 from scaleset.kube.resources import CLAIMS, PODS, REVISIONS, SCALE_SETS
 from scaleset.kube.verdicts import ACCEPTED
 from scaleset.planning import models, record
@@ -35,9 +35,6 @@ def forecast(session: "Session", found: SetView) -> Forecast:
     seen = snapshot(session, found)
     admission = Admission(session, seen.owner)
     return replace(foresee(seen, admission), unchecked=admission.unchecked)
-
-
-T = TypeVar("T")
 
 
 def at_once(session: "Session", found: SetView, value: str) -> AtOnce | None:
@@ -71,24 +68,14 @@ class Admission:
     def __call__(self, asked: DryRun | ModelCheck, now: float) -> Verdict:
         try:
             if isinstance(asked, ModelCheck):
-                said = self._hold(model_checks.converse(self._owner, asked, now=now))
+                said = in_turn(model_checks.converse(self._owner, asked, now=now), self._answer)
                 if said is not None:
                     return said
                 asked = DryRun(asked.model, asked.build, asked.instance)
-            return self._hold(questions(self._owner, asked, now=now))
+            return in_turn(questions(self._owner, asked, now=now), self._answer)
         except _NotAllowed as error:
             self.unchecked = explain(error.refusal, server=self._session.server)
             return ACCEPTED
-
-    def _hold(self, asking: Questions[T]) -> T:
-        """Hold a conversation, one request after the other."""
-        try:
-            calls = next(asking)
-            while True:
-                calls = asking.send([self._answer(call) for call in calls])
-        except StopIteration as done:
-            found: T = done.value
-            return found
 
     def _answer(self, call: Call) -> Answer:
         client, namespace = self._session.client, self._owner.namespace

@@ -194,15 +194,7 @@ def protect(session: Session, name: Name, ids: Ids, how: Acting, scale_in_only: 
 
     what = "scaling in" if scale_in_only else "all actions of the platform"
     question = f"Protect instances {{}} of {name} from {what}?"
-    return _edit_protection(
-        session,
-        name,
-        ids,
-        changed,
-        question=question,
-        done="protected",
-        how=how,
-    )
+    return _edit_protection(session, name, ids, changed, question=question, done="protected", how=how)
 
 
 def unprotect(session: Session, name: Name, ids: Ids, how: Acting) -> int:
@@ -212,15 +204,7 @@ def unprotect(session: Session, name: Name, ids: Ids, how: Acting) -> int:
         return {number: row for number, row in rows.items() if number not in chosen}
 
     question = f"Take the protection of instances {{}} of {name} away?"
-    return _edit_protection(
-        session,
-        name,
-        ids,
-        changed,
-        question=question,
-        done="unprotected",
-        how=how,
-    )
+    return _edit_protection(session, name, ids, changed, question=question, done="unprotected", how=how)
 
 
 def publish(
