@@ -2,12 +2,11 @@
 
 import os
 import re
-import subprocess
 import sys
 
 import pytest
 
-from tests.cluster.harness.cluster import ROOT
+from tests.commands import printed
 
 SAID = [
     "Step 1 of 6: start a Kubernetes control plane and the operator",
@@ -37,20 +36,11 @@ SAID = [
 @pytest.mark.timeout(180)
 def test_demo_holds_its_claims_and_leaves_nothing(tmp_path):
     """One minute: three rolling upgrades at the pace of a person who watches."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "hack.demo"],
-        cwd=ROOT,
-        env={**os.environ, "CI": "true", "KEEP": "", "SCALESET_CLUSTERS": str(tmp_path)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout
-    assert "".join(sign for sign in ended.stdout if not sign.isprintable() and sign != "\n") == ""
-    assert max(len(line) for line in ended.stdout.splitlines() if re.match(r" +\d+\.\d s  ok", line)) <= 100
-    said = re.sub(r"\s+", " ", ended.stdout)
+    environment = {**os.environ, "CI": "true", "KEEP": "", "SCALESET_CLUSTERS": str(tmp_path)}
+    output = printed(sys.executable, "-m", "hack.demo", env=environment)
+    assert "".join(sign for sign in output if not sign.isprintable() and sign != "\n") == ""
+    assert max(len(line) for line in output.splitlines() if re.match(r" +\d+\.\d s  ok", line)) <= 100
+    said = re.sub(r"\s+", " ", output)
     missing = [sentence for sentence in SAID if sentence not in said]
-    assert not missing, ended.stdout
+    assert not missing, output
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
