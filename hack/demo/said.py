@@ -1,11 +1,12 @@
 """What the demo says, in lines with the seconds since it began, and the plugin's commands with what they print."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
@@ -75,6 +76,13 @@ class Plugin:
         try:
             yield command
         finally:
-            if command.poll() is None:
-                command.terminate()
-            command.wait()
+            _end(command)
+
+
+def _end(command: subprocess.Popen[bytes]) -> None:
+    """As Ctrl-C does, which reaches it by itself (0): a live view makes the cursor visible again."""
+    for number in (0, signal.SIGINT, signal.SIGKILL):
+        command.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            command.wait(timeout=2)
+            return
