@@ -37,7 +37,7 @@ LONG = (
     "tests/unit/test_planning_replication_courses.py::test_whatever_happens_it_ends_with_the_image_everywhere_and_no_pod",
     "tests/unit/test_planning_report.py::test_the_status_stays_below_100_kb_at_1000_instances_at_its_worst",
     "tests/unit/test_planning_scaling.py::test_any_sequence_of_sizes_ends_at_the_last_one",
-    "tests/unit/test_planning_starts.py::test_a_run_that_the_gate_ended_is_tried_again_with_growing_delays",
+    "tests/unit/test_planning_triggers.py::test_a_run_that_the_gate_ended_is_tried_again_with_growing_delays",
     "tests/unit/test_planning_surge.py::test_killed_after_any_single_write_it_goes_on",
     "tests/unit/test_planning_worlds.py::TestAnyWorld::runTest",
 )

@@ -124,7 +124,7 @@ def _given(*functions: str) -> set[str]:
 
 def test_every_reason_that_the_planner_gives_is_in_the_table() -> None:
     """And the table has none that nobody gives."""
-    told = _given("tell", "Event") | (_given("Acceptance") - {"Accepted", "Pending"})
+    told = _given("with_event", "Event") | (_given("Acceptance") - {"Accepted", "Pending"})
     waited_for = {"HealthGateWaiting", "Suspended"}
     assert waited_for <= _given("Waiting")
     assert told | waited_for == REASONS.keys()

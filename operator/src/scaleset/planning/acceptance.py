@@ -116,7 +116,7 @@ def _tell_unused(facts: Facts, step: Step, text: str) -> Step:
     """An event says it once for each image."""
     reported = find_condition(facts.reported.conditions, "Accepted")
     known = reported is not None and text in (reported.message or "")
-    return step.told("ImageNotUsed", text, warning=True) if text and not known else step
+    return step.with_event("ImageNotUsed", text, warning=True) if text and not known else step
 
 
 def _settle_size(facts: Facts, acceptance: Acceptance) -> tuple[Acceptance, State]:

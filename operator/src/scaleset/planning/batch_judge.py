@@ -205,13 +205,13 @@ def _tell(step: Step, rollout: Rollout, batch: Batch) -> Step:
     if rollout.error is None:
         text = f"Batch {batch.number} of {batch.of}: {len(good)} of {len(mine)} instances upgraded"
         text += f", {len(bad)} failed ({render(bad)})." if bad else "."
-        step = step.told("BatchCompleted", text, warning=bool(bad))
+        step = step.with_event("BatchCompleted", text, warning=bool(bad))
     if restored := mine & rollout.restored:
         text = f"Restored instances {render(restored)} to their previous build."
-        step = step.told("InstanceRestored", text, warning=True)
+        step = step.with_event("InstanceRestored", text, warning=True)
     if lost := mine & rollout.restore_failed:
         text = f"Instances {render(lost)} are not healthy on their previous build either."
-        step = step.told("InstanceRestoreFailed", text, warning=True)
+        step = step.with_event("InstanceRestoreFailed", text, warning=True)
     return step
 
 

@@ -148,7 +148,7 @@ def _take_back(facts: Facts, rollout: Rollout, error: UpgradeError, back: frozen
     said = batch_judge.explain(facts.after(taken), batch)
     what = "build" if rollout.restores else "model"
     text = f"Returning failed instances {render(ids)} to their previous {what}."
-    return taken.then(said).told("RollingBack", text, warning=True)
+    return taken.then(said).with_event("RollingBack", text, warning=True)
 
 
 def _watched(facts: Facts, rollout: Rollout) -> Waiting | None:

@@ -57,7 +57,7 @@ def tell_refusals(facts: Facts, deletions: Iterable[Deletion], step: Step) -> St
         return step
     words = refused[min(refused)]
     text = f"Recreating instances {render(refused)}: the API server does not change their image in place: {words}"
-    return step.told("InPlaceRefused", text, warning=True)
+    return step.with_event("InPlaceRefused", text, warning=True)
 
 
 def patch(wanted: ImageChange) -> dict[str, Any]:

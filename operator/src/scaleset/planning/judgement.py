@@ -162,7 +162,7 @@ def _remember(facts: Facts, model: Model, said: str) -> Step:
     if checked == facts.state.checked:
         return facts.step()
     step = facts.step(replace(facts.state, checked=checked))
-    return step.told("UnknownFields", said, warning=True) if said else step
+    return step.with_event("UnknownFields", said, warning=True) if said else step
 
 
 def _refuse(verdict: Verdict) -> Acceptance:

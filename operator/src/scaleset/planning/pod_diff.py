@@ -141,7 +141,7 @@ def _tell_ended(facts: Facts, step: Step) -> Step:
     before, after = facts.snapshot.state.ended, step.state.ended
     first = [n for n, ended in after.items() if ended.count == 1 and before.get(n) != ended]
     if first:
-        step = step.told(
+        step = step.with_event(
             "PodEnded",
             f"The pods of instances {render(first)} ended: {facts.instances[min(first)].message} They are made again; "
             "if that goes on, after 10 s, 20 s and so on up to 5 minutes.",

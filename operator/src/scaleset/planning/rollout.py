@@ -46,7 +46,7 @@ def begin(facts: Facts, rollout: Rollout) -> Step:
     what = f"version {rollout.target.version}" if rollout.target.version else f"model {rollout.target.model}"
     who = "the platform" if rollout.started_by is StartedBy.PLATFORM else "the user"
     text = f"Rolling upgrade to {what} started by {who}."
-    started = facts.roll(replace(rollout, pending=pending)).told("RolloutStarted", text)
+    started = facts.roll(replace(rollout, pending=pending)).with_event("RolloutStarted", text)
     return started.then(advance(facts.after(started)))
 
 
@@ -283,7 +283,7 @@ def _ask(facts: Facts, rollout: Rollout, moves: Mapping[int, Build], extra: tupl
         if builds is moves or not verdict.quota:
             return step.then(rollout_end.refused(facts, rollout, verdict.message))
         text = f"No room for more instances, upgrading without surge: {verdict.message}"
-        step = step.told("SurgeRefused", text, warning=True)
+        step = step.with_event("SurgeRefused", text, warning=True)
     raise AssertionError("a batch has instances")
 
 
@@ -317,4 +317,4 @@ def _start_batch(facts: Facts, rollout: Rollout, moves: Mapping[int, Build], ext
     what = f"replacing instances {render(ids)}"
     if extra:
         what = f"creating instances {render(batch.surge)} in place of {render(ids)}"
-    return step.told("BatchStarted", f"Batch {batch.number} of {batch.of}: {what}.")
+    return step.with_event("BatchStarted", f"Batch {batch.number} of {batch.of}: {what}.")

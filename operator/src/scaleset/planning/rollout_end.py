@@ -27,7 +27,7 @@ def complete(facts: Facts, rollout: Rollout) -> Step:
     what = f"to version {rollout.target.version}" if rollout.target.version else f"to model {rollout.target.model}"
     text = f"Rolling upgrade {what} completed: {len(rollout.successful)} instances upgraded"
     text += f", {len(rollout.failed)} failed." if rollout.failed else "."
-    return _end(facts, state, rollout, Code.COMPLETED, None).told("RolloutCompleted", text)
+    return _end(facts, state, rollout, Code.COMPLETED, None).with_event("RolloutCompleted", text)
 
 
 def _proven(state: State, rollout: Rollout) -> State:
@@ -42,7 +42,7 @@ def cancel(facts: Facts, rollout: Rollout, ending: Ending) -> Step:
     by_user = ending.reason == outdated.CANCELLED
     state = outdated.remember(facts, rollout, ending.reason) if by_user else facts.state
     error = UpgradeError(ending.reason, ending.message, facts.snapshot.owner.name)
-    return _end(facts, state, rollout, Code.CANCELLED, error).told("RolloutCancelled", ending.message)
+    return _end(facts, state, rollout, Code.CANCELLED, error).with_event("RolloutCancelled", ending.message)
 
 
 def upgraded_unhealthy(facts: Facts, rollout: Rollout, bad: frozenset[int], *, counted: frozenset[int]) -> UpgradeError:
@@ -99,7 +99,7 @@ def extended(error: UpgradeError, text: str) -> UpgradeError:
 
 def fault(facts: Facts, state: State, rollout: Rollout, error: UpgradeError) -> Step:
     """End as Faulted, in a state that says what is remembered of it."""
-    return _end(facts, state, rollout, Code.FAULTED, error).told("RolloutFaulted", error.message, warning=True)
+    return _end(facts, state, rollout, Code.FAULTED, error).with_event("RolloutFaulted", error.message, warning=True)
 
 
 def _error(facts: Facts, code: str, text: str, messages: dict[int, str]) -> UpgradeError:

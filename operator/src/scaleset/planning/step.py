@@ -37,7 +37,7 @@ class Step:
         """The same step to another state."""
         return replace(self, state=state)
 
-    def told(self, reason: str, message: str, *, warning: bool = False) -> "Step":
+    def with_event(self, reason: str, message: str, *, warning: bool = False) -> "Step":
         """The step with an event. The event names the rollout that runs in the state, or has just ended."""
         event = about(Event(reason, message, warning), self.state.rollout, now=self.now)
         return replace(self, events=(*self.events, event))

@@ -100,7 +100,7 @@ def fall_back(facts: Facts) -> Step:
     state = moved(without(facts.state, frozenset(refused)), builds)
     text = f"No room for more instances, replacing {render(olds)} without surge: {words}"
     step = facts.step(replace(state, rollout=changed, previous={**state.previous, **previous}))
-    return step.told("SurgeRefused", text, warning=True)
+    return step.with_event("SurgeRefused", text, warning=True)
 
 
 def _finds_no_node(facts: Facts, rollout: Rollout, batch: Batch, number: int) -> bool:

@@ -39,7 +39,7 @@ def start_by_hand(facts: Facts) -> Step:
     handled = facts.step(replace(facts.state, handled_start=kept(value)))
     if (refusal := _refusal(facts)) is not None:
         waiting = Waiting("StartRefused", refusal)
-        return replace(handled.told("StartRefused", refusal, warning=True), waiting=waiting)
+        return replace(handled.with_event("StartRefused", refusal, warning=True), waiting=waiting)
     facts = facts.after(handled)
     return handled.then(begin(facts, _rollout(facts, Kind.IMAGE, StartedBy.USER, facts.goal.target)))
 
@@ -229,12 +229,12 @@ def _apply_by_hand(facts: Facts) -> Step:
     handled = facts.step(replace(facts.state, handled_apply=kept(value)))
     if facts.wanted is None or not facts.acceptance.accepted:
         text = f"{names.ANNOTATION_APPLY} cannot be carried out: {facts.acceptance.message}"
-        return handled.told("StartRefused", text, warning=True)
+        return handled.with_event("StartRefused", text, warning=True)
     try:
         asked = frozenset(facts.instances) if value.strip() == "*" else ranges.parse(value)
     except ValueError as error:
         text = f"{names.ANNOTATION_APPLY}: {error}. Write ids as 0,3 or 0-3, or * for all."
-        return handled.told("InvalidSpec", text, warning=True)
+        return handled.with_event("InvalidSpec", text, warning=True)
     moves = outdated.by_hand(facts, outdated.model_target(facts))
     moves = {n: build for n, build in moves.items() if n in asked}
     going = _going(facts, moves)
@@ -245,7 +245,7 @@ def _apply_by_hand(facts: Facts) -> Step:
             return facts.need(Needs(admission=dry_run))
         if not verdict.accepted:
             text = f"{names.ANNOTATION_APPLY}: {_refused(verdict)}"
-            refused = handled.told("StartRefused", text, warning=True)
+            refused = handled.with_event("StartRefused", text, warning=True)
             handled = replace(refused, waiting=Waiting("StartRefused", text))
             moves = {n: build for n, build in moves.items() if n not in going}
     return handled.then(_apply(facts.after(handled), moves))
@@ -292,9 +292,9 @@ def _apply(facts: Facts, moves: Mapping[int, Build]) -> Step:
     previous = {n: state.builds[n] for n in moves.keys() - state.applying}
     applying = state.applying | moves.keys()
     text = f"Replacing instances {ranges.render(moves)} at once with model {facts.goal.model.name}."
-    return facts.step(replace(moved(state, moves), applying=applying, previous={**state.previous, **previous})).told(
-        "ApplyingModel", text
-    )
+    return facts.step(
+        replace(moved(state, moves), applying=applying, previous={**state.previous, **previous})
+    ).with_event("ApplyingModel", text)
 
 
 def _spare_protected(facts: Facts) -> Step:
