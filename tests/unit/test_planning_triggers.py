@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from scaleset.api import names
-from scaleset.planning.triggers import NOTHING_TO_UPGRADE
 from scaleset.planning.state import Retry
+from scaleset.planning.triggers import NOTHING_TO_UPGRADE
 from tests.simulation.scenes import (
     BAD,
     ask,

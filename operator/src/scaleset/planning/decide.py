@@ -37,15 +37,7 @@ from scaleset.planning.step import Step
 
 def decide(snapshot: Snapshot) -> Plan:
     """The plan for that snapshot. When it has needs, observe what they name and decide again."""
-    accepted = acceptance.accept(
-        Facts(
-            snapshot=snapshot,
-            state=snapshot.state,
-            models={model.name: model for model in snapshot.models},
-            policy=snapshot.policy or UpgradePolicySpec(),
-            reported=report.reported(snapshot),
-        )
-    )
+    accepted = acceptance.accept(observed(snapshot))
     facts, step = in_order(accepted.facts, *PARTS)
     if facts.needs:
         return Plan(state=snapshot.state, needs=facts.needs)
@@ -62,6 +54,17 @@ def decide(snapshot: Snapshot) -> Plan:
         events=(*news.news(facts), *step.events),
         wake_at=facts.now if step.again else wakes.next_look(facts),
         figures=figures(facts),
+    )
+
+
+def observed(snapshot: Snapshot) -> Facts:
+    """The facts before anything is decided."""
+    return Facts(
+        snapshot=snapshot,
+        state=snapshot.state,
+        models={model.name: model for model in snapshot.models},
+        policy=snapshot.policy or UpgradePolicySpec(),
+        reported=report.reported(snapshot),
     )
 
 

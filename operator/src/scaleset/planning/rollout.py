@@ -247,7 +247,8 @@ def not_our_turn(facts: Facts, rollout: Rollout) -> Waiting | None:
     return Waiting(CONCURRENCY, f"{others}; {limit} may roll at a time.")
 
 
-REASONS_TO_WAIT = (suspended, pausing, not_accepted, scaling_in, replacing, starting, not_our_turn)
+Reason = Callable[[Facts, Rollout], Waiting | None]
+REASONS_TO_WAIT: tuple[Reason, ...] = (suspended, pausing, not_accepted, scaling_in, replacing, starting, not_our_turn)
 """In the order in which the status names them."""
 
 
