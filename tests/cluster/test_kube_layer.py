@@ -15,7 +15,7 @@ from scaleset.kube.lease import Lease
 from scaleset.kube.resources import CRDS, LEASES, PODS, SCALE_SETS
 from scaleset.runtime.clock import ServerClock
 from tests.cluster.harness.cluster import Cluster
-from tests.unit.test_kube_store import Pod
+from tests.unit.kube.test_store import Pod
 
 JSON = dict[str, Any]
 

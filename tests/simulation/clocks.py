@@ -11,8 +11,8 @@
 
 import math
 
-from scaleset.planning.instances import Build, Pod
-from scaleset.planning.state import Clock
+from scaleset.planner.instances import Build, Pod
+from scaleset.planner.state import Clock
 
 MOST_LOST = 2
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from scaleset.planning import health
-from scaleset.planning.instances import Build, Pod
-from scaleset.planning.snapshot import Deletion, ImageChange, Snapshot
-from scaleset.planning.state import NOBODY, Code, FailedTarget, Kind, Rollout, StartedBy, State
+from scaleset.planner import health
+from scaleset.planner.instances import Build, Pod
+from scaleset.planner.snapshot import Deletion, ImageChange, Snapshot
+from scaleset.planner.state import NOBODY, Code, FailedTarget, Kind, Rollout, StartedBy, State
 from tests.simulation import clocks
 from tests.simulation.verdicts import figures, left_behind, parts
 from tests.simulation.world import World
@@ -171,7 +171,7 @@ class Watched(World):
             elif number in now.failed:
                 assert not works, f"S10: {number} is healthy and failed"
                 clock = before.clocks.get(number)
-                refused = pod is not None and pod.uid in self.seen.undeletable
+                refused = pod is not None and pod.uid in self.seen.delete_errors
                 since = clocks.counts_from(build, pod, clock, started=was.batch.started, refused=refused)
                 assert since is not None, f"S10: {number} failed, and its time had not begun"
                 assert self.now >= since + was.policy.health_timeout, f"S10: {number} failed too early"
@@ -205,7 +205,7 @@ class Watched(World):
             return number in self.seen.refusals
         if pod.deleting:
             return old and pod.deletion_due is not None and self.now >= pod.deletion_due
-        return old and pod.uid in self.seen.undeletable
+        return old and pod.uid in self.seen.delete_errors
 
     def _clocks(self, before: State, after: State) -> None:
         """S10: the clock of an instance goes on as it should while it stays in hand with the same build."""

@@ -28,8 +28,8 @@ from scaleset.controllers.upgrade_policy import UpgradePolicyController
 from scaleset.controllers.wakes import Wakes
 from scaleset.controllers.watching import watch
 from scaleset.kube.client import Client
-from scaleset.kube.flow_control import Limits
 from scaleset.kube.lease import Lease
+from scaleset.kube.rate_limit import Limits
 from scaleset.observability.events import EventRecorder
 from scaleset.observability.metrics import Metrics
 from scaleset.records.projections import Key

@@ -18,10 +18,10 @@ from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError
 from scaleset.kube.lease import Lease
 from scaleset.kube.resources import CLAIMS, PODS, SCALE_SETS
-from scaleset.planning import batches, breach, decide, gallery, gates, in_place, outdated, pod_diff, rollout
-from scaleset.planning.facts import Facts
-from scaleset.planning.instances import Pod
-from scaleset.planning.step import Step
+from scaleset.planner import batches, breach, decide, gallery, gates, in_place, outdated, pod_diff, rollout
+from scaleset.planner.facts import Facts
+from scaleset.planner.instances import Pod
+from scaleset.planner.step import Step
 from scaleset.records import instances, projections
 from scaleset.runtime.clock import ServerClock
 

@@ -4,8 +4,8 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from scaleset.api.base import Int, Model, cel, rules
 from scaleset.api.identifiers import RequestPath
-from scaleset.api.model import Int, Model, cel, rules
 
 
 class HealthProbe(Model):

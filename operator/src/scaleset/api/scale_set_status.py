@@ -10,9 +10,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
+from scaleset.api.base import Bool, Int, Message, Model, Ranges, ShortMessage, Status, Time, Word
 from scaleset.api.conditions import Conditions
 from scaleset.api.duration import Duration
-from scaleset.api.model import Bool, Int, Message, Model, Ranges, ShortMessage, Status, Time, Word
 from scaleset.api.placement import MAX_REPLICAS
 
 MAX_INSTANCES: Final = 50

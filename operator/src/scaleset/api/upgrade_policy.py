@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from scaleset.api.base import Bool, Int, Model, Spec, Status
 from scaleset.api.conditions import Conditions
 from scaleset.api.duration import Between
-from scaleset.api.model import Bool, Int, Model, Spec, Status
 
 Pause = Annotated[timedelta, Between("PT0S", "P7D")]
 """From nothing to a week."""

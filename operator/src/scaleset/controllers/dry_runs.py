@@ -6,13 +6,13 @@ anything is deleted for a replacement (semantics 1.3, 4.3). What is asked is in 
 import asyncio
 from typing import TypeVar
 
-from scaleset.kube import model_checks
-from scaleset.kube.admission import questions
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError
-from scaleset.kube.questions import Answer, Call, Questions
-from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import DryRun, ModelCheck, Verdict
+from scaleset.planner.pod_builder import Identity
+from scaleset.planner.snapshot import DryRun, ModelCheck, Verdict
+from scaleset.preflight import model_checks
+from scaleset.preflight.admission import questions
+from scaleset.preflight.questions import Answer, Call, Questions
 
 T = TypeVar("T")
 

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from scaleset.api.model import Status
+from scaleset.api.base import Status
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.patches import JSON, merge_patch
 from scaleset.kube.client import Client
 from scaleset.kube.errors import Conflict, NotFound, NotKept
-from scaleset.planning import record
-from scaleset.planning.state import State
+from scaleset.planner import status_codec
+from scaleset.planner.state import State
 from scaleset.records.custom_objects import CustomObject, ScaleSetObject
 
 
@@ -66,7 +66,7 @@ def check_kept(stored: ScaleSetObject, after: JSON) -> None:
 
 
 def _remembered(status: Mapping[str, Any]) -> State:
-    return record.read(ScaleSetStatus.parse({"status": {k: v for k, v in status.items() if v is not None}}))
+    return status_codec.read(ScaleSetStatus.parse({"status": {k: v for k, v in status.items() if v is not None}}))
 
 
 def compared(kind: type[Status], status: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[JSON, JSON]:

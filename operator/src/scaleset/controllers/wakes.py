@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from scaleset.controllers.caches import Caches
+from scaleset.controllers.concurrency_limit import front
 from scaleset.controllers.gallery_image_version import SWEEP
 from scaleset.controllers.relations import by_uid
-from scaleset.controllers.turns import front
 from scaleset.records.projections import Key
 from scaleset.records.versions import group
 

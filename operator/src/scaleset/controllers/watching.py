@@ -23,15 +23,15 @@ from scaleset.kube.resources import (
     UPGRADE_POLICIES,
     Resource,
 )
-from scaleset.planning.instances import Claim, Pod
-from scaleset.planning.models import describe
+from scaleset.planner.instances import Claim, Pod
+from scaleset.planner.revisions import describe
 from scaleset.records import projections
 from scaleset.records.custom_objects import Projection
-from scaleset.records.projections import JSON, Key, Revision
+from scaleset.records.projections import JSON, Key, StoredRevision
 from scaleset.records.versions import group
 
 Namespaces = Sequence[str | None]
-T = TypeVar("T", Pod, Claim, Revision)
+T = TypeVar("T", Pod, Claim, StoredRevision)
 
 
 def watch(client: Client, wakes: Wakes, *, namespaces: Namespaces = (None,)) -> Caches:

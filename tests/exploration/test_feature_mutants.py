@@ -1,0 +1,247 @@
+"""The explorer finds bugs in zones, max surge and protection, too: as in `test_mutants`, each has to be caught."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from scaleset.planner.draft import Draft
+
+from scaleset.planner import batches, rollout, scaling, settling, surge
+from scaleset.planner.instances import Instance
+from scaleset.planner.state import NOBODY, Batch, Rollout
+from tests.exploration.explorer import FoundError
+from tests.exploration.test_features import SURGE, SURGE_HALF, guarded, tight, zoned
+from tests.exploration.test_model import HALF, image
+from tests.exploration.test_mutants import explore_mutant
+from tests.simulation.world import policy
+
+Patch = pytest.MonkeyPatch
+HALVES = policy(rolling=HALF)
+TOGETHER = policy(
+    rolling={
+        "maxSurge": True,
+        "enableCrossZoneUpgrade": True,
+        "maxBatchInstancePercent": 100,
+        "maxUnhealthyInstancePercent": 100,
+    }
+)
+
+
+def mixes_zones(patch: Patch) -> None:
+    patch.setattr(batches.Rules, "group", lambda _rules, _instance: (0, 0))
+
+
+def surges_into_any_zone(patch: Patch) -> None:
+    def mutant(draft: Draft, _rollout: Rollout, chosen: tuple[int, ...]) -> tuple[int, ...]:
+        taken = draft.state.builds.keys() | draft.snapshot.pods.keys()
+        free = [number for number in range(20) if number not in taken]
+        return tuple(free[: len(chosen)])
+
+    patch.setattr(surge, "ids", mutant)
+
+
+def lets_the_old_ones_go_at_once(patch: Patch) -> None:
+    patch.setattr(Rollout, "leaving", property(lambda r: r.batch.replaces if r.batch and r.running else NOBODY))
+    settle = settling.settle
+
+    def mutant(draft: Draft) -> None:
+        surge.leave(draft)
+        settle(draft)
+
+    patch.setattr(settling, "settle", mutant)
+
+
+def lets_the_old_one_of_a_failed_one_go(patch: Patch) -> None:
+    def leaving(run: Rollout) -> frozenset[int]:
+        if run.batch is None or run.in_progress or not run.running:
+            return NOBODY
+        return run.batch.replaces
+
+    patch.setattr(Rollout, "leaving", property(leaving))
+    patch.setattr(surge, "_keep_old_ones", lambda _draft: None)
+
+
+def waits_for_room(patch: Patch) -> None:
+    patch.setattr(surge, "fall_back", lambda _draft: None)
+
+
+def does_not_hear_that_there_is_no_room(patch: Patch) -> None:
+    ask = rollout._ask
+
+    def mutant(draft: Draft, run: Rollout, moves: Any) -> Any:
+        verdict = ask(draft, run, moves)
+        return None if verdict is None else type(verdict)(accepted=True)
+
+    patch.setattr(rollout, "_ask", mutant)
+
+
+def never_surges(patch: Patch) -> None:
+    patch.setattr(surge, "ids", lambda _draft, _rollout, _chosen: ())
+
+
+def scales_new_ones_in_again(patch: Patch) -> None:
+    patch.setattr(scaling, "extra", lambda _state: 0)
+    patch.setattr(scaling, "beside_each_other", lambda _state: {})
+
+
+def forgets_which_old_one_is_whose(patch: Patch) -> None:
+    patch.setattr(
+        Batch, "pairs", property(lambda b: dict(zip(sorted(b.surge), sorted(b.replaces)[::-1], strict=False)))
+    )
+
+
+def upgrades_protected_ones(patch: Patch) -> None:
+    patch.setattr(Draft, "protected", lambda _draft: NOBODY)
+
+
+def spares_those_protected_from_scale_in_only(patch: Patch) -> None:
+    patch.setattr(Draft, "protected", lambda draft: frozenset(i.id for i in draft.snapshot.spec.protected_instances))
+
+
+def scales_protected_ones_in(patch: Patch) -> None:
+    patch.setattr(
+        scaling, "_first_to_go", lambda draft, beside: sorted(draft.state.builds.keys() - set(beside), reverse=True)
+    )
+
+
+def scales_in_whoever_is_not_protected_from_everything(patch: Patch) -> None:
+    def mutant(draft: Draft, beside: Any) -> list[int]:
+        return sorted(draft.state.builds.keys() - set(beside) - draft.protected(), reverse=True)
+
+    patch.setattr(scaling, "_first_to_go", mutant)
+
+
+def drops_who_is_protected_in_mid_batch(patch: Patch) -> None:
+    """Leaves it with a new build that nobody judges any more."""
+    settle = settling.settle
+
+    def mutant(draft: Draft) -> None:
+        run = draft.running
+        draft.update(replace(run, in_progress=run.in_progress - draft.protected()))
+        settle(draft)
+
+    patch.setattr(settling, "settle", mutant)
+
+
+def counts_protected_ones_as_pending(patch: Patch) -> None:
+    advance = rollout.advance
+
+    def mutant(draft: Draft) -> None:
+        advance(draft)
+        if (run := draft.rollout) is not None:
+            draft.update(replace(run, pending=run.pending | draft.protected()))
+
+    patch.setattr(rollout, "advance", mutant)
+
+
+def takes_the_lowest_ids_of_any_zone(patch: Patch) -> None:
+    def mutant(candidates: Any, _rules: Any) -> list[Instance]:
+        return sorted(candidates, key=lambda i: i.id)
+
+    patch.setattr(batches, "_first_group", mutant)
+
+
+def ignores_protection_in_a_surge(patch: Patch) -> None:
+    patch.setattr(surge, "keep_protected", lambda _draft: None)
+
+
+def replaces_who_was_protected_before_its_pod_was_touched(patch: Patch) -> None:
+    put_back = settling._put_back
+
+    def mutant(draft: Draft) -> None:
+        if draft.running.ending is not None:
+            put_back(draft)
+
+    patch.setattr(settling, "_put_back", mutant)
+
+
+def takes_the_new_one_of_an_old_one_that_is_gone(patch: Patch) -> None:
+    keep = surge.keep_protected
+
+    def mutant(draft: Draft) -> None:
+        keep(draft)
+        batch = draft.running.batch
+        if batch is not None:
+            gone = {new for new, old in batch.pairs.items() if old in draft.protected()}
+            draft.state = scaling.without(draft.state, frozenset(gone))
+            for number in gone:
+                draft.instances.pop(number, None)
+
+    patch.setattr(surge, "keep_protected", mutant)
+
+
+def zones(replicas: int) -> list[Any]:
+    return zoned(2, *image(replicas))
+
+
+def protected(replicas: int) -> list[Any]:
+    return guarded(*image(replicas))
+
+
+CASES: list[tuple[Callable[[Patch], None], str, dict[str, Any]]] = [
+    (mixes_zones, "4.3: a batch mixes zones", {"replicas": 5, "by": HALVES, "roots": zones}),
+    (takes_the_lowest_ids_of_any_zone, "4.3: a batch mixes zones", {"replicas": 4, "by": SURGE_HALF, "roots": zones}),
+    (surges_into_any_zone, "of another zone", {"replicas": 3, "by": SURGE, "roots": zones}),
+    (lets_the_old_ones_go_at_once, "and 1 is not upgraded", {"replicas": 1, "by": SURGE}),
+    (lets_the_old_one_of_a_failed_one_go, "4.6: 0 goes and 1 is not upgraded", {"replicas": 1, "by": SURGE}),
+    (
+        waits_for_room,
+        "waits for room",
+        {"replicas": 1, "budget": 1, "kinds": {"quota"}, "by": SURGE},
+    ),
+    (
+        does_not_hear_that_there_is_no_room,
+        "4.6: surges though there is no room",
+        {"replicas": 1, "budget": 1, "kinds": {"quota"}, "by": SURGE, "roots": lambda n: tight(*image(n))},
+    ),
+    (never_surges, "4.6: there is room, and it does not surge", {"replicas": 1, "by": SURGE}),
+    (scales_new_ones_in_again, "4.6: 2 goes and did not fail", {"replicas": 2, "by": SURGE}),
+    (forgets_which_old_one_is_whose, "of another zone", {"replicas": 2, "by": TOGETHER, "roots": zones}),
+    (upgrades_protected_ones, "4.3: a protected instance is in a batch", {"replicas": 1, "roots": protected}),
+    (spares_those_protected_from_scale_in_only, "S14: Completed without instance", {"replicas": 2, "roots": protected}),
+    (
+        scales_protected_ones_in,
+        "is protected and scaled in",
+        {"replicas": 2, "budget": 1, "kinds": {"user"}, "roots": protected},
+    ),
+    (
+        scales_in_whoever_is_not_protected_from_everything,
+        "is protected and scaled in",
+        {"replicas": 2, "budget": 1, "kinds": {"user"}, "roots": protected},
+    ),
+    (
+        drops_who_is_protected_in_mid_batch,
+        "S10: instance 0 failed too early",
+        {"replicas": 2, "budget": 1, "kinds": {"protect"}},
+    ),
+    (
+        counts_protected_ones_as_pending,
+        "S14: a protected instance counts as pending",
+        {"replicas": 2, "roots": protected},
+    ),
+    (
+        ignores_protection_in_a_surge,
+        "1.3: 0 is protected and goes",
+        {"replicas": 1, "budget": 1, "kinds": {"protect"}, "by": SURGE},
+    ),
+    (
+        replaces_who_was_protected_before_its_pod_was_touched,
+        "1.3: a protected instance loses its pod",
+        {"replicas": 1, "budget": 2, "kinds": {"protect", "crash"}},
+    ),
+    (
+        takes_the_new_one_of_an_old_one_that_is_gone,
+        "goes though",
+        {"replicas": 1, "budget": 1, "kinds": {"protect"}, "by": SURGE},
+    ),
+]
+
+
+@pytest.mark.parametrize(("mutant", "caught_by", "how"), CASES, ids=[case[0].__name__ for case in CASES])
+def test_a_planner_with_this_mistake_is_caught(mutant, caught_by, how, monkeypatch):
+    """By the invariant that it breaks."""
+    mutant(monkeypatch)
+    with pytest.raises(FoundError) as found:
+        explore_mutant(**how)
+    assert caught_by in str(found.value).splitlines()[0]
