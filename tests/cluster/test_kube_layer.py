@@ -12,7 +12,8 @@ from scaleset.kube import errors
 from scaleset.kube.client import Client
 from scaleset.kube.informer import Informer
 from scaleset.kube.lease import Lease
-from scaleset.kube.resources import CRDS, LEASES, PODS, SCALE_SETS
+from scaleset.kube.resources import CRDS, LEASES, PODS
+from scaleset.records.kinds import SCALE_SETS
 from scaleset.runtime.clock import ServerClock
 from tests.cluster.harness.cluster import Cluster
 from tests.unit.kube.test_store import Pod

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from scaleset import endpoints, handlers
+from scaleset import __version__, endpoints, handlers
 from scaleset.api import names
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.gallery_image_version import SWEEP, GalleryImageVersionController
@@ -191,6 +191,7 @@ class Application:
             self._own_namespace(),
             names.LEASE_NAME,
             self._identity,
+            annotations={names.ANNOTATION_OPERATOR_VERSION: __version__},
             on_started=self._started_leading,
             now=self._clock.now,
         )

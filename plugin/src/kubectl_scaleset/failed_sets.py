@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from scaleset.kube.errors import Forbidden
-from scaleset.kube.resources import SCALE_SETS
 from scaleset.planner.gallery import Definition, same
+from scaleset.records.kinds import SCALE_SETS
 
 if TYPE_CHECKING:
     from kubectl_scaleset.session import Session

@@ -11,7 +11,8 @@ from kubectl_scaleset.failures import TIMED_OUT, CliError
 from kubectl_scaleset.outcomes import Outcome
 from kubectl_scaleset.pictures import SetView
 from scaleset.kube.errors import ApiError, TooManyRequests, Unavailable
-from scaleset.kube.resources import SCALE_SETS, Resource
+from scaleset.kube.resources import Resource
+from scaleset.records.kinds import SCALE_SETS
 
 if TYPE_CHECKING:
     from kubectl_scaleset.client import Client, Watch

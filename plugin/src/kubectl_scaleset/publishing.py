@@ -9,7 +9,7 @@ from kubectl_scaleset.failures import FAILED, TIMED_OUT, CliError
 from scaleset.api import names
 from scaleset.api.base import InvalidSpec
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec
-from scaleset.kube.resources import GALLERY_IMAGE_VERSIONS
+from scaleset.records.kinds import GALLERY_IMAGE_VERSIONS
 
 if TYPE_CHECKING:
     from kubectl_scaleset.session import Session

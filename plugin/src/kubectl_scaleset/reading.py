@@ -43,7 +43,7 @@ def list_(
     """
     from kubectl_scaleset import views
     from kubectl_scaleset.pictures import SetView
-    from scaleset.kube.resources import SCALE_SETS
+    from scaleset.records.kinds import SCALE_SETS
 
     if watch:
         _only_tables(output)

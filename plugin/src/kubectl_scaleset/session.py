@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from kubectl_scaleset.failures import CliError, did_you_mean, not_served
 from scaleset.api import names
 from scaleset.kube.errors import Forbidden, NotFound
-from scaleset.kube.resources import GALLERY_IMAGE_VERSIONS, PODS, SCALE_SETS, UPGRADE_POLICIES, Resource
+from scaleset.kube.resources import PODS, Resource
+from scaleset.records.kinds import GALLERY_IMAGE_VERSIONS, SCALE_SETS, UPGRADE_POLICIES
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

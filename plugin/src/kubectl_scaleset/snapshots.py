@@ -14,7 +14,7 @@ from scaleset.api.base import InvalidSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.kube.errors import ApiError, Forbidden
-from scaleset.kube.resources import CLAIMS, PODS, REVISIONS, SCALE_SETS
+from scaleset.kube.resources import CLAIMS, PODS, REVISIONS
 from scaleset.planner import revisions, status_codec
 from scaleset.planner.pod_builder import Identity
 from scaleset.planner.snapshot import DryRun, ModelCheck, Snapshot, Turn, Verdict
@@ -25,6 +25,7 @@ from scaleset.preflight.verdicts import ACCEPTED
 from scaleset.records import projections
 from scaleset.records.custom_objects import CustomObject
 from scaleset.records.instances import owned
+from scaleset.records.kinds import SCALE_SETS
 
 if TYPE_CHECKING:
     from kubectl_scaleset.session import Session

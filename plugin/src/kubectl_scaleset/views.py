@@ -14,7 +14,8 @@ from kubectl_scaleset.follow import TICK_SECONDS, Follower, Subject
 from kubectl_scaleset.outcomes import outcome
 from kubectl_scaleset.pictures import SetView
 from scaleset.api import names
-from scaleset.kube.resources import PODS, SCALE_SETS
+from scaleset.kube.resources import PODS
+from scaleset.records.kinds import SCALE_SETS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

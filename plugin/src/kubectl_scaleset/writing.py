@@ -17,7 +17,7 @@ from kubectl_scaleset.options import Definition, DryRun, Ids, Name, OptionalIds,
 from kubectl_scaleset.session import Session
 from scaleset.api import names
 from scaleset.kube.errors import AlreadyExists, Conflict
-from scaleset.kube.resources import GALLERY_IMAGE_VERSIONS, SCALE_SETS
+from scaleset.records.kinds import GALLERY_IMAGE_VERSIONS, SCALE_SETS
 
 if TYPE_CHECKING:
     from kubectl_scaleset.outcomes import Outcome

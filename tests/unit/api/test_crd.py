@@ -14,7 +14,7 @@ from scaleset.api import crd, names
 from scaleset.api.base import cel, rules
 from scaleset.api.crd_schema import UnsupportedSchema, structural
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DEFINITIONS = crd.generate()
 by_kind = pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda definition: definition["spec"]["names"]["kind"])
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from scaleset.kube.resources import PODS, SCALE_SETS, Resource
+from scaleset.kube.resources import PODS, Resource
+from scaleset.records.kinds import SCALE_SETS
 
 
 @pytest.mark.parametrize(

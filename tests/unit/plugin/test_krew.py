@@ -52,10 +52,10 @@ def start(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_launcher_starts_the_plugin_beside_it(installed):
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    (installed / "lib" / version / "scaleset" / "cli").mkdir(parents=True)
-    (installed / "lib" / version / "scaleset" / "__init__.py").touch()
-    (installed / "lib" / version / "scaleset" / "cli" / "__init__.py").touch()
-    (installed / "lib" / version / "scaleset" / "cli" / "__main__.py").write_text("import sys; print(sys.argv[1:])")
+    package = installed / "lib" / version / "kubectl_scaleset"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text("import sys; print(sys.argv[1:])")
     done = start(installed, "get", "a b")
     assert (done.returncode, done.stdout) == (0, "['get', 'a b']\n")
 

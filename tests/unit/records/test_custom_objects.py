@@ -18,9 +18,9 @@ from scaleset.controllers.wakes import REST_PER_INSTANCE_SECONDS, Wakes
 from scaleset.controllers.watching import watch
 from scaleset.kube import errors
 from scaleset.kube.client import Client
-from scaleset.kube.resources import SCALE_SETS
 from scaleset.planner.revisions import describe
 from scaleset.records.custom_objects import Projection
+from scaleset.records.kinds import SCALE_SETS
 from tests.cluster.harness.manifests import image_version, scale_set, upgrade_policy
 from tests.unit.fake_api_server import FakeApi
 

@@ -20,8 +20,8 @@ from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicyStatus
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError, Forbidden
-from scaleset.kube.resources import SCALE_SETS
 from scaleset.planner.status_codec import ONLY_SHOWN
+from scaleset.records.kinds import SCALE_SETS
 
 log = logging.getLogger(__name__)
 

@@ -14,19 +14,12 @@ from scaleset.controllers.relations import relations
 from scaleset.controllers.wakes import Wakes
 from scaleset.kube.client import Client
 from scaleset.kube.informer import Informer
-from scaleset.kube.resources import (
-    CLAIMS,
-    GALLERY_IMAGE_VERSIONS,
-    PODS,
-    REVISIONS,
-    SCALE_SETS,
-    UPGRADE_POLICIES,
-    Resource,
-)
+from scaleset.kube.resources import CLAIMS, PODS, REVISIONS, Resource
 from scaleset.planner.instances import Claim, Pod
 from scaleset.planner.revisions import describe
 from scaleset.records import projections
 from scaleset.records.custom_objects import Projection
+from scaleset.records.kinds import GALLERY_IMAGE_VERSIONS, SCALE_SETS, UPGRADE_POLICIES
 from scaleset.records.projections import JSON, Key, StoredRevision
 from scaleset.records.versions import group
 
