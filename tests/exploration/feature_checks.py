@@ -1,4 +1,4 @@
-"""What zones, max surge and protection add to the invariants (semantics 1.3, 4.3, 4.6).
+"""What zones, max surge and protection add to the invariants.
 
 As in `checks`, everything is worked out from the real pods and the durable state before and after.
 """

@@ -1,4 +1,4 @@
-"""By when an instance in a batch has to be healthy (semantics 4.4), worked out from what is written down and its pod.
+"""By when an instance in a batch has to be healthy, worked out from what is written down and its pod.
 
 | the instance's pod | its time counts from |
 |---|---|

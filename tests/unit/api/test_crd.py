@@ -145,7 +145,7 @@ def test_names_and_subresources():
 
 
 def test_columns():
-    """In the order of semantics 1.3; the wide ones come last."""
+    """The wide columns come last."""
     columns = [definition["spec"]["versions"][0]["additionalPrinterColumns"] for definition in DEFINITIONS]
     found = [[column["name"] for column in those if "priority" not in column] for those in columns]
     assert found == [

@@ -132,7 +132,7 @@ def test_a_condition_keeps_its_place_among_the_others():
 
 
 def test_a_full_status_is_below_100_kb():
-    """At 1000 instances (semantics 1.3), with every list at its bound and sentences of every day's length."""
+    """At 1000 instances, with every list at its bound and sentences of every day's length."""
     every_other = ",".join(str(number) for number in range(0, 1000, 2))
     failures: dict[str, Any] = {
         "code": "RollingUpgradeInstanceUnhealthyError",

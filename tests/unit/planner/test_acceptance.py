@@ -1,4 +1,4 @@
-"""Can the spec be carried out? (semantics 1.3, 3.4)"""
+"""Can the spec be carried out?"""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the API server is asked before a pod is deleted, and what a refusal leaves (semantics 4.3)."""
+"""What the API server is asked before a pod is deleted, and what a refusal leaves."""
 
 from dataclasses import replace
 

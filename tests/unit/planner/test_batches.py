@@ -1,4 +1,4 @@
-"""Which instances go into the next batch (semantics 4.3)."""
+"""Which instances go into the next batch."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""A set that was never healthy has nothing to protect yet (semantics 4.7)."""
+"""A set that was never healthy has nothing to protect yet."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Model rollouts that breach the policy, and what the status says of instances out of the ordinary (semantics 1.2)."""
+"""Model rollouts that breach the policy, and what the status says of instances out of the ordinary."""
 
 from dataclasses import replace
 from typing import Any

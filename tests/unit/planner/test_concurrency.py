@@ -1,5 +1,5 @@
 """`maxConcurrentScaleSets`: so many sets of a policy roll at once, the one that has waited longest is next, and none
-starves (semantics 1.2).
+starves.
 
 The worlds of several sets run side by side here. What the controller knows of the others it has from their statuses,
 by the same class as in the operator.

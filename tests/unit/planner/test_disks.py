@@ -1,4 +1,4 @@
-"""What may change in the claim templates of a set (semantics 1.3)."""
+"""What may change in the claim templates of a set."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which image version does `latest` mean? (semantics 1.1)"""
+"""Which image version does `latest` mean?"""
 
 from dataclasses import replace
 

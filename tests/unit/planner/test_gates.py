@@ -1,4 +1,4 @@
-"""The health gates (semantics 4.2 and 4.5)."""
+"""The health gates."""
 
 import pytest
 from hypothesis import given

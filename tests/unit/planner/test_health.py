@@ -1,4 +1,4 @@
-"""Is an instance healthy? (semantics 3.4)"""
+"""Is an instance healthy?"""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The health extension as a pod gets it (semantics 3.4)."""
+"""The health extension as a pod gets it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`status.osUpgradeHistory`, as `az vmss get-os-upgrade-history` shows it (semantics 6.2)."""
+"""`status.osUpgradeHistory`, as `az vmss get-os-upgrade-history` shows it."""
 
 from scaleset.planner.history import attempt, prune, timestamp
 from tests.simulation.scenes import BAD, running, start

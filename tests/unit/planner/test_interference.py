@@ -1,4 +1,4 @@
-"""What users do to a running rollout: images, policy, requests, scaling (semantics 4.1, 4.7; faults 35 to 50)."""
+"""What users do to a running rollout: images, policy, requests, scaling."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""How changes of the model reach the instances: modes, apply-model, pins, another sku (semantics 4.1)."""
+"""How changes of the model reach the instances: modes, apply-model, pins, another sku."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Where an instance lives, and who goes first when a set shrinks (semantics 1.3, 4.3; azure.md 3.5)."""
+"""Where an instance lives, and who goes first when a set shrinks."""
 
 from itertools import count
 from typing import Any

@@ -1,4 +1,4 @@
-"""The objects of an instance as they are sent to the API server (semantics 2 and 3)."""
+"""The objects of an instance as they are sent to the API server."""
 
 import json
 from copy import deepcopy

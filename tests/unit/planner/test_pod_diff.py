@@ -1,4 +1,4 @@
-"""What is created and deleted, and what is left alone (semantics 2; S4 to S7)."""
+"""What is created and deleted, and what is left alone."""
 
 from dataclasses import replace
 from typing import Any

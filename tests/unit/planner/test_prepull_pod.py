@@ -1,4 +1,4 @@
-"""The pod that pulls an image onto a node (semantics 5, replicationMode Full)."""
+"""The pod that pulls an image onto a node."""
 
 from typing import Any
 

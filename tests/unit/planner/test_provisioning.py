@@ -1,4 +1,4 @@
-"""Custom data and extensions as a pod gets them (semantics 3.2, 3.3)."""
+"""Custom data and extensions as a pod gets them."""
 
 import base64
 import json

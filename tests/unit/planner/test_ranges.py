@@ -1,4 +1,4 @@
-"""Sets of instance ids as text (semantics 6.1)."""
+"""Sets of instance ids as text."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""A spec that is refused is not acted on: the last accepted one stays, its size too (semantics 1.3).
+"""A spec that is refused is not acted on: the last accepted one stays, its size too.
 
 InvalidSpec refuses a spec as a whole. What only misses something outside it is about new pods, and leaves the size to
 the user.

@@ -1,4 +1,4 @@
-"""Which nodes pull an image next, and how far each region is (semantics 5, replicationMode Full)."""
+"""Which nodes pull an image next, and how far each region is."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whatever nodes do, pre-pulling ends with the image everywhere and no pod left (semantics 5, replicationMode Full)."""
+"""Whatever nodes do, pre-pulling ends with the image everywhere and no pod left."""
 
 from dataclasses import dataclass, field, replace
 

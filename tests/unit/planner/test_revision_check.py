@@ -1,4 +1,4 @@
-"""Is the model of the spec a new one, and what becomes of it? (semantics 1.3)"""
+"""Is the model of the spec a new one, and what becomes of it?"""
 
 import pytest
 

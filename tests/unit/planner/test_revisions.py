@@ -1,4 +1,4 @@
-"""The model of a ScaleSet and its revisions (semantics 2)."""
+"""The model of a ScaleSet and its revisions."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""A rolling upgrade from its start to its end (semantics 4.2 to 4.5, 4.7)."""
+"""A rolling upgrade from its start to its end."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How a rollout ends, in Azure's codes and sentences with the numbers (semantics 4.7 and 6.1)."""
+"""How a rollout ends, in Azure's codes and sentences with the numbers."""
 
 from dataclasses import replace
 

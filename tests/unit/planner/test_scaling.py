@@ -1,4 +1,4 @@
-"""How many instances there are and which (semantics 2)."""
+"""How many instances there are and which."""
 
 from collections.abc import Mapping
 

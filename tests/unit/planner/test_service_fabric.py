@@ -1,4 +1,4 @@
-"""Service Fabric node types and Windows: Azure's rules in Azure's words (semantics 4.8; azure.md 6)."""
+"""Service Fabric node types and Windows: Azure's rules in Azure's words."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How fast scaling in takes instances (semantics 2)."""
+"""How fast scaling in takes instances."""
 
 from dataclasses import replace
 from typing import Any

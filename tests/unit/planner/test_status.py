@@ -1,4 +1,4 @@
-"""What the user sees: counts, conditions, and a status that stays small (semantics 1.3, 6)."""
+"""What the user sees: counts, conditions, and a status that stays small."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The durable state in a ScaleSet's status, in both directions (semantics 4.4, 6.1)."""
+"""The durable state in a ScaleSet's status, in both directions."""
 
 import json
 from dataclasses import replace

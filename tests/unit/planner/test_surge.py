@@ -1,4 +1,4 @@
-"""Max surge: new instances beside the old ones, never fewer healthy than before (semantics 4.6)."""
+"""Max surge: new instances beside the old ones, never fewer healthy than before."""
 
 from copy import deepcopy
 from typing import Any

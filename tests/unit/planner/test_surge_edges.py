@@ -1,4 +1,4 @@
-"""Where max surge meets other features (semantics 4.6)."""
+"""Where max surge meets other features."""
 
 from typing import Any
 

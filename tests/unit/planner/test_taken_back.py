@@ -1,4 +1,4 @@
-"""What is given back, and by when, where something keeps it from being given back (semantics 4.4, 4.5, 4.6)."""
+"""What is given back, and by when, where something keeps it from being given back."""
 
 from dataclasses import replace
 

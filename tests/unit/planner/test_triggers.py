@@ -1,4 +1,4 @@
-"""What starts a rollout, and what replaces instances without one (semantics 4.1, 4.7)."""
+"""What starts a rollout, and what replaces instances without one."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Extensions and custom data: what runs in every new pod before the instance container does (semantics 3.2, 3.3)."""
+"""Extensions and custom data: what runs in every new pod before the instance container does."""
 
 from typing import Annotated, Any, Final, Self
 

@@ -1,4 +1,4 @@
-"""GalleryImageVersion: one published version of an image (semantics 1.1)."""
+"""GalleryImageVersion: one published version of an image."""
 
 from typing import Annotated, Final, Literal, Self
 

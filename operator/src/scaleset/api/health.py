@@ -1,4 +1,4 @@
-"""How the health of an instance is judged, and the health extension (semantics 1.3, 3.4)."""
+"""How the health of an instance is judged, and the health extension."""
 
 from typing import Literal, Self
 

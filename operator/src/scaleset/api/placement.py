@@ -1,4 +1,4 @@
-"""Where instances live and which of them go first: zones, scale-in, Windows, Service Fabric (semantics 1.3, 4.8)."""
+"""Where instances live and which of them go first: zones, scale-in, Windows, Service Fabric."""
 
 import re
 from typing import Annotated, Final, Literal

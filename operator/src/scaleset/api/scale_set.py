@@ -1,4 +1,4 @@
-"""ScaleSet: instances of one image and their identity (semantics 1.3)."""
+"""ScaleSet: instances of one image and their identity."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Self

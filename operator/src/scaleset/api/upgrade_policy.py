@@ -1,4 +1,4 @@
-"""UpgradePolicy: how upgrades are carried out (semantics 1.2)."""
+"""UpgradePolicy: how upgrades are carried out."""
 
 from datetime import timedelta
 from typing import Annotated, Literal

@@ -1,5 +1,5 @@
 """Would the API server take these pods, and the claims that they need? Asked before a model is accepted and before
-anything is deleted for a replacement (semantics 1.3, 4.3). What is asked is in `kube.admission` and
+anything is deleted for a replacement. What is asked is in `kube.admission` and
 `kube.model_checks`.
 """
 

@@ -1,4 +1,4 @@
-"""Can the spec be carried out, and what does it mean now? (semantics 1.3)
+"""Can the spec be carried out, and what does it mean now?
 
 What the schema cannot see is judged here: a missing policy, no such image, a health signal that automatic upgrades
 need, a template that the API server refuses. A refusal leaves the instances as they are, on the newest model that was

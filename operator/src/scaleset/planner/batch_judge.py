@@ -1,4 +1,4 @@
-"""The running batch: which of its instances are decided, what is still waited for, and its end (semantics 4.4).
+"""The running batch: which of its instances are decided, what is still waited for, and its end.
 
 An instance is decided when it is healthy on the build that it is to run, or when it is not at its deadline
 (`deadlines`). A failed one gets its previous build back within the same batch where the rollout restores, with a

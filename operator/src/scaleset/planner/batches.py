@@ -1,4 +1,4 @@
-"""Which instances go into the next batch (semantics 4.3, 4.8).
+"""Which instances go into the next batch (docs/behaviour.md, Rolling upgrade).
 
 A batch holds at most floor(N * maxBatchInstancePercent / 100) instances, at least one. It shrinks when instances
 outside it are unhealthy already, so that the two together stay within maxUnhealthyInstancePercent. Replacing an

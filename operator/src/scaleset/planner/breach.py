@@ -1,4 +1,4 @@
-"""The gate after a batch, and what is taken back when it is breached (semantics 4.4, 4.5).
+"""The gate after a batch, and what is taken back when it is breached (docs/behaviour.md, Rolling upgrade).
 
 More than `maxUnhealthyUpgradedInstancePercent` of the upgraded instances failed or unhealthy: the run ends as Faulted.
 It is judged at the end of each batch, before the next one and at the end of the run, and during a pause once an

@@ -1,4 +1,4 @@
-"""The conditions of a ScaleSet (semantics 1.3).
+"""The conditions of a ScaleSet.
 
 They follow kstatus: `Reconciling` and `Stalled` are there to be true only when something is going on or cannot go on,
 so that `kubectl wait`, `helm --wait` and GitOps tools understand a set without knowing it.

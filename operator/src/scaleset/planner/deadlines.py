@@ -1,4 +1,4 @@
-"""By when an instance that is being replaced has to be healthy (semantics 4.4).
+"""By when an instance that is being replaced has to be healthy (docs/behaviour.md, Rolling upgrade).
 
 A deadline counts from the batch, or from the request to replace the instance, never from the pod that happens to be
 there: a version whose pods are evicted again and again is judged like one that never becomes ready.

@@ -1,4 +1,4 @@
-"""What may change in the claim templates of a set (semantics 1.3).
+"""What may change in the claim templates of a set.
 
 A claim is made once, and no edit of its template reaches it: an edit that replaced instances would restart a fleet and
 change no disk. So the spec of a template keeps its value as long as there is a template of that name, in whatever

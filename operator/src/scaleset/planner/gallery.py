@@ -1,4 +1,4 @@
-"""Which image version does ``latest`` mean? (semantics 1.1)
+"""Which image version does ``latest`` mean?
 
 Numerically the highest of the versions that are not excluded, not past end of life, shared with the asking namespace
 and replicated to the region. When it was published does not matter. Of two objects that claim the same version the

@@ -1,4 +1,4 @@
-"""The health gates (semantics 4.2 and 4.5).
+"""The health gates (docs/behaviour.md, Rolling upgrade).
 
 Before every batch: more than `maxUnhealthyInstancePercent` of the whole set unhealthy closes the gate. After every
 batch: more than `maxUnhealthyUpgradedInstancePercent` of the instances upgraded so far unhealthy ends the rollout.

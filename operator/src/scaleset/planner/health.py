@@ -1,4 +1,4 @@
-"""Is an instance healthy? (semantics 3.4)
+"""Is an instance healthy? (docs/behaviour.md, Health)
 
 Readiness is application health: an instance is Healthy while its pod is Ready. Without any application signal the
 rule is Azure's default, "power state and extension provisioning": all containers run.

@@ -1,4 +1,4 @@
-"""A rollout as Azure shows it: progress, rollback info, and the entries of `status.osUpgradeHistory` (semantics 6)."""
+"""A rollout as Azure shows it: progress, rollback info, and the entries of `status.osUpgradeHistory`."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta

@@ -62,7 +62,7 @@ class Change:
 
 
 class HealthState(StrEnum):
-    """Azure's four states of application health (semantics 3.4)."""
+    """Azure's four states of application health."""
 
     HEALTHY = "Healthy"
     UNHEALTHY = "Unhealthy"

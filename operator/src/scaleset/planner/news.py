@@ -1,4 +1,4 @@
-"""The events that go with a change of the status: what a decision newly finds (semantics 6.3)."""
+"""The events that go with a change of the status: what a decision newly finds."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

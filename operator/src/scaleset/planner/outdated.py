@@ -1,4 +1,4 @@
-"""Which instances are outdated, and what the platform remembers not to try again (semantics 4.1 and 4.7)."""
+"""Which instances are outdated, and what the platform remembers not to try again."""
 
 import hashlib
 from collections.abc import Collection, Iterator

@@ -1,4 +1,4 @@
-"""In which zone and update domain an instance is (semantics 1.3).
+"""In which zone and update domain an instance is.
 
 Both follow from its id: instance i lives in zones[i % len], update domain (i // max(1, len(zones))) % updateDomains.
 Zones cannot be changed, so an instance stays in its zone for life, and nothing has to be remembered.

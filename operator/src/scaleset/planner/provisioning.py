@@ -1,4 +1,4 @@
-"""What a new pod runs before its containers: custom data, then the extensions (semantics 3.2, 3.3).
+"""What a new pod runs before its containers: custom data, then the extensions.
 
 Both are init containers, so they run again with every new pod, and the instance is not healthy before they are
 through. Custom data travels in an annotation of the pod and is mounted from there (downward API): it needs no Secret

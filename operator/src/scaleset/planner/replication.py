@@ -1,4 +1,4 @@
-"""Which nodes pull an image next, and how far each region is (semantics 5, replicationMode Full).
+"""Which nodes pull an image next, and how far each region is.
 
 A region is Completed when every usable node of it (Ready, schedulable, of the image's operating system) has the image.
 Completed is latched: it is read back from the status, and nodes that come later do not take it back. A node that goes

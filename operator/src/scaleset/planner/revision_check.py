@@ -1,4 +1,4 @@
-"""Is the model that the spec asks for a new one, and would the API server take it? (semantics 1.3)
+"""Is the model that the spec asks for a new one, and would the API server take it?
 
 A model that is stored (a ControllerRevision) was accepted once. One that is not is asked about first; if the API server
 makes the same instances of it as of a stored one, it *is* that one: the revision and its name stay, and nothing is

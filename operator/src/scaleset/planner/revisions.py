@@ -1,4 +1,4 @@
-"""The model of a ScaleSet: the part of its spec that instances are made from (semantics 2).
+"""The model of a ScaleSet: the part of its spec that instances are made from.
 
 A model is kept as an apps/v1 ControllerRevision. Its name carries a hash of its content, so that going back to an
 earlier model finds the earlier revision, and a restart of the operator, or a newer operator with more fields, makes

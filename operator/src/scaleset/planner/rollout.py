@@ -1,4 +1,4 @@
-"""One rolling upgrade, from its start to its end. One engine for image and model (semantics 4).
+"""One rolling upgrade, from its start to its end. One engine for image and model (docs/behaviour.md, Rolling upgrade).
 
 A rollout moves by small steps, each written to the status before anything is done about it:
 

@@ -1,4 +1,4 @@
-"""How a rollout ends: Completed, Cancelled or Faulted, with Azure's codes and sentences (semantics 4.7 and 6.1)."""
+"""How a rollout ends: Completed, Cancelled or Faulted, with Azure's codes and sentences."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""How many instances are how, and a row for each that is not simply healthy and current (semantics 1.3)."""
+"""How many instances are how, and a row for each that is not simply healthy and current."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""How many instances there are and which (semantics 2).
+"""How many instances there are and which (docs/behaviour.md, Instances).
 
 A new instance takes the lowest free id. Scaling in removes the highest ids first and passes protected instances over.
 A new instance gets the version that a completed rollout last proved while a rollout runs or has failed, else what its

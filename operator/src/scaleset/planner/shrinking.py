@@ -1,4 +1,4 @@
-"""How fast scaling in takes instances (semantics 2).
+"""How fast scaling in takes instances (docs/behaviour.md, Instances).
 
 A set shrinks by batches, as it is upgraded: at most `maxBatchInstancePercent` of the size that it comes from go at the
 same time, at least one, or as many as `scaleInPolicy.maxConcurrent` says. The next ones go when the pods of those

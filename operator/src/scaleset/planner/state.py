@@ -244,7 +244,7 @@ class Rollout:
 
     @property
     def restores(self) -> bool:
-        """Whether a failed instance gets its previous build back (semantics 4.4): only in an upgrade of the image that
+        """Whether a failed instance gets its previous build back: only in an upgrade of the image that
         the platform started.
         """
         image = self.kind is Kind.IMAGE or self.version_only
@@ -259,7 +259,7 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class FailedTarget:
-    """What the platform does not try again by itself (semantics 4.7): an image, or a model, under the rules that it
+    """What the platform does not try again by itself: an image, or a model, under the rules that it
     was judged by. Entries of operators before 1.1 have no image and the hash of another rule: they hold for the
     version.
     """

@@ -1,4 +1,4 @@
-"""The whole status as it should stand after a decision (semantics 6): the durable state, counts, versions, rows and
+"""The whole status as it should stand after a decision: the durable state, counts, versions, rows and
 conditions.
 """
 

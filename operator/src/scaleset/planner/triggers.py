@@ -1,4 +1,4 @@
-"""What starts a rollout, and what replaces instances without one (semantics 4.1, 4.7).
+"""What starts a rollout, and what replaces instances without one (docs/behaviour.md, Rolling upgrade).
 
 A request by annotation is handled once: its value is recorded in the state together with what it led to. A start that
 is refused is no rollout.

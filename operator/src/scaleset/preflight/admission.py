@@ -1,4 +1,4 @@
-"""Would the API server take everything that a batch needs? Asked before the batch deletes anything (semantics 4.3).
+"""Would the API server take everything that a batch needs? Asked before the batch deletes anything.
 
 A dry run passes admission, webhooks and quotas and keeps nothing. One pod of each build is tried under the name of
 its instance, so that rules which go by name apply, and each claim that is missing. AlreadyExists comes last and means

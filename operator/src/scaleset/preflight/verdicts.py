@@ -1,4 +1,4 @@
-"""What the answer to a dry run means (semantics 1.3, 4.3)."""
+"""What the answer to a dry run means."""
 
 from scaleset.kube.errors import AlreadyExists, ApiError, Forbidden, Invalid, NotFound, Unavailable
 from scaleset.planner import surge
