@@ -200,8 +200,8 @@ def _not_again(target: Target, reason: str) -> str:
     what = f"Version {target.version}" if target.version else f"Model {target.model}"
     why = "was cancelled by the user" if reason == "Cancelled" else "failed"
     return (
-        f"{what} {why} and is not tried again until a newer version, a start by hand, or a change of what it was judged "
-        "by: the template, health, and the policy's timeouts and limits of unhealthy instances."
+        f"{what} {why} and is not tried again until a newer version, a start by hand, or a change of what it was "
+        "judged by: the template, health, and the policy's timeouts and limits of unhealthy instances."
     )
 
 
