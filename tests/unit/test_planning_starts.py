@@ -131,8 +131,10 @@ def test_what_lifts_the_memory_of_a_failed_version(lifted_by):
         new_model(world)
     elif lifted_by == "a start by hand":
         start(world)
+    elif lifted_by == "healthTimeout":
+        world.policy = policy(healthTimeout="PT9M")
     else:
-        world.policy = policy(**{lifted_by: "PT9M"})
+        world.policy = policy(minReadyTime="PT9M")
     world.run(100)
     assert deleted(world) != [], "it is tried again"
 
