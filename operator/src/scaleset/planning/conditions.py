@@ -84,10 +84,10 @@ def _ready(draft: Draft, counts: Counts, *, ready: bool, progressing: str) -> tu
     if not draft.acceptance.accepted:
         return draft.acceptance.reason, draft.acceptance.message
     if draft.rollout is not None:
-        waiting = draft.rollout.waiting
-        return _ROLLING.get(waiting.reason if waiting is not None else "", progressing), (
-            f"{healthy}; a rolling upgrade is running."
-        )
+        waiting, text = draft.rollout.waiting, f"{healthy}; a rolling upgrade is running."
+        if waiting is None or waiting.reason not in _ROLLING:
+            return progressing, text
+        return _ROLLING[waiting.reason], f"{text} {waiting.message}"
     if last is not None and last.code is Code.FAULTED and draft.waiting is not None and draft.waiting.reason == FAILED:
         return "Faulted", f"{healthy}; the last rolling upgrade failed.{_behind(draft, counts)}"
     if draft.shrinking is not None:
