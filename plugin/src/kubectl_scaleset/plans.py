@@ -4,7 +4,7 @@ from typing import Any
 
 from kubectl_scaleset.forecasts import Course, Forecast
 from kubectl_scaleset.pictures import SetView
-from scaleset.planner.ranges import render
+from scaleset.planner.ranges import abridged, render
 from scaleset.planner.state import Kind
 
 SHOWN = 40
@@ -77,7 +77,7 @@ def _course(course: Course) -> list[str]:
 
 
 def _instances(ids: tuple[int, ...]) -> str:
-    return f"instance{'s' if len(ids) > 1 else ''} {render(ids)}"
+    return f"instance{'s' if len(ids) > 1 else ''} {abridged(ids)}"
 
 
 def document(forecast: Forecast) -> dict[str, Any]:

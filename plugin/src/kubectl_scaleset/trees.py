@@ -70,7 +70,9 @@ def _failed_title(found: SetView, failed: frozenset[int]) -> str:
     if not restored:
         return "failed"
     return (
-        "failed, back on what they ran before" if restored == failed else f"failed, {ranges.render(restored)} restored"
+        "failed, back on what they ran before"
+        if restored == failed
+        else f"failed, {ranges.abridged(restored)} restored"
     )
 
 
@@ -177,7 +179,7 @@ class _Tree:
         if plain:
             versions = ", ".join(sorted({row.version for row in plain}, key=_order))
             fork = self._glyphs.fork(last=not shown)
-            name = f"{trunk}{fork}{self._glyphs.health('Healthy')} {ranges.render(hidden)}"
+            name = f"{trunk}{fork}{self._glyphs.health('Healthy')} {ranges.abridged(hidden)}"
             self.add(name, versions, Text(f"{len(plain)} Healthy", "green"))
         for position, row in enumerate(shown):
             self._limb(row, trunk, last=position == len(shown) - 1)

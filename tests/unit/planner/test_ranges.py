@@ -1,10 +1,10 @@
-"""Sets of instance ids as text."""
+"""Sets of instance ids as text (semantics 6.1)."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaleset.planner.ranges import parse, render
+from scaleset.planner.ranges import abridged, parse, render
 
 IDS = st.frozensets(st.integers(0, 9999))
 
@@ -15,6 +15,20 @@ IDS = st.frozensets(st.integers(0, 9999))
 )
 def test_ranges_are_ascending_and_short(ids, text):
     assert render(ids) == text
+
+
+@pytest.mark.parametrize(
+    ("ids", "text"),
+    [
+        ((), ""),
+        (range(1000), "0-999"),
+        (range(0, 30, 5), "0,5,10,15,20,25"),
+        (range(0, 120, 5), "0,5,10,15,...,115 (24)"),
+    ],
+)
+def test_of_many_ranges_people_are_told_the_first(ids, text):
+    """A batch of a set with update domains has no two neighbours in it."""
+    assert abridged(ids) == text
 
 
 @given(IDS)

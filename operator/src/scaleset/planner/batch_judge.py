@@ -13,7 +13,7 @@ from scaleset.planner import deadlines, outdated, surge
 from scaleset.planner.facts import Facts, in_order
 from scaleset.planner.health import healthy_since
 from scaleset.planner.instances import Instance
-from scaleset.planner.ranges import render
+from scaleset.planner.ranges import abridged
 from scaleset.planner.state import Batch, Clock, Rollout, State, Waiting, moved
 from scaleset.planner.step import Step
 
@@ -152,13 +152,13 @@ def _terminating(facts: Facts, open_ids: Collection[int]) -> Waiting | None:
     late = []
     for number in sorted(open_ids):
         pod = facts.instances[number].pod
-        if pod is not None and pod.deleting and deadlines.past_grace(facts, pod):
+        if pod is not None and pod.deleting and deadlines.past_grace(facts, pod, slack=deadlines.KILLING_SECONDS):
             late.append(number)
     if not late:
         return None
     return Waiting(
         TERMINATING,
-        f"Waiting for the pods of instances {render(late)} to end: their grace period is over. A pod on a lost node "
+        f"Waiting for the pods of instances {abridged(late)} to end: their grace period is over. A pod on a lost node "
         "stays Terminating until the node is back, or is deleted or tainted out-of-service; a finalizer keeps a pod "
         "until its owner removes it.",
         stalls=True,
@@ -167,9 +167,12 @@ def _terminating(facts: Facts, open_ids: Collection[int]) -> Waiting | None:
 
 def _ordinary(rollout: Rollout, batch: Batch, open_ids: Collection[int]) -> Waiting:
     if rollout.restoring:
-        return Waiting("Restoring", f"Waiting for instances {render(open_ids)} to be restored to their previous build.")
-    what = f"instances {render(open_ids)} of batch {batch.number} to become healthy"
-    return Waiting("BatchInProgress", f"Waiting for {what}, at most {rollout.policy.health_timeout:g} s each.")
+        return Waiting(
+            "Restoring", f"Waiting for instances {abridged(open_ids)} to be restored to their previous build."
+        )
+    what = f"instances {abridged(open_ids)} of batch {batch.number} to become healthy"
+    stay = f", and to stay so for {rollout.policy.min_ready_time:g} s" if rollout.policy.min_ready_time else ""
+    return Waiting("BatchInProgress", f"Waiting for {what}, at most {rollout.policy.health_timeout:g} s each{stay}.")
 
 
 def end_batch(facts: Facts) -> Step:
@@ -204,13 +207,13 @@ def _tell(step: Step, rollout: Rollout, batch: Batch) -> Step:
     good, bad = mine & rollout.successful, mine & rollout.failed
     if rollout.error is None:
         text = f"Batch {batch.number} of {batch.of}: {len(good)} of {len(mine)} instances upgraded"
-        text += f", {len(bad)} failed ({render(bad)})." if bad else "."
+        text += f", {len(bad)} failed ({abridged(bad)})." if bad else "."
         step = step.with_event("BatchCompleted", text, warning=bool(bad))
     if restored := mine & rollout.restored:
-        text = f"Restored instances {render(restored)} to their previous build."
+        text = f"Restored instances {abridged(restored)} to their previous build."
         step = step.with_event("InstanceRestored", text, warning=True)
     if lost := mine & rollout.restore_failed:
-        text = f"Instances {render(lost)} are not healthy on their previous build either."
+        text = f"Instances {abridged(lost)} are not healthy on their previous build either."
         step = step.with_event("InstanceRestoreFailed", text, warning=True)
     return step
 

@@ -21,7 +21,7 @@ from scaleset.planner import batch_judge, batches, gallery, gates, outdated, rol
 from scaleset.planner.facts import Facts
 from scaleset.planner.health import healthy_since
 from scaleset.planner.instances import Instance
-from scaleset.planner.ranges import render
+from scaleset.planner.ranges import abridged
 from scaleset.planner.state import NOBODY, Batch, Kind, Rollout, Target, UpgradeError, Waiting
 from scaleset.planner.step import Step
 
@@ -118,13 +118,15 @@ def _left_as_they_are(facts: Facts, rollout: Rollout, back: frozenset[int]) -> s
         return ""
     if last is not None and not last.instances & rollout.restored:
         return (
-            f"None of instances {render(last.instances)} became healthy again on its previous build, so instances "
-            f"{render(back)} were left as they are: look for another cause."
+            f"None of instances {abridged(last.instances)} became healthy again on its previous build, so instances "
+            f"{abridged(back)} were left as they are: look for another cause."
         )
     if not _outage(facts, rollout):
         return ""
     if last is not None:
-        return f"Instances that it had not touched are unhealthy by now, too, so {render(back)} were left as they are."
+        return (
+            f"Instances that it had not touched are unhealthy by now, too, so {abridged(back)} were left as they are."
+        )
     return "Instances that it had not touched are unhealthy, too, so nothing was taken back."
 
 
@@ -147,7 +149,7 @@ def _take_back(facts: Facts, rollout: Rollout, error: UpgradeError, back: frozen
     taken = facts.step(batch_judge.restore(replace(facts.state, rollout=returning), ids), again=True)
     said = batch_judge.explain(facts.after(taken), batch)
     what = "build" if rollout.restores else "model"
-    text = f"Returning failed instances {render(ids)} to their previous {what}."
+    text = f"Returning failed instances {abridged(ids)} to their previous {what}."
     return taken.then(said).with_event("RollingBack", text, warning=True)
 
 
@@ -165,7 +167,7 @@ def _watched(facts: Facts, rollout: Rollout) -> Waiting | None:
             young.append(number)
     if not young:
         return None
-    return Waiting("Restoring", f"Watching instances {render(young)}, which may break as those before them did.")
+    return Waiting("Restoring", f"Watching instances {abridged(young)}, which may break as those before them did.")
 
 
 def _to_be_taken_back(facts: Facts, rollout: Rollout) -> frozenset[int]:

@@ -84,10 +84,10 @@ def _ready(facts: Facts, counts: Counts, *, ready: bool, progressing: str) -> tu
     if not facts.acceptance.accepted:
         return facts.acceptance.reason, facts.acceptance.message
     if facts.rollout is not None:
-        waiting = facts.rollout.waiting
-        return _ROLLING.get(waiting.reason if waiting is not None else "", progressing), (
-            f"{healthy}; a rolling upgrade is running."
-        )
+        waiting, text = facts.rollout.waiting, f"{healthy}; a rolling upgrade is running."
+        if waiting is None or waiting.reason not in _ROLLING:
+            return progressing, text
+        return _ROLLING[waiting.reason], f"{text} {waiting.message}"
     if last is not None and last.code is Code.FAULTED and facts.waiting is not None and facts.waiting.reason == FAILED:
         return "Faulted", f"{healthy}; the last rolling upgrade failed.{_behind(facts, counts)}"
     if facts.shrinking is not None:
@@ -155,7 +155,7 @@ def _busy(facts: Facts, counts: Counts, *, changing: bool) -> str:
     if facts.rollout is not None:
         under_way.append(f"Rolling upgrade {facts.rollout.id} is running.")
     if facts.state.applying:
-        under_way.append(f"Instances {ranges.render(facts.state.applying)} are being replaced.")
+        under_way.append(f"Instances {ranges.abridged(facts.state.applying)} are being replaced.")
     if facts.shrinking is not None:
         under_way.append(facts.shrinking.message)
     if under_way:
@@ -202,7 +202,7 @@ def _unhealthy_for_long(facts: Facts) -> tuple[str, str] | None:
     if not late:
         return None
     worst = Counter(facts.instances[n].message for n in late).most_common(1)[0][0]
-    return UNHEALTHY, f"Instances {ranges.render(late)} are not healthy. Most frequent: {worst}"
+    return UNHEALTHY, f"Instances {ranges.abridged(late)} are not healthy. Most frequent: {worst}"
 
 
 def _up_to_date(facts: Facts, counts: Counts) -> tuple[bool, str, str]:
@@ -226,4 +226,4 @@ def together(numbers: Collection[int], what: str, obstacles: Mapping[int, str]) 
     be = "" if what.startswith("cannot") else "is " if len(numbers) == 1 else "are "
     if len(numbers) == 1:
         return f"Instance {first} {be}{what}. {obstacles[first]}"
-    return f"Instances {ranges.render(numbers)} {be}{what}. {first}: {obstacles[first]}"
+    return f"Instances {ranges.abridged(numbers)} {be}{what}. {first}: {obstacles[first]}"

@@ -21,11 +21,15 @@ from dataclasses import replace
 
 from scaleset.planner.facts import Facts
 from scaleset.planner.instances import Pod
-from scaleset.planner.ranges import render
+from scaleset.planner.ranges import abridged
 from scaleset.planner.state import Clock, Waiting
 from scaleset.planner.step import Step
 
 DELETE_REFUSED = "DeleteRefused"
+KILLING_SECONDS = 5.0
+"""So long after its grace period a pod may still be there without anything being wrong: a process that does not listen
+to SIGTERM is killed at the end of the grace period, and that takes a moment.
+"""
 MOST_LOST = 2
 """How often an instance begins anew because others took its pod away, so that a drain condemns no version."""
 
@@ -70,9 +74,9 @@ def given_up(pod: Pod, *, timeout: float) -> float:
     return (pod.deletion_due if pod.deletion_due is not None else pod.begun) + timeout
 
 
-def past_grace(facts: Facts, pod: Pod) -> bool:
+def past_grace(facts: Facts, pod: Pod, *, slack: float = 0.0) -> bool:
     """Whether a terminating pod has had the time that it asked for itself."""
-    return facts.now >= given_up(pod, timeout=0.0)
+    return facts.now >= given_up(pod, timeout=slack)
 
 
 def refused(facts: Facts, numbers: Iterable[int]) -> Waiting | None:
@@ -84,7 +88,7 @@ def refused(facts: Facts, numbers: Iterable[int]) -> Waiting | None:
     }
     if not words:
         return None
-    text = f"The API server does not let the pods of instances {render(words)} be deleted: {words[min(words)]}"
+    text = f"The API server does not let the pods of instances {abridged(words)} be deleted: {words[min(words)]}"
     return Waiting(DELETE_REFUSED, text, stalls=True)
 
 

@@ -20,7 +20,7 @@ from scaleset.planner.facts import Facts
 from scaleset.planner.history import timestamp
 from scaleset.planner.instances import Build, Change, Pod, Ran
 from scaleset.planner.pod_builder import build_labels, previous_build
-from scaleset.planner.ranges import render
+from scaleset.planner.ranges import abridged
 from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import Deletion, ImageChange
 from scaleset.planner.step import Step
@@ -56,7 +56,7 @@ def tell_refusals(facts: Facts, deletions: Iterable[Deletion], step: Step) -> St
     if not refused:
         return step
     words = refused[min(refused)]
-    text = f"Recreating instances {render(refused)}: the API server does not change their image in place: {words}"
+    text = f"Recreating instances {abridged(refused)}: the API server does not change their image in place: {words}"
     return step.with_event("InPlaceRefused", text, warning=True)
 
 

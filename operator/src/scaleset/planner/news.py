@@ -84,7 +84,7 @@ def _notes(facts: Facts, listed: list[dict[str, Any]]) -> Iterator[Event]:
         if (note := note_of(facts.instances[number])) and note not in known.get(number, "")
     }
     if new:
-        text = f"On instances {ranges.render(new)}: {new[min(new)]}"
+        text = f"On instances {ranges.abridged(new)}: {new[min(new)]}"
         yield Event("ProvisioningFailed", text, warning=True)
 
 

@@ -18,7 +18,7 @@ from scaleset.planner.batches import batch_limit
 from scaleset.planner.facts import Facts
 from scaleset.planner.instances import Build, Instance, Pod
 from scaleset.planner.pod_builder import Identity
-from scaleset.planner.ranges import render
+from scaleset.planner.ranges import abridged
 from scaleset.planner.scaling import new_build
 from scaleset.planner.snapshot import Creation, Deletion, ImageChange
 from scaleset.planner.state import NOBODY, ROW_SECONDS, Ended, State
@@ -143,7 +143,7 @@ def _tell_ended(facts: Facts, step: Step) -> Step:
     if first:
         step = step.with_event(
             "PodEnded",
-            f"The pods of instances {render(first)} ended: {facts.instances[min(first)].message} They are made again; "
+            f"The pods of instances {abridged(first)} ended: {facts.instances[min(first)].message} They are made again; "
             "if that goes on, after 10 s, 20 s and so on up to 5 minutes.",
             warning=True,
         )

@@ -32,7 +32,7 @@ from scaleset.planner import (
 )
 from scaleset.planner.facts import Facts, in_order
 from scaleset.planner.instances import Build, HealthState, Instance
-from scaleset.planner.ranges import render
+from scaleset.planner.ranges import abridged
 from scaleset.planner.snapshot import Needs
 from scaleset.planner.state import NOBODY, Batch, Ending, Rollout, StartedBy, Waiting, moved
 from scaleset.planner.step import Step
@@ -210,14 +210,14 @@ def scaling_in(facts: Facts, _: Rollout) -> Waiting | None:
     ids = shrinking.leaving(facts) if facts.state.scale_in is not None else NOBODY
     if not ids:
         return None
-    text = f"Waiting for the pods of instances {render(ids)}, which were scaled in, to end."
+    text = f"Waiting for the pods of instances {abridged(ids)}, which were scaled in, to end."
     return Waiting(shrinking.SCALING_IN, text)
 
 
 def replacing(facts: Facts, _: Rollout) -> Waiting | None:
     """Instances that are replaced at once are waited for: they are in no batch, and join the rollout after it."""
     ids = facts.state.applying - deadlines.overdue(facts)
-    return Waiting("ApplyingModel", f"Instances {render(ids)} are being replaced at once.") if ids else None
+    return Waiting("ApplyingModel", f"Instances {abridged(ids)} are being replaced at once.") if ids else None
 
 
 def starting(facts: Facts, _: Rollout) -> Waiting | None:
@@ -228,7 +228,7 @@ def starting(facts: Facts, _: Rollout) -> Waiting | None:
     if not initializing:
         return None
     return Waiting(
-        "InstancesInitializing", f"Waiting for instances {render(initializing)} to become healthy or unhealthy."
+        "InstancesInitializing", f"Waiting for instances {abridged(initializing)} to become healthy or unhealthy."
     )
 
 
@@ -315,7 +315,7 @@ def _start_batch(facts: Facts, rollout: Rollout, moves: Mapping[int, Build], ext
         again=held,
     )
     step = step.then(batch_judge.explain(facts.after(step), batch))
-    what = f"replacing instances {render(ids)}"
+    what = f"replacing instances {abridged(ids)}"
     if extra:
-        what = f"creating instances {render(batch.surge)} in place of {render(ids)}"
+        what = f"creating instances {abridged(batch.surge)} in place of {abridged(ids)}"
     return step.with_event("BatchStarted", f"Batch {batch.number} of {batch.of}: {what}.")

@@ -24,7 +24,7 @@ from dataclasses import replace
 from scaleset.planner import deadlines
 from scaleset.planner.facts import Facts, in_order
 from scaleset.planner.instances import Instance, Pod
-from scaleset.planner.ranges import render
+from scaleset.planner.ranges import abridged
 from scaleset.planner.scaling import to_go, without
 from scaleset.planner.state import NOBODY, ScaleIn, Waiting, beside_each_other, extra
 from scaleset.planner.step import Step
@@ -144,9 +144,9 @@ def _explain(facts: Facts) -> Step:
         waited_for = _waited_for(facts, scale_in, _next(facts, scale_in, going)) if going else ()
         waiting = Waiting(
             SCALING_IN,
-            f"Waiting for the pods of instances {render(still_there)} to end."
+            f"Waiting for the pods of instances {abridged(still_there)} to end."
             if still_there
-            else f"Waiting for instances {render(waited_for)} to become healthy."
+            else f"Waiting for instances {abridged(waited_for)} to become healthy."
             if waited_for
             else "",
         )
@@ -168,12 +168,13 @@ def _undeletable(facts: Facts, number: int) -> bool:
 def _terminating(facts: Facts, still_there: Collection[int]) -> Waiting | None:
     """Pods that do not end in the time that they asked for themselves."""
     pods = facts.snapshot.pods
-    late = [n for n in sorted(still_there) if pods[n].deleting and deadlines.past_grace(facts, pods[n])]
+    slack = deadlines.KILLING_SECONDS
+    late = [n for n in sorted(still_there) if pods[n].deleting and deadlines.past_grace(facts, pods[n], slack=slack)]
     if not late:
         return None
     return Waiting(
         "PodsTerminating",
-        f"The pods of instances {render(late)} do not end: their grace period is over. A pod on a lost node stays "
+        f"The pods of instances {abridged(late)} do not end: their grace period is over. A pod on a lost node stays "
         "Terminating until the node is back, or is deleted or tainted out-of-service; a finalizer keeps a pod until "
         "its owner removes it.",
         stalls=True,

@@ -15,7 +15,7 @@ from itertools import count
 from scaleset.planner import deadlines
 from scaleset.planner.facts import Facts
 from scaleset.planner.placement import place
-from scaleset.planner.ranges import render
+from scaleset.planner.ranges import abridged
 from scaleset.planner.scaling import build_of, without
 from scaleset.planner.snapshot import Needs
 from scaleset.planner.state import NOBODY, Batch, Rollout, Waiting, dropped, moved
@@ -98,7 +98,7 @@ def fall_back(facts: Facts) -> Step:
         without_surge=rollout.without_surge or bool(unschedulable),
     )
     state = moved(without(facts.state, frozenset(refused)), builds)
-    text = f"No room for more instances, replacing {render(olds)} without surge: {words}"
+    text = f"No room for more instances, replacing {abridged(olds)} without surge: {words}"
     step = facts.step(replace(state, rollout=changed, previous={**state.previous, **previous}))
     return step.with_event("SurgeRefused", text, warning=True)
 
@@ -121,7 +121,7 @@ def let_go(facts: Facts) -> Step:
     going = still_there(facts)
     if not going:
         return gone
-    waiting = Waiting("BatchInProgress", f"Waiting for instances {render(going)} to be deleted.")
+    waiting = Waiting("BatchInProgress", f"Waiting for instances {abridged(going)} to be deleted.")
     explained = replace(facts.running, waiting=deadlines.refused(facts, going) or waiting)
     return gone.to(replace(gone.state, rollout=explained))
 

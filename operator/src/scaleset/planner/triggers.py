@@ -182,7 +182,7 @@ def _gate_closed(facts: Facts, gate: Gate) -> Waiting:
     text = f"The health gate is closed: {gate.describe()}."
     if not exceeds(len(bad), gate.replicas, gate.percent):
         return Waiting("HealthGateWaiting", text)
-    who = f"instance {bad[0]} is" if len(bad) == 1 else f"enough of instances {ranges.render(bad)} are"
+    who = f"instance {bad[0]} is" if len(bad) == 1 else f"enough of instances {ranges.abridged(bad)} are"
     text += (
         f" It opens when {who} healthy again. With prioritizeUnhealthyInstances in the policy an upgrade begins with "
         "what is unhealthy."
@@ -200,7 +200,8 @@ def _not_again(target: Target, reason: str) -> str:
     what = f"Version {target.version}" if target.version else f"Model {target.model}"
     why = "was cancelled by the user" if reason == "Cancelled" else "failed"
     return (
-        f"{what} {why} and is not tried again until a newer version, a change of model or policy, or a start by hand."
+        f"{what} {why} and is not tried again until a newer version, a start by hand, or a change of what it was "
+        "judged by: the template, health, and the policy's timeouts and limits of unhealthy instances."
     )
 
 
@@ -291,7 +292,7 @@ def _apply(facts: Facts, moves: Mapping[int, Build]) -> Step:
     state = facts.state
     previous = {n: state.builds[n] for n in moves.keys() - state.applying}
     applying = state.applying | moves.keys()
-    text = f"Replacing instances {ranges.render(moves)} at once with model {facts.goal.model.name}."
+    text = f"Replacing instances {ranges.abridged(moves)} at once with model {facts.goal.model.name}."
     return facts.step(
         replace(moved(state, moves), applying=applying, previous={**state.previous, **previous})
     ).with_event("ApplyingModel", text)

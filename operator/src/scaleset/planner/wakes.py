@@ -8,7 +8,7 @@ many costs a look that changes nothing.
 from collections.abc import Iterator
 
 from scaleset.planner import gallery
-from scaleset.planner.deadlines import given_up
+from scaleset.planner.deadlines import KILLING_SECONDS, given_up
 from scaleset.planner.facts import Facts
 from scaleset.planner.health import healthy_since
 from scaleset.planner.instances import HealthState, Instance, Pod
@@ -50,6 +50,7 @@ def _of_instances(facts: Facts) -> Iterator[float]:
     for pod in facts.snapshot.pods.values():
         if pod.deleting:
             yield given_up(pod, timeout=0.0)
+            yield given_up(pod, timeout=KILLING_SECONDS)
             yield given_up(pod, timeout=timeout)
     for number in facts.state.applying:
         clock = facts.state.clocks.get(number)
