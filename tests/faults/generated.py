@@ -43,8 +43,9 @@ STRANGE: tuple[Any, ...] = (
     "9" * 400,
 )
 MOST = 20
-"""Instances of a set that is accepted. With hundreds in each of several sets, the simulated nodes of a small machine make
-no pod of a neighbour ready in time, and that says nothing about the operator. Large sets are the subject of tests/scale.
+"""Instances of a set that is accepted. With hundreds in each of several sets, the simulated nodes of a small machine
+make no pod of a neighbour ready in time, and that says nothing about the operator. Large sets are the subject of
+tests/scale.
 """
 VALID: dict[str, Json] = {
     "scalesets": scale_set("made", replicas=2),

@@ -295,13 +295,36 @@ class Replay:
                 yield life, going
 
     def announced(self, life: Life) -> bool:
-        """Whether the status named the instance before its pod was taken."""
+        """Whether the status named the instance before its pod was taken.
+
+        The watch has a hole where the API server was away: what was written between its return and the recorder's list.
+        The audit log tells of it.
+        """
         assert life.going is not None
         status = self.sets[life.scale_set].object(life.going.order - 1).get("status") or {}
-        rollout = status.get("rollingUpgrade") or {}
-        named = [rollout.get("inProgress"), status.get("applying"), (rollout.get("batch") or {}).get("instances")]
-        named += [rollout.get("applying"), (rollout.get("batch") or {}).get("replaces")]
-        return any(life.instance in parse_ranges(each) for each in named if isinstance(each, str))
+        return _names(status, life.instance) or any(_names(each, life.instance) for each in self._unseen(life))
+
+    def _unseen(self, life: Life) -> Iterator[Json]:
+        """What the operator wrote into the status after the one that was seen last, and before it took that pod."""
+        assert life.going is not None
+        seen = self.sets[life.scale_set].at(life.going.order - 1)
+        if seen is None or life.taken is None:
+            return
+        for write in self.trace.writes:
+            if (write.resource, write.subresource, write.name) != ("scalesets", "status", life.scale_set):
+                continue
+            if not write.took_effect:
+                continue
+            based_on = int((write.body.get("metadata") or {}).get("resourceVersion") or 0)
+            if based_on >= seen.order and write.answered <= life.taken.time:
+                yield write.body.get("status") or {}
+
+
+def _names(status: Json, instance: int) -> bool:
+    rollout = status.get("rollingUpgrade") or {}
+    named = [rollout.get("inProgress"), status.get("applying"), (rollout.get("batch") or {}).get("instances")]
+    named += [rollout.get("applying"), (rollout.get("batch") or {}).get("replaces")]
+    return any(instance in parse_ranges(each) for each in named if isinstance(each, str))
 
 
 def server_time(write: Write) -> float:
