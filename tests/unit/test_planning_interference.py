@@ -186,6 +186,7 @@ def test_suspend_lets_the_batch_finish_and_lifting_it_goes_on():
     world.run(500)
     assert deleted(world) == [0, 1]
     assert rollout(world)["waitingFor"]["reason"] == "Suspended"
+    assert condition(world, "Ready")["message"].endswith("no batch starts until spec.suspend is lifted.")
     assert reasons(world).count("Suspended") == 1
     world.loses(7)
     world.run(60)

@@ -48,8 +48,11 @@ def test_a_pod_on_a_lost_node_keeps_its_name_and_its_slot_for_the_health_timeout
     world.held.add(0)
     world.publish("2.0.0")
     world.settle()
-    assert world.wake_at == world.now + 30, "to say so when it takes too long"
-    world.run(329)
+    assert world.wake_at == world.now + 35, "to say so when it takes too long"
+    world.run(34)
+    assert rollout(world)["waitingFor"]["reason"] == "BatchInProgress", "who is killed takes a moment to go"
+    assert condition(world, "Stalled")["status"] == "False"
+    world.run(295)
     assert deleted(world) == [0]
     assert code(world) == "RollingForward"
     assert rollout(world)["waitingFor"]["reason"] == "PodsTerminating"
@@ -87,7 +90,7 @@ def test_a_restore_has_its_own_time_for_pods_to_end():
     def told(world: World) -> None:
         if rollout(world).get("restoring"):
             decided.append(world.now)
-            late = world.now >= decided[0] + 30
+            late = world.now >= decided[0] + 35
             assert rollout(world)["waitingFor"]["reason"] == ("PodsTerminating" if late else "Restoring")
 
     world.run(1000, each=told)

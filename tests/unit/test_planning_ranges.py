@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaleset.planning.ranges import parse, render
+from scaleset.planning.ranges import parse, render, tell
 
 IDS = st.frozensets(st.integers(0, 9999))
 
@@ -15,6 +15,20 @@ IDS = st.frozensets(st.integers(0, 9999))
 )
 def test_ranges_are_ascending_and_short(ids, text):
     assert render(ids) == text
+
+
+@pytest.mark.parametrize(
+    ("ids", "text"),
+    [
+        ((), ""),
+        (range(1000), "0-999"),
+        (range(0, 30, 5), "0,5,10,15,20,25"),
+        (range(0, 120, 5), "0,5,10,15,...,115 (24)"),
+    ],
+)
+def test_of_many_ranges_people_are_told_the_first(ids, text):
+    """A batch of a set with update domains has no two neighbours in it."""
+    assert tell(ids) == text
 
 
 @given(IDS)

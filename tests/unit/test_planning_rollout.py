@@ -120,6 +120,7 @@ def test_with_min_ready_time_the_next_batch_waits_for_it():
     publish_good(world)
     world.run(58)
     assert deleted(world) == [0]
+    assert rollout(world)["waitingFor"]["message"].endswith("at most 300 s each, and to stay so for 60 s.")
     world.run(10)
     assert deleted(world) == [0, 1]
 

@@ -270,7 +270,7 @@ def test_a_pair_of_a_surging_batch_counts_as_one():
 def test_a_pod_that_does_not_end_is_told_and_given_up():
     world = held(6)
     shrink(world, 4)
-    world.run(35)
+    world.run(40)
     stalled = condition(world, "Stalled")
     assert stalled["reason"] == "PodsTerminating"
     assert "instances 5 do not end" in stalled["message"]

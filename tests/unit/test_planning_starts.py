@@ -116,22 +116,35 @@ def test_a_failed_version_is_not_tried_again():
     assert condition(world, "Stalled")["reason"] == "RolloutFaulted"
 
 
-@pytest.mark.parametrize("lifted_by", ["a newer version", "the model", "the policy", "a start by hand"])
+@pytest.mark.parametrize(
+    "lifted_by",
+    ["a newer version", "another image", "the template", "healthTimeout", "minReadyTime", "a start by hand"],
+)
 def test_what_lifts_the_memory_of_a_failed_version(lifted_by):
-    """4.7: until a newer version, a change of model or policy, or a start by hand."""
+    """4.7: until a newer version, another image, a start by hand, or a change of what could change the verdict."""
     world = faulted()
-    world.catalogue[-1] = replace(world.catalogue[-1], image="example.com/web:2.0.0")
     if lifted_by == "a newer version":
         world.publish("3.0.0")
-    elif lifted_by == "the model":
+    elif lifted_by == "another image":
+        world.catalogue[-1] = replace(world.catalogue[-1], image="example.com/web:2.0.0")
+    elif lifted_by == "the template":
         new_model(world)
-    elif lifted_by == "the policy":
-        world.policy = policy(rolling={"maxBatchInstancePercent": 40})
-    else:
+    elif lifted_by == "a start by hand":
         start(world)
-    world.run(1000)
-    assert code(world) == "Completed"
-    assert "1.0.0" not in world.versions.values()
+    elif lifted_by == "healthTimeout":
+        world.policy = policy(healthTimeout="PT9M")
+    else:
+        world.policy = policy(minReadyTime="PT9M")
+    world.run(100)
+    assert deleted(world) != [], "it is tried again"
+
+
+@pytest.mark.parametrize("edited", [{"maxBatchInstancePercent": 40}, {"pauseTimeBetweenBatches": "PT1H"}])
+def test_what_says_nothing_about_a_version_does_not_have_it_tried_again(edited):
+    world = faulted()
+    world.policy = policy(rolling=edited)
+    world.run(86400)
+    assert deleted(world) == []
 
 
 def test_a_lower_version_is_not_taken_instead_of_the_failed_one():

@@ -174,7 +174,8 @@ metadata: {name: careful}
 spec:
   automaticOSUpgradePolicy: {enableAutomaticOSUpgrade: true}
   rollingUpgradePolicy: {maxBatchInstancePercent: 20}
-  healthTimeout: PT10S
+  healthTimeout: PT10S                   # short, for this page; PT5M is the default
+  minReadyTime: PT2S                     # short as well; PT30S is what the README has
 """
 SET = """apiVersion: scaleset.dev/v1beta1
 kind: ScaleSet
@@ -225,17 +226,20 @@ def transcript(cluster: Cluster) -> None:
                 timeout=TIMEOUT,
             )
             told.append(f"$ {step}\n{done.stdout}")
-            if "publish" in step and "--wait" in step:
-                until_rolling(cluster.api, step.split("--version ")[1].split()[0])
+            for version, number in (("1.1.0", 3), ("1.2.0", 1)):
+                if "publish" in step and f"--version {version}" in step:
+                    until_rolling(cluster.api, version, number)
     TRANSCRIPT.write_text("\n".join(told))
     tell(f"wrote {TRANSCRIPT.relative_to(ROOT)}")
 
 
-def until_rolling(api: Api, version: str) -> None:
+def until_rolling(api: Api, version: str, number: int) -> None:
     def rolls(found: Json | None) -> bool:
-        return found is not None and rollout(found).get("targetImageReference", {}).get("exactVersion") == version
+        if found is None or rollout(found).get("targetImageReference", {}).get("exactVersion") != version:
+            return False
+        return batch(found) == number
 
-    api.wait(SCALE_SETS, "demo", "web", rolls, timeout=30, message=f"a rollout to {version} begins")
+    api.wait(SCALE_SETS, "demo", "web", rolls, timeout=30, message=f"batch {number} of the rollout to {version}")
 
 
 @contextmanager

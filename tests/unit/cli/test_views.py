@@ -189,6 +189,18 @@ def test_versions_of_a_group_are_in_the_order_of_their_numbers():
     assert "1.9.0, 1.10.0" in plain(trees.tree(found, mixed, now=now, glyphs=UNICODE))
 
 
+def test_why_a_pod_has_no_node_is_told_at_once():
+    """A set whose zones have no nodes starts for ever; that its pods are not ready yet is no news."""
+    seen = recorded("starting")
+    found, now = SetView(seen["scaleSet"]), float(seen["now"])
+    waits = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/10 nodes match"}
+    for pod in seen["pods"]:
+        pod["spec"].pop("nodeName", None)
+        pod["status"] = {"phase": "Pending", "conditions": [waits]}
+    rows = pictures.instances(found, seen["pods"], now=now)
+    assert {row.message for row in rows if row.phase} == {"Unschedulable: 0/10 nodes match"}
+
+
 def test_protection_is_shown():
     seen = recorded("healthy")
     seen["scaleSet"]["spec"]["protectedInstances"] = [

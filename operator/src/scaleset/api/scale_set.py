@@ -339,7 +339,7 @@ class ScaleSetSpec(Spec):
         ),
     )
     scale_in_policy: ScaleInPolicy = Field(
-        default=ScaleInPolicy(), description="Which instances scaling in removes first."
+        default=ScaleInPolicy(), description="Which instances scaling in removes first, and how many at a time."
     )
     os_profile: OSProfile | None = Field(default=None, description="Settings of the operating system. Default: none.")
     service_fabric: ServiceFabric | None = Field(

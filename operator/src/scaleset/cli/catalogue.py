@@ -90,7 +90,7 @@ def _failed(found: SetView, version: GalleryVersion) -> str | None:
         return None
     what = "was cancelled here" if row.get("reason") == "Cancelled" else "failed here"
     when = f" at {row['time']}" if row.get("time") else ""
-    return f"(it {what}{when}, so only a start by hand tries it again)"
+    return f"(it {what}{when}, and is not tried again by itself)"
 
 
 def failures(session: "Session", found: SetView) -> list[str]:

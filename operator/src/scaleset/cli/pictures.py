@@ -303,8 +303,8 @@ def _visible(value: Any) -> Any:
 
 
 def _worth_telling(message: str, state: str) -> str:
-    """That a pod which starts is not ready yet is no news; why it cannot start is."""
-    return "" if state == "Initializing" and not message.startswith("container ") else message
+    """That a pod which starts is not ready yet is no news; why it cannot start, or has no node, is."""
+    return "" if state == "Initializing" and not message.startswith(("container ", "Unschedulable")) else message
 
 
 def _duration(text: str | None) -> float:

@@ -4,7 +4,7 @@ from typing import Any
 
 from scaleset.cli.forecasts import Course, Forecast
 from scaleset.cli.pictures import SetView
-from scaleset.planning.ranges import render
+from scaleset.planning.ranges import render, tell
 from scaleset.planning.state import Kind
 
 SHOWN = 40
@@ -77,7 +77,7 @@ def _course(course: Course) -> list[str]:
 
 
 def _instances(ids: tuple[int, ...]) -> str:
-    return f"instance{'s' if len(ids) > 1 else ''} {render(ids)}"
+    return f"instance{'s' if len(ids) > 1 else ''} {tell(ids)}"
 
 
 def document(forecast: Forecast) -> dict[str, Any]:

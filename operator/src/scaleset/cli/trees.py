@@ -69,9 +69,7 @@ def _failed_title(found: SetView, failed: frozenset[int]) -> str:
     restored = failed & found.ids("restored")
     if not restored:
         return "failed"
-    return (
-        "failed, back on what they ran before" if restored == failed else f"failed, {ranges.render(restored)} restored"
-    )
+    return "failed, back on what they ran before" if restored == failed else f"failed, {ranges.tell(restored)} restored"
 
 
 def header(found: SetView, *, now: float, glyphs: Glyphs, healthy: int | None = None) -> Table:
@@ -177,7 +175,7 @@ class _Tree:
         if plain:
             versions = ", ".join(sorted({row.version for row in plain}, key=_order))
             fork = self._glyphs.fork(last=not shown)
-            name = f"{trunk}{fork}{self._glyphs.health('Healthy')} {ranges.render(hidden)}"
+            name = f"{trunk}{fork}{self._glyphs.health('Healthy')} {ranges.tell(hidden)}"
             self.add(name, versions, Text(f"{len(plain)} Healthy", "green"))
         for position, row in enumerate(shown):
             self._limb(row, trunk, last=position == len(shown) - 1)

@@ -21,7 +21,7 @@ from scaleset.planning import batches, endings, gallery, gates, outdated, settli
 from scaleset.planning.draft import Draft
 from scaleset.planning.health import healthy_since
 from scaleset.planning.instances import Instance
-from scaleset.planning.ranges import render
+from scaleset.planning.ranges import tell
 from scaleset.planning.state import NOBODY, Batch, Kind, Rollout, Target, UpgradeError, Waiting
 
 
@@ -104,15 +104,15 @@ def go_on(draft: Draft, rollout: Rollout, error: UpgradeError, *, last: Batch | 
         return
     if back and rollout.restores and last is not None and not last.instances & rollout.restored:
         text = (
-            f"None of instances {render(last.instances)} became healthy again on its previous build, so instances "
-            f"{render(back)} were left as they are: look for another cause."
+            f"None of instances {tell(last.instances)} became healthy again on its previous build, so instances "
+            f"{tell(back)} were left as they are: look for another cause."
         )
         error, back = endings.extended(error, text), NOBODY
     elif back and rollout.restores and _outage(draft, rollout):
         text = "Instances that it had not touched are unhealthy, too, so nothing was taken back."
         if last is not None:
             text = (
-                f"Instances that it had not touched are unhealthy by now, too, so {render(back)} were left as they are."
+                f"Instances that it had not touched are unhealthy by now, too, so {tell(back)} were left as they are."
             )
         error, back = endings.extended(error, text), NOBODY
     ends = rollout.ending is not None and rollout.ending.reason == outdated.CANCELLED
@@ -141,7 +141,7 @@ def go_on(draft: Draft, rollout: Rollout, error: UpgradeError, *, last: Batch | 
     settling.explain(draft, batch)
     draft.wake(draft.now)  # A pod that does not end has had its time already: nothing will happen to it.
     what = "build" if rollout.restores else "model"
-    draft.tell("RollingBack", f"Returning failed instances {render(ids)} to their previous {what}.", warning=True)
+    draft.tell("RollingBack", f"Returning failed instances {tell(ids)} to their previous {what}.", warning=True)
 
 
 def _watched(draft: Draft, rollout: Rollout) -> Waiting | None:
@@ -159,7 +159,7 @@ def _watched(draft: Draft, rollout: Rollout) -> Waiting | None:
             young.append(number)
     if not young:
         return None
-    return Waiting("Restoring", f"Watching instances {render(young)}, which may break as those before them did.")
+    return Waiting("Restoring", f"Watching instances {tell(young)}, which may break as those before them did.")
 
 
 def _to_be_taken_back(draft: Draft, rollout: Rollout) -> frozenset[int]:

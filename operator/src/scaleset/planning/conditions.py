@@ -84,10 +84,10 @@ def _ready(draft: Draft, counts: Counts, *, ready: bool, progressing: str) -> tu
     if not draft.acceptance.accepted:
         return draft.acceptance.reason, draft.acceptance.message
     if draft.rollout is not None:
-        waiting = draft.rollout.waiting
-        return _ROLLING.get(waiting.reason if waiting is not None else "", progressing), (
-            f"{healthy}; a rolling upgrade is running."
-        )
+        waiting, text = draft.rollout.waiting, f"{healthy}; a rolling upgrade is running."
+        if waiting is None or waiting.reason not in _ROLLING:
+            return progressing, text
+        return _ROLLING[waiting.reason], f"{text} {waiting.message}"
     if last is not None and last.code is Code.FAULTED and draft.waiting is not None and draft.waiting.reason == FAILED:
         return "Faulted", f"{healthy}; the last rolling upgrade failed.{_behind(draft, counts)}"
     if draft.shrinking is not None:
@@ -161,7 +161,7 @@ def _busy(draft: Draft, counts: Counts) -> str:
     if draft.rollout is not None:
         under_way.append(f"Rolling upgrade {draft.rollout.id} is running.")
     if draft.state.applying:
-        under_way.append(f"Instances {ranges.render(draft.state.applying)} are being replaced.")
+        under_way.append(f"Instances {ranges.tell(draft.state.applying)} are being replaced.")
     if draft.shrinking is not None:
         under_way.append(draft.shrinking.message)
     if under_way:
@@ -208,7 +208,7 @@ def _unhealthy_for_long(draft: Draft) -> tuple[str, str] | None:
     if not late:
         return None
     worst = Counter(draft.instances[n].message for n in late).most_common(1)[0][0]
-    return UNHEALTHY, f"Instances {ranges.render(late)} are not healthy. Most frequent: {worst}"
+    return UNHEALTHY, f"Instances {ranges.tell(late)} are not healthy. Most frequent: {worst}"
 
 
 def _up_to_date(draft: Draft, counts: Counts) -> tuple[bool, str, str]:
@@ -232,4 +232,4 @@ def together(numbers: Collection[int], what: str, obstacles: Mapping[int, str]) 
     be = "" if what.startswith("cannot") else "is " if len(numbers) == 1 else "are "
     if len(numbers) == 1:
         return f"Instance {first} {be}{what}. {obstacles[first]}"
-    return f"Instances {ranges.render(numbers)} {be}{what}. {first}: {obstacles[first]}"
+    return f"Instances {ranges.tell(numbers)} {be}{what}. {first}: {obstacles[first]}"

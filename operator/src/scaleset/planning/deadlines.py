@@ -21,10 +21,13 @@ from dataclasses import replace
 
 from scaleset.planning.draft import Draft
 from scaleset.planning.instances import Pod
-from scaleset.planning.ranges import render
+from scaleset.planning.ranges import tell
 from scaleset.planning.state import NOBODY, Clock, Waiting
 
 DELETE_REFUSED = "DeleteRefused"
+KILLING_SECONDS = 5.0
+"""So long after its grace period a pod may still be there without anything being wrong: who does not listen to SIGTERM
+is killed at its end, and that takes a moment."""
 MOST_LOST = 2
 """How often an instance begins anew because others took its pod away, so that a drain condemns no version."""
 
@@ -71,9 +74,9 @@ def given_up(pod: Pod, *, timeout: float) -> float:
     return (pod.deletion_due if pod.deletion_due is not None else pod.begun) + timeout
 
 
-def past_grace(draft: Draft, pod: Pod) -> bool:
+def past_grace(draft: Draft, pod: Pod, *, slack: float = 0.0) -> bool:
     """Whether a terminating pod has had the time that it asked for itself; if not, it is looked at again then."""
-    due = given_up(pod, timeout=0.0)
+    due = given_up(pod, timeout=slack)
     draft.wake(due if draft.now < due else None)
     return draft.now >= due
 
@@ -87,7 +90,7 @@ def refused(draft: Draft, numbers: Iterable[int]) -> Waiting | None:
     }
     if not words:
         return None
-    text = f"The API server does not let the pods of instances {render(words)} be deleted: {words[min(words)]}"
+    text = f"The API server does not let the pods of instances {tell(words)} be deleted: {words[min(words)]}"
     return Waiting(DELETE_REFUSED, text, stalls=True)
 
 

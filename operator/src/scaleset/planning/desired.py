@@ -17,7 +17,7 @@ from scaleset.planning.batches import batch_limit
 from scaleset.planning.draft import Draft
 from scaleset.planning.instances import Build, Instance, Pod
 from scaleset.planning.pods import Identity
-from scaleset.planning.ranges import render
+from scaleset.planning.ranges import tell
 from scaleset.planning.scaling import new_build
 from scaleset.planning.snapshot import Creation, Deletion
 from scaleset.planning.state import NOBODY, Ended
@@ -83,7 +83,7 @@ def _tell_ended(draft: Draft) -> None:
         text = draft.instances[min(first)].message
         draft.tell(
             "PodEnded",
-            f"The pods of instances {render(first)} ended: {text} They are made again; if that goes on, after 10 s, "
+            f"The pods of instances {tell(first)} ended: {text} They are made again; if that goes on, after 10 s, "
             "20 s and so on up to 5 minutes.",
             warning=True,
         )

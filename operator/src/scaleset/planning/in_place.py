@@ -20,7 +20,7 @@ from scaleset.planning.history import timestamp
 from scaleset.planning.instances import Build, Change, Pod, Ran
 from scaleset.planning.models import Model
 from scaleset.planning.pods import build_labels, previous_build
-from scaleset.planning.ranges import render
+from scaleset.planning.ranges import tell
 from scaleset.planning.snapshot import ImageChange
 
 
@@ -56,7 +56,7 @@ def tell_refusals(draft: Draft) -> None:
     }
     if refused:
         words = refused[min(refused)]
-        text = f"Recreating instances {render(refused)}: the API server does not change their image in place: {words}"
+        text = f"Recreating instances {tell(refused)}: the API server does not change their image in place: {words}"
         draft.tell("InPlaceRefused", text, warning=True)
 
 

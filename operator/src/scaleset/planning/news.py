@@ -84,7 +84,7 @@ def _tell_notes(draft: Draft, listed: list[dict[str, Any]]) -> None:
         if (note := note_of(draft.instances[number])) and note not in known.get(number, "")
     }
     if new:
-        text = f"On instances {ranges.render(new)}: {new[min(new)]}"
+        text = f"On instances {ranges.tell(new)}: {new[min(new)]}"
         draft.tell("ProvisioningFailed", text, warning=True)
 
 

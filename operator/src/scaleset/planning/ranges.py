@@ -9,6 +9,8 @@ from collections.abc import Iterable
 _DIGITS = 4
 LARGEST = 10**_DIGITS - 1
 """Instance id that no set goes beyond."""
+_TOLD = 6
+"""So many ranges a sentence or a cell has at most."""
 
 
 def render(ids: Iterable[int]) -> str:
@@ -25,6 +27,15 @@ def render(ids: Iterable[int]) -> str:
     if start >= 0:
         parts.append(_span(start, last))
     return ",".join(parts)
+
+
+def tell(ids: Iterable[int]) -> str:
+    """The same for people: of many ranges the first ones, and how many instances there are."""
+    every = sorted(ids)
+    parts = render(every).split(",")
+    if len(parts) <= _TOLD:
+        return ",".join(parts)
+    return f"{','.join(parts[: _TOLD - 2])},...,{parts[-1]} ({len(every)})"
 
 
 def parse(text: str | None) -> frozenset[int]:

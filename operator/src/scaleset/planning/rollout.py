@@ -21,7 +21,7 @@ from dataclasses import replace
 from scaleset.planning import batches, breach, deadlines, endings, gallery, outdated, settling, shrinking, surge
 from scaleset.planning.draft import Draft
 from scaleset.planning.instances import Build, HealthState, Instance
-from scaleset.planning.ranges import render
+from scaleset.planning.ranges import tell
 from scaleset.planning.snapshot import Verdict
 from scaleset.planning.state import NOBODY, Batch, Ending, Rollout, StartedBy, Waiting, moved
 
@@ -157,14 +157,14 @@ def leaving(draft: Draft) -> Waiting | None:
     ids = shrinking.leaving(draft) if draft.state.scale_in is not None else NOBODY
     if not ids:
         return None
-    text = f"Waiting for the pods of instances {render(ids)}, which were scaled in, to end."
+    text = f"Waiting for the pods of instances {tell(ids)}, which were scaled in, to end."
     return Waiting(shrinking.SCALING_IN, text)
 
 
 def replacing(draft: Draft) -> Waiting | None:
     """Instances that are replaced at once are waited for: they are in no batch, and join the rollout after it."""
     ids = draft.state.applying - deadlines.overdue(draft)
-    return Waiting("ApplyingModel", f"Instances {render(ids)} are being replaced at once.") if ids else None
+    return Waiting("ApplyingModel", f"Instances {tell(ids)} are being replaced at once.") if ids else None
 
 
 def starting(draft: Draft) -> Waiting | None:
@@ -175,7 +175,7 @@ def starting(draft: Draft) -> Waiting | None:
     if not initializing:
         return None
     return Waiting(
-        "InstancesInitializing", f"Waiting for instances {render(initializing)} to become healthy or unhealthy."
+        "InstancesInitializing", f"Waiting for instances {tell(initializing)} to become healthy or unhealthy."
     )
 
 
@@ -250,9 +250,9 @@ def _start_batch(draft: Draft, rollout: Rollout, moves: Mapping[int, Build], ext
     settling.explain(draft, batch)
     draft.wake(draft.now if held else None)  # It may have had its time already: then nothing will happen to it.
     what = (
-        f"creating instances {render(batch.surge)} in place of {render(ids)}"
+        f"creating instances {tell(batch.surge)} in place of {tell(ids)}"
         if extra
-        else f"replacing instances {render(ids)}"
+        else f"replacing instances {tell(ids)}"
     )
     draft.tell("BatchStarted", f"Batch {batch.number} of {batch.of}: {what}.")
 

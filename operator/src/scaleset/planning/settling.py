@@ -13,7 +13,7 @@ from scaleset.planning import deadlines, outdated, surge
 from scaleset.planning.draft import Draft
 from scaleset.planning.health import healthy_since
 from scaleset.planning.instances import Instance
-from scaleset.planning.ranges import render
+from scaleset.planning.ranges import tell
 from scaleset.planning.state import Batch, Clock, Rollout, State, Waiting, moved
 
 TERMINATING = "PodsTerminating"
@@ -163,13 +163,13 @@ def _terminating(draft: Draft, open_ids: Collection[int]) -> Waiting | None:
     late = []
     for number in sorted(open_ids):
         pod = draft.instances[number].pod
-        if pod is not None and pod.deleting and deadlines.past_grace(draft, pod):
+        if pod is not None and pod.deleting and deadlines.past_grace(draft, pod, slack=deadlines.KILLING_SECONDS):
             late.append(number)
     if not late:
         return None
     return Waiting(
         TERMINATING,
-        f"Waiting for the pods of instances {render(late)} to end: their grace period is over. A pod on a lost node "
+        f"Waiting for the pods of instances {tell(late)} to end: their grace period is over. A pod on a lost node "
         "stays Terminating until the node is back, or is deleted or tainted out-of-service; a finalizer keeps a pod "
         "until its owner removes it.",
         stalls=True,
@@ -178,9 +178,10 @@ def _terminating(draft: Draft, open_ids: Collection[int]) -> Waiting | None:
 
 def _ordinary(rollout: Rollout, batch: Batch, open_ids: Collection[int]) -> Waiting:
     if rollout.restoring:
-        return Waiting("Restoring", f"Waiting for instances {render(open_ids)} to be restored to their previous build.")
-    what = f"instances {render(open_ids)} of batch {batch.number} to become healthy"
-    return Waiting("BatchInProgress", f"Waiting for {what}, at most {rollout.policy.health_timeout:g} s each.")
+        return Waiting("Restoring", f"Waiting for instances {tell(open_ids)} to be restored to their previous build.")
+    what = f"instances {tell(open_ids)} of batch {batch.number} to become healthy"
+    stay = f", and to stay so for {rollout.policy.min_ready_time:g} s" if rollout.policy.min_ready_time else ""
+    return Waiting("BatchInProgress", f"Waiting for {what}, at most {rollout.policy.health_timeout:g} s each{stay}.")
 
 
 def finish(draft: Draft, rollout: Rollout, batch: Batch) -> None:
@@ -189,15 +190,15 @@ def finish(draft: Draft, rollout: Rollout, batch: Batch) -> None:
     good, bad = mine & rollout.successful, mine & rollout.failed
     text = f"Batch {batch.number} of {batch.of}: {len(good)} of {len(mine)} instances upgraded"
     if bad:
-        text += f", {len(bad)} failed ({render(bad)})"
+        text += f", {len(bad)} failed ({tell(bad)})"
     if rollout.error is None:
         draft.tell("BatchCompleted", f"{text}.", warning=bool(bad))
     if restored := mine & rollout.restored:
-        draft.tell("InstanceRestored", f"Restored instances {render(restored)} to their previous build.", warning=True)
+        draft.tell("InstanceRestored", f"Restored instances {tell(restored)} to their previous build.", warning=True)
     if lost := mine & rollout.restore_failed:
         draft.tell(
             "InstanceRestoreFailed",
-            f"Instances {render(lost)} are not healthy on their previous build either.",
+            f"Instances {tell(lost)} are not healthy on their previous build either.",
             warning=True,
         )
     pause = rollout.policy.pause

@@ -24,7 +24,7 @@ from dataclasses import replace
 from scaleset.planning import deadlines
 from scaleset.planning.draft import Draft
 from scaleset.planning.instances import Instance, Pod
-from scaleset.planning.ranges import render
+from scaleset.planning.ranges import tell
 from scaleset.planning.scaling import beside_each_other, extra, to_go, without
 from scaleset.planning.state import NOBODY, ScaleIn, Waiting
 
@@ -150,9 +150,9 @@ def explain(draft: Draft) -> None:
         waited_for = _waited_for(draft, scale_in, _next(draft, scale_in, going)) if going else ()
         waiting = Waiting(
             SCALING_IN,
-            f"Waiting for the pods of instances {render(still_there)} to end."
+            f"Waiting for the pods of instances {tell(still_there)} to end."
             if still_there
-            else f"Waiting for instances {render(waited_for)} to become healthy."
+            else f"Waiting for instances {tell(waited_for)} to become healthy."
             if waited_for
             else "",
         )
@@ -173,12 +173,13 @@ def _undeletable(draft: Draft, number: int) -> bool:
 def _terminating(draft: Draft, still_there: Collection[int]) -> Waiting | None:
     """Pods that do not end in the time that they asked for themselves."""
     pods = draft.snapshot.pods
-    late = [n for n in sorted(still_there) if pods[n].deleting and deadlines.past_grace(draft, pods[n])]
+    slack = deadlines.KILLING_SECONDS
+    late = [n for n in sorted(still_there) if pods[n].deleting and deadlines.past_grace(draft, pods[n], slack=slack)]
     if not late:
         return None
     return Waiting(
         "PodsTerminating",
-        f"The pods of instances {render(late)} do not end: their grace period is over. A pod on a lost node stays "
+        f"The pods of instances {tell(late)} do not end: their grace period is over. A pod on a lost node stays "
         "Terminating until the node is back, or is deleted or tainted out-of-service; a finalizer keeps a pod until "
         "its owner removes it.",
         stalls=True,

@@ -182,7 +182,7 @@ def _gate_closed(draft: Draft, gate: Gate) -> Waiting:
     text = f"The health gate is closed: {gate.describe()}."
     if not exceeds(len(bad), gate.replicas, gate.percent):
         return Waiting("HealthGateWaiting", text)
-    who = f"instance {bad[0]} is" if len(bad) == 1 else f"enough of instances {ranges.render(bad)} are"
+    who = f"instance {bad[0]} is" if len(bad) == 1 else f"enough of instances {ranges.tell(bad)} are"
     text += (
         f" It opens when {who} healthy again. With prioritizeUnhealthyInstances in the policy an upgrade begins with "
         "what is unhealthy."
@@ -200,7 +200,8 @@ def _not_again(target: Target, reason: str) -> str:
     what = f"Version {target.version}" if target.version else f"Model {target.model}"
     why = "was cancelled by the user" if reason == "Cancelled" else "failed"
     return (
-        f"{what} {why} and is not tried again until a newer version, a change of model or policy, or a start by hand."
+        f"{what} {why} and is not tried again until a newer version, a start by hand, or a change of what it was "
+        "judged by: the template, health, and the policy's timeouts and limits of unhealthy instances."
     )
 
 
@@ -292,7 +293,7 @@ def _apply(draft: Draft, moves: Mapping[int, Build]) -> None:
     )
     draft.look(sorted(moves))
     model = draft.goal.model.name
-    draft.tell("ApplyingModel", f"Replacing instances {ranges.render(moves)} at once with model {model}.")
+    draft.tell("ApplyingModel", f"Replacing instances {ranges.tell(moves)} at once with model {model}.")
 
 
 def _applied(draft: Draft, number: int) -> bool:

@@ -15,7 +15,7 @@ from itertools import count
 from scaleset.planning import deadlines
 from scaleset.planning.draft import Draft
 from scaleset.planning.placement import place
-from scaleset.planning.ranges import render
+from scaleset.planning.ranges import tell
 from scaleset.planning.scaling import build_of, without
 from scaleset.planning.state import NOBODY, Batch, Rollout, State, Waiting, dropped, moved
 
@@ -103,7 +103,7 @@ def fall_back(draft: Draft) -> None:
         del draft.instances[number]
     draft.look(olds)
     draft.tell(
-        "SurgeRefused", f"No room for more instances, replacing {render(olds)} without surge: {words}", warning=True
+        "SurgeRefused", f"No room for more instances, replacing {tell(olds)} without surge: {words}", warning=True
     )
 
 
@@ -125,7 +125,7 @@ def leave(draft: Draft) -> bool:
         draft.instances.pop(number, None)
     going = [n for n in sorted(leaving) if n in draft.snapshot.pods and not draft.snapshot.pods[n].deleting]
     if going:
-        waiting = Waiting("BatchInProgress", f"Waiting for instances {render(going)} to be deleted.")
+        waiting = Waiting("BatchInProgress", f"Waiting for instances {tell(going)} to be deleted.")
         draft.update(replace(draft.running, waiting=deadlines.refused(draft, going) or waiting))
     return bool(going)
 
