@@ -99,9 +99,15 @@ def _ready(draft: Draft, counts: Counts, *, ready: bool, progressing: str) -> tu
         reason = "Suspended" if draft.snapshot.spec.suspend else "Cancelled" if cancelled else "Healthy"
         return reason, f"{healthy}.{_behind(draft, counts)}"
     waits = draft.waiting is not None and draft.waiting.reason == "HealthGateWaiting" and draft.waiting.stalls
-    reason = "WaitingForHealth" if waits else "Unhealthy" if counts.bad else "Starting"
+    reason = "WaitingForHealth" if waits else "Unhealthy" if _ill(draft) else "Starting"
     worst = _worst(draft)
     return reason, f"{healthy}. Most frequent: {worst}" if worst else f"{healthy}."
+
+
+def _ill(draft: Draft) -> bool:
+    """Whether an instance is unhealthy. One whose pod is only now asked for has yet to start."""
+    coming = {creation.instance for creation in draft.creations} - refused(draft).keys()
+    return any(instance.bad and number not in coming for number, instance in draft.instances.items())
 
 
 def _worst(draft: Draft) -> str:

@@ -190,10 +190,12 @@ def _admit(draft: Draft, rollout: Rollout) -> None:
     rules = draft.batch_rules(rollout)
     gate = draft.gate(percent=rules.policy.max_unhealthy_instance_percent)
     candidates = [draft.instances[number] for number in sorted(rollout.pending)]
+    broken = outdated.pass_closed_gate(draft, rollout, [i for i in candidates if i.bad])
     if gate.open:
+        rules = replace(rules, first=frozenset(i.id for i in broken))
         chosen = batches.next_batch(candidates, unhealthy=gate.unhealthy, rules=rules)
     else:
-        chosen = batches.only_broken(outdated.pass_closed_gate(draft, rollout, candidates), rules=rules)
+        chosen = batches.only_broken(broken, rules=rules)
     if not chosen:
         endings.gate_closed(draft, rollout, gate)
         return
