@@ -6,8 +6,8 @@ import pytest
 
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planner.state import FailedTarget
-from tests.simulation.scenes import code, condition, new_model, pin, reasons, rollout, running
-from tests.simulation.world import DEFINITION, World, policy, version
+from tests.simulation.scenes import code, condition, new_model, pin, reasons, rollout, running, start
+from tests.simulation.world import DEFINITION, World, policy, spec, version
 
 
 def failed(world: World) -> list[str]:
@@ -298,6 +298,31 @@ def test_the_fix_reaches_the_broken_instances_first_and_in_one_rollout():
     world.run(600)
     assert rollout(world)["id"] == "1"
     assert code(world) == "Completed"
+
+
+@pytest.mark.parametrize("by", ["platform", "user"])
+def test_a_new_image_alone_reaches_first_what_the_failed_one_broke(by):
+    """Whoever is ill for another reason waits for its turn."""
+    rolling = {"maxUnhealthyInstancePercent": 30}
+    world = running(10, by=policy(automatic=False, rolling=rolling))
+    canaries = [{"id": n, "protectFromScaleSetActions": True} for n in range(8)]
+    world.change(protected_instances=spec(protectedInstances=canaries).protected_instances)
+    world.publish("2.0.0", suffix="-bad")
+    start(world)
+    world.run(400)
+    assert (code(world), {n for n, ran in world.versions.items() if ran == "2.0.0"}) == ("Faulted", {8, 9})
+    world.change(protected_instances=())
+    world.sickens(7)
+    world.run(5)
+    world.publish("3.0.0")
+    if by == "platform":
+        world.policy = policy(rolling=rolling)
+    else:
+        start(world, "again")
+    world.settle()
+    assert rollout(world)["batch"]["instances"] == "8-9"
+    world.run(600)
+    assert (code(world), set(world.versions.values())) == ("Completed", {"3.0.0"})
 
 
 def test_definitions_are_those_of_the_world():

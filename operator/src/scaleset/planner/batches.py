@@ -26,6 +26,8 @@ class Rules:
     policy: RollingUpgradePolicy
     unhealthy_first: bool = False
     by_update_domain: bool = False
+    first: frozenset[int] = frozenset()
+    """Instances that go first while they are unhealthy, for what they run, where the others wait for their turn."""
 
     @property
     def limit(self) -> int:
@@ -36,6 +38,10 @@ class Rules:
     def usual(self) -> int:
         """Size of a batch when nothing is unhealthy."""
         return min(self.limit, max(1, self.replicas * self.policy.max_unhealthy_instance_percent // 100))
+
+    def goes_first(self, instance: Instance) -> bool:
+        """Whether the instance is unhealthy and is not to wait for the healthy ones."""
+        return instance.bad and (self.unhealthy_first or instance.id in self.first)
 
     def group(self, instance: Instance) -> tuple[int, int]:
         """Instances that may be in one batch have the same."""
@@ -77,7 +83,5 @@ def batches_left(pending: Sequence[Instance], *, rules: Rules) -> int:
 def _first_group(candidates: Sequence[Instance], rules: Rules) -> list[Instance]:
     """The candidates that may be in one batch with the first of them, in order."""
     free = [instance for instance in candidates if not instance.held] or candidates
-    ordered = sorted(
-        free, key=lambda i: (rules.unhealthy_first and not i.bad, i.place.zone, i.place.update_domain, i.id)
-    )
+    ordered = sorted(free, key=lambda i: (not rules.goes_first(i), i.place.zone, i.place.update_domain, i.id))
     return [instance for instance in ordered if rules.group(instance) == rules.group(ordered[0])]

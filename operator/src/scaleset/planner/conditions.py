@@ -15,6 +15,7 @@ from scaleset.planner.facts import Facts
 from scaleset.planner.gates import exceeds
 from scaleset.planner.history import timestamp
 from scaleset.planner.instances import HealthState
+from scaleset.planner.pod_diff import Diff
 from scaleset.planner.rows import Counts, current
 from scaleset.planner.scaling import kept_by_protection
 from scaleset.planner.state import Code, Rollout
@@ -31,11 +32,11 @@ _ROLLING = {
 """Reasons of Ready while a rollout runs, by what it waits for; otherwise it rolls forward."""
 
 
-def conditions(facts: Facts, counts: Counts, *, changing: bool) -> list[dict[str, Any]]:
-    """All of them, each with the generation that it is about; `changing` is whether pods are deleted or created now."""
+def conditions(facts: Facts, counts: Counts, diff: Diff) -> list[dict[str, Any]]:
+    """All of them, each with the generation that it is about; `diff` is what is done to pods now."""
     progressing = _progressing(facts)
     why = stalled(facts)
-    busy = _busy(facts, counts, changing=changing)
+    busy = _busy(facts, counts, diff)
     available = not exceeds(counts.wanted - counts.healthy, counts.wanted, _limit(facts))
     whole = counts.healthy == counts.wanted == facts.replicas
     ready = facts.acceptance.accepted and whole and facts.rollout is None and not busy
@@ -44,7 +45,7 @@ def conditions(facts: Facts, counts: Counts, *, changing: bool) -> list[dict[str
         ("Accepted", facts.acceptance.accepted, facts.acceptance.reason, facts.acceptance.message),
         ("Available", available, "GateOpen" if available else "TooManyUnhealthy", f"{healthy}."),
         ("Progressing", *progressing),
-        ("Ready", ready, *_ready(facts, counts, ready=ready, progressing=progressing[1])),
+        ("Ready", ready, *_ready(facts, counts, diff, ready=ready, progressing=progressing[1])),
         ("Reconciling", bool(busy), "Busy" if busy else "Idle", busy or "Nothing is under way."),
         (
             "Stalled",
@@ -77,7 +78,7 @@ def _limit(facts: Facts) -> int:
     return facts.policy.rolling_upgrade_policy.max_unhealthy_instance_percent
 
 
-def _ready(facts: Facts, counts: Counts, *, ready: bool, progressing: str) -> tuple[str, str]:
+def _ready(facts: Facts, counts: Counts, diff: Diff, *, ready: bool, progressing: str) -> tuple[str, str]:
     """Reason and sentence of the condition that `kubectl get` shows as STATUS."""
     healthy = f"{counts.healthy} of {counts.wanted} instances are healthy"
     last = facts.state.rollout
@@ -99,9 +100,15 @@ def _ready(facts: Facts, counts: Counts, *, ready: bool, progressing: str) -> tu
         reason = "Suspended" if facts.snapshot.spec.suspend else "Cancelled" if cancelled else "Healthy"
         return reason, f"{healthy}.{_behind(facts, counts)}"
     waits = facts.waiting is not None and facts.waiting.reason == "HealthGateWaiting" and facts.waiting.stalls
-    reason = "WaitingForHealth" if waits else "Unhealthy" if counts.bad else "Starting"
+    reason = "WaitingForHealth" if waits else "Unhealthy" if _ill(facts, diff) else "Starting"
     worst = _worst(facts)
     return reason, f"{healthy}. Most frequent: {worst}" if worst else f"{healthy}."
+
+
+def _ill(facts: Facts, diff: Diff) -> bool:
+    """Whether an instance is unhealthy. One whose pod is only now asked for has yet to start."""
+    coming = {creation.instance for creation in diff.creations} - refused(facts).keys()
+    return any(instance.bad and number not in coming for number, instance in facts.instances.items())
 
 
 def _worst(facts: Facts) -> str:
@@ -149,7 +156,7 @@ def _ended(rollout: Rollout) -> str:
     return f"{text} {rollout.error.message}" if rollout.error is not None else text
 
 
-def _busy(facts: Facts, counts: Counts, *, changing: bool) -> str:
+def _busy(facts: Facts, counts: Counts, diff: Diff) -> str:
     """What is under way, or nothing."""
     under_way = []
     if facts.rollout is not None:
@@ -160,7 +167,7 @@ def _busy(facts: Facts, counts: Counts, *, changing: bool) -> str:
         under_way.append(facts.shrinking.message)
     if under_way:
         return " ".join(under_way)
-    if changing:
+    if diff.deletions or diff.creations:
         return "Instances are being created or deleted."
     if any(i.health is HealthState.INITIALIZING for i in facts.instances.values()):
         return f"{counts.healthy} of {counts.wanted} instances are healthy; the others are starting."

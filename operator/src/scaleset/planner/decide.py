@@ -45,7 +45,7 @@ def decide(snapshot: Snapshot) -> Plan:
     facts, step = facts.after(last), accepted.step.then(step).then(last)
     return Plan(
         state=facts.state,
-        status=status.status(facts, changing=diff.deletes_or_creates),
+        status=status.status(facts, diff),
         store=accepted.store,
         discard=revisions.expendable(tuple(facts.models.values()), _used(facts)),
         deletions=diff.deletions,
@@ -79,7 +79,9 @@ def _start(facts: Facts) -> Step:
     before = facts.snapshot.state.rollout
     if before is not None and before.running and facts.rollout is None:
         return facts.step(again=True)
-    return in_order(facts, triggers.start_by_hand, triggers.start_by_platform)[1]
+    after, step = in_order(facts, triggers.start_by_hand, triggers.start_by_platform)
+    ended_at_once = after.state.rollout is not before and after.rollout is None
+    return step.then(after.step(again=True)) if ended_at_once else step
 
 
 PARTS = (

@@ -33,10 +33,6 @@ class Diff:
     changes: tuple[ImageChange, ...] = ()
     creations: tuple[Creation, ...] = ()
 
-    @property
-    def deletes_or_creates(self) -> bool:
-        return bool(self.deletions or self.creations)
-
 
 def block(facts: Facts) -> Step:
     """Find the instances that must not be touched, before anything is decided about them."""
@@ -141,10 +137,11 @@ def _tell_ended(facts: Facts, step: Step) -> Step:
     before, after = facts.snapshot.state.ended, step.state.ended
     first = [n for n, ended in after.items() if ended.count == 1 and before.get(n) != ended]
     if first:
+        why = facts.instances[min(first)].message.rstrip(".")
         step = step.with_event(
             "PodEnded",
-            f"The pods of instances {abridged(first)} ended: {facts.instances[min(first)].message} They are made again; "
-            "if that goes on, after 10 s, 20 s and so on up to 5 minutes.",
+            f"The pods of instances {abridged(first)} ended: {why}. They are made again; if that goes on, after 10 s, "
+            "20 s and so on up to 5 minutes.",
             warning=True,
         )
     over = {

@@ -165,10 +165,12 @@ def admit(facts: Facts, rollout: Rollout) -> Step | None:
     rules = facts.batch_rules(rollout)
     gate = facts.gate(percent=rules.policy.max_unhealthy_instance_percent)
     candidates = [facts.instances[number] for number in sorted(rollout.pending)]
+    broken = outdated.pass_closed_gate(facts, rollout, [i for i in candidates if i.bad])
     if gate.open:
+        rules = replace(rules, first=frozenset(i.id for i in broken))
         chosen = batches.next_batch(candidates, unhealthy=gate.unhealthy, rules=rules)
     else:
-        chosen = batches.only_broken(outdated.pass_closed_gate(facts, rollout, candidates), rules=rules)
+        chosen = batches.only_broken(broken, rules=rules)
     if not chosen:
         return rollout_end.gate_closed(facts, rollout, gate)
     moves = outdated.outdated(facts, rollout)

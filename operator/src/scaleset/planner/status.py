@@ -12,14 +12,15 @@ from scaleset.planner.conditions import conditions
 from scaleset.planner.facts import Facts
 from scaleset.planner.gallery import is_number, number, spellings
 from scaleset.planner.instances import Instance
+from scaleset.planner.pod_diff import Diff
 from scaleset.planner.rows import count, rows
 from scaleset.planner.snapshot import Snapshot
 
 MAX_VERSIONS = 4
 
 
-def status(facts: Facts, *, changing: bool) -> dict[str, Any]:
-    """The whole status, as it should stand after this decision; `changing` is whether pods are deleted or created."""
+def status(facts: Facts, diff: Diff) -> dict[str, Any]:
+    """The whole status, as it should stand after this decision; `diff` is what is done to pods now."""
     snapshot = facts.snapshot
     counts = count(facts)
     wanted = {
@@ -33,7 +34,7 @@ def status(facts: Facts, *, changing: bool) -> dict[str, Any]:
         "versions": _versions(facts) or None,
         **status_codec.write(facts.state, location=facts.asker.region),
         "instances": rows(facts),
-        "conditions": conditions(facts, counts, changing=changing),
+        "conditions": conditions(facts, counts, diff),
     }
     return _within_bounds(wanted)
 

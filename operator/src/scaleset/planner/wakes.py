@@ -41,6 +41,7 @@ def _moments(facts: Facts) -> Iterator[float]:
 def _of_instances(facts: Facts) -> Iterator[float]:
     """The health timeout of what is starting, not healthy or terminating, and the back-off of pods that end."""
     timeout = facts.health_timeout
+    ending = facts.rollout.ending if facts.rollout is not None else None
     for instance in facts.instances.values():
         pod = instance.pod
         if pod is not None and instance.health is HealthState.INITIALIZING:
@@ -49,8 +50,7 @@ def _of_instances(facts: Facts) -> Iterator[float]:
             yield instance.since + timeout
     for pod in facts.snapshot.pods.values():
         if pod.deleting:
-            yield given_up(pod, timeout=0.0)
-            yield given_up(pod, timeout=KILLING_SECONDS)
+            yield given_up(pod, timeout=KILLING_SECONDS if ending is None else 0.0)
             yield given_up(pod, timeout=timeout)
     for number in facts.state.applying:
         clock = facts.state.clocks.get(number)
