@@ -46,6 +46,14 @@ class Moment:
     """Whether it happened to the set; all else was decided by the operator."""
 
 
+class BrokenOffError(Exception):
+    """A course that could not be played to its end; its log shows how far it came, and why no further."""
+
+    def __init__(self, course: Course) -> None:
+        super().__init__(course.moments[-1].parts[-1])
+        self.course = course
+
+
 @dataclass
 class Course(Watched):
     """The invariants are asked at every write, as in every other watched world."""
@@ -76,7 +84,12 @@ class Course(Watched):
     def step(self, *, writes: int | None = None) -> Plan:
         before, pods = self.state, dict(self.pods)
         made = len(self.writes)
-        plan = super().step(writes=writes)
+        try:
+            plan = super().step(writes=writes)
+        except Exception as error:
+            text = f"breaks off: {type(error).__name__}: {str(error).splitlines()[0]}"
+            self.moments.append(Moment(self.now - self.began, self.fleet(), (text,)))
+            raise BrokenOffError(self) from error
         after = self.state
         well = frozenset(number for number in self.pods if self.up(number))
         parts = [*self._judged(before, after), *self._health(before, after, well), *self._began(before, after)]

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from tests.exploration import circumstance_scenes, user_scenes, version_scenes
+from tests.exploration.course import BrokenOffError
 from tests.exploration.rendering import render
 from tests.exploration.stage import SCENES
 
@@ -28,16 +29,23 @@ def path(name: str) -> Path:
 
 def played(name: str) -> str:
     """The log of a scene as it is played now."""
-    scene = SCENES[name]
-    return render(name, inspect.cleandoc(scene.__doc__ or ""), scene())
+    return render(name, _story(name), SCENES[name]())
 
 
 def difference(name: str) -> str:
-    """What has changed, as a unified diff; empty if nothing has."""
+    """What has changed, as a unified diff; empty if nothing has. A scene that breaks off ends with the reason."""
     file = path(name)
-    before = file.read_text() if file.exists() else ""
-    old, new = before.splitlines(keepends=True), played(name).splitlines(keepends=True)
-    return "".join(difflib.unified_diff(old, new, f"golden/{name}.log", f"{name}, as it is played now"))
+    try:
+        now = played(name)
+    except BrokenOffError as error:
+        now = render(name, _story(name), error.course)
+    old = file.read_text() if file.exists() else ""
+    lines = (old.splitlines(keepends=True), now.splitlines(keepends=True))
+    return "".join(difflib.unified_diff(*lines, f"golden/{name}.log", f"{name}, as it is played now"))
+
+
+def _story(name: str) -> str:
+    return inspect.cleandoc(SCENES[name].__doc__ or "")
 
 
 def superfluous() -> list[Path]:
@@ -46,7 +54,7 @@ def superfluous() -> list[Path]:
 
 
 def write() -> list[str]:
-    """Write the logs that differ; their names."""
+    """Write the logs that differ; their names. Nothing is written of a scene that breaks off: it raises."""
     for file in superfluous():
         file.unlink()
     changed = [name for name in SCENES if difference(name)]
