@@ -11,7 +11,7 @@ from typing import Any
 
 from scaleset.planning.instances import Pod
 from scaleset.planning.snapshot import Plan
-from scaleset.planning.state import Rollout, State
+from scaleset.planning.state import Batch, Rollout, State
 from tests.simulation.watched import Watched, running
 
 QUIET = {"BatchStarted", "BatchCompleted", "NewVersionAvailable", "RolloutStarted", "RolloutCompleted"}
@@ -144,7 +144,7 @@ class Course(Watched):
             yield f"{ids(found)} upgraded"
         if found := now.failed - was.failed:
             yield f"{ids(found)} failed{_why(now, found)}"
-        if found := now.restoring - was.restoring - (_taken_back(now) - _taken_back(was)):
+        if (found := now.restoring - was.restoring) and _begun(was, now) is None:
             yield f"{ids(found)} to go back"
         if found := now.restored - was.restored:
             yield f"{ids(found)} restored"
@@ -184,12 +184,10 @@ class Course(Watched):
 
     def _admits(self, before: State, after: State) -> Iterator[str]:
         was, now = running(before), running(after)
-        batch = now.batch if now is not None else None
-        if now is None or batch is None or (was is not None and was.batch and was.batch.number == batch.number):
-            pass
-        elif back := _taken_back(now):
-            yield f"batch {batch.number}/{batch.of} takes back {ids(back)}"
-        else:
+        batch = _begun(was, now) if now is not None else None
+        if now is not None and batch is not None and batch.instances <= now.failed:
+            yield f"batch {batch.number}/{batch.of} takes back {ids(batch.instances)}"
+        elif now is not None and batch is not None:
             others = after.builds.keys() - batch.surge
             bad, size = len(self.bad & others), self.spec.replicas
             closed = bad * 100 > now.policy.rolling.max_unhealthy_instance_percent * size
@@ -238,12 +236,11 @@ class Course(Watched):
             self.told[kind] = reason
 
 
-def _taken_back(rollout: Rollout) -> frozenset[int]:
-    """The instances of a batch that takes back what was upgraded before it."""
-    batch = rollout.batch
-    return (
-        batch.instances if batch is not None and batch.instances <= rollout.failed | rollout.restored else frozenset()
-    )
+def _begun(was: Rollout | None, now: Rollout) -> Batch | None:
+    """The batch that this look began."""
+    if now.batch is None or (was is not None and was.batch is not None and was.batch.number == now.batch.number):
+        return None
+    return now.batch
 
 
 def _why(rollout: Rollout, numbers: frozenset[int]) -> str:
