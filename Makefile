@@ -51,6 +51,10 @@ test-unit: venv ## rules, properties and the explored model; needs no cluster
 	@echo "Running the unit tests and exploring the model ..."
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/observability $(wildcard tests/exploration) $(PYTEST)
 
+.PHONY: golden
+golden: venv ## write the logs in tests/exploration/golden anew, as rollouts go now: a change of behaviour is their diff
+	@$(BIN)/python -m tests.exploration.golden --write
+
 .PHONY: stories
 stories: venv ## stories of one set in which anything happens, drawn anew each time (STORIES=10000 of them by default)
 	@HYPOTHESIS_PROFILE=search STORIES=$(or $(STORIES),10000) $(BIN)/python -m pytest tests/exploration/test_stories.py $(PYTEST)

@@ -198,7 +198,7 @@ def stalled(facts: Facts) -> tuple[str, str] | None:
 
 def _unhealthy_for_long(facts: Facts) -> tuple[str, str] | None:
     """Instances that are not healthy after all the time that an upgrade would give them, while nothing is under way."""
-    if facts.rollout is not None or facts.state.applying:
+    if facts.rollout is not None or facts.state.applying or _born_again(facts):
         return None
     timeout = facts.health_timeout
     late = [
@@ -210,6 +210,12 @@ def _unhealthy_for_long(facts: Facts) -> tuple[str, str] | None:
         return None
     worst = Counter(facts.instances[n].message for n in late).most_common(1)[0][0]
     return UNHEALTHY, f"Instances {ranges.abridged(late)} are not healthy. Most frequent: {worst}"
+
+
+def _born_again(facts: Facts) -> bool:
+    """Whether a set that was never healthy is being made again, batch by batch, and one of the batch still starts."""
+    starting = any(instance.health is HealthState.INITIALIZING for instance in facts.instances.values())
+    return facts.state.proven is None and starting
 
 
 def _up_to_date(facts: Facts, counts: Counts) -> tuple[bool, str, str]:

@@ -152,7 +152,7 @@ def _backing_off(facts: Facts, rollout: Rollout) -> Waiting | None:
     retry = outdated.retry_for(facts, rollout.target)
     if retry is None or facts.now >= retry.time + retry.delay:
         return None
-    return Waiting("BackOff", f"The last attempt did not finish; the next follows {retry.delay:g} s after it.")
+    return Waiting("BackOff", f"The last attempt left instances behind; the next follows {retry.delay:g} s after it.")
 
 
 def _unhealthy(facts: Facts, rollout: Rollout) -> Waiting | None:
