@@ -231,8 +231,8 @@ def test_a_run_that_is_refused_at_once_wakes_the_set_when_it_is_tried_again():
     world = running(5)
     world.admit = lambda _: Verdict(accepted=False, message="exceeded quota", quota=True)
     world.publish("2.0.0")
-    plan = world.step()
-    assert plan.wake_at == world.now + 60
+    assert world.step().wake_at == world.now, "what comes next is written down after the end"
+    assert world.step().wake_at == world.now + 60
 
 
 # --- who goes first

@@ -335,9 +335,17 @@ def _prove(facts: Facts) -> Step:
 
 
 def _bring_all(facts: Facts) -> Step:
+    """Mode Automatic: take all outdated instances to the newest revision at once; not to one that failed, as no rollout
+    would either: where the image reference changed, the version that it means now may be the one that was remembered.
+    """
     if facts.policy.mode != "Automatic":
         return facts.step()
-    return _apply_where_admitted(facts, outdated.by_model(facts, outdated.model_target(facts)))
+    target = outdated.model_target(facts)
+    moves = outdated.by_model(facts, target)
+    failed = outdated.remembered(facts, target) if moves else None
+    if failed is not None:
+        return replace(facts.step(), waiting=Waiting("TargetFailed", _not_again(target, failed.reason)))
+    return _apply_where_admitted(facts, moves)
 
 
 def _repair(facts: Facts) -> Step:
