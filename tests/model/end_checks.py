@@ -1,5 +1,7 @@
 """What is true of every state, and where a set comes to rest when nothing disturbs it any more (S4, L1)."""
 
+from collections import Counter
+
 from tests.model import states
 from tests.model.moves import Decision
 from tests.model.seeing import ViolatedError, number_of, require, untouchable
@@ -52,12 +54,25 @@ def check_end(place: Place, decision: Decision) -> None:
             (state.builds[number].model, state.builds[number].version) == states.build_of(pod),
             f"L1: instance {number} does not run what is written down",
         )
+    _shown(place, decision)
     conditions = {c["type"]: c for c in decision.plan.status["conditions"]}
     outdated = conditions["UpToDate"]["status"] != "True"
     progressing = conditions["Progressing"]
     why = {"TargetFailed", "HealthGateWaiting", "Suspended", "RollingForward", "StartRefused", "Cancelled"}
     if outdated and _automatic(decision) and _older(place, decision):
         require(progressing["reason"] in why, f"L1: outdated without a reason: {progressing}")
+
+
+def _shown(place: Place, decision: Decision) -> None:
+    """Semantics 2: VERSION is the version of the majority when nothing runs."""
+    counts = Counter(pod.version for _, pod in place.pods)
+    shown = decision.plan.status["versions"] or ""
+    if len(counts) == 1:
+        require(shown in counts, f"2: VERSION is {shown}, and all run {set(counts)}")
+    elif counts:
+        first = shown.split(" (")[0]
+        require(counts[first] == max(counts.values()), f"2: VERSION is {shown} first, and there are {dict(counts)}")
+        require(all(f"{v} ({n})" in shown for v, n in counts.items()), f"2: VERSION is {shown}, and not {dict(counts)}")
 
 
 def _automatic(decision: Decision) -> bool:
