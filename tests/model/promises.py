@@ -161,7 +161,7 @@ class Promised(Watched):
     @property
     def left(self) -> list[int]:
         """Instances that scaling in has taken and whose pods are going; one that does not end is given up in time."""
-        timeout = (self.policy.health_timeout.total_seconds() if self.policy is not None else 300.0) + 1
+        timeout = self.policy.health_timeout.total_seconds() if self.policy is not None else 300.0
         return [
             number
             for number, pod in self.pods.items()

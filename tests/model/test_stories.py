@@ -147,6 +147,15 @@ def test_a_run_that_is_refused_at_its_first_batch_is_tried_again_with_nothing_el
     assert {pod.version for pod in w.pods.values()} == {"2.0.0"}
 
 
+def test_scaling_in_goes_on_beside_a_pod_whose_node_is_lost():
+    """Once it has had its grace period and the health timeout, it counts in no batch."""
+    shape = {"mode": "Manual", "pause": "PT0S", "keep": False, "priority": True, "limit": 20, "room": 20}
+    story = Story(shape={**shape, "back": False, "batch": 20, "method": "surge"})
+    story.tell([("loses_its_node", None, 0), ("scales", None, 0), ("starts", None), ("publishes", 4000.0, "")])
+    assert set(story.world.pods) == {0}
+    story.ends()
+
+
 # --- mistakes that a story notices
 
 

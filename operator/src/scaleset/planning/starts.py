@@ -249,8 +249,8 @@ def _apply_by_hand(draft: Draft, value: str) -> None:
 
 
 def _follow(draft: Draft, target: Target) -> None:
-    """Take all outdated instances to the newest model at once; not to one that failed, as no rollout would either: where
-    the image reference changed, the version that it means now may be the one that was remembered.
+    """Take all outdated instances to the newest model at once; not to one that failed, as no rollout would either:
+    where the image reference changed, the version that it means now may be the one that was remembered.
     """
     moves = outdated.by_model(draft, target)
     failed = outdated.remembered(draft, target) if moves else None
