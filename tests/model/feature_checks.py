@@ -5,8 +5,8 @@ As in `checks`, everything is worked out from the real pods and the durable stat
 
 from scaleset.planning.state import Batch, State
 from tests.model import states
-from tests.model.checks import healthy, require, untouchable
 from tests.model.moves import QUOTA, Decision
+from tests.model.seeing import healthy, require, untouchable
 from tests.model.states import TERMINATING, Place
 
 
@@ -43,7 +43,7 @@ def _admitted(place: Place, before: State, after: State) -> None:
         return
     reached = _reached(batch)
     if not reached or (was is not None and _reached(was) & reached) or reached <= after.rollout.failed:
-        return  # No new batch: two that follow each other have no instance in common. Or it takes back (`checks`).
+        return  # No new batch: two that follow each other share no instance. Or it takes back (`breach_checks`).
     rolling = after.rollout.policy.rolling
     require(not reached & untouchable(place), "4.3: a protected instance is in a batch")
     if place.zones and not rolling.enable_cross_zone_upgrade:

@@ -92,7 +92,7 @@ def replace_at_once(draft: Draft) -> None:
         return
     _prove(draft)
     if draft.policy.mode == "Automatic":
-        _apply_where_admitted(draft, outdated.by_model(draft, outdated.model_target(draft)))
+        _follow(draft, outdated.model_target(draft))
     _repair(draft)
 
 
@@ -247,6 +247,18 @@ def _apply_by_hand(draft: Draft, value: str) -> None:
         draft.tell("StartRefused", draft.waiting.message, warning=True)
         moves = {n: build for n, build in moves.items() if n not in going}
     _apply(draft, moves)
+
+
+def _follow(draft: Draft, target: Target) -> None:
+    """Take all outdated instances to the newest model at once; not to one that failed, as no rollout would either:
+    where the image reference changed, the version that it means now may be the one that was remembered.
+    """
+    moves = outdated.by_model(draft, target)
+    failed = outdated.remembered(draft, target) if moves else None
+    if failed is not None:
+        draft.waiting = Waiting("TargetFailed", _not_again(target, failed.reason))
+        return
+    _apply_where_admitted(draft, moves)
 
 
 def _apply_where_admitted(draft: Draft, moves: Mapping[int, Build]) -> None:
