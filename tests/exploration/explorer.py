@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from tests.exploration import checks, feature_checks, moves, states
+from tests.exploration import checks, end_checks, feature_checks, moves, states
 from tests.exploration.moves import Decision
+from tests.exploration.seeing import ViolatedError, require
 from tests.exploration.states import BROKEN, STALE, STARTING, TERMINATING, Place
 
 EVERYTHING = frozenset({"crash", "stale", "slow", "flap", "lose", "evict", "quota", "keep", "user"})
@@ -51,10 +52,10 @@ class Explorer:
                     self.transitions += 1
                     if following not in self.came_from:
                         self.came_from[following] = (place, what)
-                        checks.check_state(following)
+                        end_checks.check_state(following)
                         queue.append(following)
                 self._ends(place)
-            except checks.ViolatedError as violation:
+            except ViolatedError as violation:
                 raise FoundError(f"{violation}\n{self._story(place)}") from violation
 
     def _moves(self, place: Place) -> Iterator[tuple[str, Place]]:
@@ -89,16 +90,16 @@ class Explorer:
         what = "nothing disturbs any more"
         while place not in self.live:
             if place in path or len(path) > _LONGEST:
-                raise checks.ViolatedError("L1: it goes round in circles:\n  " + "\n  ".join(path.values()))
+                raise ViolatedError("L1: it goes round in circles:\n  " + "\n  ".join(path.values()))
             path[place] = what
             try:
                 step = self._undisturbed(place)
                 if step is None:
-                    checks.check_end(place, self._decide(place))
+                    end_checks.check_end(place, self._decide(place))
                     break
-            except checks.ViolatedError as violation:
+            except ViolatedError as violation:
                 then = "\n  ".join(f"{what}: {_short(at)}" for at, what in path.items())
-                raise checks.ViolatedError(f"{violation}, at the end of this:\n  {then}\nafter this:") from violation
+                raise ViolatedError(f"{violation}, at the end of this:\n  {then}\nafter this:") from violation
             what, place = step
         self.live.update(path)
 
@@ -131,7 +132,7 @@ class Explorer:
         if wake_at is None or (at is not None and wake_at > at):
             found = self._decide(place)
             steps = ", ".join(f"{step.verb} {step.number}" for step in found.steps)
-            checks.require(moves.carry_out(place, found) == place, f"L1: nobody looks again at {what}: {steps}")
+            require(moves.carry_out(place, found) == place, f"L1: nobody looks again at {what}: {steps}")
 
     def _story(self, place: Place) -> str:
         steps: list[str] = []

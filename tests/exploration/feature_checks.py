@@ -1,12 +1,12 @@
-"""What zones, max surge and protection add to the invariants.
+"""What zones, max surge and protection add to the invariants (semantics 1.3, 4.3, 4.6).
 
 As in `checks`, everything is worked out from the real pods and the durable state before and after.
 """
 
 from scaleset.planner.state import Batch, State
 from tests.exploration import states
-from tests.exploration.checks import healthy, require, untouchable
 from tests.exploration.moves import QUOTA, Decision
+from tests.exploration.seeing import healthy, require, untouchable
 from tests.exploration.states import TERMINATING, Place
 
 
@@ -43,7 +43,7 @@ def _admitted(place: Place, before: State, after: State) -> None:
         return
     reached = _reached(batch)
     if not reached or (was is not None and _reached(was) & reached) or reached <= after.rollout.failed:
-        return  # No new batch: two that follow each other have no instance in common. Or it takes back (`checks`).
+        return  # No new batch: two that follow each other share no instance. Or it takes back (`breach_checks`).
     rolling = after.rollout.policy.rolling
     require(not reached & untouchable(place), "4.3: a protected instance is in a batch")
     if place.zones and not rolling.enable_cross_zone_upgrade:

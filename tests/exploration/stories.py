@@ -1,7 +1,8 @@
 """What may happen to a simulated set, each as one line of a script: a name and its arguments.
 
 A story is a set, a script and an ending. Faults are switched on and off, users change their minds, operators die.
-`Watched` asks the invariants at every write; `Story.ends` asks what must be true once nothing disturbs any more.
+`Watched` asks the invariants at every write, `Promised` what users are promised of a whole life; `Story.ends` asks
+what must be true once nothing disturbs any more.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from typing import Any
 
 from scaleset.planner.instances import Pod
 from scaleset.planner.snapshot import Verdict
+from tests.exploration.promises import Promised
 from tests.simulation.scenes import apply_model, cancel, condition, new_model, pin, start
-from tests.simulation.watched import UPGRADED, Watched, running
+from tests.simulation.watched import UPGRADED, running
 from tests.simulation.world import policy, spec, version
 
 BROKEN_TAGS = ("-bad", "-late", "-evict", "-crash")
@@ -49,7 +51,7 @@ class Story:
     states: bool = False
     """Whether the state of the containers is all that tells of health."""
     shape: dict[str, Any] = field(default_factory=dict)
-    world: Watched = field(init=False)
+    world: Promised = field(init=False)
     newest: int = 1
     revisions: int = 1
     asked: int = 0
@@ -64,7 +66,7 @@ class Story:
         if self.states:
             changes["health"] = {"source": "InstanceState"}
         self.by_user = bool(self.born) or self.shape["keep"] or self.shape["mode"] != "Manual"
-        self.world = Watched(spec=spec(**changes), policy=by(**self.shape))
+        self.world = Promised(spec=spec(**changes), policy=by(**self.shape))
         self.world.publish("1.0.0", suffix=self.born)
         self.world.run(30)
 
@@ -75,6 +77,7 @@ class Story:
             if moment is not None:
                 self.view = None
                 self.world.run(moment)
+                self.world.shows_what_runs()
 
     # --- the operator
 
@@ -241,12 +244,14 @@ class Story:
         if world.policy is None:
             self.edits_the_policy(dict(self.shape))
         world.run(3 * HOUR)
+        world.shows_what_runs()
         self._rests()
         self._left_nobody_behind()
         pin(world, "latest")
         self.edits_the_policy({**self.shape, "mode": "Manual", "pause": "PT0S"})
         self.publishes("")
         world.run(3 * HOUR)
+        world.shows_what_runs()
         self._all_is_well()
 
     def _rests(self) -> None:

@@ -4,6 +4,7 @@
 """
 
 import os
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +16,16 @@ from scaleset.planner.draft import Draft
 from scaleset.planner import breach, outdated
 from scaleset.planner.snapshot import Verdict
 from scaleset.planner.state import Batch, Retry, Rollout, UpgradeError
+from tests.exploration.promises import CONDEMNED, KEPT_BACK, MIXED, ONE_VERSION, TERMINATING
 from tests.exploration.stories import Line, Story
 from tests.simulation.scenes import code, condition, running
 from tests.simulation.watched import Watched
 from tests.simulation.world import policy, spec
 
 EXAMPLES = int(os.environ.get("STORIES", "150"))
+ENOUGH = 100
+"""Stories in which everything that promises are about comes up."""
+SITUATIONS = {CONDEMNED, KEPT_BACK, MIXED, ONE_VERSION, TERMINATING}
 
 MOMENTS = st.sampled_from([None, None, 0.0, 0.5, 1.5, 1.5, 3.0, 8.0, 31.0, 299.0, 301.0, 400.0, 700.0, 4000.0])
 NUMBERS = st.integers(0, 7)
@@ -95,13 +100,21 @@ SETS = st.fixed_dictionaries(
 
 
 @pytest.mark.timeout(0 if "STORIES" in os.environ else 300)
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
-@given(of=SETS, script=st.lists(LINES, min_size=1, max_size=14))
-def test_whatever_happens_it_ends_well(of, script):
-    """No exception, every invariant at every write, and an end that the contract knows."""
-    story = Story(**of)
-    story.tell(script)
-    story.ends()
+def test_whatever_happens_it_ends_well():
+    """No exception, every invariant at every write, every promise, and an end that the contract knows."""
+    came_up: Counter[str] = Counter()
+
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+    @given(of=SETS, script=st.lists(LINES, min_size=1, max_size=14))
+    def play(of, script):
+        story = Story(**of)
+        story.tell(script)
+        story.ends()
+        came_up.update(story.world.came_up)
+
+    play()
+    if EXAMPLES >= ENOUGH:
+        assert came_up.keys() >= SITUATIONS, f"these never came up: {SITUATIONS - came_up.keys()}"
 
 
 def test_an_instance_refused_in_one_run_and_surged_over_in_the_next_wedges_nothing():
@@ -132,6 +145,15 @@ def test_a_run_that_is_refused_at_its_first_batch_is_tried_again_with_nothing_el
     w.run(120)
     assert code(w) == "Completed"
     assert {pod.version for pod in w.pods.values()} == {"2.0.0"}
+
+
+def test_scaling_in_goes_on_beside_a_pod_whose_node_is_lost():
+    """Once it has had its grace period and the health timeout, it counts in no batch."""
+    shape = {"mode": "Manual", "pause": "PT0S", "keep": False, "priority": True, "limit": 20, "room": 20}
+    story = Story(shape={**shape, "back": False, "batch": 20, "method": "surge"})
+    story.tell([("loses_its_node", None, 0), ("scales", None, 0), ("starts", None), ("publishes", 4000.0, "")])
+    assert set(story.world.pods) == {0}
+    story.ends()
 
 
 # --- mistakes that a story notices

@@ -78,12 +78,19 @@ class Watched(World):
 
     def _scaled_in(self, state: State) -> None:
         """S1: of the instances that scaling in takes at most a batch is on its way out; those of a surging batch are
-        not its.
+        not its, and a pod that does not end is given up in time.
         """
         rollout = running(state)
         batch = rollout.batch if rollout is not None else None
         surging = batch.surge | batch.replaces if batch is not None else NOBODY
-        left = [n for n, pod in self.pods.items() if pod.deleting and n not in state.builds and n not in surging]
+        timeout = self.policy.health_timeout.total_seconds() if self.policy is not None else 300.0
+        left = [
+            n
+            for n, pod in self.pods.items()
+            if pod.deleting
+            and n not in state.builds.keys() | surging
+            and (pod.deletion_due is None or self.now < pod.deletion_due + timeout)
+        ]
         percent = self.policy.rolling_upgrade_policy.max_batch_instance_percent if self.policy is not None else 20
         size = max(self.largest, self.spec.replicas)
         most = self.spec.scale_in_policy.max_concurrent

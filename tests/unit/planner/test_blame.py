@@ -218,6 +218,27 @@ def test_a_pin_and_its_end_do_not_and_bring_the_failed_version_to_nobody():
     assert failed(world) == ["2.0.0"]
 
 
+@pytest.mark.parametrize("by", ["the end of a pin", "a pin"])
+def test_mode_automatic_brings_nobody_to_a_version_that_failed(by):
+    """All at once and past every gate, where a rollout would stop after one batch."""
+    world = running(5, by=policy(mode="Automatic"))
+    world.publish("2.0.0", suffix="-bad")
+    world.run(700)
+    if by == "the end of a pin":
+        pin(world, "1.0.0")
+        world.run(100)
+    pin(world, "latest" if by == "the end of a pin" else "2.0.0")
+    world.run(400)
+    assert set(world.versions.values()) == {"1.0.0"}
+    progressing = condition(world, "Progressing")
+    assert progressing["reason"] == "TargetFailed"
+    assert progressing["message"].startswith("Version 2.0.0 failed and is not tried again")
+    world.publish("3.0.0")
+    pin(world, "latest")
+    world.run(400)
+    assert set(world.versions.values()) == {"3.0.0"}
+
+
 def test_what_an_older_operator_remembers_stays_remembered():
     """It kept the hash of the whole policy, and no image."""
     world = after_a_failure()
