@@ -20,6 +20,13 @@ Case = tuple[Callable[[Patch], None], str, dict[str, Any]]
 """A mutant, the invariant that it breaks, and what to explore."""
 
 
+def instead(patch: Patch, owner: Any, name: str, part: Callable[..., Any], mutant: Callable[..., Any]) -> None:
+    """Puts a mutant into the place of a part of a decision, in the tuple `owner.name` of such parts."""
+    parts = getattr(owner, name)
+    assert part in parts, f"{name} has no {part.__name__} any more: this mistake changes nothing"
+    patch.setattr(owner, name, tuple(mutant if each is part else each for each in parts))
+
+
 def explored_and_caught(caught_by: str, **how: Any) -> None:
     """Not by an exception somewhere, but by that invariant."""
     with pytest.raises(FoundError) as found:

@@ -4,12 +4,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from scaleset.planner.draft import Draft
 
-from scaleset.planner import batches, rollout, scaling, settling, surge
+from scaleset.planner import batch_judge, batches, rollout, scaling, surge
+from scaleset.planner import decide as decisions
+from scaleset.planner.facts import Facts
 from scaleset.planner.instances import Instance
+from scaleset.planner.snapshot import Verdict
 from scaleset.planner.state import NOBODY, Batch, Rollout
-from tests.exploration.mutants import Case, Patch, explored_and_caught
+from scaleset.planner.step import Step
+from tests.exploration.mutants import Case, Patch, explored_and_caught, instead
 from tests.exploration.test_features import SURGE, SURGE_HALF, guarded, tight, zoned
 from tests.exploration.test_model import HALF, image
 from tests.simulation.world import policy
@@ -30,8 +33,8 @@ def mixes_zones(patch: Patch) -> None:
 
 
 def surges_into_any_zone(patch: Patch) -> None:
-    def mutant(draft: Draft, _rollout: Rollout, chosen: tuple[int, ...]) -> tuple[int, ...]:
-        taken = draft.state.builds.keys() | draft.snapshot.pods.keys()
+    def mutant(facts: Facts, _rollout: Rollout, chosen: tuple[int, ...]) -> tuple[int, ...]:
+        taken = facts.state.builds.keys() | facts.snapshot.pods.keys()
         free = [number for number in range(20) if number not in taken]
         return tuple(free[: len(chosen)])
 
@@ -40,13 +43,13 @@ def surges_into_any_zone(patch: Patch) -> None:
 
 def lets_the_old_ones_go_at_once(patch: Patch) -> None:
     patch.setattr(Rollout, "leaving", property(lambda r: r.batch.replaces if r.batch and r.running else NOBODY))
-    settle = settling.settle
+    judge = batch_judge.judge
 
-    def mutant(draft: Draft) -> None:
-        surge.leave(draft)
-        settle(draft)
+    def mutant(facts: Facts) -> Step:
+        gone = surge.let_go(facts)
+        return gone.then(judge(facts.after(gone)))
 
-    patch.setattr(settling, "settle", mutant)
+    instead(patch, rollout, "BATCH", judge, mutant)
 
 
 def lets_the_old_one_of_a_failed_one_go(patch: Patch) -> None:
@@ -56,25 +59,24 @@ def lets_the_old_one_of_a_failed_one_go(patch: Patch) -> None:
         return run.batch.replaces
 
     patch.setattr(Rollout, "leaving", property(leaving))
-    patch.setattr(surge, "_keep_old_ones", lambda _draft: None)
+    patch.setattr(surge, "keep_old_ones", lambda facts: facts.step())
 
 
 def waits_for_room(patch: Patch) -> None:
-    patch.setattr(surge, "fall_back", lambda _draft: None)
+    instead(patch, rollout, "BATCH", surge.fall_back, lambda facts: facts.step())
 
 
 def does_not_hear_that_there_is_no_room(patch: Patch) -> None:
-    ask = rollout._ask
+    ask = Facts.admission
 
-    def mutant(draft: Draft, run: Rollout, moves: Any) -> Any:
-        verdict = ask(draft, run, moves)
-        return None if verdict is None else type(verdict)(accepted=True)
+    def mutant(facts: Facts, dry_run: Any) -> Verdict | None:
+        return None if ask(facts, dry_run) is None else Verdict(accepted=True)
 
-    patch.setattr(rollout, "_ask", mutant)
+    patch.setattr(Facts, "admission", mutant)
 
 
 def never_surges(patch: Patch) -> None:
-    patch.setattr(surge, "ids", lambda _draft, _rollout, _chosen: ())
+    patch.setattr(surge, "ids", lambda _facts, _rollout, _chosen: ())
 
 
 def scales_new_ones_in_again(patch: Patch) -> None:
@@ -89,47 +91,47 @@ def forgets_which_old_one_is_whose(patch: Patch) -> None:
 
 
 def upgrades_protected_ones(patch: Patch) -> None:
-    patch.setattr(Draft, "protected", lambda _draft: NOBODY)
+    patch.setattr(Facts, "protected", property(lambda _facts: NOBODY))
 
 
 def spares_those_protected_from_scale_in_only(patch: Patch) -> None:
-    patch.setattr(Draft, "protected", lambda draft: frozenset(i.id for i in draft.snapshot.spec.protected_instances))
+    named = property(lambda facts: frozenset(i.id for i in facts.snapshot.spec.protected_instances))
+    patch.setattr(Facts, "protected", named)
 
 
 def scales_protected_ones_in(patch: Patch) -> None:
     patch.setattr(
-        scaling, "_first_to_go", lambda draft, beside: sorted(draft.state.builds.keys() - set(beside), reverse=True)
+        scaling, "_first_to_go", lambda facts, beside: sorted(facts.state.builds.keys() - set(beside), reverse=True)
     )
 
 
 def scales_in_whoever_is_not_protected_from_everything(patch: Patch) -> None:
-    def mutant(draft: Draft, beside: Any) -> list[int]:
-        return sorted(draft.state.builds.keys() - set(beside) - draft.protected(), reverse=True)
+    def mutant(facts: Facts, beside: Any) -> list[int]:
+        return sorted(facts.state.builds.keys() - set(beside) - facts.protected, reverse=True)
 
     patch.setattr(scaling, "_first_to_go", mutant)
 
 
 def drops_who_is_protected_in_mid_batch(patch: Patch) -> None:
     """Leaves it with a new build that nobody judges any more."""
-    settle = settling.settle
+    judge = batch_judge.judge
 
-    def mutant(draft: Draft) -> None:
-        run = draft.running
-        draft.update(replace(run, in_progress=run.in_progress - draft.protected()))
-        settle(draft)
+    def mutant(facts: Facts) -> Step:
+        run = facts.running
+        dropped = facts.roll(replace(run, in_progress=run.in_progress - facts.protected))
+        return dropped.then(judge(facts.after(dropped)))
 
-    patch.setattr(settling, "settle", mutant)
+    instead(patch, rollout, "BATCH", judge, mutant)
 
 
 def counts_protected_ones_as_pending(patch: Patch) -> None:
-    advance = rollout.advance
+    def mutant(facts: Facts) -> Step:
+        step = rollout.advance(facts)
+        facts = facts.after(step)
+        run = facts.rollout
+        return step if run is None else step.then(facts.roll(replace(run, pending=run.pending | facts.protected)))
 
-    def mutant(draft: Draft) -> None:
-        advance(draft)
-        if (run := draft.rollout) is not None:
-            draft.update(replace(run, pending=run.pending | draft.protected()))
-
-    patch.setattr(rollout, "advance", mutant)
+    instead(patch, decisions, "PARTS", rollout.advance, mutant)
 
 
 def takes_the_lowest_ids_of_any_zone(patch: Patch) -> None:
@@ -140,32 +142,29 @@ def takes_the_lowest_ids_of_any_zone(patch: Patch) -> None:
 
 
 def ignores_protection_in_a_surge(patch: Patch) -> None:
-    patch.setattr(surge, "keep_protected", lambda _draft: None)
+    instead(patch, rollout, "BATCH", surge.keep_protected, lambda facts: facts.step())
 
 
 def replaces_who_was_protected_before_its_pod_was_touched(patch: Patch) -> None:
-    put_back = settling._put_back
+    put_back = batch_judge.put_back
 
-    def mutant(draft: Draft) -> None:
-        if draft.running.ending is not None:
-            put_back(draft)
+    def mutant(facts: Facts) -> Step:
+        return put_back(facts) if facts.running.ending is not None else facts.step()
 
-    patch.setattr(settling, "_put_back", mutant)
+    instead(patch, rollout, "BATCH", put_back, mutant)
 
 
 def takes_the_new_one_of_an_old_one_that_is_gone(patch: Patch) -> None:
     keep = surge.keep_protected
 
-    def mutant(draft: Draft) -> None:
-        keep(draft)
-        batch = draft.running.batch
-        if batch is not None:
-            gone = {new for new, old in batch.pairs.items() if old in draft.protected()}
-            draft.state = scaling.without(draft.state, frozenset(gone))
-            for number in gone:
-                draft.instances.pop(number, None)
+    def mutant(facts: Facts) -> Step:
+        step = keep(facts)
+        facts = facts.after(step)
+        pairs = facts.running.batch.pairs if facts.running.batch is not None else {}
+        gone = frozenset(new for new, old in pairs.items() if old in facts.protected)
+        return step.then(facts.step(scaling.without(facts.state, gone)))
 
-    patch.setattr(surge, "keep_protected", mutant)
+    instead(patch, rollout, "BATCH", keep, mutant)
 
 
 def zones(replicas: int) -> list[Any]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from scaleset.planner import health, in_place, settling
+from scaleset.planner import batch_judge, health, in_place
 from scaleset.planner.instances import Pod
 from tests.exploration.mutants import Case, Patch, explored_and_caught
 from tests.exploration.test_model import IN_PLACE, edited
@@ -21,7 +21,7 @@ def takes_stale_ready_for_the_new_images(patch: Patch) -> None:
         return rule(replace(pod, current=True), by=by)
 
     patch.setattr(health, "healthy_since", mutant)
-    patch.setattr(settling, "healthy_since", mutant)
+    patch.setattr(batch_judge, "healthy_since", mutant)
 
 
 def changes_in_place_by_name(patch: Patch) -> None:
@@ -45,7 +45,7 @@ def counts_the_deadline_of_a_change_from_the_creation(patch: Patch) -> None:
 def forgets_which_container_ran_before(patch: Patch) -> None:
     change = in_place.change
     patch.setattr(
-        in_place, "change", lambda draft, number, pod, build: change(draft, number, replace(pod, change=None), build)
+        in_place, "change", lambda facts, number, pod, build: change(facts, number, replace(pod, change=None), build)
     )
 
 

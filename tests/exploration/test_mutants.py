@@ -8,16 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from scaleset.planner.draft import Draft
 
-from scaleset.planner import batches, desired, endings, gates, outdated, rollout, settling, starts
+from scaleset.planner import batch_judge, batches, gates, outdated, pod_diff, rollout, rollout_end, triggers
+from scaleset.planner import decide as decisions
 from scaleset.planner.batches import batch_limit
 from scaleset.planner.decide import decide
-from scaleset.planner.instances import Instance, Pod
+from scaleset.planner.facts import Facts
 from scaleset.planner.snapshot import Deletion, Plan, Snapshot
-from scaleset.planner.state import NOBODY, Batch
+from scaleset.planner.state import NOBODY
+from scaleset.planner.step import Step
 from tests.exploration import moves
-from tests.exploration.mutants import Case, Patch, explored_and_caught
+from tests.exploration.mutants import Case, Patch, explored_and_caught, instead
 from tests.exploration.states import Place
 from tests.exploration.test_model import edited
 from tests.simulation.world import policy
@@ -39,7 +40,7 @@ def opens_the_gate_always(patch: Patch) -> None:
 
 
 def decides_on_old_pods(patch: Patch) -> None:
-    patch.setattr(Draft, "need_fresh", lambda _: True)
+    patch.setattr(Facts, "fresh", property(lambda _: True))
 
 
 def deletes_before_it_writes(patch: Patch) -> None:
@@ -63,67 +64,55 @@ def writes_the_status_last(patch: Patch) -> None:
 
 
 def restarts_what_is_broken(patch: Patch) -> None:
-    rule = desired._to_be_replaced
-
-    def mutant(draft: Draft, instance: Instance, pod: Pod, replaceable: frozenset[int]) -> bool:
-        return rule(draft, instance, pod, replaceable) or (instance.bad and not pod.deleting)
-
-    patch.setattr(desired, "_to_be_replaced", mutant)
+    rule = pod_diff._authorised
+    patch.setattr(pod_diff, "_authorised", lambda instance, replaceable: rule(instance, replaceable) or instance.bad)
 
 
 def deletes_by_name(patch: Patch) -> None:
-    patch.setattr(desired, "_deletion", lambda number, pod: Deletion(number, pod.name, ""))
+    patch.setattr(pod_diff, "_deletion", lambda number, pod: Deletion(number, pod.name, ""))
 
 
 def forgets_the_way_back(patch: Patch) -> None:
     start = rollout._start_batch
 
-    def mutant(draft: Draft, running: Any, moves: Any, extra: Any) -> None:
-        start(draft, running, moves, extra)
-        draft.state = replace(draft.state, previous={})
+    def mutant(facts: Facts, running: Any, moves: Any, extra: Any) -> Step:
+        step = start(facts, running, moves, extra)
+        return step.to(replace(step.state, previous={}))
 
     patch.setattr(rollout, "_start_batch", mutant)
 
 
 def rolls_to_withdrawn_versions(patch: Patch) -> None:
-    patch.setattr(rollout, "_withdrawn", lambda _draft, _rollout: None)
+    patch.setattr(rollout, "_withdrawn", lambda _facts, _rollout: None)
 
 
 def completes_without_the_newcomers(patch: Patch) -> None:
-    patch.setattr(rollout, "_join", lambda _draft: None)
+    instead(patch, rollout, "BATCH", rollout.join, lambda facts: facts.step())
 
 
 def completes_without_those_replaced_at_once(patch: Patch) -> None:
-    following = rollout._next
-
-    def mutant(draft: Draft, *, last: Batch | None) -> None:
-        applying = draft.state.applying
-        draft.state = replace(draft.state, applying=NOBODY)
-        following(draft, last=last)
-        draft.state = replace(draft.state, applying=applying)
-
-    patch.setattr(rollout, "_next", mutant)
+    patch.setattr(rollout, "replacing", lambda _facts, _rollout: None)
 
 
 def rolls_while_suspended(patch: Patch) -> None:
-    patch.setattr(rollout, "_hold", lambda draft, _rollout: rollout.starting(draft))
+    patch.setattr(rollout, "REASONS_TO_WAIT", (rollout.starting,))
 
 
 def does_not_wait_for_starting_instances(patch: Patch) -> None:
-    patch.setattr(rollout, "starting", lambda _draft: None)
-    patch.setattr(starts, "starting", lambda _draft: None)
+    instead(patch, rollout, "REASONS_TO_WAIT", rollout.starting, lambda _facts, _rollout: None)
+    patch.setattr(triggers, "starting", lambda _facts, _rollout: None)
 
 
 def starts_the_next_batch_before_the_end_of_this(patch: Patch) -> None:
-    advance = rollout.advance
+    def mutant(facts: Facts) -> Step:
+        step = rollout.advance(facts)
+        facts = facts.after(step)
+        running = facts.rollout
+        early = running is not None and running.in_progress and running.pending and facts.fresh
+        admitted = rollout.admit(facts, running) if running is not None and early else None
+        return step.then(admitted) if admitted is not None else step
 
-    def mutant(draft: Draft) -> None:
-        advance(draft)
-        running = draft.rollout
-        if running is not None and running.in_progress and running.pending and draft.snapshot.fresh:
-            rollout._admit(draft, running)
-
-    patch.setattr(rollout, "advance", mutant)
+    instead(patch, decisions, "PARTS", rollout.advance, mutant)
 
 
 def counts_more_instances_than_there_are(patch: Patch) -> None:
@@ -131,38 +120,34 @@ def counts_more_instances_than_there_are(patch: Patch) -> None:
 
 
 def wakes_up_for_nothing(patch: Patch) -> None:
-    scale = starts.requests
-
-    def mutant(draft: Draft) -> None:
-        draft.wake(draft.now)
-        scale(draft)
-
-    patch.setattr(starts, "requests", mutant)
+    requests = triggers.requests
+    instead(patch, decisions, "PARTS", requests, lambda facts: replace(requests(facts), again=True))
 
 
 def cancels_in_the_middle_of_a_batch(patch: Patch) -> None:
-    settle = settling.settle
+    judge = batch_judge.judge
 
-    def mutant(draft: Draft) -> None:
-        running = draft.running
-        if running.ending is not None:
-            draft.update(replace(running, in_progress=NOBODY))
-        settle(draft)
+    def mutant(facts: Facts) -> Step:
+        running = facts.running
+        if running.ending is None:
+            return judge(facts)
+        dropped = facts.roll(replace(running, in_progress=NOBODY))
+        return dropped.then(judge(facts.after(dropped)))
 
-    patch.setattr(settling, "settle", mutant)
+    instead(patch, rollout, "BATCH", judge, mutant)
 
 
 def ends_without_a_reason(patch: Patch) -> None:
-    end = endings._end
-    patch.setattr(endings, "_end", lambda draft, running, code, _error: end(draft, running, code, None))
+    end = rollout_end._end
+    patch.setattr(rollout_end, "_end", lambda facts, state, run, code, _error: end(facts, state, run, code, None))
 
 
 def lets_any_broken_one_through_a_closed_gate(patch: Patch) -> None:
-    patch.setattr(outdated, "pass_closed_gate", lambda _draft, _rollout, candidates: list(candidates))
+    patch.setattr(outdated, "pass_closed_gate", lambda _facts, _rollout, candidates: list(candidates))
 
 
 def lets_a_healthy_one_through_a_closed_gate(patch: Patch) -> None:
-    patch.setattr(outdated, "pass_closed_gate", lambda _draft, _rollout, candidates: list(candidates))
+    patch.setattr(outdated, "pass_closed_gate", lambda _facts, _rollout, candidates: list(candidates))
     patch.setattr(batches, "only_broken", batches.together)
 
 

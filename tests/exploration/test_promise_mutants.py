@@ -6,77 +6,81 @@ from functools import partial
 from typing import Any
 
 import pytest
-from scaleset.planner.draft import Draft
 
-from scaleset.planner import outdated, scaling, shrinking, starts, status
+from scaleset.planner import decide as decisions
+from scaleset.planner import outdated, scaling, shrinking, status, triggers
+from scaleset.planner.facts import Facts
 from scaleset.planner.gallery import number
 from scaleset.planner.state import NOBODY, Rollout, ScaleIn, Target
+from scaleset.planner.step import Step
 from tests.exploration import lives
-from tests.exploration.mutants import Patch, explored_and_caught
+from tests.exploration.mutants import Patch, explored_and_caught, instead
 
 # --- VERSION
 
 
 def shows_the_highest_version(patch: Patch) -> None:
-    def mutant(draft: Draft) -> str:
-        return max((i.build.version for i in draft.instances.values() if i.build is not None), key=number, default="")
+    def mutant(facts: Facts) -> str:
+        return max((i.build.version for i in facts.instances.values() if i.build is not None), key=number, default="")
 
     patch.setattr(status, "_versions", mutant)
 
 
 def shows_what_a_run_last_proved(patch: Patch) -> None:
     moves_the_current_version_only_when_a_run_completes(patch)
-    patch.setattr(status, "_versions", lambda draft: draft.state.current_version or "")
+    patch.setattr(status, "_versions", lambda facts: facts.state.current_version or "")
 
 
 def moves_the_current_version_only_when_a_run_completes(patch: Patch) -> None:
-    patch.setattr(scaling, "_settle_current", lambda _draft: None)
+    patch.setattr(scaling, "_settle_current", lambda facts: facts.step())
 
 
 # --- what failed
 
 
 def forgets_what_failed_with_any_edit_of_the_policy(patch: Patch) -> None:
-    patch.setattr(outdated, "judged_by", lambda draft, _model: f"judged-{hash(draft.policy.model_dump_json())}")
+    patch.setattr(outdated, "judged_by", lambda facts, _model: f"judged-{hash(facts.policy.model_dump_json())}")
 
 
 def forgets_what_failed_with_any_edit_of_the_spec(patch: Patch) -> None:
-    patch.setattr(outdated, "judged_by", lambda draft, _model: f"judged-{draft.snapshot.generation}")
+    patch.setattr(outdated, "judged_by", lambda facts, _model: f"judged-{facts.snapshot.generation}")
 
 
 def forgets_what_failed_when_its_version_is_gone(patch: Patch) -> None:
-    requests = starts.requests
+    requests = triggers.requests
 
-    def mutant(draft: Draft) -> None:
-        there = {entry.version for entry in draft.snapshot.catalogue}
-        kept = tuple(f for f in draft.state.failed_targets if f.version in there)
-        draft.state = replace(draft.state, failed_targets=kept)
-        requests(draft)
+    def mutant(facts: Facts) -> Step:
+        there = {entry.version for entry in facts.snapshot.catalogue}
+        kept = tuple(f for f in facts.state.failed_targets if f.version in there)
+        forgotten = facts.step(replace(facts.state, failed_targets=kept))
+        return forgotten.then(requests(facts.after(forgotten)))
 
-    patch.setattr(starts, "requests", mutant)
+    instead(patch, decisions, "PARTS", requests, mutant)
 
 
 def never_lifts_what_failed(patch: Patch) -> None:
-    patch.setattr(outdated, "judged_by", lambda _draft, _model: "judged-")
+    patch.setattr(outdated, "judged_by", lambda _facts, _model: "judged-")
 
 
 def takes_all_at_once_to_what_failed(patch: Patch) -> None:
     """In mode Automatic the end of a pin is a change of the model to the version that failed."""
 
-    def mutant(draft: Draft, target: Target) -> None:
-        starts._apply_where_admitted(draft, outdated.by_model(draft, target))
+    def mutant(facts: Facts) -> Step:
+        if facts.policy.mode != "Automatic":
+            return facts.step()
+        return triggers._apply_where_admitted(facts, outdated.by_model(facts, outdated.model_target(facts)))
 
-    patch.setattr(starts, "_follow", mutant)
+    patch.setattr(triggers, "_bring_all", mutant)
 
 
 def unpins_to_what_failed(patch: Patch) -> None:
     """A run of the model brings it, since only runs of the image are remembered."""
     remembered = outdated.remembered
 
-    def mutant(draft: Draft, target: Target) -> Any:
-        pinned = {model.name for model in draft.models.values() if not model.reference.moving}
-        runs = {instance.build.model for instance in draft.instances.values() if instance.build is not None}
-        return None if runs & pinned else remembered(draft, target)
+    def mutant(facts: Facts, target: Target) -> Any:
+        pinned = {model.name for model in facts.models.values() if not model.reference.moving}
+        runs = {instance.build.model for instance in facts.instances.values() if instance.build is not None}
+        return None if runs & pinned else remembered(facts, target)
 
     patch.setattr(outdated, "remembered", mutant)
 
@@ -89,11 +93,11 @@ def lets_new_instances_run_what_failed(patch: Patch) -> None:
 
 
 def takes_all_that_are_more_than_wanted(patch: Patch) -> None:
-    patch.setattr(shrinking, "_next", lambda _draft, _scale_in, going: frozenset(going))
+    patch.setattr(shrinking, "_next", lambda _facts, _scale_in, going: frozenset(going))
 
 
 def takes_the_next_before_the_first_are_gone(patch: Patch) -> None:
-    patch.setattr(shrinking, "leaving", lambda _draft: NOBODY)
+    patch.setattr(shrinking, "leaving", lambda _facts: NOBODY)
 
 
 def never_forgets_the_largest_size(patch: Patch) -> None:
@@ -103,8 +107,8 @@ def never_forgets_the_largest_size(patch: Patch) -> None:
 def _as_if_it_came_from(size: int) -> Callable[..., frozenset[int]]:
     chosen = shrinking._next
 
-    def mutant(draft: Draft, scale_in: ScaleIn, going: Sequence[int]) -> frozenset[int]:
-        return chosen(draft, replace(scale_in, size=size), going)
+    def mutant(facts: Facts, scale_in: ScaleIn, going: Sequence[int]) -> frozenset[int]:
+        return chosen(facts, replace(scale_in, size=size), going)
 
     return mutant
 
@@ -123,13 +127,13 @@ def rolls_the_model_after_the_image(patch: Patch) -> None:
 
 
 def rolls_the_model_first(patch: Patch) -> None:
-    due = starts._due
-    patch.setattr(starts, "_due", lambda draft: due(draft)[::-1])
+    due = triggers._due
+    patch.setattr(triggers, "_due", lambda facts: due(facts)[::-1])
 
 
 def _of_each_run(patch: Patch, change: Callable[[Rollout], Rollout]) -> None:
-    due = starts._due
-    patch.setattr(starts, "_due", lambda draft: [change(run) for run in due(draft)])
+    due = triggers._due
+    patch.setattr(triggers, "_due", lambda facts: [change(run) for run in due(facts)])
 
 
 CHANGES = partial(lives.changes_its_versions, 5, mode="Manual")

@@ -5,17 +5,15 @@
 
 import os
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scaleset.planner.draft import Draft
 
-from scaleset.planner import breach, outdated
+from scaleset.planner import wakes
+from scaleset.planner.facts import Facts
 from scaleset.planner.snapshot import Verdict
-from scaleset.planner.state import Batch, Retry, Rollout, UpgradeError
 from tests.exploration.promises import CONDEMNED, KEPT_BACK, MIXED, ONE_VERSION, TERMINATING
 from tests.exploration.stories import Line, Story
 from tests.simulation.scenes import code, condition, running
@@ -161,11 +159,7 @@ def test_scaling_in_goes_on_beside_a_pod_whose_node_is_lost():
 
 def test_a_story_notices_that_nobody_is_woken(monkeypatch):
     """The world wakes nobody who did not ask for it."""
-
-    def mutant(draft: Draft, run: Rollout) -> None:
-        draft.state = replace(draft.state, retry=Retry(run.target.model, run.target.version, 1, draft.now))
-
-    monkeypatch.setattr(outdated, "try_later", mutant)
+    monkeypatch.setattr(wakes, "next_look", lambda _facts: None)
     w = running(5)
     w.admit = lambda _: Verdict(accepted=False, message="exceeded quota", quota=True)
     w.publish("2.0.0")
@@ -196,12 +190,6 @@ def test_what_makes_nobody_healthy_is_not_taken_back_from_the_next():
 
 
 def test_a_story_notices_that_all_are_taken_back_though_nobody_became_healthy(monkeypatch):
-    go_on = breach.go_on
-
-    def mutant(draft: Draft, run: Rollout, error: UpgradeError, *, last: Batch | None) -> None:
-        assert last is None or last.instances
-        go_on(draft, run, error, last=None)
-
-    monkeypatch.setattr(breach, "go_on", mutant)
+    monkeypatch.setattr(Facts, "last_batch", None)  # Each batch that is taken back is the first one.
     with pytest.raises(AssertionError, match="it made nobody healthy"):
         two_break_whatever_they_run()

@@ -4,80 +4,81 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from scaleset.planner.draft import Draft
 
-from scaleset.planner import breach, deadlines, desired, endings, outdated, rollout, settling
+from scaleset.planner import batch_judge, breach, deadlines, outdated, pod_diff, rollout, rollout_end
+from scaleset.planner import decide as decisions
+from scaleset.planner.facts import Facts
 from scaleset.planner.state import Clock, Ended, Rollout, State
-from tests.exploration.mutants import Case, Patch, explored_and_caught
+from scaleset.planner.step import Step
+from tests.exploration.mutants import Case, Patch, explored_and_caught, instead
 from tests.exploration.test_model import HALF
 from tests.simulation.world import policy
 
 
 def judges_deadlines_on_old_pods(patch: Patch) -> None:
-    settle = settling.settle
+    judge = batch_judge.judge
 
-    def mutant(draft: Draft) -> None:
+    def mutant(facts: Facts) -> Step:
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(Draft, "need_fresh", lambda _: True)
-            settle(draft)
+            inner.setattr(Facts, "fresh", property(lambda _: True))
+            return judge(facts)
 
-    patch.setattr(settling, "settle", mutant)
+    instead(patch, rollout, "BATCH", judge, mutant)
 
 
 def restores_what_broke_after_its_batch(patch: Patch) -> None:
-    advance = rollout.advance
+    def mutant(facts: Facts) -> Step:
+        step = rollout.advance(facts)
+        facts = facts.after(step)
+        for number in facts.rollout.successful if facts.rollout is not None else ():
+            if facts.instances[number].bad:
+                back = replace(step.state.builds[number], version="1.0.0")
+                step = step.to(replace(step.state, builds={**step.state.builds, number: back}))
+        return step
 
-    def mutant(draft: Draft) -> None:
-        advance(draft)
-        running = draft.rollout
-        for number in running.successful if running is not None else ():
-            if draft.instances[number].bad:
-                back = replace(draft.state.builds[number], version="1.0.0")
-                draft.state = replace(draft.state, builds={**draft.state.builds, number: back})
-
-    patch.setattr(rollout, "advance", mutant)
+    instead(patch, decisions, "PARTS", rollout.advance, mutant)
 
 
 def restores_the_healthy_ones_of_the_batch_too(patch: Patch) -> None:
-    restore = settling.restore
+    restore = batch_judge.restore
 
     def mutant(state: State, restoring: set[int]) -> State:
         return restore(state, set(state.previous) if restoring else restoring)
 
-    patch.setattr(settling, "restore", mutant)
+    patch.setattr(batch_judge, "restore", mutant)
 
 
 def tries_failed_versions_again(patch: Patch) -> None:
-    patch.setattr(outdated, "remembered", lambda _draft, _target: None)
+    patch.setattr(outdated, "remembered", lambda _facts, _target: None)
 
 
 def forgets_what_failed(patch: Patch) -> None:
-    patch.setattr(outdated, "remember", lambda _draft, _rollout, _reason: None)
+    patch.setattr(outdated, "remember", lambda facts, _rollout, _reason: facts.state)
 
 
 def ignores_the_gate_after_a_batch(patch: Patch) -> None:
-    patch.setattr(breach, "found", lambda _draft, _rollout, **_: None)
+    patch.setattr(breach, "found", lambda _facts, _rollout: None)
 
 
 def has_no_deadline(patch: Patch) -> None:
-    verdict = settling._verdict
-    patch.setattr(settling, "_verdict", lambda *known: (verdict(*known)[0], None))
+    verdict = batch_judge._verdict
+    patch.setattr(batch_judge, "_verdict", lambda *known: (verdict(*known)[0], None))
 
 
 def has_a_deadline_at_once(patch: Patch) -> None:
-    verdict = settling._verdict
+    verdict = batch_judge._verdict
 
-    def mutant(draft: Draft, *known: Any) -> tuple[bool, float | None]:
-        healthy, due = verdict(draft, *known)
-        return healthy, None if due is None else draft.now
+    def mutant(facts: Facts, *known: Any) -> tuple[bool, float | None]:
+        healthy, due = verdict(facts, *known)
+        return healthy, None if due is None else facts.now
 
-    patch.setattr(settling, "_verdict", mutant)
+    patch.setattr(batch_judge, "_verdict", mutant)
 
 
 def counts_the_deadline_from_the_present_pod(patch: Patch) -> None:
-    def mutant(draft: Draft, number: int) -> Clock:
-        pod = draft.instances[number].pod
-        return Clock(draft.now if pod is None else pod.begun)
+    def mutant(facts: Facts, number: int) -> Clock:
+        pod = facts.instances[number].pod
+        return Clock(facts.now if pod is None else pod.begun)
 
     patch.setattr(deadlines, "_in_batch", mutant)
 
@@ -87,27 +88,24 @@ def begins_anew_however_often_others_delete_its_pod(patch: Patch) -> None:
 
 
 def makes_ended_pods_again_at_once(patch: Patch) -> None:
-    def mutant(draft: Draft, number: int) -> bool:
-        draft.state = replace(draft.state, ended={**draft.state.ended, number: Ended(1, draft.now)})
-        return True
-
-    patch.setattr(desired, "_made_again", mutant)
+    patch.setattr(pod_diff, "_made_again", lambda facts, _number: Ended(1, facts.now))
 
 
 def keeps_no_note_of_ended_pods(patch: Patch) -> None:
-    patch.setattr(desired, "_made_again", lambda _draft, _number: True)
+    replaced = pod_diff._to_be_replaced
+    patch.setattr(pod_diff, "_to_be_replaced", lambda facts: replace(replaced(facts), ended=facts.state.ended))
 
 
 def blames_an_image_that_never_ran(patch: Patch) -> None:
-    patch.setattr(settling, "_ran", lambda _instance: True)
+    patch.setattr(batch_judge, "_ran", lambda _instance: True)
 
 
 def remembers_an_image_that_never_ran(patch: Patch) -> None:
-    patch.setattr(outdated, "try_later", lambda draft, run: outdated.remember(draft, run, endings.UPGRADED))
+    patch.setattr(outdated, "try_later", lambda facts, run: outdated.remember(facts, run, rollout_end.UPGRADED))
 
 
 def forgives_an_image_that_ran(patch: Patch) -> None:
-    patch.setattr(settling, "_ran", lambda _instance: False)
+    patch.setattr(batch_judge, "_ran", lambda _instance: False)
 
 
 def forgets_the_way_back_after_each_batch(patch: Patch) -> None:
@@ -115,11 +113,11 @@ def forgets_the_way_back_after_each_batch(patch: Patch) -> None:
 
 
 def takes_back_in_an_outage(patch: Patch) -> None:
-    patch.setattr(breach, "_outage", lambda _draft, _rollout: False)
+    patch.setattr(breach, "_outage", lambda _facts, _rollout: False)
 
 
 def takes_back_who_is_healthy(patch: Patch) -> None:
-    patch.setattr(breach, "_broken_later", lambda _draft, run: run.successful)
+    patch.setattr(breach, "_broken_later", lambda _facts, run: run.successful)
 
 
 def gives_up_before_the_grace_period_is_over(patch: Patch) -> None:
@@ -127,22 +125,21 @@ def gives_up_before_the_grace_period_is_over(patch: Patch) -> None:
 
 
 def puts_back_whoever_waits_in_a_run_that_is_to_end(patch: Patch) -> None:
-    patch.setattr(settling, "_stuck", lambda _draft, _number: True)
+    patch.setattr(batch_judge, "_stuck", lambda _facts, _number: True)
 
 
 def puts_back_who_is_stuck_in_a_run_that_goes_on(patch: Patch) -> None:
-    def mutant(draft: Draft) -> None:
-        run = draft.running
-        back = {n for n in run.verifying & draft.state.previous.keys() if settling._stuck(draft, n)}
-        draft.state = settling.restore(
-            replace(draft.state, rollout=replace(run, in_progress=run.in_progress - back)), back
-        )
+    def mutant(facts: Facts) -> Step:
+        run = facts.running
+        back = {n for n in run.verifying & facts.state.previous.keys() if batch_judge._stuck(facts, n)}
+        shrunk = replace(facts.state, rollout=replace(run, in_progress=run.in_progress - back))
+        return facts.step(batch_judge.restore(shrunk, back))
 
-    patch.setattr(settling, "_put_back", mutant)
+    instead(patch, rollout, "BATCH", batch_judge.put_back, mutant)
 
 
 def leaves_who_could_not_be_restored_on_the_failed_version(patch: Patch) -> None:
-    patch.setattr(settling, "_go_on_replacing", lambda _draft, _batch, _ids: None)
+    patch.setattr(batch_judge, "_go_on_replacing", lambda state, _batch, _ids: state)
 
 
 CASES: list[Case] = [
