@@ -67,9 +67,10 @@ def _unhealthy(facts: Facts, rollout: Rollout, number: int, *, pausing: bool) ->
 
 
 def _outage(facts: Facts, rollout: Rollout) -> bool:
+    """Whether too much is unhealthy that the run has not touched. What is still to be created says nothing."""
     target = rollout.target
     others = facts.instances.keys() - rollout.upgraded - rollout.in_progress
-    untouched = [n for n in others if not _runs(facts.instances[n], target)]
+    untouched = [n for n in others if facts.instances[n].build is not None and not _runs(facts.instances[n], target)]
     down = [number for number in untouched if facts.instances[number].bad]
     percent = rollout.policy.rolling.max_unhealthy_instance_percent
     return bool(down) and gates.exceeds(len(down), len(untouched), percent)

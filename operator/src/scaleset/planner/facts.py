@@ -340,13 +340,14 @@ def in_order(facts: Facts, *parts: Part) -> tuple[Facts, Step]:
 
 
 def _ids(facts: Facts) -> Iterator[int]:
-    """Recorded instances, and the lowest free ids for those that are still to be created. An id that is let go in this
-    decision is not free yet: its pod is still there.
+    """Recorded instances, and the lowest free ids for those that are still to be created. An id that the stored state
+    gives to somebody is not free in this decision, even if its instance is let go: its pod is still there.
     """
-    builds = facts.state.builds
+    builds, stored = facts.state.builds, facts.snapshot.state
     yield from sorted(builds)
     missing = max(0, facts.replicas + extra(facts.state) - len(builds))
-    taken = builds.keys() | facts.snapshot.state.builds.keys()
+    batch = stored.rollout.batch if stored.rollout is not None else None
+    taken = {*builds, *stored.builds, *(batch.surge | batch.replaces if batch is not None else ())}
     yield from islice((number for number in count() if number not in taken), missing)
 
 
