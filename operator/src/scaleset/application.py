@@ -25,8 +25,7 @@ from scaleset.controllers.replication_views import ReplicationViews
 from scaleset.controllers.scale_set import ScaleSetController
 from scaleset.controllers.status_writer import StatusWriter
 from scaleset.controllers.upgrade_policy import UpgradePolicyController
-from scaleset.controllers.wakes import Wakes
-from scaleset.controllers.watching import watch
+from scaleset.controllers.watches import Wakes, watch
 from scaleset.kube.client import Client
 from scaleset.kube.lease import Lease
 from scaleset.kube.rate_limit import Limits

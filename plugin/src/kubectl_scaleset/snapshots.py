@@ -20,8 +20,7 @@ from scaleset.planner.pod_builder import Identity
 from scaleset.planner.snapshot import DryRun, ModelCheck, Snapshot, Turn, Verdict
 from scaleset.preflight import model_checks
 from scaleset.preflight.admission import questions
-from scaleset.preflight.questions import Answer, Call, Questions
-from scaleset.preflight.verdicts import ACCEPTED
+from scaleset.preflight.conversation import ACCEPTED, Answer, Call, Questions
 from scaleset.records import projections
 from scaleset.records.custom_objects import CustomObject
 from scaleset.records.instances import owned

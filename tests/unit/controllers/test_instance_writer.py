@@ -9,8 +9,7 @@ import pytest
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.instance_writer import InstanceWriter
 from scaleset.controllers.memory import Memory
-from scaleset.controllers.wakes import Wakes
-from scaleset.controllers.watching import watch
+from scaleset.controllers.watches import Wakes, watch
 from scaleset.kube import errors
 from scaleset.kube.client import Client
 from scaleset.planner.instances import Build, Change, Pod

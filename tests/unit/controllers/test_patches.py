@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from scaleset.api.scale_set_status import ScaleSetStatus
-from scaleset.controllers.patches import merge_patch, urgent
-from scaleset.controllers.status_writer import compared
+from scaleset.controllers.status_writer import compared, merge_patch, urgent
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ from scaleset.controllers.gallery_image_version import SWEEP, GalleryImageVersio
 from scaleset.controllers.prepulls import Prepulls
 from scaleset.controllers.replication_views import ReplicationViews
 from scaleset.controllers.status_writer import StatusWriter
-from scaleset.controllers.wakes import Wakes
-from scaleset.controllers.watching import watch
+from scaleset.controllers.watches import Wakes, watch
 from scaleset.kube.client import Client
 from scaleset.observability.images import Images
 from scaleset.records.versions import group

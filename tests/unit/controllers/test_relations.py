@@ -17,8 +17,7 @@ from scaleset.controllers.concurrency_limit import Turns
 from scaleset.controllers.lines import rolls
 from scaleset.controllers.status_writer import StatusWriter
 from scaleset.controllers.upgrade_policy import UpgradePolicyController
-from scaleset.controllers.wakes import Wakes
-from scaleset.controllers.watching import watch
+from scaleset.controllers.watches import Wakes, watch
 from scaleset.planner.snapshot import Turn
 from scaleset.records.custom_objects import ScaleSetObject
 from scaleset.records.projections import seconds

@@ -8,8 +8,7 @@ from scaleset.controllers.caches import Caches
 from scaleset.controllers.dry_runs import check
 from scaleset.controllers.instance_writer import STRANGE, InstanceWriter
 from scaleset.controllers.memory import Memory
-from scaleset.controllers.wakes import Wakes
-from scaleset.controllers.watching import watch
+from scaleset.controllers.watches import Wakes, watch
 from scaleset.kube import errors
 from scaleset.kube.client import Client
 from scaleset.planner import pod_builder

@@ -6,8 +6,7 @@ import pytest
 
 from scaleset.api import names
 from scaleset.controllers.scale_set import ScaleSetController
-from scaleset.controllers.wakes import Wakes
-from scaleset.controllers.watching import watch
+from scaleset.controllers.watches import Wakes, watch
 from scaleset.kube.client import Client
 from scaleset.observability.metrics import Metrics
 from scaleset.planner.snapshot import Event

@@ -11,8 +11,7 @@ from aiohttp import web
 
 from scaleset.controllers.instance_writer import InstanceWriter
 from scaleset.controllers.memory import LAST_RETRY, Memory
-from scaleset.controllers.wakes import Wakes
-from scaleset.controllers.watching import watch
+from scaleset.controllers.watches import Wakes, watch
 from scaleset.kube import errors
 from scaleset.kube.client import Client
 from scaleset.planner.instances import Build

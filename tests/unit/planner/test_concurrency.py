@@ -16,7 +16,7 @@ from scaleset.controllers.caches import Caches
 from scaleset.controllers.concurrency_limit import Turns
 from scaleset.controllers.lines import NEAR
 from scaleset.controllers.relations import relations
-from scaleset.controllers.wakes import Wakes
+from scaleset.controllers.watches import Wakes
 from scaleset.kube.index import Follower
 from scaleset.planner.snapshot import Turn
 from scaleset.records.custom_objects import CustomObject, PolicyObject, ScaleSetObject

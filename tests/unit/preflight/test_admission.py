@@ -11,7 +11,7 @@ from scaleset.planner.pod_builder import Identity
 from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import DryRun, Newcomer, Verdict
 from scaleset.preflight.admission import questions
-from scaleset.preflight.questions import Call
+from scaleset.preflight.conversation import Call
 
 OWNER = Identity("ns", "web", "uid-1")
 NOW = 1_000_000_000.0

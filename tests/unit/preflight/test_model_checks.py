@@ -13,7 +13,7 @@ from scaleset.planner.instances import Build
 from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import ModelCheck, Verdict
 from scaleset.preflight import model_checks
-from scaleset.preflight.questions import Call
+from scaleset.preflight.conversation import Call
 from tests.simulation.world import OWNER, spec
 
 Server = Callable[[Call], Any]

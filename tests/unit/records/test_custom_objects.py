@@ -14,8 +14,7 @@ from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.status_writer import StatusWriter, check_kept, compared
 from scaleset.controllers.upgrade_policy import UpgradePolicyController
-from scaleset.controllers.wakes import REST_PER_INSTANCE_SECONDS, Wakes
-from scaleset.controllers.watching import watch
+from scaleset.controllers.watches import REST_PER_INSTANCE_SECONDS, Wakes, watch
 from scaleset.kube import errors
 from scaleset.kube.client import Client
 from scaleset.planner.revisions import describe

@@ -12,7 +12,7 @@ from scaleset.planner.pod_builder import Identity
 from scaleset.planner.snapshot import DryRun, ModelCheck, Verdict
 from scaleset.preflight import model_checks
 from scaleset.preflight.admission import questions
-from scaleset.preflight.questions import Answer, Call, Questions
+from scaleset.preflight.conversation import Answer, Call, Questions
 
 T = TypeVar("T")
 

@@ -15,10 +15,9 @@ from time import monotonic
 from scaleset.api.conditions import Condition, set_condition
 from scaleset.api.gallery_image_version import GalleryImageVersionStatus
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.patches import JSON
 from scaleset.controllers.prepulls import Prepulls
 from scaleset.controllers.relations import by_uid
-from scaleset.controllers.status_writer import StatusWriter
+from scaleset.controllers.status_writer import JSON, StatusWriter
 from scaleset.observability.images import Images
 from scaleset.planner.gallery import number, winners
 from scaleset.planner.history import timestamp

@@ -31,7 +31,7 @@ from scaleset.planner.pod_builder import Identity
 from scaleset.planner.revision_check import NOT_STORED
 from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import Creation, Deletion, ImageChange, Plan, Verdict
-from scaleset.preflight.verdicts import verdict
+from scaleset.preflight.conversation import verdict
 from scaleset.records import projections
 from scaleset.records.instances import not_ours
 from scaleset.records.projections import plain

@@ -23,8 +23,7 @@ from scaleset.controllers.concurrency_limit import Turns
 from scaleset.controllers.instance_writer import InstanceWriter
 from scaleset.controllers.memory import Memory
 from scaleset.controllers.observation import observe
-from scaleset.controllers.patches import JSON, merge_patch, urgent
-from scaleset.controllers.status_writer import StatusWriter, check_kept, compared
+from scaleset.controllers.status_writer import JSON, StatusWriter, check_kept, compared, merge_patch, urgent
 from scaleset.kube.client import Client
 from scaleset.kube.errors import NamespaceTerminating, NotKept
 from scaleset.observability.fleet import Fleet

@@ -21,9 +21,8 @@ from scaleset.planner import pod_builder
 from scaleset.planner.pod_builder import Identity
 from scaleset.planner.snapshot import DryRun, Newcomer, Verdict
 from scaleset.preflight import quotas, usage
-from scaleset.preflight.questions import Answer, Call, Questions
+from scaleset.preflight.conversation import ACCEPTED, Answer, Call, Questions, verdict
 from scaleset.preflight.quotas import Change, Exceeded, Quota, Size
-from scaleset.preflight.verdicts import ACCEPTED, verdict
 from scaleset.records.projections import JSON, plain
 
 ROUNDS, AT_ONCE = 5, 8

@@ -22,8 +22,7 @@ from scaleset.planner.pod_builder import Identity
 from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import ModelCheck, Verdict
 from scaleset.preflight import sameness
-from scaleset.preflight.questions import Answer, Call, Questions
-from scaleset.preflight.verdicts import verdict
+from scaleset.preflight.conversation import Answer, Call, Questions, verdict
 from scaleset.records.projections import plain
 
 JSON = dict[str, Any]
