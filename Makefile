@@ -49,11 +49,15 @@ test: test-unit test-cluster test-chart ## all tests but those of faults and kin
 .PHONY: test-unit
 test-unit: venv ## rules, properties and the explored model; needs no cluster
 	@echo "Running the unit tests and exploring the model ..."
-	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/observability $(wildcard tests/model) $(PYTEST)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/observability $(wildcard tests/exploration) $(PYTEST)
+
+.PHONY: golden
+golden: venv ## write the logs in tests/exploration/golden anew, as rollouts go now: a change of behaviour is their diff
+	@$(BIN)/python -m tests.exploration.golden --write
 
 .PHONY: stories
 stories: venv ## stories of one set in which anything happens, drawn anew each time (STORIES=10000 of them by default)
-	@HYPOTHESIS_PROFILE=search STORIES=$(or $(STORIES),10000) $(BIN)/python -m pytest tests/model/test_stories.py $(PYTEST)
+	@HYPOTHESIS_PROFILE=search STORIES=$(or $(STORIES),10000) $(BIN)/python -m pytest tests/exploration/test_stories.py $(PYTEST)
 
 .PHONY: test-cluster
 test-cluster: venv binaries ## the operator as a process against a real API server
@@ -87,9 +91,9 @@ lint: venv ## style, types, layers, and that the CRDs and docs/reference are tho
 	@echo "Checking style, types, layers, CRDs and reference pages ..."
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy operator/src tests hack bench
+	@$(BIN)/mypy operator/src plugin/src tests hack bench
 	@NO_COLOR=1 $(BIN)/lint-imports
-	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive operator hack charts
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive operator plugin hack charts
 	@$(BIN)/python -m scaleset.api.crd --check
 	@$(BIN)/python -m hack.reference --check
 	@$(BIN)/python -m hack.cli_reference --check
@@ -108,7 +112,7 @@ crds: venv ## write crds/ from the models
 
 .PHONY: cli-record
 cli-record: venv binaries ## record anew what the plugin's views are tested on, and docs/cli.txt (two minutes)
-	@$(BIN)/python -m tests.unit.cli.record
+	@$(BIN)/python -m tests.unit.plugin.record
 
 .PHONY: stored-objects
 stored-objects: venv binaries ## record what the operator of COMMIT leaves in the API server, in tests/cluster/stored (two minutes)
@@ -164,7 +168,7 @@ sbom: venv ## what the image installs, as a CycloneDX bill of materials: dist/sb
 	@hack/sbom.sh dist/sbom.cdx.json
 
 .PHONY: mutation
-mutation: venv ## does a test notice when planning/ is changed? (some six hours; SAMPLE=600 SEED=8 takes half of one)
+mutation: venv ## does a test notice when planner/ is changed? (some six hours; SAMPLE=600 SEED=8 takes half of one)
 	@$(BIN)/python -m hack.mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 .PHONY: kind-up

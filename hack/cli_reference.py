@@ -12,13 +12,13 @@ from typing import Any
 
 from typer.main import get_command
 
-from scaleset.cli.app import PROGRAM, app
-from scaleset.cli.options import COMMON
+from kubectl_scaleset.app import PROGRAM, app
+from kubectl_scaleset.options import COMMON
 
 TARGET = Path(__file__).parents[1] / "docs" / "reference" / "cli.md"
 HEAD = f"""# {PROGRAM}
 
-Written by `make reference` from the plugin's help; change `operator/src/scaleset/cli` instead.
+Written by `make reference` from the plugin's help; change `plugin/src/kubectl_scaleset` instead.
 
 ## Flags of every verb
 

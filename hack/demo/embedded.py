@@ -17,7 +17,7 @@ import urllib3
 
 from hack.ended import NotPossibleError
 from hack.ports import reserve_port
-from scaleset.cli.client import Client
+from kubectl_scaleset.client import Client
 
 from . import objects
 from .place import ROOT, Script, told

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from hack.ended import NotPossibleError
-from scaleset.cli.client import Client
+from kubectl_scaleset.client import Client
 
 from .place import ROOT, Script, told
 

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from hack.ended import NotPossibleError
-from scaleset.cli.client import Client
+from kubectl_scaleset.client import Client
 from scaleset.kube.errors import NotFound, TooManyRequests
 from scaleset.kube.resources import CRDS, Resource
 

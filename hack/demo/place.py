@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hack.ended import NotPossibleError
-from scaleset.cli.client import Client
+from kubectl_scaleset.client import Client
 
 ROOT = Path(__file__).parents[2]
 

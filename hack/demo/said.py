@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 WIDTH = 100
-PLUGIN = [sys.executable, "-m", "scaleset.cli"]
+PLUGIN = [sys.executable, "-m", "kubectl_scaleset"]
 
 
 class Printer:

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from scaleset.cli.client import Client
-from scaleset.kube.resources import SCALE_SETS, UPGRADE_POLICIES
-from scaleset.planning.ranges import parse
+from kubectl_scaleset.client import Client
+from scaleset.planner.ranges import parse
+from scaleset.records.kinds import SCALE_SETS, UPGRADE_POLICIES
 
 from . import objects
 from .objects import Json

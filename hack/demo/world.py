@@ -5,8 +5,9 @@ from threading import Condition, Thread
 from time import monotonic
 from typing import Any
 
-from scaleset.cli.client import Client
-from scaleset.kube.resources import CLAIMS, PODS, SCALE_SETS, Resource
+from kubectl_scaleset.client import Client
+from scaleset.kube.resources import CLAIMS, PODS, Resource
+from scaleset.records.kinds import SCALE_SETS
 
 from .objects import NAMESPACE, Json
 

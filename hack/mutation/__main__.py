@@ -1,8 +1,8 @@
-"""Changes planning/ in thousands of small ways, one at a time, and asks the unit tests whether they notice.
+"""Changes planner/ in thousands of small ways, one at a time, and asks the unit tests whether they notice.
 
 python -m hack.mutation                                all mutants: some six hours on two cores
 python -m hack.mutation --sample 600 --seed 8          that many, drawn over all modules; the same ones for a seed
-python -m hack.mutation 'scaleset.planning.surge.*'    those of that name
+python -m hack.mutation 'scaleset.planner.surge.*'    those of that name
 python -m hack.mutation --again                        those that survived, once more, with the long property tests
 
 mutmut makes the mutants and finds out which tests reach what, on a copy in .work/mutation, since it expects a package
@@ -27,23 +27,23 @@ TREE = ROOT / ".work" / "mutation"
 TASKS = TREE / "mutants" / "tasks.json"
 VERDICTS = TASKS.with_suffix(".verdicts")
 NEEDED = ("crds", "deploy", "docs", "hack", "pyproject.toml", "README.md", "tests")
-SMALLEST = "scaleset.planning.ranges.x_render__mutmut_1"
-TESTS = ("test_planning_*.py", "test_metrics_fleet.py")
-"""The second is about planning/changes.py."""
+SMALLEST = "scaleset.planner.ranges.x_render__mutmut_1"
+TESTS = ("planner/test_*.py", "observability/test_metrics_fleet.py")
+"""The second is about planner/changes.py."""
 LONG = (
-    "tests/unit/test_planning_chaos.py::test_in_the_end_all_is_well",
-    "tests/unit/test_planning_chaos.py::test_surge_never_has_fewer_healthy_ones_whenever_it_is_killed",
-    "tests/unit/test_planning_record.py::test_no_forgery_of_a_running_rollout_takes_down_more_than_a_batch",
-    "tests/unit/test_planning_record.py::test_no_json_as_status_stops_a_decision",
-    "tests/unit/test_planning_replication_courses.py::test_whatever_happens_it_ends_with_the_image_everywhere_and_no_pod",
-    "tests/unit/test_planning_report.py::test_the_status_stays_below_100_kb_at_1000_instances_at_its_worst",
-    "tests/unit/test_planning_scaling.py::test_any_sequence_of_sizes_ends_at_the_last_one",
-    "tests/unit/test_planning_triggers.py::test_a_run_that_the_gate_ended_is_tried_again_with_growing_delays",
-    "tests/unit/test_planning_surge.py::test_killed_after_any_single_write_it_goes_on",
-    "tests/unit/test_planning_worlds.py::TestAnyWorld::runTest",
+    "tests/unit/planner/test_chaos.py::test_in_the_end_all_is_well",
+    "tests/unit/planner/test_chaos.py::test_surge_never_has_fewer_healthy_ones_whenever_it_is_killed",
+    "tests/unit/planner/test_status_codec.py::test_no_forgery_of_a_running_rollout_takes_down_more_than_a_batch",
+    "tests/unit/planner/test_status_codec.py::test_no_json_as_status_stops_a_decision",
+    "tests/unit/planner/test_replication_courses.py::test_whatever_happens_it_ends_with_the_image_everywhere_and_no_pod",
+    "tests/unit/planner/test_status.py::test_the_status_stays_below_100_kb_at_1000_instances_at_its_worst",
+    "tests/unit/planner/test_scaling.py::test_any_sequence_of_sizes_ends_at_the_last_one",
+    "tests/unit/planner/test_triggers.py::test_a_run_that_the_gate_ended_is_tried_again_with_growing_delays",
+    "tests/unit/planner/test_surge.py::test_killed_after_any_single_write_it_goes_on",
+    "tests/unit/planner/test_worlds.py::TestAnyWorld::runTest",
 )
 """Three quarters of the time that all take: left out until only survivors are asked again."""
-TIMED = "tests/unit/test_planning_report.py::test_a_decision_about_1000_instances_takes_milliseconds"
+TIMED = "tests/unit/planner/test_status.py::test_a_decision_about_1000_instances_takes_milliseconds"
 """It measures time, and mutants are slow."""
 
 
@@ -94,7 +94,7 @@ def prepare() -> None:
     left_out = [part for test in (*LONG, TIMED) for part in ("--deselect", test)]
     settings = {
         "source_paths": ["src"],
-        "only_mutate": ["src/scaleset/planning/*.py"],
+        "only_mutate": ["src/scaleset/planner/*.py"],
         "track_dependencies": ["false"],
         "also_copy": list(NEEDED),
         "pytest_add_cli_args": ["-p", "no:xdist", "-p", "no:cacheprovider", *left_out],
@@ -130,7 +130,7 @@ def _start(command: list[str], folder: Path) -> None:
 
 def mutants() -> list[str]:
     """The names of all."""
-    metas = (TREE / "mutants" / "src" / "scaleset" / "planning").glob("*.meta")
+    metas = (TREE / "mutants" / "src" / "scaleset" / "planner").glob("*.meta")
     return [name for meta in metas for name in json.loads(meta.read_text())["exit_code_by_key"]]
 
 
@@ -140,7 +140,7 @@ def tests_of(names: list[str]) -> dict[str, list[str]]:
     seconds, reaching = stats["duration_by_test"], stats["tests_by_mangled_function_name"]
     found: dict[str, list[str]] = {}
     for name in names:
-        own = f"test_planning_{name.split('.')[2]}.py"
+        own = f"planner/test_{name.split('.')[2]}.py"
         order = {test: (own not in test, seconds.get(test, 0.0)) for test in sorted(reaching.get(_function(name), []))}
         found[name] = sorted(order, key=order.__getitem__)
     return found

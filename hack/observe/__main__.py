@@ -14,7 +14,7 @@ from hack.observe.chromium import screenshot
 from hack.observe.fleet import API, WEB, Fleet
 from hack.observe.prometheus import Prometheus
 from hack.observe.scenario import Scenario
-from scaleset.cli.client import Client
+from kubectl_scaleset.client import Client
 
 IMAGES = ROOT / "docs" / "images"
 LOG_LINES = 20

@@ -6,8 +6,8 @@ from typing import Final
 
 from hack.demo import objects
 from hack.demo.objects import NAMESPACE, Json, create
-from scaleset.cli.client import Client
-from scaleset.kube.resources import GALLERY_IMAGE_VERSIONS, SCALE_SETS, UPGRADE_POLICIES
+from kubectl_scaleset.client import Client
+from scaleset.records.kinds import GALLERY_IMAGE_VERSIONS, SCALE_SETS, UPGRADE_POLICIES
 
 WEB, API, SEARCH, DB = "web", "api", "search", "db"
 

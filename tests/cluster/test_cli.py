@@ -93,7 +93,7 @@ def test_a_version_that_fails(web, api):
     wait(api, plugin, lambda found: condition(found, "Stalled") == "True")
     assert "ImagePullBackOff" in plugin("get", "web").out
     assert "web" in plugin("list", "--needs-attention").out
-    assert "only a start by hand tries it again" in plugin("versions", "web").out
+    assert "and is not tried again by itself" in plugin("versions", "web").out
     planned = plugin("plan", "web").out
     assert "Held back: TargetFailed" in planned
     assert "batch 5: instance 4" in planned

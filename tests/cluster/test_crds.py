@@ -16,7 +16,7 @@ from tests.cluster.harness.cluster import Cluster
 
 ROOT = Path(__file__).parents[2]
 CRD_FILES = sorted((ROOT / "crds").glob("*.yaml"))
-SAMPLES = sorted((ROOT / "deploy" / "samples").glob("*.yaml"))
+SAMPLES = sorted((ROOT / "deploy" / "samples").rglob("*.yaml"))
 KINDS = ["scalesets", "upgradepolicies", "galleryimageversions"]
 
 

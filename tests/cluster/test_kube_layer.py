@@ -12,10 +12,11 @@ from scaleset.kube import errors
 from scaleset.kube.client import Client
 from scaleset.kube.informer import Informer
 from scaleset.kube.lease import Lease
-from scaleset.kube.resources import CRDS, LEASES, PODS, SCALE_SETS
+from scaleset.kube.resources import CRDS, LEASES, PODS
+from scaleset.records.kinds import SCALE_SETS
 from scaleset.runtime.clock import ServerClock
 from tests.cluster.harness.cluster import Cluster
-from tests.unit.test_kube_store import Pod
+from tests.unit.kube.test_store import Pod
 
 JSON = dict[str, Any]
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.controllers import dry_runs
 from scaleset.kube.client import Client
-from scaleset.planning import models
-from scaleset.planning.instances import Build
-from scaleset.planning.models import Model
-from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import ModelCheck, Verdict
+from scaleset.planner import revisions
+from scaleset.planner.instances import Build
+from scaleset.planner.pod_builder import Identity
+from scaleset.planner.revisions import Revision
+from scaleset.planner.snapshot import ModelCheck, Verdict
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.manifests import REGISTRY
 
@@ -142,14 +142,14 @@ class Judge:
         self.owner = Identity(namespace, "web", "0b8d5d0c-0000-4000-8000-000000000000")
         self._client, self._runner = client, runner
 
-    def model(self, edits: list[Edit], *, number: int = 0) -> Model:
+    def model(self, edits: list[Edit], *, number: int = 0) -> Revision:
         spec = copy.deepcopy(BASE)
         for path, value in edits:
             write(spec, path, self.owner.namespace if value == "NAMESPACE" else value)
-        found = models.describe("web", ScaleSetSpec.model_validate(spec))
-        return Model(found.name, number, found.data)
+        found = revisions.describe("web", ScaleSetSpec.model_validate(spec))
+        return Revision(found.name, number, found.data)
 
-    def verdict(self, asked: Model, *stored: Model) -> Verdict:
+    def verdict(self, asked: Revision, *stored: Revision) -> Verdict:
         build = Build(asked.name, "1.0.0", f"{REGISTRY}:1.0.0")
         check = ModelCheck(asked, build, instance=0, beside=3, stored=stored)
         return self._runner.run(dry_runs.check(self._client, self.owner, check, now=1.8e9))

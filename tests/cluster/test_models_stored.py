@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scaleset.api.scale_set import ScaleSetSpec
-from scaleset.planning import models, pods
+from scaleset.planner import pod_builder, revisions
 from tests.cluster.harness.api import IMAGES, PODS, POLICIES, REVISIONS, SCALE_SETS, Api, ApiError, Json
 from tests.cluster.harness.cluster import ROOT, Cluster
 from tests.cluster.harness.crds import check_nothing
@@ -43,9 +43,9 @@ def store(api: Api, namespace: str, body: Json) -> str:
     """Create the set and its model, as an older operator left them; returns the name of the model."""
     created = api.create(SCALE_SETS, namespace, body)
     name = body["metadata"]["name"]
-    model = models.describe(name, ScaleSetSpec.parse(created))
-    owner = pods.Identity(namespace, name, created["metadata"]["uid"])
-    api.create(REVISIONS, namespace, pods.revision(owner, model, 1))
+    model = revisions.describe(name, ScaleSetSpec.parse(created))
+    owner = pod_builder.Identity(namespace, name, created["metadata"]["uid"])
+    api.create(REVISIONS, namespace, pod_builder.revision(owner, model, 1))
     return model.name
 
 

@@ -1,4 +1,4 @@
-"""replicationMode Full: an image is on the nodes of a region before `latest` means it there (semantics 5).
+"""replicationMode Full: an image is on the nodes of a region before `latest` means it there.
 
 Each scenario has nodes and regions of its own. The operator serves the whole cluster from namespace `default`.
 """

@@ -1,4 +1,4 @@
-"""A set that names no policy goes by the defaults of one (semantics 1.3)."""
+"""A set that names no policy goes by the defaults of one."""
 
 from tests.cluster.harness import manifests
 from tests.cluster.harness.scene import Scene, progress

@@ -1,7 +1,7 @@
 """The CustomResourceDefinitions themselves: deleted by accident, older than the operator, and replaced under a fleet.
 
 They belong to the whole cluster, so these tests have one of their own and play one after the other. What a dropped
-field means for decisions is tried for each in tests/unit/test_controllers_kept.py; objects that a laxer schema let in
+field means for decisions is tried for each in tests/unit/controllers/test_kept.py; objects that a laxer schema let in
 are in tests/cluster/test_lax_crds.py, and what Helm does to CRDs in tests/chart/test_lifecycle.py.
 """
 

@@ -2,7 +2,7 @@
 
 Rights are real: the operator has those of deploy/install.yaml, people have tokens of accounts with a role of their own.
 What becomes of forged annotations and statuses is in tests/faults/test_input.py, tests/cluster/test_forged_status.py
-and tests/unit/test_planning_forged_builds.py; the shares of a gallery are in tests/cluster/test_versions.py.
+and tests/unit/planner/test_forged_builds.py; the shares of a gallery are in tests/cluster/test_versions.py.
 """
 
 from typing import Any

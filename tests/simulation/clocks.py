@@ -1,4 +1,4 @@
-"""By when an instance in a batch has to be healthy (semantics 4.4), worked out from what is written down and its pod.
+"""By when an instance in a batch has to be healthy, worked out from what is written down and its pod.
 
 | the instance's pod | its time counts from |
 |---|---|
@@ -11,8 +11,8 @@
 
 import math
 
-from scaleset.planning.instances import Build, Pod
-from scaleset.planning.state import Clock
+from scaleset.planner.instances import Build, Pod
+from scaleset.planner.state import Clock
 
 MOST_LOST = 2
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.planning.gallery import Definition, GalleryVersion
-from scaleset.planning.pods import Identity
+from scaleset.planner.gallery import Definition, GalleryVersion
+from scaleset.planner.pod_builder import Identity
 
 OWNER = Identity("shop", "web", "uid-web")
 EPOCH = 1_800_000_000.0

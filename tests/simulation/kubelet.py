@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from scaleset.planning.instances import Pod
+from scaleset.planner.instances import Pod
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.observability.metrics import Metrics
-from scaleset.planning.snapshot import Plan, Snapshot
+from scaleset.planner.snapshot import Plan, Snapshot
 from tests.simulation.world import OWNER, World
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -26,6 +26,7 @@ class Seen:
     namespace: str = OWNER.namespace
     name: str = OWNER.name
     uid: str = OWNER.uid
+    resource_version: str = "1"
     generation: int = 1
     deleting: bool = False
 

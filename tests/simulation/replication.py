@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from scaleset.planning.replication import Ledger, Node, Prepull, Region, Replication, Stage, View
+from scaleset.planner.replication import Ledger, Node, Prepull, Region, Replication, Stage, View
 
 NOW = 1_000_000.0
 IMAGE = "example.com/web:1.2.0"

@@ -1,8 +1,8 @@
 """What a verdict depends on, and whom a version has left behind."""
 
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.planning.instances import Build
-from scaleset.planning.state import State
+from scaleset.planner.instances import Build
+from scaleset.planner.state import State
 
 
 def parts(version: str) -> tuple[int, ...]:

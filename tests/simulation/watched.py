@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from scaleset.planning import health
-from scaleset.planning.instances import Build, Pod
-from scaleset.planning.snapshot import Deletion, ImageChange, Snapshot
-from scaleset.planning.state import NOBODY, Code, FailedTarget, Kind, Rollout, StartedBy, State
+from scaleset.planner import health
+from scaleset.planner.instances import Build, Pod
+from scaleset.planner.snapshot import Deletion, ImageChange, Snapshot
+from scaleset.planner.state import NOBODY, Code, FailedTarget, Kind, Rollout, StartedBy, State
 from tests.simulation import clocks
 from tests.simulation.verdicts import figures, left_behind, parts
 from tests.simulation.world import World
@@ -78,12 +78,19 @@ class Watched(World):
 
     def _scaled_in(self, state: State) -> None:
         """S1: of the instances that scaling in takes at most a batch is on its way out; those of a surging batch are
-        not its.
+        not its, and a pod that does not end is given up in time.
         """
         rollout = running(state)
         batch = rollout.batch if rollout is not None else None
         surging = batch.surge | batch.replaces if batch is not None else NOBODY
-        left = [n for n, pod in self.pods.items() if pod.deleting and n not in state.builds and n not in surging]
+        timeout = self.policy.health_timeout.total_seconds() if self.policy is not None else 300.0
+        left = [
+            n
+            for n, pod in self.pods.items()
+            if pod.deleting
+            and n not in state.builds.keys() | surging
+            and (pod.deletion_due is None or self.now < pod.deletion_due + timeout)
+        ]
         percent = self.policy.rolling_upgrade_policy.max_batch_instance_percent if self.policy is not None else 20
         size = max(self.largest, self.spec.replicas)
         most = self.spec.scale_in_policy.max_concurrent
@@ -171,7 +178,7 @@ class Watched(World):
             elif number in now.failed:
                 assert not works, f"S10: {number} is healthy and failed"
                 clock = before.clocks.get(number)
-                refused = pod is not None and pod.uid in self.seen.undeletable
+                refused = pod is not None and pod.uid in self.seen.delete_errors
                 since = clocks.counts_from(build, pod, clock, started=was.batch.started, refused=refused)
                 assert since is not None, f"S10: {number} failed, and its time had not begun"
                 assert self.now >= since + was.policy.health_timeout, f"S10: {number} failed too early"
@@ -205,7 +212,7 @@ class Watched(World):
             return number in self.seen.refusals
         if pod.deleting:
             return old and pod.deletion_due is not None and self.now >= pod.deletion_due
-        return old and pod.uid in self.seen.undeletable
+        return old and pod.uid in self.seen.delete_errors
 
     def _clocks(self, before: State, after: State) -> None:
         """S10: the clock of an instance goes on as it should while it stays in hand with the same build."""

@@ -21,14 +21,14 @@ from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.controllers.memory import Memory
-from scaleset.planning import models as model_rules
-from scaleset.planning import record
-from scaleset.planning.decide import decide
-from scaleset.planning.gallery import GalleryVersion
-from scaleset.planning.instances import Claim, Pod
-from scaleset.planning.models import Model
-from scaleset.planning.snapshot import Creation, Deletion, Event, ImageChange, Plan, Snapshot, Turn, Verdict
-from scaleset.planning.state import State
+from scaleset.planner import revisions as model_rules
+from scaleset.planner import status_codec
+from scaleset.planner.decide import decide
+from scaleset.planner.gallery import GalleryVersion
+from scaleset.planner.instances import Claim, Pod
+from scaleset.planner.revisions import Revision
+from scaleset.planner.snapshot import Creation, Deletion, Event, ImageChange, Plan, Snapshot, Turn, Verdict
+from scaleset.planner.state import State
 from tests.simulation import kubelet
 from tests.simulation.inputs import DEFINITION, EPOCH, OWNER, policy, spec, version
 
@@ -48,7 +48,7 @@ class World:
     annotations: dict[str, str] = field(default_factory=dict)
     pods: dict[int, Pod] = field(default_factory=dict)
     claims: dict[str, Claim] = field(default_factory=dict)
-    models: dict[str, Model] = field(default_factory=dict)
+    models: dict[str, Revision] = field(default_factory=dict)
     status: dict[str, Any] = field(default_factory=dict)
     written: dict[str, Any] = field(default_factory=dict)
     """The status as the operator wrote it last."""
@@ -68,8 +68,8 @@ class World:
     """Instances whose pods the kubelet rejects."""
     deaf: set[int] = field(default_factory=set)
     """Instances whose kubelet does not come to the change of an image."""
-    strangers: dict[int, str] = field(default_factory=dict)
-    verdict: Callable[[Model], Verdict] = lambda _: Verdict(accepted=True)
+    foreign_pods: dict[int, str] = field(default_factory=dict)
+    verdict: Callable[[Revision], Verdict] = lambda _: Verdict(accepted=True)
     admit: Callable[[int], Verdict] = lambda _: Verdict(accepted=True)
     """What the API server says to a dry run of that instance's pod."""
     turn: Callable[[], Turn | None] = lambda: None
@@ -97,7 +97,7 @@ class World:
     # --- observing
 
     @property
-    def model(self) -> Model:
+    def model(self) -> Revision:
         return model_rules.describe(OWNER.name, self.spec)
 
     @property
@@ -107,7 +107,7 @@ class World:
 
     @property
     def state(self) -> State:
-        return record.read(ScaleSetStatus.parse({"status": self.status}))
+        return status_codec.read(ScaleSetStatus.parse({"status": self.status}))
 
     def snapshot(self, *, fresh: bool = False, pods: Mapping[int, Pod] | None = None, **changes: Any) -> Snapshot:
         """What the operator would see; `pods` may be an older view of them."""
@@ -124,13 +124,13 @@ class World:
             policy=self.policy,
             annotations=dict(self.annotations),
             pods=dict(self.pods if pods is None else pods),
-            strangers=dict(self.strangers),
+            foreign_pods=dict(self.foreign_pods),
             claims=dict(self.claims),
             models=tuple(self.models.values()),
             catalogue=tuple(self.catalogue),
             refusals=self.memory.refused_for(state.builds),
-            unchangeable=dict(self.memory.unchangeable),
-            undeletable={uid: refusal.message for uid, refusal in self.memory.undeletable.items()},
+            patch_errors=dict(self.memory.patch_errors),
+            delete_errors={uid: refusal.message for uid, refusal in self.memory.delete_errors.items()},
             ages=dict(self.ages),
             verdicts=self._refused_models(),
             declined=dict(self.memory.declined),
@@ -175,7 +175,7 @@ class World:
         steps += [(f"discard {model.name}", partial(self._discard, model)) for model in plan.discard]
         if self._differs(plan.status):
             steps.append(("status", partial(self._write, plan.status)))
-        kept = {uid for uid, refusal in self.memory.undeletable.items() if self.now < refusal.retry_at}
+        kept = {uid for uid, refusal in self.memory.delete_errors.items() if self.now < refusal.retry_at}
         steps += [(f"delete {d.instance}", partial(self.delete, d)) for d in plan.deletions if d.uid not in kept]
         steps += [(f"change {c.instance}", partial(self.change_image, c)) for c in plan.changes if c.uid not in kept]
         creations = {creation.instance: creation for creation in plan.creations}
@@ -222,7 +222,7 @@ class World:
 
     def _watched(self) -> tuple[Any, ...]:
         inputs = (self.generation, self.spec, self.policy, dict(self.annotations), tuple(self.catalogue), self.turn())
-        objects = (dict(self.pods), dict(self.claims), dict(self.strangers), dict(self.models))
+        objects = (dict(self.pods), dict(self.claims), dict(self.foreign_pods), dict(self.models))
         return (*inputs, *objects, self.status if self.status != self.written else None)
 
     def settle(self, *, most: int = 50) -> None:
@@ -300,10 +300,10 @@ class World:
 
     # --- writes
 
-    def _store(self, model: Model) -> None:
+    def _store(self, model: Revision) -> None:
         self.models[model.name] = model
 
-    def _discard(self, model: Model) -> None:
+    def _discard(self, model: Revision) -> None:
         del self.models[model.name]
 
     def _differs(self, status: Mapping[str, Any]) -> bool:
@@ -321,7 +321,7 @@ class World:
         if pod is None or pod.uid != deletion.uid:
             return
         if (refusal := self.keeps_alive(deletion)) is not None:
-            if pod.uid not in self.memory.undeletable:
+            if pod.uid not in self.memory.delete_errors:
                 self.known = None  # The first time it is decided about at once.
             self.memory.kept(pod.uid, refusal, now=self.now)
             return
@@ -332,7 +332,7 @@ class World:
         if pod is None or (pod.uid, pod.resource_version) != (wanted.uid, wanted.resource_version):
             return
         if (refusal := self.keeps(wanted)) is not None:
-            self.memory.unchangeable[pod.uid] = refusal
+            self.memory.patch_errors[pod.uid] = refusal
             self.known = None
             return
         image, before = wanted.build.image, wanted.change

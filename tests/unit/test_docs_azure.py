@@ -228,7 +228,7 @@ def test_no_row_is_there_twice():
 
 @pytest.mark.parametrize("test", NAMED)
 def test_a_test_that_is_named_exists(test):
-    assert re.fullmatch(r"(unit|cluster|model)/test_\w+[.]py(::test_\w+)?", test)
+    assert re.fullmatch(r"(unit(/\w+)?|cluster|exploration)/test_\w+[.]py(::test_\w+)?", test)
     assert exists(test), f"tests/{test} does not exist"
 
 

@@ -13,11 +13,11 @@ from scaleset.api.gallery_image_version import GalleryImageVersionSpec
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.planning import record
-from scaleset.planning.gallery import GalleryVersion
-from scaleset.planning.instances import Pod
-from scaleset.planning.snapshot import Turn, Verdict
-from scaleset.planning.state import Code, State
+from scaleset.planner import status_codec
+from scaleset.planner.gallery import GalleryVersion
+from scaleset.planner.instances import Pod
+from scaleset.planner.snapshot import Turn, Verdict
+from scaleset.planner.state import Code, State
 from scaleset.records import projections
 from scaleset.records.custom_objects import Projection
 from scaleset.records.instances import instance_number
@@ -140,9 +140,9 @@ def test_what_was_recorded_is_read_and_written_again(name):
     """Nothing of what decisions go by is lost or changed by reading it and writing it."""
     for raw in objects.read(name).of("ScaleSet"):
         status = raw["status"]
-        state = record.read(ScaleSetStatus.parse({"status": status}))
-        again = json.loads(json.dumps(record.write(state, location="default")))
-        assert record.read(ScaleSetStatus.parse({"status": again})) == state
+        state = status_codec.read(ScaleSetStatus.parse({"status": status}))
+        again = json.loads(json.dumps(status_codec.write(state, location="default")))
+        assert status_codec.read(ScaleSetStatus.parse({"status": again})) == state
         assert {key: value for key, value in status.items() if key in again and value} == {
             key: _as_stored(again[key], value) for key, value in status.items() if key in again and value
         }

@@ -10,7 +10,7 @@ from math import inf
 from scaleset import __version__
 from scaleset.application import Application, CannotStartError, LeaseLostError, Options
 from scaleset.endpoints import address
-from scaleset.kube import flow_control
+from scaleset.kube import rate_limit
 from scaleset.kube.errors import ApiError
 from scaleset.observability import logging as logs
 from scaleset.runtime import garbage
@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--kube-api-qps",
-        default=flow_control.QPS,
+        default=rate_limit.QPS,
         type=_qps,
         metavar="NUMBER",
         help="writes a second to the API server in the long run, shared fairly by the ScaleSets; -1 for no limit; "
@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--kube-api-burst",
-        default=flow_control.BURST,
+        default=rate_limit.BURST,
         type=_burst,
         metavar="NUMBER",
         help="writes at once after a quiet time; default: %(default)d",
@@ -141,7 +141,7 @@ def main() -> None:
         leader_elect=given.leader_elect,
         lease_namespace=given.leader_election_namespace,
         prepull_service_account=given.prepull_service_account,
-        limits=flow_control.Limits(qps=given.kube_api_qps, burst=given.kube_api_burst),
+        limits=rate_limit.Limits(qps=given.kube_api_qps, burst=given.kube_api_burst),
         metrics_bind_address=given.metrics_bind_address,
         health_bind_address=given.health_bind_address,
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from scaleset import endpoints, handlers
+from scaleset import __version__, endpoints, handlers
 from scaleset.api import names
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.gallery_image_version import SWEEP, GalleryImageVersionController
@@ -25,11 +25,10 @@ from scaleset.controllers.replication_views import ReplicationViews
 from scaleset.controllers.scale_set import ScaleSetController
 from scaleset.controllers.status_writer import StatusWriter
 from scaleset.controllers.upgrade_policy import UpgradePolicyController
-from scaleset.controllers.wakes import Wakes
-from scaleset.controllers.watching import watch
+from scaleset.controllers.watches import Wakes, watch
 from scaleset.kube.client import Client
-from scaleset.kube.flow_control import Limits
 from scaleset.kube.lease import Lease
+from scaleset.kube.rate_limit import Limits
 from scaleset.observability.events import EventRecorder
 from scaleset.observability.metrics import Metrics
 from scaleset.records.projections import Key
@@ -191,6 +190,7 @@ class Application:
             self._own_namespace(),
             names.LEASE_NAME,
             self._identity,
+            annotations={names.ANNOTATION_OPERATOR_VERSION: __version__},
             on_started=self._started_leading,
             now=self._clock.now,
         )

@@ -51,7 +51,7 @@ def s1_batch_limit(trace: Trace) -> Iterator[str]:
     """
     fleets: defaultdict[str, _Fleet] = defaultdict(_Fleet)
     policies = Policies()
-    deleted, changed, departed = trace.deleted_by_operator(), trace.changed_in_place(), scaled_in(trace)
+    deleted, changed, former_pods = trace.deleted_by_operator(), trace.changed_in_place(), scaled_in(trace)
     for seen in trace.of("pods", "scalesets", "upgradepolicies"):
         if seen.kind == "upgradepolicies":
             policies.learn(seen)
@@ -65,7 +65,7 @@ def s1_batch_limit(trace: Trace) -> Iterator[str]:
             _expire(fleet, seen.at, timeout)
             if (seen.uid, seen.order) in changed and seen.name not in trace.disturbed:
                 fleet.replacing[seen.name] = _Replacement("", fleet.replicas, seen.at)
-            _follow(fleet, seen, deleted, departed)
+            _follow(fleet, seen, deleted, former_pods)
             limit = fleet.limit(policies.percent(fleet.policy))
             if len(fleet.replacing) > limit:
                 yield f"{seen.scale_set}: {sorted(fleet.replacing)} are being replaced at once, the limit is {limit}"

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from scaleset.cli.__main__ import run
+from kubectl_scaleset.__main__ import run
 
 from .api import SERVICE_ACCOUNTS, Api, Json, Kind
 from .cluster import ROOT
@@ -89,7 +89,7 @@ class Plugin:
         )
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "scaleset.cli", *arguments]
+        return [sys.executable, "-m", "kubectl_scaleset", *arguments]
 
     def environment(self, **changes: str) -> dict[str, str]:
         """Plugin and kubectl on the PATH, the test's kubeconfig, warnings as a user would see them."""

@@ -17,12 +17,13 @@ from scaleset.controllers.scale_set import ScaleSetController
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError
 from scaleset.kube.lease import Lease
-from scaleset.kube.resources import CLAIMS, PODS, SCALE_SETS
-from scaleset.planning import batches, breach, decide, gallery, gates, in_place, outdated, pod_diff, rollout
-from scaleset.planning.facts import Facts
-from scaleset.planning.instances import Pod
-from scaleset.planning.step import Step
+from scaleset.kube.resources import CLAIMS, PODS
+from scaleset.planner import batches, breach, decide, gallery, gates, in_place, outdated, pod_diff, rollout
+from scaleset.planner.facts import Facts
+from scaleset.planner.instances import Pod
+from scaleset.planner.step import Step
 from scaleset.records import instances, projections
+from scaleset.records.kinds import SCALE_SETS
 from scaleset.runtime.clock import ServerClock
 
 BUGS: dict[str, Callable[[], None]] = {}

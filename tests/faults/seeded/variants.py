@@ -9,7 +9,7 @@ from typing import Any
 from scaleset import application
 from scaleset.controllers import scale_set
 from scaleset.kube.client import Client
-from scaleset.planning import pods
+from scaleset.planner import pod_builder
 
 VARIANTS: dict[str, Callable[[], None]] = {}
 BLOCKED_SECONDS = 30.0
@@ -40,14 +40,14 @@ def pages_of_two() -> None:
 @variant
 def next_version() -> None:
     """What an upgrade of the operator starts: its new pods look a little different from those of today."""
-    render = pods.pod
+    render = pod_builder.pod
 
     def mutant(*known: Any, **options: Any) -> Any:
         body = render(*known, **options)
         body["metadata"].setdefault("annotations", {})["scaleset.dev/rendered-by"] = "99.0.0"
         return body
 
-    pods.pod = mutant
+    pod_builder.pod = mutant
 
 
 @variant

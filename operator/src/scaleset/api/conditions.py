@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from scaleset.api.model import Int, Message, Model, Time, Word, list_map
+from scaleset.api.base import Int, Message, Model, Time, Word, list_map
 
 
 class Condition(Model):

@@ -15,10 +15,10 @@ from typing import Any, Final
 import yaml
 
 from scaleset.api import names
+from scaleset.api.base import Spec, Status
 from scaleset.api.crd_schema import structural
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec, GalleryImageVersionStatus
 from scaleset.api.identifiers import name_rules
-from scaleset.api.model import Spec, Status
 from scaleset.api.scale_set import ScaleSetSpec, ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
 

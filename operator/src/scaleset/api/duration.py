@@ -13,7 +13,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from scaleset.api.model import cel, rules
+from scaleset.api.base import cel, rules
 
 _TIME_PART: Final = "[0-9]{1,6}H([0-9]{1,6}M)?([0-9]{1,7}S)?|[0-9]{1,6}M([0-9]{1,7}S)?|[0-9]{1,7}S"
 PATTERN: Final = f"P([0-9]{{1,4}}W|[0-9]{{1,5}}D|([0-9]{{1,5}}D)?T({_TIME_PART}))"

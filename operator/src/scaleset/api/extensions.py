@@ -1,11 +1,11 @@
-"""Extensions and custom data: what runs in every new pod before the instance container does (semantics 3.2, 3.3)."""
+"""Extensions and custom data: what runs in every new pod before the instance container does."""
 
 from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from scaleset.api.base import Bool, Model, cel, list_map, rules
 from scaleset.api.identifiers import DnsLabel, Form, ImageName
-from scaleset.api.model import Bool, Model, cel, list_map, rules
 from scaleset.api.pod_template import check_depth
 
 MAX_EXTENSIONS: Final = 16

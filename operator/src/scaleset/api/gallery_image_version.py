@@ -1,12 +1,10 @@
-"""GalleryImageVersion: one published version of an image (semantics 1.1)."""
+"""GalleryImageVersion: one published version of an image."""
 
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from scaleset.api.conditions import Conditions
-from scaleset.api.identifiers import DefinitionPart, ExactVersion, ImageName, NamespaceName, Region
-from scaleset.api.model import (
+from scaleset.api.base import (
     LIST_SET,
     Bool,
     Int,
@@ -21,6 +19,8 @@ from scaleset.api.model import (
     list_map,
     rules,
 )
+from scaleset.api.conditions import Conditions
+from scaleset.api.identifiers import DefinitionPart, ExactVersion, ImageName, NamespaceName, Region
 
 MAX_REGIONS: Final = 64
 MAX_NAMESPACES: Final = 256

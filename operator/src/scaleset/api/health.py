@@ -1,11 +1,11 @@
-"""How the health of an instance is judged, and the health extension (semantics 1.3, 3.4)."""
+"""How the health of an instance is judged, and the health extension."""
 
 from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from scaleset.api.base import Int, Model, cel, rules
 from scaleset.api.identifiers import RequestPath
-from scaleset.api.model import Int, Model, cel, rules
 
 
 class HealthProbe(Model):

@@ -14,7 +14,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from scaleset.api.model import cel, rules
+from scaleset.api.base import cel, rules
 
 LATEST: Final = "latest"
 MAX_VERSION_PART: Final = 2**31 - 1

@@ -1,12 +1,12 @@
-"""Where instances live and which of them go first: zones, scale-in, Windows, Service Fabric (semantics 1.3, 4.8)."""
+"""Where instances live and which of them go first: zones, scale-in, Windows, Service Fabric."""
 
 import re
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StrictInt, StrictStr, WithJsonSchema
 
+from scaleset.api.base import Bool, Model, cel, rules
 from scaleset.api.identifiers import Form
-from scaleset.api.model import Bool, Model, cel, rules
 
 MAX_ZONES: Final = 16
 MAX_REPLICAS: Final = 1000

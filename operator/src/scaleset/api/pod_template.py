@@ -12,7 +12,7 @@ version's.
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from scaleset.api.model import cel, list_map, new_rule, rules
+from scaleset.api.base import cel, list_map, new_rule, rules
 
 MAX_CONTAINERS: Final = 32
 MAX_VOLUMES: Final = 128

@@ -1,10 +1,11 @@
-"""ScaleSet: instances of one image and their identity (semantics 1.3)."""
+"""ScaleSet: instances of one image and their identity."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from scaleset.api.base import Bool, Int, Model, Spec, cel, immutable, list_map, rules
 from scaleset.api.claim_template import CLAIM_SPEC_SCHEMA, CLAIMS_CANNOT_CHANGE, CLAIMS_KEEP_THEIR_SPEC
 from scaleset.api.extensions import MAX_EXTENSIONS, CustomData, Extensions
 from scaleset.api.health import Health
@@ -17,7 +18,6 @@ from scaleset.api.identifiers import (
     ServiceName,
     VersionOrLatest,
 )
-from scaleset.api.model import Bool, Int, Model, Spec, cel, immutable, list_map, rules
 from scaleset.api.placement import MAX_REPLICAS, MAX_UPDATE_DOMAINS, OSProfile, ScaleInPolicy, ServiceFabric, Zones
 from scaleset.api.pod_template import (
     IGNORED_METADATA,
@@ -339,7 +339,7 @@ class ScaleSetSpec(Spec):
         ),
     )
     scale_in_policy: ScaleInPolicy = Field(
-        default=ScaleInPolicy(), description="Which instances scaling in removes first."
+        default=ScaleInPolicy(), description="Which instances scaling in removes first, and how many at a time."
     )
     os_profile: OSProfile | None = Field(default=None, description="Settings of the operating system. Default: none.")
     service_fabric: ServiceFabric | None = Field(

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
+from scaleset.api.base import Bool, Int, Message, Model, Ranges, ShortMessage, Status, Time, Word
 from scaleset.api.conditions import Conditions
 from scaleset.api.duration import Duration
-from scaleset.api.model import Bool, Int, Message, Model, Ranges, ShortMessage, Status, Time, Word
 from scaleset.api.placement import MAX_REPLICAS
 
 MAX_INSTANCES: Final = 50
@@ -140,7 +140,7 @@ class PolicySnapshot(Model):
         default=None, description="How long an instance may take to become healthy, ISO 8601."
     )
     min_ready_time: Duration | None = Field(
-        default=None, description="How long an instance has to stay ready, ISO 8601."
+        default=None, description="How long an instance has to stay healthy, ISO 8601."
     )
     disable_automatic_rollback: Bool = Field(
         default=False, description="Whether a failed instance keeps the new image."
@@ -393,7 +393,8 @@ class ScaleSetStatus(Status):
         default=(), description="The build that each instance is to run; a lost one comes back with it."
     )
     previous_builds: tuple[RecordedBuild, ...] = Field(
-        default=(), description="What the instances being replaced now ran before: a restore goes back to it."
+        default=(),
+        description="What the instances that the running rollout reached ran before: a restore goes back to it.",
     )
     applying: Ranges = Field(default="", description="Instances being replaced at once, without batches, as ranges.")
     clocks: tuple[InstanceClock, ...] = Field(

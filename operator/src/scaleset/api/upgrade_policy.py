@@ -1,13 +1,13 @@
-"""UpgradePolicy: how upgrades are carried out (semantics 1.2)."""
+"""UpgradePolicy: how upgrades are carried out."""
 
 from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from scaleset.api.base import Bool, Int, Model, Spec, Status
 from scaleset.api.conditions import Conditions
 from scaleset.api.duration import Between
-from scaleset.api.model import Bool, Int, Model, Spec, Status
 
 Pause = Annotated[timedelta, Between("PT0S", "P7D")]
 """From nothing to a week."""
@@ -24,7 +24,10 @@ class RollingUpgradePolicy(Model):
         default=20,
         ge=5,
         le=100,
-        description="Largest batch, in percent of all instances, 5 to 100; at least one instance. Default: 20.",
+        description=(
+            "Largest batch, in percent of all instances, 5 to 100; at least one instance. Scaling in takes as many at "
+            "a time, unless scaleInPolicy.maxConcurrent says otherwise. Default: 20."
+        ),
     )
     max_unhealthy_instance_percent: Int = Field(
         default=20,
@@ -50,7 +53,7 @@ class RollingUpgradePolicy(Model):
         default=False,
         description=(
             "true: unhealthy instances that are not up to date go first, even while too many are unhealthy. Default: "
-            "false."
+            "false; those on a version that failed here, or whose rollout never completed, may be upgraded even so."
         ),
     )
     enable_cross_zone_upgrade: Bool = Field(
@@ -68,8 +71,8 @@ class RollingUpgradePolicy(Model):
         default=False,
         description=(
             "true: new instances are created first and as many old ones deleted once they are healthy, instead of "
-            "taking the old ones down first. Only for sets without volumeClaimTemplates, and where a quota has room; "
-            "otherwise replacementMethod holds. Default: false."
+            "taking the old ones down first. Only for sets without volumeClaimTemplates, and where quota and nodes "
+            "have room; otherwise replacementMethod holds. Default: false."
         ),
     )
 

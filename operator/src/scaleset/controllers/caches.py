@@ -10,8 +10,8 @@ from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.relations import Relations
 from scaleset.kube.informer import Informer
-from scaleset.planning.instances import Claim, Pod
-from scaleset.records.projections import Revision
+from scaleset.planner.instances import Claim, Pod
+from scaleset.records.projections import StoredRevision
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Caches:
     versions: CustomObjects[GalleryImageVersionSpec]
     pods: Informer[Pod]
     claims: Informer[Claim]
-    revisions: Informer[Revision]
+    revisions: Informer[StoredRevision]
     relations: Relations
 
     @property

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from scaleset.api.model import Status
+from scaleset.api.base import Status
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError, Gone, NotFound
 from scaleset.kube.index import Follower

@@ -1,18 +1,18 @@
 """Would the API server take these pods, and the claims that they need? Asked before a model is accepted and before
-anything is deleted for a replacement (semantics 1.3, 4.3). What is asked is in `kube.admission` and
+anything is deleted for a replacement. What is asked is in `kube.admission` and
 `kube.model_checks`.
 """
 
 import asyncio
 from typing import TypeVar
 
-from scaleset.kube import model_checks
-from scaleset.kube.admission import questions
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError
-from scaleset.kube.questions import Answer, Call, Questions
-from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import DryRun, ModelCheck, Verdict
+from scaleset.planner.pod_builder import Identity
+from scaleset.planner.snapshot import DryRun, ModelCheck, Verdict
+from scaleset.preflight import model_checks
+from scaleset.preflight.admission import questions
+from scaleset.preflight.conversation import Answer, Call, Questions
 
 T = TypeVar("T")
 

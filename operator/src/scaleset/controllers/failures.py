@@ -5,7 +5,7 @@ told at the cost of the sets that failed, however many there are.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from scaleset.planning.gallery import Definition, GalleryVersion, Number, is_number, number
+from scaleset.planner.gallery import Definition, GalleryVersion, Number, is_number, number
 from scaleset.records.custom_objects import ScaleSetObject
 from scaleset.records.projections import Key
 from scaleset.records.versions import followed

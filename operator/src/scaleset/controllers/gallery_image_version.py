@@ -1,6 +1,6 @@
 """The reconcile of GalleryImageVersions: what their status says, and the pulls that replicationMode Full asks for.
 
-The choice of `latest` does not wait for the status (planning.gallery), but for the regions where a Full version is
+The choice of `latest` does not wait for the status (planner.gallery), but for the regions where a Full version is
 Completed: whoever waits for those is told as soon as they are written down.
 
 All versions of one publisher and offer are looked at together, since two objects may claim the same version.
@@ -15,14 +15,13 @@ from time import monotonic
 from scaleset.api.conditions import Condition, set_condition
 from scaleset.api.gallery_image_version import GalleryImageVersionStatus
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.patches import JSON
 from scaleset.controllers.prepulls import Prepulls
 from scaleset.controllers.relations import by_uid
-from scaleset.controllers.status_writer import StatusWriter
+from scaleset.controllers.status_writer import JSON, StatusWriter
 from scaleset.observability.images import Images
-from scaleset.planning.gallery import number, winners
-from scaleset.planning.history import timestamp
-from scaleset.planning.replication import Replication
+from scaleset.planner.gallery import number, winners
+from scaleset.planner.history import timestamp
+from scaleset.planner.replication import Replication
 from scaleset.records.custom_objects import VersionObject
 from scaleset.records.projections import Key
 from scaleset.records.versions import full, gallery_version, reported

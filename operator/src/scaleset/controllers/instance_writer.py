@@ -25,13 +25,13 @@ from scaleset.kube.errors import (
     refuses,
 )
 from scaleset.kube.resources import CLAIMS, PODS, REVISIONS, Resource
-from scaleset.kube.verdicts import verdict
-from scaleset.planning import in_place, pods
-from scaleset.planning.instances import Claim
-from scaleset.planning.judgement import NOT_STORED
-from scaleset.planning.models import Model
-from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import Creation, Deletion, ImageChange, Plan, Verdict
+from scaleset.planner import in_place, pod_builder
+from scaleset.planner.instances import Claim
+from scaleset.planner.pod_builder import Identity
+from scaleset.planner.revision_check import NOT_STORED
+from scaleset.planner.revisions import Revision
+from scaleset.planner.snapshot import Creation, Deletion, ImageChange, Plan, Verdict
+from scaleset.preflight.conversation import verdict
 from scaleset.records import projections
 from scaleset.records.instances import not_ours
 from scaleset.records.projections import plain
@@ -50,7 +50,7 @@ class InstanceWriter:
         self._caches = caches
         self._now = now
 
-    async def store(self, owner: Identity, models: Iterable[Model], memory: Memory) -> bool:
+    async def store(self, owner: Identity, models: Iterable[Revision], memory: Memory) -> bool:
         """Keep models, or give those that are kept a new number. False when one is refused: nothing that needs it may
         be done, so it is remembered, and the decision is to be taken again without that model.
         """
@@ -75,11 +75,11 @@ class InstanceWriter:
             return False
         return True
 
-    async def _store(self, owner: Identity, model: Model) -> projections.JSON:
+    async def _store(self, owner: Identity, model: Revision) -> projections.JSON:
         if model.uid:
             body = {"metadata": {"uid": model.uid}, "revision": model.number}
             return await self._client.patch(REVISIONS, owner.namespace, model.name, body)
-        raw, taken = await self._create_or_read(REVISIONS, owner, pods.revision(owner, model, model.number))
+        raw, taken = await self._create_or_read(REVISIONS, owner, pod_builder.revision(owner, model, model.number))
         if taken is None or projections.revision(raw).owner == owner.uid:
             return raw
         if raw["metadata"].get("ownerReferences") or raw.get("data") != model.data:
@@ -103,13 +103,13 @@ class InstanceWriter:
                         raise taken from None
         raise AssertionError("unreachable")
 
-    async def _adopt(self, owner: Identity, model: Model, orphan: projections.JSON) -> projections.JSON:
+    async def _adopt(self, owner: Identity, model: Revision, orphan: projections.JSON) -> projections.JSON:
         """Take over the same model, which a set of this name left behind when it was deleted with --cascade=orphan."""
         metadata = {"uid": orphan["metadata"]["uid"], "ownerReferences": [owner.owner_reference()]}
         body = {"metadata": metadata, "revision": model.number}
         return await self._client.patch(REVISIONS, owner.namespace, model.name, body)
 
-    async def discard(self, owner: Identity, models: Iterable[Model], memory: Memory) -> None:
+    async def discard(self, owner: Identity, models: Iterable[Revision], memory: Memory) -> None:
         """Delete models that nothing needs any more. One that the API server keeps does no harm."""
         for model in models:
             if not memory.discards(model.name, now=self._now()):
@@ -132,7 +132,7 @@ class InstanceWriter:
             memory.undeleted.pop(model.name, None)
             self._caches.revisions.forget(owner.namespace, model.name, model.uid)
 
-    async def carry_out(self, owner: Identity, plan: Plan, models: dict[str, Model], memory: Memory) -> bool:
+    async def carry_out(self, owner: Identity, plan: Plan, models: dict[str, Revision], memory: Memory) -> bool:
         """Delete, change and create, as many at a time as the set's pace allows; whether to decide again at once,
         because a change could not be made. The first error whose outcome is unknown, or that names no instance, is
         raised when all are through.
@@ -141,7 +141,7 @@ class InstanceWriter:
         them for ever. A server that is not well, or does not answer, gets nothing more.
         """
         now = self._now()
-        waiting = {uid for uid, refusal in memory.undeletable.items() if now < refusal.retry_at}
+        waiting = {uid for uid, refusal in memory.delete_errors.items() if now < refusal.retry_at}
         calls = [partial(self._delete, owner, d, memory) for d in plan.deletions if d.uid not in waiting]
         calls += [partial(self._change, owner, c, memory) for c in plan.changes if c.uid not in waiting]
         results = await memory.pace.run(calls, failed=_failed, stops=_in_trouble)
@@ -153,7 +153,7 @@ class InstanceWriter:
         return False in results[: len(calls)]
 
     async def _create_all(
-        self, owner: Identity, plan: Plan, models: dict[str, Model], memory: Memory
+        self, owner: Identity, plan: Plan, models: dict[str, Revision], memory: Memory
     ) -> list[bool | Exception]:
         """Create until one is refused or fails: what the server said of that is taken to hold for the others, too, and
         when it is asked again, it is first for one of those.
@@ -176,7 +176,7 @@ class InstanceWriter:
         except (NotFound, Conflict) as error:
             return await self._read_again(owner, wanted, error)
         except (Forbidden, Invalid) as error:
-            memory.unchangeable[wanted.uid] = plain(error.message)
+            memory.patch_errors[wanted.uid] = plain(error.message)
             log.warning(
                 'change_refused scaleset=%(namespace)s/%(scaleset)s instance=%(instance)d error="%(error)s"',
                 {"namespace": owner.namespace, "scaleset": owner.name, "instance": wanted.instance, "error": error},
@@ -191,7 +191,7 @@ class InstanceWriter:
         """Remember that the API server does not let a pod be replaced. The first time it is decided about at once."""
         if not refuses(error):
             raise error
-        again = wanted.uid in memory.undeletable
+        again = wanted.uid in memory.delete_errors
         memory.kept(wanted.uid, plain(error.message), now=self._now())
         log.warning(
             'replacement_refused scaleset=%(namespace)s/%(scaleset)s instance=%(instance)d error="%(error)s"',
@@ -238,7 +238,7 @@ class InstanceWriter:
             return False
         return bool(found["metadata"]["uid"] == deletion.uid)
 
-    async def _create(self, owner: Identity, creation: Creation, model: Model, memory: Memory) -> bool:
+    async def _create(self, owner: Identity, creation: Creation, model: Revision, memory: Memory) -> bool:
         """False when the server refuses it."""
         number = creation.instance
         try:
@@ -257,9 +257,9 @@ class InstanceWriter:
             return False
         return True
 
-    async def _create_pod(self, owner: Identity, creation: Creation, model: Model, memory: Memory) -> None:
+    async def _create_pod(self, owner: Identity, creation: Creation, model: Revision, memory: Memory) -> None:
         number = creation.instance
-        body = pods.pod(
+        body = pod_builder.pod(
             owner, model, creation.build, number, previous=creation.previous, created_at=creation.created_at
         )
         raw, taken = await self._create_or_read(PODS, owner, body)
@@ -275,10 +275,10 @@ class InstanceWriter:
         memory.created(number)
         self._caches.pods.remember(raw)
 
-    async def _create_claim(self, owner: Identity, model: Model, name: str, number: int, memory: Memory) -> bool:
+    async def _create_claim(self, owner: Identity, model: Revision, name: str, number: int, memory: Memory) -> bool:
         """Whether the claim is there now and ours."""
         template = next(t for t in model.data["volumeClaimTemplates"] if t["metadata"]["name"] == name)
-        body = pods.claim(owner, template, number)
+        body = pod_builder.claim(owner, template, number)
         raw, _ = await self._create_or_read(CLAIMS, owner, body)
         found: Claim = projections.claim(raw)
         if found.set_name == owner.name:

@@ -6,10 +6,10 @@ Everything that a decision depends on for safety is in the status instead.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from scaleset.controllers.pace import Pace
-from scaleset.controllers.patches import JSON
-from scaleset.planning.instances import Build, Claim, Pod
-from scaleset.planning.snapshot import Verdict
+from scaleset.controllers.slow_start import Pace
+from scaleset.controllers.status_writer import JSON
+from scaleset.planner.instances import Build, Claim, Pod
+from scaleset.planner.snapshot import Verdict
 
 FIRST_RETRY = 2.0
 LAST_RETRY = 60.0
@@ -35,16 +35,16 @@ class Memory:
 
     generation: int = 0
     ages: dict[int, float] = field(default_factory=dict)
-    departed: frozenset[str] = frozenset()
+    former_pods: frozenset[str] = frozenset()
     """Pods that are there still, by uid, of instances that are no more: whoever has their id now is a new one."""
     refusals: dict[int, Refusal] = field(default_factory=dict)
     failed: set[int] = field(default_factory=set)
     """Instances that could not be created when it was last tried, with an error that says nothing about them."""
-    strangers: dict[int, Refusal] = field(default_factory=dict)
+    foreign_pods: dict[int, Refusal] = field(default_factory=dict)
     foreign_claims: dict[str, tuple[Claim, float]] = field(default_factory=dict)
-    unchangeable: dict[str, str] = field(default_factory=dict)
+    patch_errors: dict[str, str] = field(default_factory=dict)
     """Pods, by uid, whose image the API server would not change in place, with its words."""
-    undeletable: dict[str, Refusal] = field(default_factory=dict)
+    delete_errors: dict[str, Refusal] = field(default_factory=dict)
     """Pods, by uid, that the API server would not let be replaced."""
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
@@ -55,12 +55,12 @@ class Memory:
     declined: dict[str, Verdict] = field(default_factory=dict)
     """The last refusal, by name of the model, of what was to be replaced."""
     declines: dict[str, int] = field(default_factory=dict)
-    unkept: tuple[str, JSON] | None = None
+    unwritten_status: tuple[str, JSON] | None = None
     """The set's uid and the status of which the API server dropped a part: to be written again before all else."""
     pace: Pace = field(default_factory=Pace)
     flushed: float = 0.0
     """When the status was written last, by our monotonic clock."""
-    doubt_at: float | None = None
+    relist_at: float | None = None
     """When to list all that belongs to the set, by the same clock; None while it waits for nothing."""
 
     def new_generation(self, generation: int) -> None:
@@ -68,7 +68,7 @@ class Memory:
         if generation != self.generation:
             self.generation = generation
             self.refusals.clear()
-            self.undeletable.clear()
+            self.delete_errors.clear()
             self.verdicts.clear()
             self.attempts.clear()
             self.declined.clear()
@@ -80,23 +80,23 @@ class Memory:
         that are gone is forgotten.
         """
         present = dict(pods)
-        if self.unchangeable or self.undeletable or self.departed:
+        if self.patch_errors or self.delete_errors or self.former_pods:
             uids = {pod.uid for pod in present.values()}
-            self.unchangeable = {uid: words for uid, words in self.unchangeable.items() if uid in uids}
-            self.undeletable = {uid: refusal for uid, refusal in self.undeletable.items() if uid in uids}
-            self.departed &= uids
+            self.patch_errors = {uid: words for uid, words in self.patch_errors.items() if uid in uids}
+            self.delete_errors = {uid: refusal for uid, refusal in self.delete_errors.items() if uid in uids}
+            self.former_pods &= uids
         self.ages.update(
             {
                 number: pod.instance_created or pod.created
                 for number, pod in present.items()
-                if pod.uid not in self.departed
+                if pod.uid not in self.former_pods
             }
         )
 
     def forget_others(self, instances: Collection[int], pods: Mapping[int, Pod]) -> None:
         """Whoever gets the id of an instance that is no more is a new one, though the old pod may be there yet."""
         self.ages = {number: at for number, at in self.ages.items() if number in instances}
-        self.departed |= {pod.uid for number, pod in pods.items() if number not in instances}
+        self.former_pods |= {pod.uid for number, pod in pods.items() if number not in instances}
 
     def refused(self, number: int, message: str, *, now: float, build: Build) -> None:
         """A pod or claim of that instance was refused; later tries are further apart."""
@@ -126,15 +126,15 @@ class Memory:
 
     def kept(self, uid: str, message: str, *, now: float) -> None:
         """The API server would not let that pod be replaced."""
-        self.undeletable[uid] = _again(self.undeletable.get(uid), message, now=now)
+        self.delete_errors[uid] = _again(self.delete_errors.get(uid), message, now=now)
 
     def stranger(self, number: int, message: str, *, now: float) -> None:
         """The name of that instance is taken."""
-        self.strangers[number] = _again(self.strangers.get(number), message, now=now)
+        self.foreign_pods[number] = _again(self.foreign_pods.get(number), message, now=now)
 
-    def forgive(self, now: float) -> None:
+    def expire(self, now: float) -> None:
         """Strangers and foreign claims are not watched, so look again after a while."""
-        self.strangers = {n: r for n, r in self.strangers.items() if now < r.retry_at}
+        self.foreign_pods = {n: r for n, r in self.foreign_pods.items() if now < r.retry_at}
         self.foreign_claims = {name: (c, until) for name, (c, until) in self.foreign_claims.items() if now < until}
 
     def only(self, creations: Mapping[int, Build], deletions: Collection[str]) -> None:
@@ -143,14 +143,14 @@ class Memory:
         """
         self.refusals = {n: r for n, r in self.refusals.items() if n in creations and creations[n] == r.build}
         # That a pod may not be deleted is known as long as it is there: those that may go before it in later batches.
-        self.undeletable = {
+        self.delete_errors = {
             uid: refusal if uid in deletions else replace(refusal, retry_at=AT_ONCE)
-            for uid, refusal in self.undeletable.items()
+            for uid, refusal in self.delete_errors.items()
         }
 
     def created(self, number: int) -> None:
         self.refusals.pop(number, None)
-        self.strangers.pop(number, None)
+        self.foreign_pods.pop(number, None)
 
     def judged(self, model: str, verdict: Verdict, *, now: float) -> None:
         """What the API server said of a model; it is asked again after a growing while, unless it took it."""
@@ -183,7 +183,7 @@ class Memory:
 
     def next_retry(self) -> float | None:
         """When something refused is to be asked for again."""
-        refused = (*self.refusals.values(), *self.strangers.values(), *self.undeletable.values())
+        refused = (*self.refusals.values(), *self.foreign_pods.values(), *self.delete_errors.values())
         times = [refusal.retry_at for refusal in refused if refusal.retry_at != AT_ONCE]
         times += [until for _, until in self.foreign_claims.values()]
         return min(times, default=None)

@@ -7,12 +7,12 @@ from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.memory import Memory
-from scaleset.planning import record
-from scaleset.planning.gallery import GalleryVersion
-from scaleset.planning.instances import Claim
-from scaleset.planning.models import Model
-from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import Question, Snapshot, Turn, Verdict
+from scaleset.planner import status_codec
+from scaleset.planner.gallery import GalleryVersion
+from scaleset.planner.instances import Claim
+from scaleset.planner.pod_builder import Identity
+from scaleset.planner.revisions import Revision
+from scaleset.planner.snapshot import Question, Snapshot, Turn, Verdict
 from scaleset.records.custom_objects import ScaleSetObject
 from scaleset.records.instances import owned
 from scaleset.records.versions import followed
@@ -31,9 +31,9 @@ def observe(
     """What is known of the set now. Its spec must have been understood."""
     if seen.spec is None or seen.model is None:
         raise ValueError(f"ScaleSet {seen.namespace}/{seen.name} has no valid spec: {seen.problem}")
-    mine, strangers = owned(caches.pods.of((seen.namespace, seen.name)), seen)
+    mine, foreign_pods = owned(caches.pods.of((seen.namespace, seen.name)), seen)
     memory.saw(mine.items())
-    state = record.read(ScaleSetStatus.parse({"status": seen.status}))
+    state = status_codec.read(ScaleSetStatus.parse({"status": seen.status}))
     return Snapshot(
         owner=Identity(seen.namespace, seen.name, seen.uid),
         generation=seen.generation,
@@ -44,13 +44,13 @@ def observe(
         policy=_policy(caches, seen.namespace, seen.spec),
         annotations=seen.annotations,
         pods=mine,
-        strangers={**{n: refusal.message for n, refusal in memory.strangers.items()}, **strangers},
+        foreign_pods={**{n: refusal.message for n, refusal in memory.foreign_pods.items()}, **foreign_pods},
         claims=_claims(caches.claims.of((seen.namespace, seen.name)), memory),
         models=_models(caches, seen),
         catalogue=_catalogue(caches, seen.namespace, seen.spec),
         refusals=memory.refused_for(state.builds),
-        unchangeable=dict(memory.unchangeable),
-        undeletable={uid: refusal.message for uid, refusal in memory.undeletable.items()},
+        patch_errors=dict(memory.patch_errors),
+        delete_errors={uid: refusal.message for uid, refusal in memory.delete_errors.items()},
         ages=memory.ages,
         verdicts=memory.verdicts,
         admissions=admissions or {},
@@ -67,7 +67,7 @@ def _claims(claims: Iterable[Claim], memory: Memory) -> dict[str, Claim]:
     return known
 
 
-def _models(caches: Caches, seen: ScaleSetObject) -> tuple[Model, ...]:
+def _models(caches: Caches, seen: ScaleSetObject) -> tuple[Revision, ...]:
     revisions = caches.revisions.of((seen.namespace, seen.name))
     return tuple(revision.model for revision in revisions if revision.owner == seen.uid)
 

@@ -1,4 +1,4 @@
-"""Carries out the replication of versions: creates and deletes the pods that pull (planning.replication decides).
+"""Carries out the replication of versions: creates and deletes the pods that pull (planner.replication decides).
 
 A pod is deleted, by its uid, as soon as its node has the image or its pull is given up for now. Pods whose version is
 gone, or does not ask for them any more, are found by their label: at the start, every minute, and when one shows up.
@@ -13,8 +13,8 @@ from scaleset.controllers.replication_views import ReplicationViews
 from scaleset.kube.client import Client
 from scaleset.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NamespaceTerminating, NotFound
 from scaleset.kube.resources import PODS
-from scaleset.planning import prepull
-from scaleset.planning.replication import (
+from scaleset.planner import prepull_pod
+from scaleset.planner.replication import (
     OVERALL,
     ROOM_SECONDS,
     Ledger,
@@ -145,8 +145,8 @@ class Prepulls:
         if seen.spec is None or self._room() == 0:
             return ROOM_SECONDS
         self._creating += 1
-        name, namespace = prepull.pod_name(seen.name, seen.uid, node), self._views.namespace
-        body = prepull.pod(
+        name, namespace = prepull_pod.pod_name(seen.name, seen.uid, node), self._views.namespace
+        body = prepull_pod.pod(
             namespace,
             version=(seen.namespace, seen.name, seen.uid),
             image=seen.spec.image,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from scaleset.controllers.failures import Failures
 from scaleset.controllers.lines import Lines, policy_of
 from scaleset.kube.index import Index
-from scaleset.planning.gallery import GalleryVersion
+from scaleset.planner.gallery import GalleryVersion
 from scaleset.records.custom_objects import ScaleSetObject, VersionObject
 from scaleset.records.projections import Key
 from scaleset.records.versions import followed, full, gallery_version, group

@@ -19,10 +19,10 @@ from scaleset.kube.errors import ApiError, Forbidden
 from scaleset.kube.informer import Informer
 from scaleset.kube.resources import NODES, PODS, Resource
 from scaleset.kube.store import T
-from scaleset.planning.gallery import DEFAULT_REGION
-from scaleset.planning.pods import REGION_LABEL
-from scaleset.planning.prepull import CONTAINER
-from scaleset.planning.replication import Node, Prepull, Stage
+from scaleset.planner.gallery import DEFAULT_REGION
+from scaleset.planner.pod_builder import REGION_LABEL
+from scaleset.planner.prepull_pod import CONTAINER
+from scaleset.planner.replication import Node, Prepull, Stage
 from scaleset.records.projections import JSON, Key, explain, plain
 
 log = logging.getLogger(__name__)

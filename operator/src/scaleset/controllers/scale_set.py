@@ -19,19 +19,18 @@ from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers import dry_runs
 from scaleset.controllers.caches import Caches
+from scaleset.controllers.concurrency_limit import Turns
 from scaleset.controllers.instance_writer import InstanceWriter
 from scaleset.controllers.memory import Memory
 from scaleset.controllers.observation import observe
-from scaleset.controllers.patches import JSON, merge_patch, urgent
-from scaleset.controllers.status_writer import StatusWriter, check_kept, compared
-from scaleset.controllers.turns import Turns
+from scaleset.controllers.status_writer import JSON, StatusWriter, check_kept, compared, merge_patch, urgent
 from scaleset.kube.client import Client
 from scaleset.kube.errors import NamespaceTerminating, NotKept
 from scaleset.observability.fleet import Fleet
 from scaleset.observability.logging import NOTHING
-from scaleset.planning.decide import decide
-from scaleset.planning.pods import Identity
-from scaleset.planning.snapshot import Event, Needs, Plan, Question, Snapshot, Verdict
+from scaleset.planner.decide import decide
+from scaleset.planner.pod_builder import Identity
+from scaleset.planner.snapshot import Event, Needs, Plan, Question, Snapshot, Verdict
 from scaleset.records.custom_objects import ScaleSetObject
 from scaleset.records.projections import Key
 
@@ -93,10 +92,10 @@ class ScaleSetController:
             return await self._refuse(seen)
         memory = self._remember(key, seen.uid)
         memory.new_generation(seen.generation)
-        memory.forgive(self._now())
-        if memory.unkept is not None:
+        memory.expire(self._now())
+        if memory.unwritten_status is not None:
             return await self._write_again(seen, memory)
-        if memory.doubt_at is not None and memory.doubt_at <= monotonic():
+        if memory.relist_at is not None and memory.relist_at <= monotonic():
             await self._look_closely(key, memory)
         try:
             snapshot, plan = await self._decide(seen, memory)
@@ -123,7 +122,7 @@ class ScaleSetController:
         selector = f"{names.LABEL_NAME}={key[1]}"
         caches = (self._caches.pods, self._caches.claims, self._caches.revisions)
         await asyncio.gather(*(cache.refresh(key, label_selector=selector) for cache in caches))
-        memory.doubt_at = None
+        memory.relist_at = None
 
     async def _decide(self, seen: ScaleSetObject, memory: Memory) -> tuple[Snapshot, Plan]:
         fresh = False
@@ -203,12 +202,12 @@ class ScaleSetController:
 
     async def _write_again(self, seen: ScaleSetObject, memory: Memory) -> float:
         """What decisions go on from and the API server did not keep: nothing else is done until it does."""
-        uid, status = memory.unkept or ("", {})
+        uid, status = memory.unwritten_status or ("", {})
         if uid == seen.uid:
             if not await self._status.write(self._caches.scale_sets, seen, status):
                 return 0.0
             self._check_kept(seen, status, memory)
-        memory.unkept = None
+        memory.unwritten_status = None
         return 0.0
 
     def _check_kept(self, seen: ScaleSetObject, status: JSON, memory: Memory) -> None:
@@ -219,7 +218,7 @@ class ScaleSetController:
         try:
             check_kept(stored, status)
         except NotKept as error:
-            memory.unkept = (seen.uid, status)
+            memory.unwritten_status = (seen.uid, status)
             self._recorder.record(seen, Event("StatusNotKept", error.message, warning=True))
             raise
 
@@ -267,10 +266,10 @@ def _doubt(plan: Plan, memory: Memory) -> float | None:
     """Seconds until what is known of the set is to be listed anew; None while all of it is as it should be."""
     conditions = {condition["type"]: condition["status"] for condition in plan.status.get("conditions", ())}
     if conditions.get("Ready") == "True":
-        memory.doubt_at = None
-    elif memory.doubt_at is None:
-        memory.doubt_at = monotonic() + DOUBT_SECONDS * (0.5 + 0.5 * random.random())  # not all sets at once
-    return None if memory.doubt_at is None else memory.doubt_at - monotonic()
+        memory.relist_at = None
+    elif memory.relist_at is None:
+        memory.relist_at = monotonic() + DOUBT_SECONDS * (0.5 + 0.5 * random.random())  # not all sets at once
+    return None if memory.relist_at is None else memory.relist_at - monotonic()
 
 
 def _postpone(plan: Plan, memory: Memory) -> float | None:

@@ -14,14 +14,14 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel
 
 from scaleset.api import names
+from scaleset.api.base import wire_name
 from scaleset.api.gallery_image_version import GalleryImageVersionStatus
-from scaleset.api.model import wire_name
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicyStatus
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError, Forbidden
-from scaleset.kube.resources import SCALE_SETS
-from scaleset.planning.record import ONLY_SHOWN
+from scaleset.planner.status_codec import ONLY_SHOWN
+from scaleset.records.kinds import SCALE_SETS
 
 log = logging.getLogger(__name__)
 

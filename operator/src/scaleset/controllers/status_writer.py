@@ -1,17 +1,59 @@
-"""Writes the status of a custom resource: what changed, on condition that nobody changed the object meanwhile."""
+"""Merge patches of the status: what changed, whether it may wait, and whether the API server kept it."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from scaleset.api.model import Status
+from scaleset.api.base import Status
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers.custom_objects import CustomObjects
-from scaleset.controllers.patches import JSON, merge_patch
 from scaleset.kube.client import Client
 from scaleset.kube.errors import Conflict, NotFound, NotKept
-from scaleset.planning import record
-from scaleset.planning.state import State
+from scaleset.planner import status_codec
+from scaleset.planner.state import State
 from scaleset.records.custom_objects import CustomObject, ScaleSetObject
+
+JSON = dict[str, Any]
+
+_COUNTS = ("replicas", "healthyReplicas", "updatedReplicas", "versions", "instances", "ages")
+
+
+def merge_patch(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> JSON:
+    """What to send so that `known` becomes `wanted`; a None in `wanted`, and below the top level a missing key,
+    removes.
+
+    Lists are replaced whole.
+    """
+    patch: JSON = {}
+    for key, value in wanted.items():
+        before = known.get(key)
+        if value is None:
+            if before is not None:
+                patch[key] = None
+        elif isinstance(value, Mapping) and isinstance(before, Mapping):
+            inner = merge_patch(before, {**dict.fromkeys(before), **value})
+            if inner:
+                patch[key] = inner
+        elif value != before:
+            patch[key] = value
+    return patch
+
+
+def urgent(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether more than counts and sentences changed. What is not urgent may wait and be written together."""
+    return bool(merge_patch(_essence(known), _essence(wanted)))
+
+
+def _essence(status: Mapping[str, Any]) -> JSON:
+    essence = {key: value for key, value in status.items() if key not in _COUNTS}
+    essence["clocks"] = [[c.get("instances"), c["lost"]] for c in status.get("clocks") or [] if c.get("lost")]
+    essence["conditions"] = [
+        [c.get("type"), c.get("status"), c.get("reason"), c.get("observedGeneration")]
+        for c in status.get("conditions") or []
+    ]
+    rollout = status.get("rollingUpgrade")
+    if isinstance(rollout, Mapping) and isinstance(rollout.get("waitingFor"), Mapping):
+        essence["rollingUpgrade"] = {**rollout, "waitingFor": rollout["waitingFor"].get("reason")}
+    return essence
 
 
 class StatusWriter:
@@ -66,7 +108,7 @@ def check_kept(stored: ScaleSetObject, after: JSON) -> None:
 
 
 def _remembered(status: Mapping[str, Any]) -> State:
-    return record.read(ScaleSetStatus.parse({"status": {k: v for k, v in status.items() if v is not None}}))
+    return status_codec.read(ScaleSetStatus.parse({"status": {k: v for k, v in status.items() if v is not None}}))
 
 
 def compared(kind: type[Status], status: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[JSON, JSON]:

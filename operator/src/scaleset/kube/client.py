@@ -16,7 +16,7 @@ from typing import Any, Self
 from scaleset import __version__
 from scaleset.kube import errors
 from scaleset.kube.credentials import Credentials, connect
-from scaleset.kube.flow_control import FlowControl, Limits
+from scaleset.kube.rate_limit import FlowControl, Limits
 from scaleset.kube.resources import LEASES, Resource
 from scaleset.kube.transport import JSON, STRATEGIC_MERGE_PATCH, OnDate, OnRequest, Transport, always, ignore
 

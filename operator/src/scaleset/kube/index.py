@@ -4,7 +4,7 @@ Whoever wants the objects that refer to a certain other one would otherwise look
 every object: with 4,000 sets that is 16 million steps for one list in which all of them changed. Here a change costs
 the same however many records there are.
 
-Invariant: what an index says is what a walk over all records would find (tests/unit/test_kube_index.py).
+Invariant: what an index says is what a walk over all records would find (tests/unit/kube/test_index.py).
 """
 
 from collections.abc import Callable, Collection, Mapping

@@ -15,14 +15,12 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf
 from typing import Any
 
-from scaleset import __version__
-from scaleset.api import names
 from scaleset.kube.client import Client
 from scaleset.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
 from scaleset.kube.resources import LEASES
@@ -30,9 +28,6 @@ from scaleset.kube.resources import LEASES
 log = logging.getLogger(__name__)
 
 JSON = dict[str, Any]
-
-_ABOUT = {names.ANNOTATION_OPERATOR_VERSION: __version__}
-"""Whoever looks at the lease sees which version works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +50,8 @@ def _nothing() -> None:
 class Lease:
     """The right to write. `identity` must be unique to this process; durations are seconds.
 
-    `on_started` is called when we get it, `on_lost` when we do not have it any more, also after a release. `now` is
-    what people read in it.
+    `annotations` tell whoever looks at the lease about its holder. `on_started` is called when we get it, `on_lost`
+    when we do not have it any more, also after a release. `now` is what people read in it.
     """
 
     def __init__(
@@ -69,6 +64,7 @@ class Lease:
         duration: float = 15,
         renew_deadline: float = 10,
         retry_period: float = 2,
+        annotations: Mapping[str, str] | None = None,
         on_started: Callable[[], None] = _nothing,
         on_lost: Callable[[], None] = _nothing,
         now: Callable[[], float] = time.time,
@@ -78,6 +74,7 @@ class Lease:
         if not retry_period < renew_deadline < duration:
             raise ValueError("expected retry_period < renew_deadline < duration")
         self.identity = identity
+        self._annotations = dict(annotations or {})
         self.on_started = on_started
         self.on_lost = on_lost
         self._client = client
@@ -193,7 +190,7 @@ class Lease:
         # Its holder may not have noticed yet that it was deleted.
         if self._other is not None and self._monotonic() < self._other.expires:
             return False
-        metadata = {"namespace": self._namespace, "name": self._name, "annotations": _ABOUT}
+        metadata = {"namespace": self._namespace, "name": self._name, "annotations": self._annotations}
         body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": self._term(0)}
         try:
             self._object = await self._client.create(LEASES, self._namespace, body, timeout=self._request_timeout)
@@ -233,7 +230,7 @@ class Lease:
         # With its uid and resourceVersion, or a PUT would create it again after a deletion.
         found = self._object or {}
         metadata = found.get("metadata") or {}
-        about = {**(metadata.get("annotations") or {}), **_ABOUT}
+        about = {**(metadata.get("annotations") or {}), **self._annotations}
         body = {**found, "metadata": {**metadata, "annotations": about}, "spec": spec}
         timeout = self._request_timeout
         self._object = await self._client.replace(LEASES, self._namespace, self._name, body, timeout=timeout)

@@ -8,8 +8,6 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from scaleset.api import names
-
 _SEGMENT = re.compile(r"[a-z0-9A-Z]([-a-z0-9A-Z._:]{0,251}[a-z0-9A-Z])?")
 
 
@@ -53,6 +51,3 @@ NODES: Final = Resource("", "v1", "nodes", namespaced=False)
 EVENTS: Final = Resource("events.k8s.io", "v1", "events")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases")
 CRDS: Final = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
-SCALE_SETS: Final = Resource(names.GROUP, names.VERSION, names.SCALE_SET_PLURAL)
-UPGRADE_POLICIES: Final = Resource(names.GROUP, names.VERSION, names.UPGRADE_POLICY_PLURAL)
-GALLERY_IMAGE_VERSIONS: Final = Resource(names.GROUP, names.VERSION, names.GALLERY_IMAGE_VERSION_PLURAL)

@@ -13,8 +13,8 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import CollectorRegistry
 
-from scaleset.planning import changes, figures
-from scaleset.planning.instances import HealthState
+from scaleset.planner import changes, figures
+from scaleset.planner.instances import HealthState
 
 SET = ("namespace", "scaleset")
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)

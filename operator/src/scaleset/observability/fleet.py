@@ -3,7 +3,7 @@
 A set's series are there as long as the set is: they are read when somebody scrapes, from the sets that are watched and
 from one record a set, which goes with it. Nothing is kept for sets that nobody sees any more.
 
-What counters count is the difference of two states, the second of which was written (planning.changes). A reply that
+What counters count is the difference of two states, the second of which was written (planner.changes). A reply that
 was lost is counted at the next look; a process that is killed after a write and before its count loses that one, which
 its successor, who finds it written, does not count again.
 """
@@ -19,9 +19,9 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from scaleset.observability import catalogue, series
 from scaleset.observability.series import Families, Place, Seen
-from scaleset.planning.changes import ROLLOUT_RESULTS, STARTED_BY, Changes, changes
-from scaleset.planning.snapshot import Figures, Plan, Snapshot
-from scaleset.planning.state import Rollout
+from scaleset.planner.changes import ROLLOUT_RESULTS, STARTED_BY, Changes, changes
+from scaleset.planner.snapshot import Figures, Plan, Snapshot
+from scaleset.planner.state import Rollout
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from scaleset.observability import catalogue
-from scaleset.planning.gallery import GalleryVersion
+from scaleset.planner.gallery import GalleryVersion
 
 
 class Images(Collector):

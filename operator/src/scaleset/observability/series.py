@@ -8,8 +8,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.kube.store import Record
 from scaleset.observability import catalogue
-from scaleset.planning.snapshot import Figures
-from scaleset.planning.state import Rollout
+from scaleset.planner.snapshot import Figures
+from scaleset.planner.state import Rollout
 
 Place = tuple[str, str]
 """Namespace and name of a set."""

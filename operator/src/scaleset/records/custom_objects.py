@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from scaleset.api.base import InvalidSpec
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec
-from scaleset.api.model import InvalidSpec
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.planning.models import Model
+from scaleset.planner.revisions import Revision
 from scaleset.records.projections import JSON, Key, plain, seconds
 
 S = TypeVar("S")
@@ -29,7 +29,7 @@ class CustomObject(Generic[S]):
     spec: S | None
     problem: str
     status: Mapping[str, Any] = field(repr=False)
-    model: Model | None = field(default=None, repr=False)
+    model: Revision | None = field(default=None, repr=False)
     """Of a ScaleSet: the model that its spec asks for."""
 
 
@@ -44,10 +44,10 @@ class Projection(Generic[S]):
     the object: the projection follows the store that it fills.
     """
 
-    def __init__(self, parse: Callable[[object], S], model: Callable[[str, S], Model] | None = None) -> None:
+    def __init__(self, parse: Callable[[object], S], model: Callable[[str, S], Revision] | None = None) -> None:
         self._parse = parse
         self._model = model
-        self._parsed: dict[str, tuple[int, int, S | None, str, Model | None]] = {}
+        self._parsed: dict[str, tuple[int, int, S | None, str, Revision | None]] = {}
 
     def __call__(self, raw: JSON) -> CustomObject[S]:
         metadata = raw["metadata"]
@@ -78,7 +78,7 @@ class Projection(Generic[S]):
         if before is not None and (after is None or after.uid != before.uid):
             self._parsed.pop(before.uid, None)
 
-    def _understand(self, name: str, raw: JSON) -> tuple[S | None, str, Model | None]:
+    def _understand(self, name: str, raw: JSON) -> tuple[S | None, str, Revision | None]:
         try:
             spec = self._parse(raw)
         except InvalidSpec as error:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 
-from scaleset.planning.instances import Pod
+from scaleset.planner.instances import Pod
 from scaleset.records.custom_objects import ScaleSetObject
 
 
 def owned(pods: Iterable[Pod], seen: ScaleSetObject) -> tuple[dict[int, Pod], dict[int, str]]:
     """Pods of a set by instance id, and what sits on its names without being its own, with a sentence."""
     mine: dict[int, Pod] = {}
-    strangers: dict[int, str] = {}
+    foreign_pods: dict[int, str] = {}
     for pod in pods:
         number = instance_number(seen.name, pod.name)
         if number is None:
@@ -17,8 +17,8 @@ def owned(pods: Iterable[Pod], seen: ScaleSetObject) -> tuple[dict[int, Pod], di
         if pod.owner == seen.uid:
             mine[number] = pod
         else:
-            strangers[number] = not_ours(pod.name)
-    return mine, strangers
+            foreign_pods[number] = not_ours(pod.name)
+    return mine, foreign_pods
 
 
 def not_ours(name: str) -> str:

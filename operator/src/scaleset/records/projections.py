@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import Any
 
 from scaleset.api import names
-from scaleset.planning import record
-from scaleset.planning.instances import Build, Change, Claim, Pod, Ran
-from scaleset.planning.models import Model
-from scaleset.planning.provisioning import CUSTOM_DATA_CONTAINER, EXTENSION_PREFIX
+from scaleset.planner import status_codec
+from scaleset.planner.instances import Build, Change, Claim, Pod, Ran
+from scaleset.planner.provisioning import CUSTOM_DATA_CONTAINER, EXTENSION_PREFIX
+from scaleset.planner.revisions import Revision
 
 JSON = dict[str, Any]
 Key = tuple[str, str]
@@ -28,7 +28,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 
 
 @dataclass(frozen=True, slots=True)
-class Revision:
+class StoredRevision:
     """A ControllerRevision that holds a model."""
 
     namespace: str
@@ -37,7 +37,7 @@ class Revision:
     resource_version: str
     owner: str | None
     set_name: str
-    model: Model
+    model: Revision
 
 
 def seconds(time: str | None) -> float | None:
@@ -48,7 +48,7 @@ def seconds(time: str | None) -> float | None:
         moment = datetime.fromisoformat(time)
     except ValueError:
         return None
-    return record.seconds(moment)
+    return status_codec.seconds(moment)
 
 
 def plain(text: str) -> str:
@@ -256,18 +256,18 @@ def claim(raw: JSON) -> Claim:
     )
 
 
-def revision(raw: JSON) -> Revision:
+def revision(raw: JSON) -> StoredRevision:
     """Record of a ControllerRevision."""
     metadata = raw["metadata"]
     owner = _controller(metadata)
-    return Revision(
+    return StoredRevision(
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         owner=owner.get("uid"),
         set_name=owner.get("name") or (metadata.get("labels") or {}).get(names.LABEL_NAME, ""),
-        model=Model(metadata["name"], int(raw.get("revision") or 0), raw.get("data") or {}, metadata["uid"]),
+        model=Revision(metadata["name"], int(raw.get("revision") or 0), raw.get("data") or {}, metadata["uid"]),
     )
 
 
@@ -281,11 +281,11 @@ def _controller(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
-def unchanged(known: Pod | Claim | Revision, new: Pod | Claim | Revision) -> bool:
+def unchanged(known: Pod | Claim | StoredRevision, new: Pod | Claim | StoredRevision) -> bool:
     """Whether nothing is different that a decision could go by: somebody's annotation, a probe's time."""
     return replace(known, resource_version=new.resource_version) == new
 
 
-def belongs_to(record: Pod | Claim | Revision) -> Key | None:
+def belongs_to(record: Pod | Claim | StoredRevision) -> Key | None:
     """The ScaleSet that a record belongs to, by namespace and name."""
     return (record.namespace, record.set_name) if record.set_name else None

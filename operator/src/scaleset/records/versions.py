@@ -2,8 +2,8 @@
 
 from scaleset.api.gallery_image_version import GalleryImageVersionStatus
 from scaleset.api.scale_set import ImageReference
-from scaleset.planning.gallery import Definition, GalleryVersion
-from scaleset.planning.replication import Region
+from scaleset.planner.gallery import Definition, GalleryVersion
+from scaleset.planner.replication import Region
 from scaleset.records.custom_objects import VersionObject
 from scaleset.records.projections import Key
 

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Generic
 
 from scaleset.kube.errors import ApiError, NotLeader
-from scaleset.kube.flow_control import on_behalf_of
+from scaleset.kube.rate_limit import on_behalf_of
 from scaleset.runtime.queue import K, QueueClosed, WorkQueue
 
 log = logging.getLogger(__name__)

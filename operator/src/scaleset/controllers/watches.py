@@ -1,0 +1,177 @@
+"""Which objects are watched, what is kept of each kind, and who has to look again when something changed."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from scaleset.api import names
+from scaleset.api.gallery_image_version import GalleryImageVersionSpec, GalleryImageVersionStatus
+from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.api.scale_set_status import ScaleSetStatus
+from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
+from scaleset.controllers.caches import Caches
+from scaleset.controllers.concurrency_limit import front
+from scaleset.controllers.custom_objects import CustomObjects
+from scaleset.controllers.gallery_image_version import SWEEP
+from scaleset.controllers.relations import by_uid, relations
+from scaleset.kube.client import Client
+from scaleset.kube.informer import Informer
+from scaleset.kube.resources import CLAIMS, PODS, REVISIONS, Resource
+from scaleset.planner.instances import Claim, Pod
+from scaleset.planner.revisions import describe
+from scaleset.records import projections
+from scaleset.records.custom_objects import Projection
+from scaleset.records.kinds import GALLERY_IMAGE_VERSIONS, SCALE_SETS, UPGRADE_POLICIES
+from scaleset.records.projections import JSON, Key, StoredRevision
+from scaleset.records.versions import group
+
+Wake = Callable[[Key], None]
+Later = Callable[[Key, float], None]
+
+
+REST_PER_INSTANCE_SECONDS = 50e-6
+"""A look at a set takes 5 µs an instance. Ten times as long is waited after an event for others to come, so that what
+happens to a large set, several things a pod, takes a tenth of the event loop and not all of it.
+"""
+REST_PER_NODE_SECONDS = 20e-6
+"""The same for nodes: each version that is replicated looks at all of them, 2 µs a node, and nodes come and go."""
+REST_FAILURES_SECONDS = 1.0
+"""A version fails in many sets at once, and each of them changes its count: it is written once for all of them."""
+
+
+class Wakes:
+    """Turns changed objects into keys of the three queues; `instances` and `replications` take the seconds, too, that a
+    look may wait for more events. `caches` is given later: the caches need this first.
+    """
+
+    def __init__(
+        self, *, scale_sets: Wake, instances: Later, versions: Wake, replications: Later, policies: Wake
+    ) -> None:
+        self.caches: Caches | None = None
+        self._scale_sets = scale_sets
+        self._instances = instances
+        self._versions = versions
+        self._replications = replications
+        self._policies = policies
+
+    def instance(self, key: Key) -> None:
+        """A pod, claim or revision of that set."""
+        size = self.caches.pods.number(key) if self.caches is not None else 0
+        self._instances(key, size * REST_PER_INSTANCE_SECONDS)
+
+    def scale_set(self, key: Key) -> None:
+        """A ScaleSet: itself. Whom else its change concerns, `users` and `line` are told of."""
+        self._scale_sets(key)
+
+    def users(self, policy: Key) -> None:
+        """A set began or ceased to refer to that UpgradePolicy, which counts its users."""
+        self._policies(policy)
+
+    def line(self, policy: Key) -> None:
+        """A set of that policy began or ended to roll, or to wait for its turn: some of those that wait may go."""
+        if self.caches is not None:
+            for waiting in front(self.caches, policy):
+                self._scale_sets(waiting)
+
+    def policy(self, key: Key) -> None:
+        """An UpgradePolicy: itself, and the sets that refer to it."""
+        self._policies(key)
+        for seen in self.caches.relations.users.of(key) if self.caches is not None else ():
+            self._scale_sets((seen.namespace, seen.name))
+
+    def version(self, key: Key) -> None:
+        """Versions of an image: themselves, and the sets that take their image from there."""
+        self._versions(key)
+        self.replicated(key)
+
+    def replicated(self, key: Key) -> None:
+        """The sets that take their image from that group of versions."""
+        for seen in self.caches.relations.followers.of(key) if self.caches is not None else ():
+            self._scale_sets((seen.namespace, seen.name))
+
+    def failures(self, versions: Key) -> None:
+        """Some of that group of versions failed in more sets or in fewer: they count them."""
+        self._replications(versions, REST_FAILURES_SECONDS)
+
+    def nodes(self, number: int) -> None:
+        """One of so many nodes came, went or changed: versions that want their image on all of them."""
+        if self.caches is None:
+            return
+        full = self.caches.relations.full
+        groups = full.keys()
+        rest = REST_PER_NODE_SECONDS * number * sum(map(full.number, groups))
+        for key in groups:
+            self._replications(key, rest)
+
+    def prepull(self, version_uid: str) -> None:
+        """A pod that pulls the image of that version; without one it is nobody's."""
+        found = self.caches.relations.versions.of(by_uid(version_uid)) if self.caches is not None else []
+        self._versions(group(found[0]) if found else SWEEP)
+
+
+Namespaces = Sequence[str | None]
+T = TypeVar("T", Pod, Claim, StoredRevision)
+
+
+def watch(client: Client, wakes: Wakes, *, namespaces: Namespaces = (None,)) -> Caches:
+    """Caches of those namespaces, (None,) being all of them, that wake whom their changes concern. They are empty until
+    `Caches.run`.
+    """
+    caches = Caches(
+        relations=relations(users_changed=wakes.users, line_changed=wakes.line, failures_changed=wakes.failures),
+        scale_sets=CustomObjects(
+            client,
+            SCALE_SETS,
+            status=ScaleSetStatus,
+            projection=Projection(ScaleSetSpec.parse, describe),
+            on_change=wakes.scale_set,
+            namespaces=namespaces,
+        ),
+        policies=CustomObjects(
+            client,
+            UPGRADE_POLICIES,
+            status=UpgradePolicyStatus,
+            projection=Projection(UpgradePolicySpec.parse),
+            on_change=wakes.policy,
+            namespaces=namespaces,
+        ),
+        versions=CustomObjects(
+            client,
+            GALLERY_IMAGE_VERSIONS,
+            status=GalleryImageVersionStatus,
+            projection=Projection(GalleryImageVersionSpec.parse),
+            on_change=wakes.version,
+            namespaces=namespaces,
+            key=group,
+        ),
+        pods=_of_instances(client, PODS, projections.pod, wake=wakes.instance, namespaces=namespaces),
+        claims=_of_instances(client, CLAIMS, projections.claim, wake=wakes.instance, namespaces=namespaces),
+        revisions=_of_instances(client, REVISIONS, projections.revision, wake=wakes.instance, namespaces=namespaces),
+    )
+    wakes.caches = caches
+    known = caches.relations
+    for of_sets in (known.users, known.followers, known.lines, known.failures):
+        caches.scale_sets.follow(of_sets)
+    for of_versions in (known.full, known.versions, known.catalogue):
+        caches.versions.follow(of_versions)
+    return caches
+
+
+def _of_instances(
+    client: Client,
+    resource: Resource,
+    project: Callable[[JSON], T],
+    *,
+    wake: Callable[[Key], None],
+    namespaces: Namespaces,
+) -> Informer[T]:
+    """What bears the label of a set, by the set."""
+    return Informer(
+        client,
+        resource,
+        project=project,
+        key=projections.belongs_to,
+        on_change=wake,
+        namespaces=namespaces,
+        label=names.LABEL_NAME,
+        same=projections.unchanged,
+    )

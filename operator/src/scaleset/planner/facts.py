@@ -1,0 +1,413 @@
+"""What a decision goes by: all that was observed, and what follows from it.
+
+`Facts` are computed once a look and never change. Where one part of a decision changes the state, the next part gets
+the facts as they are then (`Facts.after`): the instances whose build or rollout changed are judged anew.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import count, islice
+
+from scaleset.api.scale_set_status import ScaleSetStatus
+from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.planner import health
+from scaleset.planner.batches import Rules
+from scaleset.planner.gallery import Asker, Definition, same
+from scaleset.planner.gates import Gate, before_batch
+from scaleset.planner.instances import Build, HealthState, Instance, Pod
+from scaleset.planner.placement import place
+from scaleset.planner.revisions import Revision
+from scaleset.planner.snapshot import DryRun, Needs, Newcomer, Snapshot, Verdict
+from scaleset.planner.state import NOBODY, Batch, Rollout, State, Target, Waiting, extra
+from scaleset.planner.step import NO_NEEDS, Step
+
+INVALID = "InvalidSpec"
+NO_POD = "The pod does not exist."
+UNREACHABLE = "Instance found to be unhealthy or unreachable."
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Whether the spec can be carried out: the condition Accepted."""
+
+    reason: str
+    message: str
+    accepted: bool = False
+
+    @property
+    def refuses_all(self) -> bool:
+        """Whether the spec contradicts itself or its policy: then nothing of it is acted on, its size included. What
+        only misses something outside it (a policy, an image, room for its pods) is about new pods: scaling goes on
+        with the model before, and scaling in may be what makes room.
+        """
+        return self.reason == INVALID
+
+
+PENDING = Acceptance("Pending", "not looked at yet")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a new instance would run: the newest accepted model, and the version that its image reference means now."""
+
+    model: Revision
+    version: str | None
+    image: str | None
+
+    @property
+    def target(self) -> Target:
+        """As the target of an image upgrade or of a changed image reference."""
+        reference = self.model.reference
+        return Target(
+            self.model.name,
+            reference.publisher,
+            reference.offer,
+            reference.sku,
+            reference.version,
+            self.version,
+            self.image,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that is known about one ScaleSet in one look."""
+
+    snapshot: Snapshot
+    state: State
+    """As decided so far. `snapshot.state` is the one that is stored."""
+    models: Mapping[str, Revision]
+    policy: UpgradePolicySpec
+    reported: ScaleSetStatus
+    """The status that users see now."""
+    acceptance: Acceptance = PENDING
+    wanted: Wanted | None = None
+    eligible: tuple[str, ...] = ()
+    """Versions that `latest` chooses from, highest first."""
+    blocked: Mapping[int, str] = field(default_factory=dict)
+    waiting: Waiting | None = None
+    """Why no rollout starts."""
+    shrinking: Waiting | None = None
+    """How far scaling in is, and what it waits for; None when the set is not larger than wanted."""
+    needs: Needs = NO_NEEDS
+    health_source: str = ""
+    """By the model that counts: a spec that is refused does not change how running instances are judged."""
+    instances: Mapping[int, Instance] = field(default_factory=dict)
+    """By id: those that the state records, and those that are still to be created."""
+
+    # What a part of a decision returns
+
+    def step(self, state: State | None = None, *, again: bool = False) -> Step:
+        """A step to that state; without one nothing changes."""
+        return Step(self.state if state is None else state, self.now, again=again)
+
+    def roll(self, rollout: Rollout) -> Step:
+        """A step in which only the rollout changes."""
+        return self.step(replace(self.state, rollout=rollout))
+
+    def need(self, needs: Needs) -> Step:
+        """A step that cannot be taken before more is observed."""
+        return replace(self.step(), needs=needs)
+
+    def need_fresh(self) -> Step:
+        """A step that is taken on a fresh LIST only."""
+        return self.need(Needs(fresh=True))
+
+    def after(self, step: Step) -> "Facts":
+        """The facts once that step is taken."""
+        if step.needs:
+            return replace(self._moved(step), needs=self.needs.and_of(step.needs))
+        return self._moved(step)
+
+    def _moved(self, step: Step) -> "Facts":
+        if step.state is self.state and not (step.waiting or step.shrinking or step.blocked):
+            return self
+        moved = replace(
+            self,
+            state=step.state,
+            blocked={**self.blocked, **step.blocked},
+            waiting=step.waiting or self.waiting,
+            shrinking=step.shrinking or self.shrinking,
+        )
+        if not self.health_source:
+            return moved
+        ids = tuple(_ids(moved))
+        stale = _judged_otherwise(self, moved)
+        if not stale and ids == tuple(self.instances):
+            return moved
+        known = self.instances
+        return replace(
+            moved,
+            instances={n: _judge(moved, n) if n in stale or n not in known else known[n] for n in ids},
+            blocked={n: why for n, why in moved.blocked.items() if n in ids},
+        )
+
+    def judged(self) -> "Facts":
+        """The facts with every instance judged, once it is known which model counts."""
+        by = health.source(self.wanted.model if self.wanted is not None else self.snapshot.model)
+        facts = replace(self, health_source=by)
+        return replace(facts, instances={n: _judge(facts, n) for n in _ids(facts)})
+
+    # What there is
+
+    @property
+    def now(self) -> float:
+        return self.snapshot.now
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the pods are from a LIST that began after our last write."""
+        return self.snapshot.fresh
+
+    @property
+    def latest(self) -> str | None:
+        """The version that `latest` means now."""
+        return next(iter(self.eligible), None)
+
+    @property
+    def replicas(self) -> int:
+        """How many instances there are to be: the size that was accepted last."""
+        accepted = self.state.replicas
+        return self.snapshot.spec.replicas if accepted is None else accepted
+
+    @property
+    def rollout(self) -> Rollout | None:
+        """The running rollout."""
+        rollout = self.state.rollout
+        return rollout if rollout is not None and rollout.running else None
+
+    @property
+    def running(self) -> Rollout:
+        """The running rollout, for steps that are taken only while there is one."""
+        rollout = self.rollout
+        if rollout is None:
+            raise LookupError("no rollout is running")
+        return rollout
+
+    @property
+    def last_batch(self) -> Batch | None:
+        """The batch that ended in this decision."""
+        before, rollout = self.snapshot.state.rollout, self.rollout
+        if before is None or rollout is None or before.id != rollout.id or rollout.batch is not None:
+            return None
+        return before.batch
+
+    @property
+    def in_batch(self) -> frozenset[int]:
+        """Instances of the running batch that are not decided yet."""
+        return self.rollout.in_progress if self.rollout is not None else NOBODY
+
+    @property
+    def in_hand(self) -> frozenset[int]:
+        """Instances that a batch or a request is replacing."""
+        return self.state.applying | self.in_batch
+
+    @property
+    def newest(self) -> Revision | None:
+        """The stored model that was accepted last."""
+        stored = (model for model in self.models.values() if model.number)
+        return max(stored, key=lambda model: model.number, default=None)
+
+    @property
+    def goal(self) -> Wanted:
+        """What is wanted, for steps that are taken only once the spec, or one before it, was accepted."""
+        if self.wanted is None:
+            raise LookupError("no model was accepted yet")
+        return self.wanted
+
+    @property
+    def target_build(self) -> Build | None:
+        """Newest model and wanted version; None when there is nothing to create instances from."""
+        wanted = self.wanted
+        if wanted is None or wanted.version is None or wanted.image is None:
+            return None
+        return Build(wanted.model.name, wanted.version, wanted.image)
+
+    @property
+    def asker(self) -> Asker:
+        spec = self.snapshot.spec
+        return Asker(self.snapshot.owner.namespace, spec.location or "default")
+
+    @property
+    def health_timeout(self) -> float:
+        return self.policy.health_timeout.total_seconds()
+
+    @property
+    def protected(self) -> frozenset[int]:
+        """Instances that set actions pass over."""
+        return frozenset(
+            item.id for item in self.snapshot.spec.protected_instances if item.protect_from_scale_set_actions
+        )
+
+    def definition(self, model: Revision) -> Definition:
+        """The image definition that a model refers to."""
+        reference = model.reference
+        gallery = reference.gallery or self.snapshot.owner.namespace
+        return Definition(gallery, reference.publisher, reference.offer, reference.sku)
+
+    def known_image(self, version: str) -> str | None:
+        """Image of a version that an instance runs or ran, whatever became of its GalleryImageVersion."""
+        state = self.state
+        if same(state.current_version, version) and state.current_image:
+            return state.current_image
+        for builds in (state.builds, state.previous):
+            for build in builds.values():
+                if same(build.version, version):
+                    return build.image
+        return None
+
+    def batch_rules(self, rollout: Rollout) -> Rules:
+        """How batches are put together. A new model is how one recovers, so its rollout goes to the broken first."""
+        policy = rollout.policy.rolling
+        return Rules(
+            replicas=self.replicas,
+            policy=policy,
+            unhealthy_first=policy.prioritize_unhealthy_instances or rollout.mends,
+            by_update_domain=self.snapshot.spec.service_fabric is not None,
+        )
+
+    def gate(self, *, percent: int, healthy_for: float = 0.0) -> Gate:
+        """The health gate before a batch, over all instances."""
+        since = {
+            number: at
+            for number, instance in self.instances.items()
+            if instance.pod is not None
+            and (at := health.healthy_since(instance.pod, by=self.health_source)) is not None
+        }
+        return before_batch(
+            self.instances.values(),
+            replicas=self.replicas,
+            percent=percent,
+            healthy_since=since,
+            now=self.now,
+            healthy_for=healthy_for,
+        )
+
+    def restarted(self, number: int, pod: Pod) -> bool:
+        """Whether a container has ended since the running rollout upgraded this instance, where the state of the
+        containers is all that tells of its health: a container that was started again is running, too.
+        """
+        rollout = self.rollout
+        if rollout is None or self.health_source != health.INSTANCE_STATE or not pod.restarted:
+            return False
+        build = self.state.builds.get(number)
+        if build is None or not build.same_as(pod):
+            return False  # It is the pod from before, and that is over.
+        return number in rollout.successful or number in rollout.verifying
+
+    # What the API server says
+
+    def refusal(self, number: int) -> str | None:
+        """Why the API server would not create the pod or a claim of that instance when last asked."""
+        return self.snapshot.refusals.get(number)
+
+    def dry_run(self, model: Revision, moves: Mapping[int, Build]) -> DryRun:
+        """The question whether the API server would take everything that those instances need in that model."""
+        batch = tuple(Newcomer(n, moves[n], self.missing_claims(model, n)) for n in sorted(moves))
+        return DryRun(model, batch[0].build, batch[0].instance, batch)
+
+    def missing_claims(self, model: Revision, number: int) -> tuple[str, ...]:
+        """Claims that an instance needs in that model and has not."""
+        owner, claims = self.snapshot.owner, self.snapshot.claims
+        return tuple(name for name in model.claim_names if owner.claim(name, number) not in claims)
+
+    def admission(self, dry_run: DryRun) -> Verdict | None:
+        """The answer to this dry run; None when it has to be made first."""
+        return self.snapshot.admissions.get(dry_run.about)
+
+    def held_admission(self, dry_run: DryRun) -> Verdict | None:
+        """The same for what every look asks about until it is taken: after a refusal the answer holds for a while."""
+        declined = self.snapshot.declined.get(dry_run.model.name)
+        retry_at = declined.retry_at if declined is not None else None
+        held = retry_at is not None and self.now < retry_at and dry_run.about not in self.snapshot.admissions
+        return declined if held else self.admission(dry_run)
+
+
+Part = Callable[[Facts], Step]
+
+
+def in_order(facts: Facts, *parts: Part) -> tuple[Facts, Step]:
+    """One part of a decision after the other, each on the facts that the parts before it led to."""
+    done = facts.step()
+    for part in parts:
+        step = part(facts)
+        done = done.then(step)
+        facts = facts.after(step)
+    return facts, done
+
+
+# --- the instances
+
+
+def _ids(facts: Facts) -> Iterator[int]:
+    """Recorded instances, and the lowest free ids for those that are still to be created. An id that the stored state
+    gives to somebody is not free in this decision, even if its instance is let go: its pod is still there.
+    """
+    builds, stored = facts.state.builds, facts.snapshot.state
+    yield from sorted(builds)
+    missing = max(0, facts.replicas + extra(facts.state) - len(builds))
+    batch = stored.rollout.batch if stored.rollout is not None else None
+    taken = {*builds, *stored.builds, *(batch.surge | batch.replaces if batch is not None else ())}
+    yield from islice((number for number in count() if number not in taken), missing)
+
+
+def _judged_otherwise(before: Facts, now: Facts) -> set[int]:
+    """Instances whose judgement may be another one in the new state."""
+    old, new = before.state, now.state
+    stale = {n for n, build in new.builds.items() if old.builds.get(n) is not build} if old is not new else set()
+    stale |= before.blocked.keys() ^ now.blocked.keys()
+    if old.ended is not new.ended:
+        stale |= old.ended.keys() | new.ended.keys()
+    if old.rollout is not new.rollout:
+        stale |= _watched(old.rollout) ^ _watched(new.rollout)
+        stale |= _successful(old.rollout) ^ _successful(new.rollout)
+    return stale
+
+
+def _watched(rollout: Rollout | None) -> frozenset[int]:
+    return rollout.successful | rollout.verifying if rollout is not None and rollout.running else NOBODY
+
+
+def _successful(rollout: Rollout | None) -> frozenset[int]:
+    return rollout.successful if rollout is not None else NOBODY
+
+
+def _judge(facts: Facts, number: int) -> Instance:
+    spec = facts.snapshot.spec
+    pod = facts.snapshot.pods.get(number)
+    state, message, since = _health(facts, number, pod)
+    where = place(number, zones=len(spec.zones), update_domains=spec.domains)
+    held = pod is not None and (pod.deleting or pod.uid in facts.snapshot.delete_errors)
+    return Instance(number, facts.state.builds.get(number), pod, state, message, since, where, held)
+
+
+def _health(facts: Facts, number: int, pod: Pod | None) -> tuple[HealthState, str, float | None]:
+    if pod is None:
+        refusal = facts.blocked.get(number) or facts.refusal(number)
+        return HealthState.UNHEALTHY, refusal or NO_POD, None
+    state = health.state(pod, by=facts.health_source, now=facts.now, timeout=facts.health_timeout)
+    if state is HealthState.HEALTHY and facts.restarted(number, pod):
+        return HealthState.UNHEALTHY, "A container has ended since the upgrade.", pod.running_since
+    if state is HealthState.HEALTHY:
+        return state, "", pod.ready_since
+    if state is HealthState.INITIALIZING and (_ends(facts.state, number) or _was_healthy(facts.state, number, pod)):
+        state = HealthState.UNHEALTHY
+    message = "The pod is terminating." if pod.deleting else pod.message
+    return state, message or UNREACHABLE, pod.ready_since or pod.begun
+
+
+def _ends(state: State, number: int) -> bool:
+    """Whether pods of the instance have ended one after the other: nobody waits for the next one."""
+    ended = state.ended.get(number)
+    return ended is not None and ended.count > 1
+
+
+def _was_healthy(state: State, number: int, pod: Pod) -> bool:
+    """Whether this very pod was healthy when its batch ended. After a change in place its status forgets that with the
+    second crash; a new pod never was.
+    """
+    rollout = state.rollout
+    if pod.change is None or rollout is None or number not in rollout.successful:
+        return False
+    goal = rollout.target.version
+    return pod.model == rollout.target.model and (goal is None or same(pod.version, goal))

@@ -1,0 +1,84 @@
+"""Is an instance healthy? (docs/behaviour.md, Health)
+
+Readiness is application health: an instance is Healthy while its pod is Ready. Without any application signal the
+rule is Azure's default, "power state and extension provisioning": all containers run.
+
+A pod that was never Ready is Initializing until the health timeout after its creation, then Unhealthy. One that was
+Ready and is not any more is Unhealthy whatever its age. That it was Ready shows in the Ready condition itself: it
+changed after the pod had started. The kubelet writes the first `Ready=False` together with the start time; both have
+whole seconds.
+
+A pod whose image was changed in place begins anew with the change: what its status says before the container was
+started again (`Pod.current`) is about the image before.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from scaleset.planner.instances import HealthState, Pod
+from scaleset.planner.revisions import Revision
+
+READINESS = "ReadinessProbe"
+INSTANCE_STATE = "InstanceState"
+
+# The two times come from two lines of the kubelet and are cut to seconds.
+_SAME_MOMENT = 2.0
+
+
+def has_application_signal(model: Revision) -> bool:
+    """Whether something reports application health: a probe or a readiness gate."""
+    if _asked(model).get("probe") is not None:
+        return True
+    pod: dict[str, Any] = model.template.get("spec") or {}
+    return bool(pod.get("readinessGates")) or any(
+        isinstance(container, dict) and container.get("readinessProbe") for container in _lasting(pod)
+    )
+
+
+def _lasting(pod: dict[str, Any]) -> Iterator[Any]:
+    """The containers that run as long as the pod, native sidecars among them: their readiness is part of the pod's."""
+    yield from pod.get("containers") or ()
+    for container in pod.get("initContainers") or ():
+        if isinstance(container, dict) and container.get("restartPolicy") == "Always":
+            yield container
+
+
+def source(model: Revision) -> str:
+    """The health source in force: as asked for, else readiness when there is any signal, else the state of the
+    containers.
+    """
+    asked = _asked(model).get("source")
+    if asked is not None:
+        return str(asked)
+    return READINESS if has_application_signal(model) else INSTANCE_STATE
+
+
+def _asked(model: Revision) -> dict[str, Any]:
+    """The set's `health`, which is part of the model."""
+    return model.data.get("health") or {}
+
+
+def healthy_since(pod: Pod, *, by: str) -> float | None:
+    """Since when the pod has been healthy without a break; None when it is not."""
+    if pod.deleting or pod.ended or not pod.reporting or not pod.current:
+        return None
+    if by == INSTANCE_STATE:
+        return pod.running_since if pod.running else None
+    return pod.ready_since if pod.ready else None
+
+
+def state(pod: Pod, *, by: str, now: float, timeout: float) -> HealthState:
+    """Health of a pod of ours."""
+    if not pod.reporting:
+        return HealthState.UNKNOWN
+    if healthy_since(pod, by=by) is not None:
+        return HealthState.HEALTHY
+    if pod.deleting or pod.ended or _was_ready(pod) or now >= pod.begun + timeout:
+        return HealthState.UNHEALTHY
+    return HealthState.INITIALIZING
+
+
+def _was_ready(pod: Pod) -> bool:
+    if pod.ready or pod.ready_since is None or pod.started is None:
+        return False
+    return pod.ready_since > pod.started + _SAME_MOMENT

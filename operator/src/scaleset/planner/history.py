@@ -1,0 +1,83 @@
+"""A rollout as Azure shows it: progress, rollback info, and the entries of `status.osUpgradeHistory`."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from scaleset.planner.state import Rollout, UpgradeError
+
+KEPT = 5
+KEPT_FOR = timedelta(days=61)
+TYPE = "Microsoft.Compute/virtualMachineScaleSets/rollingUpgrades"
+
+
+def timestamp(seconds: float) -> str:
+    """RFC 3339 in UTC, whole seconds, as metav1.Time."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def progress(rollout: Rollout) -> dict[str, int]:
+    """Azure's four counts. An instance that is being restored counts as failed already."""
+    return {
+        "successfulInstanceCount": len(rollout.successful),
+        "failedInstanceCount": len(rollout.failed),
+        "inProgressInstanceCount": len(rollout.verifying),
+        "pendingInstanceCount": len(rollout.pending),
+    }
+
+
+def rollback(rollout: Rollout) -> dict[str, Any]:
+    """What became of the instances that got their previous build back."""
+    info: dict[str, Any] = {
+        "successfullyRolledbackInstanceCount": len(rollout.restored),
+        "failedRolledbackInstanceCount": len(rollout.restore_failed),
+    }
+    if rollout.restore_failed:
+        first = min(rollout.restore_failed)
+        info["rollbackError"] = {
+            "code": "RollingUpgradeInstanceUnhealthyError",
+            "message": (
+                f"Instance {first} is not healthy on its previous build either. {rollout.messages.get(first, '')}"
+            ).strip(),
+        }
+    return info
+
+
+def error(failure: UpgradeError) -> dict[str, Any]:
+    """Azure's ApiError."""
+    return {
+        "code": failure.code,
+        "message": failure.message,
+        "target": failure.target,
+        "details": [{"code": d.code, "target": d.target, "message": d.message} for d in failure.details],
+    }
+
+
+def attempt(rollout: Rollout, *, location: str) -> dict[str, Any]:
+    """One entry of the history."""
+    target = rollout.target
+    status = {"code": str(rollout.code), "startTime": timestamp(rollout.started)}
+    if rollout.completed is not None:
+        status["completedTime"] = timestamp(rollout.completed)
+    properties: dict[str, Any] = {
+        "runningStatus": status,
+        "progress": progress(rollout),
+        "startedBy": str(rollout.started_by),
+        "targetImageReference": {
+            "publisher": target.publisher,
+            "offer": target.offer,
+            "sku": target.sku,
+            "version": target.version,
+        },
+        "rollbackInfo": rollback(rollout),
+    }
+    if rollout.error is not None:
+        properties["error"] = error(rollout.error)
+    return {"properties": properties, "type": TYPE, "location": location}
+
+
+def prune(entries: Iterable[Mapping[str, Any]], *, now: float) -> tuple[Mapping[str, Any], ...]:
+    """The newest five of the last two months."""
+    oldest = timestamp(now - KEPT_FOR.total_seconds())
+    recent = [e for e in entries if e["properties"]["runningStatus"].get("startTime", "") >= oldest]
+    return tuple(recent[:KEPT])

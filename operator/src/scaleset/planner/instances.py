@@ -1,0 +1,179 @@
+"""What the planner knows of one instance: the build it is to run, the pod that runs it, and how that pod is.
+
+A *build* is the pair that an upgrade moves: a model (a ControllerRevision) and an image version. It carries the image
+reference too, so that an instance can be created again after its GalleryImageVersion was deleted.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from scaleset.planner.gallery import same
+from scaleset.planner.placement import NOWHERE, Place
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """Model and image version of an instance."""
+
+    model: str
+    version: str
+    image: str
+
+    def same_as(self, pod: "Pod") -> bool:
+        """Whether the pod was created from this build. Pods of operators before 1.1 do not say which image they were
+        created with: the version has to do.
+        """
+        known = pod.asked_image or self.image
+        return (self.model, self.image) == (pod.model, known) and same(self.version, pod.version)
+
+    def means(self, other: "Build | None") -> bool:
+        """Whether the other one makes the same pod, however its version is spelled."""
+        if other is None:
+            return False
+        return (self.model, self.image) == (other.model, other.image) and same(self.version, other.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a container ran until its image was changed in place."""
+
+    container: str
+    image: str
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The last change of a pod's image in place: when, and what its instance container ran until then."""
+
+    at: float
+    container: str
+    image: str
+    container_id: str
+    restarts: int | None = None
+    """How often containers of the pod had been started again by then; None where it was not recorded."""
+    others: tuple[Ran, ...] = ()
+    """What the other containers that got the image ran; operators before 1.1 changed no other."""
+
+    @property
+    def ran(self) -> tuple[Ran, ...]:
+        """All containers that got the image, the instance container first."""
+        return (Ran(self.container, self.image, self.container_id), *self.others)
+
+
+class HealthState(StrEnum):
+    """Azure's four states of application health."""
+
+    HEALTHY = "Healthy"
+    UNHEALTHY = "Unhealthy"
+    INITIALIZING = "Initializing"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """The part of a pod that decisions need; times are seconds since the epoch by the API server's clock."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    owner: str | None
+    set_name: str
+    model: str
+    version: str
+    created: float
+    deleting: bool = False
+    ended: bool = False
+    ready: bool = False
+    ready_since: float | None = None
+    started: float | None = None
+    running: bool = False
+    running_since: float | None = None
+    reporting: bool = True
+    message: str = ""
+    previous: Build | None = None
+    instance_created: float | None = None
+    note: str = ""
+    """What its custom data or a suppressed extension left behind though it failed."""
+    images: tuple[tuple[str, str], ...] = ()
+    container_ids: tuple[tuple[str, str], ...] = ()
+    change: Change | None = None
+    current: bool = True
+    """Whether its status is about the image that it has now: after a change in place, not before its container was
+    started again.
+    """
+    asked_image: str | None = None
+    """The image that was asked for, which admission may have rewritten; None where it was not recorded."""
+    reached: bool = True
+    """Whether the kubelet got as far as the pod's images: before that, nothing of what happened is their fault."""
+    unschedulable: bool = False
+    """Whether the scheduler has found no node for it."""
+    deletion_due: float | None = None
+    """When its grace period ends; None unless it is terminating."""
+    restarts: int = 0
+    """How often its containers have been started again."""
+
+    @property
+    def restarted(self) -> bool:
+        """Whether a container has ended since the pod got its present build. A change in place restarts some itself."""
+        if self.change is None:
+            return self.restarts > 0
+        return self.change.restarts is not None and self.restarts > self.change.restarts + len(self.change.ran)
+
+    @property
+    def begun(self) -> float:
+        """When it began with its present build: at its creation, or when its image was changed in place."""
+        return self.created if self.change is None else self.change.at
+
+    def image(self, container: str | None) -> str:
+        """Image of the named container, of the first one when the name is unknown."""
+        images = dict(self.images)
+        return images.get(container or "", self.images[0][1] if self.images else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A persistent volume claim that bears the name of one of ours."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    set_name: str
+    deleting: bool = False
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One instance as it is now."""
+
+    id: int
+    build: Build | None
+    pod: Pod | None
+    health: HealthState
+    message: str
+    since: float | None
+    place: Place = NOWHERE
+    held: bool = False
+    """Whether its pod cannot be replaced now: it is terminating, or the API server refuses it."""
+
+    @property
+    def healthy(self) -> bool:
+        return self.health is HealthState.HEALTHY
+
+    @property
+    def on_old_pod(self) -> bool:
+        """Whether its pod is that of another build than the one that it is to run."""
+        return self.pod is not None and self.build is not None and not self.build.same_as(self.pod)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing has been done yet about that pod."""
+        return self.on_old_pod and self.pod is not None and not self.pod.deleting
+
+    @property
+    def bad(self) -> bool:
+        """Counts as unhealthy in every gate; an instance that is still starting does not, it is waited for."""
+        return self.health in (HealthState.UNHEALTHY, HealthState.UNKNOWN)

@@ -1,0 +1,226 @@
+"""Which instances are outdated, and what the platform remembers not to try again."""
+
+import hashlib
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
+from scaleset.planner.facts import Facts
+from scaleset.planner.gallery import LATEST, number, same
+from scaleset.planner.instances import Build, Instance
+from scaleset.planner.revisions import Reference, Revision
+from scaleset.planner.state import FailedTarget, Kind, Retry, Rollout, State, Target
+
+CANCELLED = "Cancelled"
+_REMEMBERED = 50
+_JUDGED = "judged-"
+
+
+def by_image(facts: Facts, target: Target) -> dict[int, Build]:
+    """Unprotected instances of the target's definition that run a lower version, or the same with another image, with
+    the build they are taken to: never a downgrade, never another sku. Blocked ones are left alone.
+    """
+    goal = number(target.version or "0.0.0")
+    definition = _reference(facts, target).definition
+    return {
+        i.id: target.build_for(build)
+        for i, build in _replaceable(facts)
+        if i.id not in facts.blocked
+        and (number(build.version) < goal or other_image(i, build, target))
+        and (build.model not in facts.models or facts.models[build.model].reference.definition == definition)
+    }
+
+
+def other_image(instance: Instance, build: Build, target: Target) -> bool:
+    """Whether the instance runs another image of that very version: it was deleted and published again. Only where the
+    pod says what was asked for; what admission made of it proves nothing.
+    """
+    pod = instance.pod
+    if pod is None or pod.asked_image is None or target.image is None:
+        return False
+    return same(build.version, target.version) and build.image == pod.asked_image != target.image
+
+
+def by_model(facts: Facts, target: Target) -> dict[int, Build]:
+    """Unprotected instances that the newest model changes, with the build they are taken to. Blocked ones are left
+    alone.
+    """
+    return {number: new for number, new in by_hand(facts, target).items() if number not in facts.blocked}
+
+
+def by_hand(facts: Facts, target: Target) -> dict[int, Build]:
+    """The same and Blocked ones: to give those the newest model may be what unblocks them."""
+    moves = ((i.id, build, _with_model(facts, target, build)) for i, build in _replaceable(facts))
+    return {number: new for number, build, new in moves if not new.means(build)}
+
+
+def _with_model(facts: Facts, target: Target, build: Build) -> Build:
+    """The version changes only where the image reference did, and goes down only to one that the user pinned."""
+    kept = Build(target.model, build.version, build.image)
+    model = facts.models.get(build.model)
+    reference = _reference(facts, target)
+    if target.version is None or (model is not None and model.reference == reference):
+        return kept
+    comparable = model is None or model.reference.definition == reference.definition
+    if comparable and target.reference == LATEST and number(build.version) >= number(target.version):
+        return kept
+    return target.build_for(build)
+
+
+def _reference(facts: Facts, target: Target) -> Reference:
+    model = facts.models.get(target.model)
+    if model is not None:
+        return model.reference
+    return Reference(target.publisher, target.offer, target.sku, target.reference)
+
+
+def _replaceable(facts: Facts) -> Iterator[tuple[Instance, Build]]:
+    protected = facts.protected
+    return (
+        (instance, instance.build)
+        for instance in facts.instances.values()
+        if instance.build is not None and instance.id not in protected
+    )
+
+
+def model_target(facts: Facts) -> Target:
+    """The newest model as a target: with a version only where the image reference itself changed."""
+    wanted = facts.goal
+    changed = any(model.reference != wanted.model.reference for model in _others(facts))
+    target = wanted.target
+    return target if changed else replace(target, version=None, image=None)
+
+
+def version_only(facts: Facts) -> bool:
+    """Whether the newest model differs from those that instances run in nothing but the version: a pin, or its end."""
+    wanted = facts.goal.model
+    return all(
+        model.rest == wanted.rest and model.reference.definition == wanted.reference.definition
+        for model in _others(facts)
+    )
+
+
+def _others(facts: Facts) -> list[Revision]:
+    """The models that instances run beside the newest one."""
+    used = {i.build.model for i in facts.instances.values() if i.build is not None} - {facts.goal.model.name}
+    return [facts.models[name] for name in sorted(used) if name in facts.models]
+
+
+def judged_by(facts: Facts, model: str) -> str:
+    """Identifies what a verdict depends on: the model but for its image reference, and of the policy timeouts and
+    limits. Editing that lifts what is remembered; a pause or a pin does not.
+    """
+    policy = facts.policy
+    known = facts.models.get(model)
+    rolling = policy.rolling_upgrade_policy
+    figures = (
+        policy.health_timeout.total_seconds(),
+        policy.ready_for(facts.health_source).total_seconds(),
+        rolling.max_unhealthy_instance_percent,
+        rolling.max_unhealthy_upgraded_instance_percent,
+        known.rest if known is not None else model,
+    )
+    return _JUDGED + hashlib.sha256(repr(figures).encode()).hexdigest()[:10]
+
+
+def remembered(facts: Facts, target: Target) -> FailedTarget | None:
+    """Why the platform does not start towards this target by itself."""
+    rule = judged_by(facts, target.model)
+    return next(
+        (
+            failed
+            for failed in facts.state.failed_targets
+            if _same_target(failed, target) and failed.policy in (rule, _of_old(facts, failed, target))
+        ),
+        None,
+    )
+
+
+def _of_old(facts: Facts, failed: FailedTarget, target: Target) -> str | None:
+    """The rule of an entry of an operator before 1.1 if it holds: it had the hash of the whole policy, which cannot be
+    compared any more, and holds for as long as the model stays what it was but for its image reference.
+    """
+    if failed.policy.startswith(_JUDGED):
+        return None
+    then, now = facts.models.get(failed.model), facts.models.get(target.model)
+    alike = failed.model == target.model or then is None or (now is not None and then.rest == now.rest)
+    return failed.policy if alike else None
+
+
+def _same_target(failed: FailedTarget, target: Target) -> bool:
+    """Of an image it is the version and the image that failed, whatever the model; of a model the model."""
+    if target.version is None or failed.version is None:
+        return (failed.model, failed.version) == (target.model, target.version)
+    return same(failed.version, target.version) and failed.image in (None, target.image)
+
+
+def failed_here(facts: Facts, build: Build, *, but: str = "") -> bool:
+    """Whether a run to the version of that build failed in this set, or was cancelled; `but` is a reason that does not
+    count.
+    """
+    return any(
+        same(failed.version, build.version) and failed.image in (None, build.image) and failed.reason != but
+        for failed in facts.state.failed_targets
+    )
+
+
+def ways_back(facts: Facts, rollout: Rollout) -> frozenset[int]:
+    """Instances that may get the build back that they ran before. A pin, or its end, leads away from a version on
+    purpose: nothing goes back to one that failed.
+    """
+    previous = facts.state.previous
+    if not rollout.version_only:
+        return frozenset(previous)
+    return frozenset(n for n, build in previous.items() if not failed_here(facts, build, but=CANCELLED))
+
+
+def pass_closed_gate(facts: Facts, rollout: Rollout, candidates: Collection[Instance]) -> list[Instance]:
+    """Those of the candidates of which a batch may be taken though the gate is closed, as far as they are unhealthy:
+    where the unhealthy ones are to go first, all of them; else those that run a version which failed here, or which
+    a run left behind that did not complete. The fix is never locked out by what it is to fix.
+    """
+    if facts.batch_rules(rollout).unhealthy_first:
+        return list(candidates)
+    return [i for i in candidates if i.build is not None and (failed_here(facts, i.build) or _unproven(facts, i.build))]
+
+
+def _unproven(facts: Facts, build: Build) -> bool:
+    """Whether a run brought that version and did not complete."""
+    current = facts.state.current_version
+    return current is not None and number(build.version) > number(current)
+
+
+def remember(facts: Facts, rollout: Rollout, reason: str) -> State:
+    """The state that keeps the target of a run which faulted, or which the user cancelled."""
+    target = rollout.target
+    rule = judged_by(facts, target.model)
+    entry = FailedTarget(target.model, target.version, rule, reason, facts.now, target.image)
+    others = [f for f in facts.state.failed_targets if not _same_target(f, target)]
+    return replace(facts.state, failed_targets=(entry, *others)[:_REMEMBERED], retry=None)
+
+
+def forget(facts: Facts, rollout: Rollout) -> State:
+    """The state after a completed run: it proves its target."""
+    kept = tuple(f for f in facts.state.failed_targets if not _same_target(f, rollout.target))
+    return replace(facts.state, failed_targets=kept)
+
+
+def try_later(facts: Facts, rollout: Rollout) -> State:
+    """The state that backs off from a target which is not held to be bad."""
+    target, retry = rollout.target, retry_for(facts, rollout.target)
+    attempts = retry.attempts + 1 if retry is not None else 1
+    return replace(facts.state, retry=Retry(target.model, target.version, attempts, facts.now))
+
+
+def retry_for(facts: Facts, target: Target) -> Retry | None:
+    """The back-off in force for that target."""
+    retry = facts.state.retry
+    mine = retry is not None and retry.model == target.model and same(retry.version, target.version)
+    return retry if mine else None
+
+
+def outdated(facts: Facts, rollout: Rollout) -> dict[int, Build]:
+    """Instances that the rollout has to replace, with the build each is taken to."""
+    if rollout.kind is Kind.MODEL:
+        return by_model(facts, rollout.target)
+    moves = by_image(facts, rollout.target)
+    return {**by_model(facts, rollout.target), **moves} if rollout.with_model else moves

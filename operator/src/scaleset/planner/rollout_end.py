@@ -1,0 +1,131 @@
+"""How a rollout ends: Completed, Cancelled or Faulted, with Azure's codes and sentences."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from scaleset.planner import history, outdated
+from scaleset.planner.facts import UNREACHABLE, Facts
+from scaleset.planner.gates import Gate, share
+from scaleset.planner.state import Code, Detail, Ending, Kind, Rollout, State, UpgradeError
+from scaleset.planner.step import Step
+
+BEFORE = "MaxUnhealthyInstancePercentExceededBeforeRollingUpgrade"
+DURING = "MaxUnhealthyInstancePercentExceededInRollingUpgrade"
+UPGRADED = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
+REFUSED = "ModelRefused"
+INSTANCE = "RollingUpgradeInstanceUnhealthyError"
+_MOST_DETAILS = 5
+
+
+def complete(facts: Facts, rollout: Rollout) -> Step:
+    """Everything that could be upgraded was. Failed instances within the limit stay on their previous build and are
+    tried again later.
+    """
+    retry = outdated.try_later(facts, rollout).retry if rollout.failed else None
+    state = replace(_proven(outdated.forget(facts, rollout), rollout), retry=retry)
+    what = f"to version {rollout.target.version}" if rollout.target.version else f"to model {rollout.target.model}"
+    text = f"Rolling upgrade {what} completed: {len(rollout.successful)} instances upgraded"
+    text += f", {len(rollout.failed)} failed." if rollout.failed else "."
+    return _end(facts, state, rollout, Code.COMPLETED, None).with_event("RolloutCompleted", text)
+
+
+def _proven(state: State, rollout: Rollout) -> State:
+    target = rollout.target
+    if target.version is None or target.image is None:
+        return state
+    return replace(state, current_version=target.version, current_image=target.image)
+
+
+def cancel(facts: Facts, rollout: Rollout, ending: Ending) -> Step:
+    """Superseded, withdrawn, or as the user asked; only the last is remembered, or it would start again at once."""
+    by_user = ending.reason == outdated.CANCELLED
+    state = outdated.remember(facts, rollout, ending.reason) if by_user else facts.state
+    error = UpgradeError(ending.reason, ending.message, facts.snapshot.owner.name)
+    return _end(facts, state, rollout, Code.CANCELLED, error).with_event("RolloutCancelled", ending.message)
+
+
+def upgraded_unhealthy(facts: Facts, rollout: Rollout, bad: frozenset[int], *, counted: frozenset[int]) -> UpgradeError:
+    """The gate after a batch, which `bad` of `counted` breach: what the run ends with."""
+    messages = {n: rollout.messages.get(n) or _message(facts, n) for n in bad}
+    percent = share(len(bad), len(counted))
+    limit = rollout.policy.rolling.max_unhealthy_upgraded_instance_percent
+    text = (
+        "Rolling Upgrade failed after exceeding the MaxUnhealthyUpgradedInstancePercent value defined in the "
+        "RollingUpgradePolicy. "
+        f"{percent}% of instances are in an unhealthy state after being upgraded - more than the threshold of "
+        f"{limit}%. "
+        f"{_worst(messages.values())} First failed instance ID is: {min(bad)}."
+    )
+    return _error(facts, UPGRADED, text, messages)
+
+
+def gate_closed(facts: Facts, rollout: Rollout, gate: Gate) -> Step:
+    """The gate before a batch: too much of the set is unhealthy, for whatever reason. Tried again once it has been
+    open for a while.
+    """
+    messages = {n: _message(facts, n) for n in gate.unhealthy}
+    percent = share(len(gate.unhealthy), gate.replicas)
+    first = not rollout.batches_done
+    if first:
+        text = (
+            "Rolling Upgrade failed due to exceeding the MaxUnhealthyInstancePercent value (defined in the "
+            "RollingUpgradePolicy) before any "
+            f"batch was attempted. {percent}% of instances are in an unhealthy state, more than the threshold of "
+            f"{gate.percent}% configured in "
+            f"the RollingUpgradePolicy. {_worst(messages.values())}"
+        )
+    else:
+        text = (
+            "Rolling Upgrade failed after exceeding the MaxUnhealthyInstancePercent value defined in the "
+            "RollingUpgradePolicy. "
+            f"{percent}% of instances are in an unhealthy state - more than the threshold of {gate.percent}%. "
+            "To apply upgrades, consider increasing the MaxUnhealthyInstancePercent value."
+        )
+    error = _error(facts, BEFORE if first else DURING, text, messages)
+    return fault(facts, outdated.try_later(facts, rollout), rollout, error)
+
+
+def refused(facts: Facts, rollout: Rollout, message: str) -> Step:
+    """The API server would not take a pod of the target: nothing was deleted for it."""
+    text = f"Rolling Upgrade failed: the API server refuses the new pod. {message}"
+    return fault(facts, outdated.try_later(facts, rollout), rollout, _error(facts, REFUSED, text, {}))
+
+
+def extended(error: UpgradeError, text: str) -> UpgradeError:
+    """The error with another sentence."""
+    return replace(error, message=f"{error.message} {text}")
+
+
+def fault(facts: Facts, state: State, rollout: Rollout, error: UpgradeError) -> Step:
+    """End as Faulted, in a state that says what is remembered of it."""
+    return _end(facts, state, rollout, Code.FAULTED, error).with_event("RolloutFaulted", error.message, warning=True)
+
+
+def _error(facts: Facts, code: str, text: str, messages: dict[int, str]) -> UpgradeError:
+    name = facts.snapshot.owner.name
+    details = tuple(
+        Detail(INSTANCE, f"{name}/instances/{number}", messages[number]) for number in sorted(messages)[:_MOST_DETAILS]
+    )
+    return UpgradeError(code, text, name, details)
+
+
+def _end(facts: Facts, state: State, rollout: Rollout, code: Code, error: UpgradeError | None) -> Step:
+    ended = replace(rollout, code=code, completed=facts.now, error=error, waiting=None, ending=None, next_batch=None)
+    kept = state.history
+    if ended.kind is Kind.IMAGE:
+        attempt = history.attempt(ended, location=facts.asker.region)
+        kept = history.prune((attempt, *kept), now=facts.now)
+    return facts.step(replace(state, rollout=ended, history=kept))
+
+
+def _message(facts: Facts, number: int) -> str:
+    instance = facts.instances.get(number)
+    return instance.message if instance is not None and instance.message else UNREACHABLE
+
+
+def _worst(messages: Iterable[str]) -> str:
+    """The error that most instances share."""
+    ranked = Counter(messages).most_common(1)
+    worst = ranked[0][0].rstrip(". ") if ranked else UNREACHABLE.rstrip(".")
+    return f"The most impactful error is: {worst}."

@@ -1,0 +1,408 @@
+"""What survives a crash: the part of a ScaleSet's status that decisions depend on.
+
+Everything here is written before the first thing is done about it (write-ahead), so that an operator that is killed
+at any point and started again goes on where it was. `builds` says what each instance is to run; pods that differ from
+it are replaced only while their instance is in the running batch or in `applying`, and a lost pod comes back from it.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from scaleset.api.upgrade_policy import RollingUpgradePolicy, UpgradePolicySpec
+from scaleset.planner.instances import Build
+
+NOBODY: frozenset[int] = frozenset()
+
+V = TypeVar("V")
+
+ROW_SECONDS = 600.0
+"""So long after the last one a pod that ends begins a new row."""
+
+
+class Kind(StrEnum):
+    """What a rollout moves."""
+
+    IMAGE = "Image"
+    MODEL = "Model"
+
+
+class Code(StrEnum):
+    """Azure's states of a rolling upgrade."""
+
+    ROLLING_FORWARD = "RollingForward"
+    CANCELLED = "Cancelled"
+    COMPLETED = "Completed"
+    FAULTED = "Faulted"
+
+
+class StartedBy(StrEnum):
+    """Who authorised a rollout."""
+
+    PLATFORM = "Platform"
+    USER = "User"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The policy that a rollout started with; durations in seconds."""
+
+    rolling: RollingUpgradePolicy = field(default_factory=RollingUpgradePolicy)
+    health_timeout: float = 300.0
+    min_ready_time: float = 0.0
+    """How long an instance has to stay healthy."""
+    disable_automatic_rollback: bool = False
+    in_place: bool = False
+    """Whether an image is changed in the running pod where that is possible."""
+
+    @property
+    def pause(self) -> float:
+        return self.rolling.pause_time_between_batches.total_seconds()
+
+    @classmethod
+    def snapshot(cls, spec: UpgradePolicySpec, kind: Kind, *, by: str) -> "Policy":
+        """What of an UpgradePolicy applies to a rollout of that kind; `by` is the set's health source."""
+        automatic = spec.automatic_os_upgrade_policy
+        own = kind is Kind.MODEL or automatic.use_rolling_upgrade_policy
+        return cls(
+            rolling=spec.rolling_upgrade_policy if own else RollingUpgradePolicy(),
+            health_timeout=spec.health_timeout.total_seconds(),
+            min_ready_time=spec.ready_for(by).total_seconds(),
+            disable_automatic_rollback=automatic.disable_automatic_rollback,
+            in_place=spec.changes_in_place,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a rollout leads. Without a version each instance keeps its own."""
+
+    model: str
+    publisher: str
+    offer: str
+    sku: str
+    reference: str
+    """`latest` or the exact version, as the model says."""
+    version: str | None = None
+    image: str | None = None
+
+    def build_for(self, current: Build) -> Build:
+        """The build that an instance on `current` is taken to."""
+        return Build(self.model, self.version or current.version, self.image or current.image)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Instances that are replaced together."""
+
+    number: int
+    of: int
+    instances: frozenset[int]
+    started: float
+    restore_started: float | None = None
+    surge: frozenset[int] = NOBODY
+    """Those of `instances` that were created beside the ones that they are to replace."""
+    replaces: frozenset[int] = NOBODY
+    """The instances that go when those of `surge` are healthy: in order of their ids, one for one."""
+
+    @property
+    def pairs(self) -> Mapping[int, int]:
+        """Which old instance each new one replaces."""
+        return dict(zip(sorted(self.surge), sorted(self.replaces), strict=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a rollout waits for: a reason code and a sentence."""
+
+    reason: str
+    message: str
+    stalls: bool = False
+    """Whether only somebody else can end it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """One entry of `error.details`."""
+
+    code: str
+    target: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeError:
+    """Azure's ApiError."""
+
+    code: str
+    message: str
+    target: str = ""
+    details: tuple[Detail, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A decision to end the rollout once its batch is through."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One rolling upgrade.
+
+    `in_progress` are the instances of the running batch that are not settled; those of them that are also `failed`
+    are being restored.
+    """
+
+    id: str
+    kind: Kind
+    started_by: StartedBy
+    target: Target
+    policy: Policy
+    started: float
+    code: Code = Code.ROLLING_FORWARD
+    completed: float | None = None
+    last_action: str = "Start"
+    last_action_time: float = 0.0
+    batch: Batch | None = None
+    batches_done: int = 0
+    next_batch: float | None = None
+    successful: frozenset[int] = NOBODY
+    failed: frozenset[int] = NOBODY
+    restored: frozenset[int] = NOBODY
+    restore_failed: frozenset[int] = NOBODY
+    in_progress: frozenset[int] = NOBODY
+    pending: frozenset[int] = NOBODY
+    with_model: bool = False
+    """Of an image upgrade: whether it also goes to instances that lack nothing but the newest model."""
+    version_only: bool = False
+    """Of a model rollout: whether the models differ in nothing but the version, so that it restores like an image
+    upgrade.
+    """
+    never_ran: frozenset[int] = NOBODY
+    """Failed instances on which the image did not get as far as the kubelet: it is not to blame for them."""
+    without_surge: bool = False
+    """Whether new instances could not be scheduled beside the old ones: the rest goes without surge."""
+    messages: Mapping[int, str] = field(default_factory=dict)
+    """What Kubernetes said of each failed instance."""
+    waiting: Waiting | None = None
+    ending: Ending | None = None
+    error: UpgradeError | None = None
+    """Why it ended; while it runs, why it will end once the failed instances have their previous model back."""
+
+    @property
+    def running(self) -> bool:
+        return self.code is Code.ROLLING_FORWARD
+
+    @property
+    def upgraded(self) -> frozenset[int]:
+        """Instances that this run has finished with, one way or the other."""
+        return self.successful | self.failed
+
+    @property
+    def verifying(self) -> frozenset[int]:
+        return self.in_progress - self.failed
+
+    @property
+    def restoring(self) -> frozenset[int]:
+        return self.in_progress & self.failed
+
+    @property
+    def leaving(self) -> frozenset[int]:
+        """Instances that go at the end of a surging batch: old ones whose new one is healthy, and new ones that failed.
+
+        The batch is not over before they are on their way, so that whoever takes over knows of them.
+        """
+        if self.batch is None or self.in_progress or not self.running:
+            return NOBODY
+        pairs = self.batch.pairs.items()
+        return frozenset(old for new, old in pairs if new in self.successful).union(
+            new for new, _ in pairs if new in self.failed
+        )
+
+    @property
+    def started_rolling(self) -> bool:
+        """Whether it has admitted a batch: from then on it counts for `maxConcurrentScaleSets`."""
+        return self.batch is not None or self.batches_done > 0
+
+    @property
+    def rolls_back_on_breach(self) -> bool:
+        """Whether a breach takes failed instances back to their previous model."""
+        return self.kind is Kind.MODEL and self.policy.rolling.rollback_failed_instances_on_policy_breach
+
+    @property
+    def may_go_back(self) -> frozenset[int]:
+        """Instances whose build before is still needed, though a pod of the new one may be there: where the run
+        restores, until it has ended, since a version may break after its batch.
+        """
+        if self.restores:
+            return self.in_progress | self.upgraded
+        return self.in_progress | (self.failed if self.rolls_back_on_breach else NOBODY)
+
+    @property
+    def restores(self) -> bool:
+        """Whether a failed instance gets its previous build back: only in an upgrade of the image that
+        the platform started.
+        """
+        image = self.kind is Kind.IMAGE or self.version_only
+        by_platform = image and self.started_by is StartedBy.PLATFORM
+        return by_platform and not self.policy.disable_automatic_rollback
+
+    @property
+    def mends(self) -> bool:
+        """Whether it goes to the broken instances first: a new model is how one recovers."""
+        return self.kind is Kind.MODEL or self.with_model
+
+
+@dataclass(frozen=True, slots=True)
+class FailedTarget:
+    """What the platform does not try again by itself: an image, or a model, under the rules that it
+    was judged by. Entries of operators before 1.1 have no image and the hash of another rule: they hold for the
+    version.
+    """
+
+    model: str
+    version: str | None
+    policy: str
+    reason: str
+    time: float
+    image: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Back-off of a target that could not be finished but is not held to be bad."""
+
+    model: str
+    version: str | None
+    attempts: int
+    time: float
+
+    @property
+    def delay(self) -> float:
+        """Seconds: one minute after the first attempt, doubling up to one hour."""
+        return float(min(3600, 60 * 2 ** min(self.attempts - 1, 10)))
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found out about the model that the spec asks for, so that it is asked once."""
+
+    asked: str
+    """Its name, whether or not a ControllerRevision has it."""
+    model: str
+    """The stored model that it is: itself, or one that the API server makes the same instances from."""
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How long one instance may still take: it has until the health timeout after `since`."""
+
+    since: float | None
+    """When it began to count; None while it stands still, because others took the pod away."""
+    lost: int = 0
+    """How often others took a pod away that had the build which is to become healthy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Pods of one instance that ended for good (evicted, rejected by the kubelet), one after the other."""
+
+    count: int
+    time: float
+    """When the last one was deleted to be made again."""
+
+    @property
+    def delay(self) -> float:
+        """Seconds until the next one is made again: 10 s after the first, doubling up to 5 minutes, as a kubelet starts
+        a crashing container.
+        """
+        return float(min(300, 10 * 2 ** min(self.count - 1, 10)))
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleIn:
+    """Scaling in that is under way."""
+
+    size: int
+    """How many instances the set comes from."""
+    started: float
+    waiting: float | None = None
+    """Since when the next batch waits for the instances that stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The durable state of a ScaleSet."""
+
+    replicas: int | None = None
+    """The size that was accepted last; None before any was."""
+    current_version: str | None = None
+    current_image: str | None = None
+    proven: float | None = None
+    """When the gate was first open: from then on there is something to protect."""
+    waiting_since: float | None = None
+    """Since when a rollout could start but for `maxConcurrentScaleSets`."""
+    handled_start: str | None = None
+    handled_cancel: str | None = None
+    handled_apply: str | None = None
+    builds: Mapping[int, Build] = field(default_factory=dict)
+    previous: Mapping[int, Build] = field(default_factory=dict)
+    applying: frozenset[int] = NOBODY
+    clocks: Mapping[int, Clock] = field(default_factory=dict)
+    """Of instances that a batch or a request has in hand."""
+    ended: Mapping[int, Ended] = field(default_factory=dict)
+    ages: Mapping[int, float] = field(default_factory=dict)
+    """When instances were first created whose pod is about to be deleted: a pod that is gone cannot say it."""
+    scale_in: ScaleIn | None = None
+    failed_targets: tuple[FailedTarget, ...] = ()
+    retry: Retry | None = None
+    rollout: Rollout | None = None
+    checked: Checked | None = None
+    history: tuple[Mapping[str, Any], ...] = ()
+    """Ended image upgrades, newest first, in the shape of `status.osUpgradeHistory`."""
+
+
+def extra(state: State) -> int:
+    """How many instances there are on purpose beyond the number wanted: a surging batch has both old and new."""
+    return len(beside_each_other(state))
+
+
+def beside_each_other(state: State) -> dict[int, int]:
+    """The new instances of a surging batch, with the old one that each of them is to replace."""
+    rollout = state.rollout
+    batch = rollout.batch if rollout is not None and rollout.running else None
+    if batch is None:
+        return {}
+    return {new: old for new, old in batch.pairs.items() if new in state.builds and old in state.builds}
+
+
+def moved(state: State, builds: Mapping[int, Build]) -> State:
+    """Those instances are to run these builds. What was counted of their pods was about the build before."""
+    return replace(
+        state,
+        builds={**state.builds, **builds},
+        clocks=_but(state.clocks, builds),
+        ended=_but(state.ended, builds),
+    )
+
+
+def dropped(state: State, gone: Collection[int]) -> State:
+    """Nothing is known any more of instances that are no more."""
+    return replace(
+        state,
+        builds=_but(state.builds, gone),
+        previous=_but(state.previous, gone),
+        applying=state.applying.difference(gone),
+        clocks=_but(state.clocks, gone),
+        ended=_but(state.ended, gone),
+        ages=_but(state.ages, gone),
+    )
+
+
+def _but(known: Mapping[int, V], gone: Collection[int]) -> Mapping[int, V]:
+    return {number: value for number, value in known.items() if number not in gone}

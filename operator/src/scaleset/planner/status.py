@@ -1,0 +1,74 @@
+"""The whole status as it should stand after a decision: the durable state, counts, versions, rows and
+conditions.
+"""
+
+from collections import Counter
+from typing import Any
+
+from scaleset.api import names
+from scaleset.api.scale_set_status import ScaleSetStatus
+from scaleset.planner import status_codec
+from scaleset.planner.conditions import conditions
+from scaleset.planner.facts import Facts
+from scaleset.planner.gallery import is_number, number, spellings
+from scaleset.planner.instances import Instance
+from scaleset.planner.pod_diff import Diff
+from scaleset.planner.rows import count, rows
+from scaleset.planner.snapshot import Snapshot
+
+MAX_VERSIONS = 4
+
+
+def status(facts: Facts, diff: Diff) -> dict[str, Any]:
+    """The whole status, as it should stand after this decision; `diff` is what is done to pods now."""
+    snapshot = facts.snapshot
+    counts = count(facts)
+    wanted = {
+        "observedGeneration": snapshot.generation,
+        "replicas": counts.existing,
+        "healthyReplicas": counts.healthy,
+        "updatedReplicas": counts.updated,
+        "selector": f"{names.LABEL_NAME}={snapshot.owner.name}",
+        "latestVersion": facts.latest,
+        "targetVersion": facts.wanted.version if facts.wanted is not None else None,
+        "versions": _versions(facts) or None,
+        **status_codec.write(facts.state, location=facts.asker.region),
+        "instances": rows(facts),
+        "conditions": conditions(facts, counts, diff),
+    }
+    return _within_bounds(wanted)
+
+
+def reported(snapshot: Snapshot) -> ScaleSetStatus:
+    """What users were told so far, as far as it makes sense."""
+    parts = ("conditions", "instances", "latestVersion")
+    told = {name: snapshot.reported[name] for name in parts if name in snapshot.reported}
+    return ScaleSetStatus.parse({"status": told})
+
+
+def _versions(facts: Facts) -> str:
+    """What the instances run: the one version, or all of them, most of them first."""
+    texts = Counter(version for i in facts.instances.values() if (version := _runs(i)) and is_number(version))
+    shown_as = spellings(version for version, _ in texts.most_common())
+    ran: Counter[str] = Counter()
+    for version, instances in texts.items():
+        ran[shown_as[version]] += instances
+    ranked = sorted(ran.items(), key=lambda item: (item[1], number(item[0])), reverse=True)
+    if len(ranked) == 1:
+        return ranked[0][0]
+    shown = [f"{version} ({count})" for version, count in ranked[:MAX_VERSIONS]]
+    return ", ".join(shown) + (f", {len(ranked) - MAX_VERSIONS} more" if len(ranked) > MAX_VERSIONS else "")
+
+
+def _runs(instance: Instance) -> str:
+    ran = instance.pod or instance.build
+    return ran.version if ran is not None else ""
+
+
+def _within_bounds(wanted: dict[str, Any]) -> dict[str, Any]:
+    """The same with sentences cut and lists shortened to what the CRD allows: a status that is refused would stop
+    everything, since it is written first.
+    """
+    present = {name: value for name, value in wanted.items() if value is not None}
+    cut = ScaleSetStatus.model_validate(present).model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return {name: cut.get(name) for name in wanted}

@@ -1,0 +1,200 @@
+"""Max surge: a batch's new instances are created beside the old ones, which go when those are healthy (semantics
+4.6).
+
+The engine is the same: the new instances are the batch. What differs is here: which ids they get, that a failed one
+is simply removed (the one that it was to replace still runs), and that the batch falls back to taking the old ones
+down first when there is no room for more pods: a quota says so at once, the scheduler until the deadline, since nodes
+may be added. Any other refusal would meet the next pod of an old one as well, so
+it fails the new instance and leaves the old one alone. The number of healthy instances never drops below what it was.
+Only for sets without claims: a data disk belongs to its instance.
+"""
+
+from dataclasses import replace
+from itertools import count
+
+from scaleset.planner import deadlines
+from scaleset.planner.facts import Facts
+from scaleset.planner.placement import place
+from scaleset.planner.ranges import abridged
+from scaleset.planner.scaling import build_of, without
+from scaleset.planner.snapshot import Needs
+from scaleset.planner.state import NOBODY, Batch, Rollout, Waiting, dropped, moved
+from scaleset.planner.step import Step
+
+QUOTA = "exceeded quota"
+"""Kubernetes' words for a pod that there is no room for."""
+_LONGEST_NAME = 63
+
+
+def ids(facts: Facts, rollout: Rollout, chosen: tuple[int, ...]) -> tuple[int, ...]:
+    """Ids of the new instances; empty when not surging.
+
+    For each of `chosen` it is a free one of its zone, the lowest above those before: in order of their ids the new ones
+    then belong to the old ones, one for one. No surge where such an id would make a name too long for a host.
+    """
+    model = facts.models[rollout.target.model]
+    if not rollout.policy.rolling.max_surge or rollout.without_surge or model.claim_names:
+        return ()
+    taken = set(facts.state.builds) | set(facts.snapshot.pods) | set(facts.snapshot.foreign_pods)
+    zones = len(facts.snapshot.spec.zones)
+    new: list[int] = []
+    for old in sorted(chosen):
+        zone = place(old, zones=zones, update_domains=1).zone
+        above = count(new[-1] + 1 if new else 0)
+        new.append(next(n for n in above if n not in taken and place(n, zones=zones, update_domains=1).zone == zone))
+    if len(facts.snapshot.owner.instance(new[-1])) > _LONGEST_NAME:
+        return ()
+    return tuple(new)
+
+
+def keep_protected(facts: Facts) -> Step:
+    """Take back the new instances whose old ones were protected meanwhile: those stay."""
+    batch = facts.running.batch
+    if batch is None:
+        return facts.step()
+    staying = facts.protected & facts.state.builds.keys()  # Not one that was let go already.
+    taken_back = frozenset(new for new, old in batch.pairs.items() if old in staying)
+    return facts.step(without(facts.state, taken_back))
+
+
+def fall_back(facts: Facts) -> Step:
+    """Take down the old ones of what there is no room for beside the others."""
+    rollout = facts.running
+    batch = rollout.batch
+    if batch is None:
+        return facts.step()
+    verifying = {new: old for new, old in batch.pairs.items() if new in rollout.verifying}
+    unschedulable = {new: old for new, old in verifying.items() if _finds_no_node(facts, rollout, batch, new)}
+    if unschedulable and not facts.fresh:
+        return facts.need_fresh()
+    refused = {
+        new: old
+        for new, old in verifying.items()
+        if new in unschedulable or (facts.instances[new].pod is None and QUOTA in (facts.refusal(new) or ""))
+    }
+    if not refused:
+        return facts.step()
+    words = facts.refusal(min(refused)) or facts.instances[min(refused)].message
+    recorded = facts.state.builds
+    olds = frozenset(refused.values()) & recorded.keys()
+    builds = {old: recorded[new] for new, old in refused.items() if old in olds}
+    if builds:
+        dry_run = facts.dry_run(facts.models[rollout.target.model], builds)
+        verdict = facts.held_admission(dry_run)
+        if verdict is None:
+            return facts.need(Needs(admission=dry_run))
+        if not verdict.accepted:
+            return facts.step()
+    previous = {old: recorded[old] for old in olds}
+    changed = replace(
+        rollout,
+        batch=replace(
+            batch,
+            instances=(batch.instances - refused.keys()) | olds,
+            surge=batch.surge - refused.keys(),
+            replaces=batch.replaces - frozenset(refused.values()),
+        ),
+        in_progress=(rollout.in_progress - refused.keys()) | olds,
+        without_surge=rollout.without_surge or bool(unschedulable),
+    )
+    state = moved(without(facts.state, frozenset(refused)), builds)
+    text = f"No room for more instances, replacing {abridged(olds)} without surge: {words}"
+    step = facts.step(replace(state, rollout=changed, previous={**state.previous, **previous}))
+    return step.with_event("SurgeRefused", text, warning=True)
+
+
+def _finds_no_node(facts: Facts, rollout: Rollout, batch: Batch, number: int) -> bool:
+    """Whether the scheduler has found no node for a new instance in all the time that it had."""
+    pod = facts.instances[number].pod
+    if pod is None or pod.deleting or not pod.unschedulable:
+        return False
+    due = deadlines.of_batch(facts, number, started=batch.started, timeout=rollout.policy.health_timeout)
+    return due is not None and facts.now >= due
+
+
+def let_go(facts: Facts) -> Step:
+    """Let go of the instances that are not needed any more. The rollout waits while some of their pods are still to be
+    deleted.
+    """
+    leaving = facts.running.leaving
+    gone = facts.step(dropped(facts.state, leaving))
+    going = still_there(facts)
+    if not going:
+        return gone
+    waiting = Waiting("BatchInProgress", f"Waiting for instances {abridged(going)} to be deleted.")
+    explained = replace(facts.running, waiting=deadlines.refused(facts, going) or waiting)
+    return gone.to(replace(gone.state, rollout=explained))
+
+
+def still_there(facts: Facts) -> list[int]:
+    """Instances that the running batch lets go and whose pods are not on their way yet."""
+    pods = facts.snapshot.pods
+    return [n for n in sorted(facts.running.leaving) if n in pods and not pods[n].deleting]
+
+
+def keep_old_ones(facts: Facts) -> Step:
+    """Keep old instances that are still there though their time to go has come: those whose successor has broken
+    meanwhile, and those that the API server does not let go once the run is to end or twice the health timeout is over.
+    They count as failed, and the new ones beside them go.
+    """
+    rollout, pods = facts.running, facts.snapshot.pods
+    broken, held = _broken_or_held(facts)
+    kept = {**held, **broken}
+    builds = {old: build for old in kept.values() if (build := build_of(facts, pods[old])) is not None}
+    if not builds:
+        return facts.step()
+    if not facts.fresh:
+        return facts.need_fresh()
+    olds = frozenset(builds)
+    news = frozenset(new for new, old in kept.items() if old in olds)
+    messages = {
+        old: facts.instances[new].message if new in broken else facts.snapshot.delete_errors[pods[old].uid]
+        for new, old in kept.items()
+        if old in olds
+    }
+    state = without(facts.state, news)
+    left = state.rollout or rollout
+    left = replace(left, messages={**rollout.messages, **messages})
+    if left.batch is not None:
+        left = replace(left, batch=replace(left.batch, instances=(left.batch.instances - news) | olds))
+    if rollout.ending is None or broken:
+        unblamed = olds - frozenset(broken.values())
+        left = replace(left, failed=left.failed | olds, never_ran=left.never_ran | unblamed)
+    return facts.step(replace(moved(state, builds), rollout=left))
+
+
+def _broken_or_held(facts: Facts) -> tuple[dict[int, int], dict[int, int]]:
+    """Which old instances are to be kept, each by the id of its successor: since that has broken, and since the API
+    server has kept the old one for too long.
+    """
+    rollout, pods = facts.running, facts.snapshot.pods
+    batch = rollout.batch
+    if batch is None:
+        return {}, {}
+    there = {
+        new: old
+        for new, old in batch.pairs.items()
+        if old in rollout.leaving and old in pods and not pods[old].deleting
+    }
+    broken = {new: old for new, old in there.items() if new in facts.instances and facts.instances[new].bad}
+    held = {new: old for new, old in there.items() if pods[old].uid in facts.snapshot.delete_errors}
+    patient = rollout.ending is None and facts.now < batch.started + 2 * rollout.policy.health_timeout
+    return broken, {} if patient else held
+
+
+def finish(facts: Facts, batch: Batch) -> Step:
+    """A new instance that failed is gone, and counts as the failure of the one that it was to replace."""
+    rollout = facts.running
+    failed = {new: old for new, old in batch.pairs.items() if new in rollout.failed}
+    olds = frozenset(failed.values())
+    back = olds if rollout.restores else NOBODY
+    healthy = frozenset(old for old in back if old in facts.instances and facts.instances[old].healthy)
+    counted = replace(
+        rollout,
+        failed=(rollout.failed - failed.keys()) | olds,
+        restored=rollout.restored | healthy,
+        restore_failed=rollout.restore_failed | (back - healthy),
+        never_ran=frozenset(failed.get(number, number) for number in rollout.never_ran),
+        messages={failed.get(number, number): text for number, text in rollout.messages.items()},
+    )
+    return facts.step(without(replace(facts.state, rollout=counted), frozenset(failed)))

@@ -1,0 +1,112 @@
+"""`kubectl-scaleset`, which kubectl runs as `kubectl scaleset`."""
+
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from typing import Any
+
+from kubectl_scaleset.failures import INTERRUPTED, CliError
+
+BROKEN_PIPE = 141
+"""What a shell says of a program that wrote to a pipe nobody reads any more."""
+_HELP = ("-h", "--help")
+
+
+def main() -> None:
+    """Run and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a verb; its exit code. Never a stack trace for what a person can do something about."""
+    for stream in (sys.stdout, sys.stderr):
+        # What others wrote must not end in an error because this terminal has no sign for it.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        code = _run(list(arguments))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # Python writes what is left at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except CliError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return error.code
+    if code == INTERRUPTED:
+        sys.stderr.write("\n")
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        import typer
+        from typer.main import get_command
+    except ModuleNotFoundError as error:
+        raise CliError("kubectl scaleset needs typer and rich: pip install 'scaleset-operator[cli]'.") from error
+
+    from kubectl_scaleset.completing import complete
+
+    if arguments[:1] == ["__complete"]:
+        sys.stdout.write(complete(arguments[1:]))
+        return 0
+    from kubectl_scaleset.app import PROGRAM, app
+
+    command = get_command(app)
+    try:
+        if (text := _help(command, arguments)) is not None:
+            sys.stdout.write(f"{text}\n")
+            return 0
+        with command.make_context(PROGRAM, flags_last(arguments)) as context:
+            answer = command.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code
+    except typer.TyperException as error:
+        raise CliError(_usage(error.format_message())) from error
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+    return answer if isinstance(answer, int) else 0
+
+
+def _help(root: Any, arguments: list[str]) -> str | None:
+    """The help that is asked for. Finding that out by parsing the line would import pydantic."""
+    import typer
+
+    from kubectl_scaleset.app import PROGRAM
+
+    asked = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if asked and not any(word in asked for word in _HELP):
+        return None
+    verb = next((word for word in flags_last(asked) if not word.startswith("-")), None)
+    context = typer.Context(root, info_name=PROGRAM, **root.context_settings)
+    command = root.commands.get(verb) if verb is not None else root
+    if command is None:
+        return None
+    if command is not root:
+        context = typer.Context(command, info_name=verb, parent=context, **command.context_settings)
+    return str(command.get_help(context))
+
+
+def flags_last(arguments: list[str]) -> list[str]:
+    """kubectl takes its flags before the verb as well: `-n shop get web` is `get web -n shop`."""
+    from kubectl_scaleset.completing import WITH_VALUE
+
+    flags: list[str] = []
+    rest = list(arguments)
+    while rest and rest[0].startswith("-") and rest[0] not in (*_HELP, "--"):
+        count = 2 if rest[0] in WITH_VALUE else 1
+        flags, rest = flags + rest[:count], rest[count:]
+    return [rest[0], *flags, *rest[1:]] if rest and flags else [*flags, *rest]
+
+
+def _usage(message: str) -> str:
+    message = message.strip() or "Nothing to do"
+    end = "" if message.endswith((".", "?", "!")) else "."
+    return f"{message}{end} See kubectl scaleset --help."
+
+
+if __name__ == "__main__":
+    main()

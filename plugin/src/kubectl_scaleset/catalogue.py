@@ -1,0 +1,143 @@
+"""Published versions and what `latest` makes of them, by the planner's own rules."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from kubectl_scaleset.failed_sets import is_about, told
+from kubectl_scaleset.failures import CliError
+from kubectl_scaleset.pictures import SetView
+from kubectl_scaleset.tables import Choice
+from scaleset.api.base import InvalidSpec
+from scaleset.api.gallery_image_version import GalleryImageVersionSpec
+from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.planner import gallery, revisions
+from scaleset.planner.gallery import DEFAULT_REGION, LATEST, Asker, Definition, GalleryVersion
+from scaleset.records.custom_objects import Projection
+from scaleset.records.versions import gallery_version
+
+if TYPE_CHECKING:
+    from kubectl_scaleset.session import Session
+
+JSON = dict[str, Any]
+
+
+def understood(raws: Iterable[JSON]) -> list[GalleryVersion]:
+    """The versions as the planner sees them; those that are going or make no sense are left out."""
+    projection = Projection(GalleryImageVersionSpec.parse)
+    records = (projection(raw) for raw in raws)
+    found = (gallery_version(record) for record in records if not record.deleting)
+    return [version for version in found if version is not None]
+
+
+def spec_of(found: SetView) -> ScaleSetSpec:
+    """The spec; CliError with the reason if it cannot be understood."""
+    try:
+        return ScaleSetSpec.parse(found.raw)
+    except InvalidSpec as error:
+        raise CliError(f"The spec of {found.name} cannot be carried out: {error}") from error
+
+
+def newest_model(found: SetView) -> frozenset[str]:
+    """Names that the model which the spec asks for may have: by its content, and of the one that the operator found to
+    be the same. Empty if the spec cannot be understood.
+    """
+    try:
+        spec = ScaleSetSpec.parse(found.raw)
+    except InvalidSpec:
+        return frozenset()
+    name, checked = revisions.describe(found.name, spec).name, found.status.get("checkedModel") or {}
+    same = {str(checked.get("model"))} if checked.get("asked") == name else {revisions.former_name(found.name, spec)}
+    return frozenset({name, *same})
+
+
+def choices(session: "Session", found: SetView | None) -> list[Choice]:
+    """The versions that concern a set, or all of a namespace; the highest first."""
+    if found is None:
+        return _all(session)
+    image = spec_of(found).image_reference
+    home = image.gallery_namespace or found.namespace
+    definition = Definition(home, image.publisher, image.offer, image.sku)
+    asker = Asker(found.namespace, str(found.spec.get("location") or DEFAULT_REGION))
+    now = session.client.now()
+    raws = session.versions(home)
+    every = [version for version in understood(raws) if version.definition == definition]
+    eligible = gallery.eligible(every, definition, asker, now=now)
+    best = eligible[0] if eligible else None
+    winners = gallery.winners(every)
+    rows = []
+    for version in _sorted(every):
+        rival = winners[version.definition, gallery.number(version.version)]
+        if rival.name != version.name:
+            why: str | None = f"{rival.name} is older and publishes the same version"
+        elif best is not None and version.name == best.name:
+            why = _failed(found, version)
+        else:
+            why = gallery.why_not(version, asker, now=now) or (f"{best.version} is higher" if best else None)
+        rows.append(_choice(version, why, chosen=best is not None and version.name == best.name))
+    mine = {version.name for version in every}
+    for sentence in told(session, (raw for raw in raws if raw["metadata"]["name"] in mine)):
+        session.note(sentence)
+    if image.version != LATEST:
+        session.note(f"{found.name} is pinned to {image.version}: it does not follow latest.")
+    return rows
+
+
+def _failed(found: SetView, version: GalleryVersion) -> str | None:
+    """That it is chosen and yet does not reach the set by itself."""
+    rows = found.status.get("failedTargets") or ()
+    row = next((row for row in rows if is_about(row, version=version.version, image=version.image)), None)
+    if row is None:
+        return None
+    what = "was cancelled here" if row.get("reason") == "Cancelled" else "failed here"
+    when = f" at {row['time']}" if row.get("time") else ""
+    return f"(it {what}{when}, and is not tried again by itself)"
+
+
+def failures(session: "Session", found: SetView) -> list[str]:
+    """That the version which the spec means failed, here or elsewhere, with when and where."""
+    if not found.wanted:
+        return []
+    image = spec_of(found).image_reference
+    asked = (image.publisher, image.offer, image.sku)
+    return told(
+        session,
+        (
+            raw
+            for raw in session.versions(image.gallery_namespace or found.namespace)
+            if (raw["spec"]["publisher"], raw["spec"]["offer"], raw["spec"]["sku"]) == asked
+            and gallery.same(raw["spec"]["version"], found.wanted)
+        ),
+    )
+
+
+def _all(session: "Session") -> list[Choice]:
+    raws = session.versions(session.namespace)
+    every = understood(raws)
+    for sentence in told(session, raws):
+        session.note(sentence)
+    now = session.client.now()
+    definitions = {version.definition for version in every}
+    best = set()
+    for definition in definitions:
+        eligible = gallery.eligible(every, definition, Asker(definition.gallery), now=now)
+        best |= {eligible[0].name} if eligible else set()
+    ordered = sorted(_sorted(every), key=lambda version: version.definition)
+    return [_choice(version, None, chosen=version.name in best) for version in ordered]
+
+
+def _sorted(versions: Iterable[GalleryVersion]) -> list[GalleryVersion]:
+    return sorted(versions, key=lambda version: (gallery.number(version.version), version.name), reverse=True)
+
+
+def _choice(version: GalleryVersion, why: str | None, *, chosen: bool) -> Choice:
+    gallery_, publisher, offer, sku = version.definition
+    return Choice(
+        name=version.name,
+        namespace=gallery_,
+        definition=f"{publisher}/{offer}/{sku}",
+        version=version.version,
+        image=version.image,
+        created=version.created,
+        why_not=why,
+        chosen=chosen,
+    )

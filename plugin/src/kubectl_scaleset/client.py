@@ -1,0 +1,235 @@
+"""A small synchronous client: raw JSON in, raw JSON out, errors by what the caller can do about them.
+
+Connections, TLS and proxies are the kubernetes package's; one call is one request, and nothing is cached.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from time import monotonic, time
+from typing import Any
+from urllib.parse import urlencode
+
+import urllib3
+from kubernetes.client.api_client import ApiClient
+from urllib3.exceptions import HTTPError, InsecureRequestWarning
+
+from kubectl_scaleset import kubeconfig
+from kubectl_scaleset.failures import CliError
+from scaleset import __version__
+from scaleset.kube import errors
+from scaleset.kube.resources import Resource
+
+JSON = dict[str, Any]
+
+CALL_TIMEOUT_SECONDS = 15.0
+CONNECT_TIMEOUT_SECONDS = 5.0
+SILENCE_SECONDS = 70.0
+"""Bookmarks come once a minute, so a watch that is silent for longer is dead."""
+
+
+class Watch:
+    """One WATCH request: an iterator of events that another thread may end with `close`."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+        self._response = response
+        self._closed = False
+
+    def __iter__(self) -> Iterator[JSON]:
+        rest = b""
+        try:
+            for chunk in self._response.stream(65536):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    event: JSON = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise errors.from_status(event["object"], code=500)
+                    yield event
+        except (HTTPError, OSError, ValueError, AttributeError) as error:
+            if not self._closed:
+                raise errors.from_transport(error, "watch") from error
+        finally:
+            self._response.close()
+
+    def close(self) -> None:
+        self._closed = True
+        self._response.shutdown()
+
+
+class Client:
+    """One cluster as one user. Safe to use from several threads; credentials are loaded again once after a 401."""
+
+    def __init__(self, kubeconfig_path: str | None, context: str | None) -> None:
+        self._given = (kubeconfig_path, context)
+        self._connect()
+        self._offset: float | None = None
+
+    def _connect(self) -> None:
+        target = kubeconfig.load(*self._given)
+        self.context, self.namespace = target.context, target.namespace
+        self.server = str(target.configuration.host)
+        self._token = target.configuration.api_key.get("BearerToken")
+        self._pool: urllib3.PoolManager = ApiClient(configuration=target.configuration).rest_client.pool_manager
+        self._pool.connection_pool_kw["maxsize"] = 8  # watches keep theirs
+        self._impersonation = target.impersonation
+        if not target.configuration.verify_ssl:
+            # Somebody wrote insecure-skip-tls-verify; kubectl says nothing more of it either.
+            urllib3.disable_warnings(InsecureRequestWarning)
+
+    @property
+    def skew(self) -> float | None:
+        """Seconds that this machine's clock is ahead of the API server's; None before the first answer."""
+        return None if self._offset is None else time() - (monotonic() + self._offset)
+
+    def now(self) -> float:
+        """Seconds since the epoch by the API server's clock, by ours before its first answer."""
+        return time() if self._offset is None else monotonic() + self._offset
+
+    def get(self, resource: Resource, namespace: str | None, name: str) -> JSON:
+        return self._call("GET", resource.item(namespace, _name(name)))
+
+    def read(self, path: str) -> JSON:
+        """Any document of the API server, such as /version."""
+        return self._call("GET", path)
+
+    def list(
+        self, resource: Resource, namespace: str | None, *, selector: str = "", name: str = ""
+    ) -> tuple[list[JSON], str]:
+        """All objects, or the one of that name, and the resourceVersion from which a watch goes on."""
+        query = {"limit": "500", **_selected(selector, name)}
+        items: list[JSON] = []
+        while True:
+            body = self._call("GET", resource.collection(namespace), query=query)
+            items += body.get("items") or []
+            token = body["metadata"].get("continue")
+            if not token:
+                return items, str(body["metadata"]["resourceVersion"])
+            query["continue"] = token
+
+    def watch(
+        self, resource: Resource, namespace: str | None, resource_version: str, *, selector: str = "", name: str = ""
+    ) -> Watch:
+        """What happens from that version on; the server ends it after some minutes."""
+        query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": resource_version}
+        query |= _selected(selector, name)
+        return Watch(self._send("GET", resource.collection(namespace), query=query, stream=True))
+
+    def create(
+        self,
+        resource: Resource,
+        namespace: str,
+        body: Mapping[str, Any],
+        *,
+        dry_run: bool = False,
+        strict: bool = False,
+    ) -> JSON:
+        query = {"dryRun": "All"} if dry_run else {}
+        query |= {"fieldValidation": "Strict"} if strict else {}
+        return self._call("POST", resource.collection(namespace), query=query, body=body)
+
+    def review(self, body: Mapping[str, Any], plural: str) -> JSON:
+        """Ask about ourselves: may we do that?"""
+        return self._call("POST", f"/apis/authorization.k8s.io/v1/{plural}", body=body)
+
+    def patch(
+        self, resource: Resource, namespace: str, name: str, body: Mapping[str, Any], *, dry_run: bool = False
+    ) -> JSON:
+        """JSON merge patch; `metadata.uid` and `metadata.resourceVersion` in the body are preconditions (Conflict)."""
+        query = {"fieldManager": "kubectl-scaleset", "fieldValidation": "Strict"}
+        query |= {"dryRun": "All"} if dry_run else {}
+        return self._call("PATCH", resource.item(namespace, _name(name)), query=query, body=body)
+
+    def close(self) -> None:
+        self._pool.clear()
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> JSON:
+        response = self._send(method, path, query=query, body=body)
+        try:
+            answer = json.loads(response.data)
+        except ValueError as error:
+            raise errors.from_transport(error, f"{method} {path} was not answered in JSON") from error
+        if not isinstance(answer, dict):
+            raise errors.Unavailable(0, "NotKubernetes", f"{method} {path} was not answered with an object")
+        return answer
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        stream: bool = False,
+    ) -> urllib3.BaseHTTPResponse:
+        response = self._attempt(method, path, query=query, body=body, stream=stream)
+        if response.status == 401:
+            self._connect()
+            response = self._attempt(method, path, query=query, body=body, stream=stream)
+        if response.status >= 300:
+            raise errors.from_response(response.status, response.data, response.headers.get("Retry-After"))
+        return response
+
+    def _attempt(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None,
+        body: Mapping[str, Any] | None,
+        stream: bool,
+    ) -> urllib3.BaseHTTPResponse:
+        content = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = urllib3.HTTPHeaderDict({"Accept": "application/json", "Content-Type": content})
+        headers["User-Agent"] = f"kubectl-scaleset/{__version__}"
+        if self._token:
+            headers["Authorization"] = self._token.strip()
+        for name, value in self._impersonation:
+            headers.add(name, value)
+        before = monotonic()
+        try:
+            response = self._pool.request(
+                method,
+                f"{self.server}{path}" + (f"?{urlencode(query)}" if query else ""),
+                body=None if body is None else json.dumps(body).encode(),
+                headers=headers,
+                preload_content=not stream,
+                timeout=urllib3.Timeout(
+                    connect=CONNECT_TIMEOUT_SECONDS, read=SILENCE_SECONDS if stream else CALL_TIMEOUT_SECONDS
+                ),
+                retries=False,
+            )
+        except (HTTPError, OSError) as error:
+            raise errors.from_transport(error, f"{method} {path}") from error
+        self._learn_time(response.headers.get("Date"), (before + monotonic()) / 2)
+        return response
+
+    def _learn_time(self, date: str | None, at: float) -> None:
+        """The header has whole seconds: half of one is what it is off on average."""
+        if date is None:
+            return
+        try:
+            moment = parsedate_to_datetime(date)
+        except ValueError:
+            return
+        self._offset = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() + 0.5 - at
+
+
+def _selected(selector: str, name: str) -> dict[str, str]:
+    labels = {"labelSelector": selector} if selector else {}
+    return labels | ({"fieldSelector": f"metadata.name={_name(name)}"} if name else {})
+
+
+def _name(name: str) -> str:
+    """CliError for what cannot be a name: it must not change what the URL means."""
+    allowed = name.replace("-", "").replace(".", "")
+    if not (allowed.isascii() and allowed.isalnum() and allowed == allowed.lower()) or len(name) > 253:
+        raise CliError(f"{name[:60]!r} cannot be a name: use lower-case letters, digits, '-' and '.' only.")
+    return name

@@ -1,0 +1,64 @@
+"""In which sets a published version failed, as far as you may read them: its status has the number alone, since the
+names of other people's sets are not for everybody who may read a gallery.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from scaleset.kube.errors import Forbidden
+from scaleset.planner.gallery import Definition, same
+from scaleset.records.kinds import SCALE_SETS
+
+if TYPE_CHECKING:
+    from kubectl_scaleset.session import Session
+
+JSON = dict[str, Any]
+SHOWN = 10
+CANCELLED = "Cancelled"
+
+
+def told(session: "Session", versions: Iterable[JSON]) -> list[str]:
+    """A sentence for each of those GalleryImageVersions that failed somewhere, with when and where."""
+    failed = [raw for raw in versions if (raw.get("status") or {}).get("failedScaleSets")]
+    if not failed:
+        return []
+    sets = _readable(session)
+    return [_sentence(raw, list(_places(raw, sets))) for raw in failed]
+
+
+def _sentence(raw: JSON, places: list[str]) -> str:
+    number = int(raw["status"]["failedScaleSets"])
+    text = f"Version {raw['spec']['version']} failed in {number} ScaleSet{'s' if number != 1 else ''}"
+    if not places:
+        return f"{text}, which you may not list."
+    hidden = max(0, number - min(len(places), SHOWN))
+    return f"{text}: {', '.join(places[:SHOWN])}{f', and {hidden} more' if hidden else ''}."
+
+
+def _readable(session: "Session") -> list[JSON]:
+    """Sets of all namespaces, or of the one that is meant, whichever you may list."""
+    for where in (None, session.namespace):
+        try:
+            return session.client.list(SCALE_SETS, where)[0]
+        except Forbidden:
+            continue
+    return []
+
+
+def _places(raw: JSON, sets: Iterable[JSON]) -> Iterator[str]:
+    spec = raw["spec"]
+    definition = Definition(raw["metadata"]["namespace"], spec["publisher"], spec["offer"], spec["sku"])
+    for each in sets:
+        metadata, image = each["metadata"], each["spec"]["imageReference"]
+        gallery = image.get("galleryNamespace") or metadata["namespace"]
+        if definition != Definition(gallery, image["publisher"], image["offer"], image["sku"]):
+            continue
+        for row in (each.get("status") or {}).get("failedTargets") or ():
+            if row.get("reason") != CANCELLED and is_about(row, version=spec["version"], image=spec["image"]):
+                yield f"{metadata['namespace']}/{metadata['name']} at {row.get('time') or 'an unknown time'}"
+                break
+
+
+def is_about(row: Mapping[str, Any], *, version: str, image: str) -> bool:
+    """Whether an entry of a set's `failedTargets` is about that version and its image."""
+    return same(row.get("version"), version) and row.get("image") in (None, image)

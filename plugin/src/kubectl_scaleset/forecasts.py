@@ -1,0 +1,290 @@
+"""What the next rollout would do: the operator's planner, run ahead of time. Pure.
+
+The planner decides on a snapshot, its plan is carried out in memory, and it decides again, until nothing runs any more.
+Whatever is replaced is taken to be healthy at once, so the forecast is of a good image; time passes only as far as the
+planner asks to be woken.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from scaleset.api import names
+from scaleset.planner.decide import decide
+from scaleset.planner.gallery import same
+from scaleset.planner.instances import Build, Pod
+from scaleset.planner.snapshot import DryRun, ModelCheck, Plan, Snapshot, Verdict
+from scaleset.planner.state import Code, FailedTarget, Rollout
+
+STEPS = 5000
+"""More decisions than a rollout of 1000 instances one by one takes."""
+PATIENCE = 2
+"""So often may time pass without anything happening before a rollout counts as halted."""
+BY_HAND = "kubectl-scaleset-plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """One batch that would be taken."""
+
+    number: int
+    instances: tuple[int, ...]
+    """Those that would be replaced."""
+    surge: bool = False
+    """Whether as many new ones would be created first. Their ids depend on how fast the old ones end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """One rollout from its start to its end."""
+
+    rollout: Rollout
+    batches: tuple[Foreseen, ...]
+    ending: str
+    """Completed, or what it would end as and why; empty when it would not get to an end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """`running` or `next` is what happens by itself; `by_hand` is what a start by hand would do when nothing does."""
+
+    running: Course | None = None
+    next: Course | None = None
+    by_hand: Course | None = None
+    freed: Course | None = None
+    """What would start by itself if nothing held it back."""
+    held: tuple[str, str] | None = None
+    """What holds the next rollout back: reason and sentence."""
+    refused: str | None = None
+    """Why a start by hand would be refused."""
+    unchecked: str | None = None
+    """Why the API server could not be asked whether it would take the new pods."""
+
+
+@dataclass(frozen=True, slots=True)
+class AtOnce:
+    """The instances that a request for the newest model would replace, and why it would be refused."""
+
+    instances: frozenset[int]
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """What a start by hand would begin, why it would be refused, and that its target failed here before."""
+
+    refused: str | None = None
+    failed: FailedTarget | None = None
+
+
+Admits = Callable[[DryRun | ModelCheck, float], Verdict]
+"""What the API server says to a pod or a model, tried at that time."""
+
+
+def foresee(snapshot: Snapshot, admits: Admits) -> Forecast:
+    """What the planner would do from now on. The snapshot is taken to be fresh."""
+    world = _World(snapshot, admits)
+    running = snapshot.state.rollout is not None and snapshot.state.rollout.running
+    course = world.run()
+    if running:
+        return Forecast(running=course, held=world.held)
+    if course is not None:
+        return Forecast(next=course)
+    if world.held is not None and (changed := _freed(snapshot, world.held[0])) is not None:
+        freed = _World(changed, admits).run()
+        if freed is not None:
+            return Forecast(freed=freed, held=world.held)
+    asked = _World(_ask(snapshot), admits)
+    by_hand = asked.run()
+    return Forecast(by_hand=by_hand, held=world.held, refused=asked.refused if by_hand is None else None)
+
+
+def at_once(snapshot: Snapshot, value: str, admits: Admits) -> AtOnce:
+    """What the planner would do with that value of the annotation `apply-model`, and with no request before it left."""
+    handled = (names.ANNOTATION_CANCEL, names.ANNOTATION_START)
+    others = {key: each for key, each in snapshot.annotations.items() if key not in handled}
+    world = _World(replace(snapshot, annotations={**others, names.ANNOTATION_APPLY: value}), admits)
+    plan = world.decide()
+    refused = next((e.message for e in plan.events if e.reason == "StartRefused"), None)
+    before, after = snapshot.state.builds, plan.state.builds
+    return AtOnce(frozenset(n for n in plan.state.applying if after.get(n) != before.get(n)), refused)
+
+
+def by_hand(snapshot: Snapshot, admits: Admits) -> ByHand:
+    """What the planner would do with a start by hand, decided once. One with nothing to do is refused here, by the
+    planner's reckoning: it would only add an entry to the history.
+    """
+    world = _World(_ask(snapshot), admits)
+    plan = world.decide()
+    refused = next((event.message for event in plan.events if event.reason == "StartRefused"), None)
+    before, rollout = snapshot.state.rollout, plan.state.rollout
+    if refused is not None or rollout is None or (before is not None and rollout.id == before.id):
+        return ByHand(refused)
+    if rollout.code is Code.COMPLETED and not rollout.upgraded:
+        return ByHand(f"Nothing to upgrade: no unprotected instance runs less than version {rollout.target.version}.")
+    build = rollout.target.build_for(Build(rollout.target.model, "", ""))
+    found = (f for f in snapshot.state.failed_targets if f.version and same(f.version, build.version))
+    return ByHand(failed=next((f for f in found if f.image in (None, build.image)), None))
+
+
+def _freed(snapshot: Snapshot, reason: str) -> Snapshot | None:
+    """The same without what holds a rollout back, where that is something that can pass by itself or be lifted."""
+    if reason == "Suspended":
+        return replace(snapshot, spec=snapshot.spec.model_copy(update={"suspend": False}))
+    if reason == "ConcurrencyLimit":
+        return replace(snapshot, turn=None)
+    if reason in ("HealthGateWaiting", "InstancesInitializing"):
+        well = {number: _well(pod, snapshot.now) for number, pod in snapshot.pods.items()}
+        return replace(snapshot, pods=well, state=replace(snapshot.state, retry=None))
+    return None
+
+
+def _well(pod: Pod, now: float) -> Pod:
+    """The same pod, healthy."""
+    since = pod.ready_since if pod.ready and pod.ready_since is not None else now
+    alive = replace(pod, ended=False, deleting=False, current=True, unschedulable=False, restarts=0)
+    return replace(alive, ready=True, ready_since=since, running=True, running_since=since)
+
+
+def _ask(snapshot: Snapshot) -> Snapshot:
+    """The same with a start by hand asked for, and no request before it left."""
+    others = {key: value for key, value in snapshot.annotations.items() if key != names.ANNOTATION_CANCEL}
+    return replace(snapshot, annotations={**others, names.ANNOTATION_START: BY_HAND})
+
+
+class _World:
+    """Carries plans out in memory. `held` and `refused` are what the last decision said of a rollout that waits."""
+
+    def __init__(self, snapshot: Snapshot, admits: Admits) -> None:
+        self.snapshot = snapshot
+        self.held: tuple[str, str] | None = None
+        self.refused: str | None = None
+        self._admits = admits
+
+    def run(self) -> Course | None:
+        """The running rollout, or the one that begins now; None if none does."""
+        first = self.snapshot.state.rollout
+        last = first.id if first is not None else None
+        mine = last if first is not None and first.running else None
+        batches: dict[int, Foreseen] = {}
+        stuck = 0
+        for _ in range(STEPS):
+            plan = self.decide()
+            rollout = plan.state.rollout
+            if mine is None:
+                self._listen(plan)
+                mine = rollout.id if rollout is not None and rollout.id != last else None
+            if rollout is not None and rollout.id == mine:
+                _look(rollout, batches)
+                if not rollout.running:
+                    return _course(rollout, batches, _ending(rollout))
+            stuck = 0 if self._carry_out(plan) else stuck + 1
+            if stuck and (mine is None or plan.wake_at is None or stuck > PATIENCE):
+                break
+            if stuck and plan.wake_at is not None:
+                self.snapshot = replace(self.snapshot, now=max(self.snapshot.now, plan.wake_at))
+        return self._halted(batches) if mine is not None else None
+
+    def _halted(self, batches: Mapping[int, Foreseen]) -> Course | None:
+        """A rollout that does not get to its end without somebody's help."""
+        rollout = self.snapshot.state.rollout
+        if rollout is None:
+            return None
+        if rollout.waiting is not None:
+            self.held = (rollout.waiting.reason, rollout.waiting.message)
+        return _course(rollout, batches, "")
+
+    def _listen(self, plan: Plan) -> None:
+        self.held = None
+        for condition in plan.status.get("conditions") or ():
+            if condition["type"] == "Progressing" and condition["reason"] not in _NOT_HELD:
+                self.held = (condition["reason"], condition["message"])
+            if condition["type"] == "Accepted" and condition["status"] == "False":
+                self.held = (condition["reason"], condition["message"])
+        for event in plan.events:
+            if event.reason == "StartRefused":
+                self.refused = event.message
+
+    def decide(self) -> Plan:
+        """Decide, observing what the plan asks for until it asks for nothing."""
+        for _ in range(12):
+            plan = decide(self.snapshot)
+            if not plan.needs:
+                return plan
+            snapshot = replace(self.snapshot, fresh=True)
+            if (check := plan.needs.verdict) is not None:
+                verdicts = {**snapshot.verdicts, check.model.name: self._admits(check, snapshot.now)}
+                snapshot = replace(snapshot, verdicts=verdicts)
+            if (asked := plan.needs.admission) is not None:
+                snapshot = replace(
+                    snapshot, admissions={**snapshot.admissions, asked.about: self._admits(asked, snapshot.now)}
+                )
+            self.snapshot = snapshot
+        raise RuntimeError("the plan never has what it needs")
+
+    def _carry_out(self, plan: Plan) -> bool:
+        """The plan's writes, and what good pods do with them: they are healthy at once. Whether anything changed."""
+        snapshot = self.snapshot
+        rollout = plan.state.rollout
+        rising = rollout.in_progress if rollout is not None else frozenset()
+        there = {
+            number: _well(pod, snapshot.now) if number in rising else pod
+            for number, pod in snapshot.pods.items()
+            if not pod.deleting
+        }
+        for deletion in plan.deletions:
+            there.pop(deletion.instance, None)
+        for wanted in plan.changes:
+            build, pod = wanted.build, replace(snapshot.pods[wanted.instance], change=wanted.change)
+            changed = replace(pod, model=build.model, version=build.version, asked_image=build.image)
+            there[wanted.instance] = _well(changed, snapshot.now)
+        for creation in plan.creations:
+            build = creation.build
+            there[creation.instance] = Pod(
+                namespace=snapshot.owner.namespace,
+                name=f"{snapshot.owner.name}-{creation.instance}",
+                uid=f"{build.model}/{build.version}/{creation.instance}",
+                resource_version="0",
+                owner=snapshot.owner.uid,
+                set_name=snapshot.owner.name,
+                model=build.model,
+                version=build.version,
+                created=snapshot.now,
+                ready=True,
+                ready_since=snapshot.now,
+                started=snapshot.now,
+                running=True,
+                running_since=snapshot.now,
+                instance_created=creation.created_at,
+                asked_image=build.image,
+            )
+        stored = {model.name: model for model in (*snapshot.models, *plan.store)}
+        self.snapshot = replace(
+            snapshot,
+            state=plan.state,
+            pods=there,
+            models=tuple(stored.values()),
+            reported=dict(plan.status),
+            refusals={},
+            admissions={},
+        )
+        return snapshot.state != self.snapshot.state or snapshot.pods != self.snapshot.pods
+
+
+_NOT_HELD = frozenset({"Idle", "Completed", "RollingForward", "Faulted", "Cancelled"})
+
+
+def _look(rollout: Rollout, batches: dict[int, Foreseen]) -> None:
+    batch = rollout.batch
+    if batch is not None:
+        old = batch.replaces or batch.instances
+        batches[batch.number] = Foreseen(batch.number, tuple(sorted(old)), bool(batch.surge))
+
+
+def _course(rollout: Rollout, batches: Mapping[int, Foreseen], ending: str) -> Course:
+    return Course(rollout, tuple(batches[number] for number in sorted(batches)), ending)
+
+
+def _ending(rollout: Rollout) -> str:
+    if rollout.error is not None:
+        return f"{rollout.code}: {rollout.error.message}"
+    return f"{rollout.code}: {rollout.ending.message}" if rollout.ending is not None else str(rollout.code)

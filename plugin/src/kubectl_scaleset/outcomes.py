@@ -1,0 +1,105 @@
+"""Where a rollout stands in one line, and the exit code that goes with it. Pure.
+
+The same line is printed once by `status`, at every change by `status --watch`, and by everything that waits.
+"""
+
+from dataclasses import dataclass
+
+from kubectl_scaleset.failures import FAILED, TIMED_OUT
+from kubectl_scaleset.pictures import SetView
+from scaleset.api import names
+
+_PENDING = frozenset({"ApplyingModel", "ConcurrencyLimit", "HealthGateWaiting", "InstancesInitializing", "Suspended"})
+"""Reasons of Progressing under which a rollout is due and will begin without anybody asking again."""
+
+_FAILED = ("Faulted", "Cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`code` is None while there is no end yet."""
+
+    text: str
+    code: int | None
+
+    @property
+    def exit_code(self) -> int:
+        """For somebody who does not wait: no end yet is what a timeout of nothing would find."""
+        return TIMED_OUT if self.code is None else self.code
+
+
+def outcome(found: SetView) -> Outcome:
+    """Of the running rollout, of the one that is due, else of the last."""
+    name = found.name
+    if not found.observed:
+        return Outcome(f"{name}: the operator has not seen generation {found.generation} yet.", None)
+    if asked(found):
+        return Outcome(f"{name}: the operator has not seen the request to start yet.", None)
+    if found.rolling:
+        return Outcome(f"{name}: {_rolling(found)}", None)
+    progressing = found.told("Progressing")
+    accepted = found.told("Accepted")
+    if accepted.status == "False":
+        return Outcome(f"{name}: {accepted.reason}: {accepted.message}", FAILED)
+    if progressing.reason in _PENDING:
+        return Outcome(f"{name}: waiting to begin: {progressing.reason}: {progressing.message}", None)
+    if progressing.reason == "StartRefused" or (progressing.reason == "TargetFailed" and found.code not in _FAILED):
+        return Outcome(f"{name}: {progressing.reason}: {progressing.message}", FAILED)
+    if not found.code:
+        return Outcome(f"{name}: {_ended(found)}", 0 if found.told("Ready").status == "True" else None)
+    return Outcome(f"{name}: {_ended(found)}", FAILED if found.code in _FAILED else 0)
+
+
+def asked(found: SetView) -> bool:
+    """Whether a start by hand is still to be handled."""
+    return _unhandled(found, names.ANNOTATION_START, "lastHandledStart")
+
+
+def cancelling(found: SetView) -> bool:
+    """Whether a request to cancel is still to be handled."""
+    return _unhandled(found, names.ANNOTATION_CANCEL, "lastHandledCancel")
+
+
+def applying(found: SetView) -> bool:
+    """Whether apply-model is still to be handled, or its instances are being replaced."""
+    return _unhandled(found, names.ANNOTATION_APPLY, "lastHandledApply") or bool(found.status.get("applying"))
+
+
+def _unhandled(found: SetView, annotation: str, told: str) -> bool:
+    from scaleset.api.scale_set_status import handled
+
+    value = found.annotations.get(annotation)
+    return value is not None and handled(value) != found.status.get(told)
+
+
+def target(found: SetView) -> str:
+    """What the rollout leads to, as a noun."""
+    if found.target:
+        return f"version {found.target}"
+    return f"model {found.rollout.get('targetModel') or 'unknown'}"
+
+
+def _rolling(found: SetView) -> str:
+    batch = found.rollout.get("batch")
+    where = f"batch {batch.get('number')} of {batch.get('of')}, " if batch else ""
+    words = found.waiting[1]
+    return f"RollingForward to {target(found)}: {where}{_counts(found)}{f'. {words}' if words else '.'}"
+
+
+def _ended(found: SetView) -> str:
+    if not found.code:
+        healthy = f"{found.healthy} of {found.desired} instances are healthy on {found.versions or 'no version'}"
+        return f"no rolling upgrade yet; {healthy}."
+    text = f"{found.code} to {target(found)}: {_counts(found)}."
+    error = found.rollout.get("error") or {}
+    ending = found.rollout.get("ending") or {}
+    why = error.get("message") or (ending.get("message") if found.code == "Cancelled" else "")
+    return f"{text} {why}" if why else text
+
+
+def _counts(found: SetView) -> str:
+    told = [f"{found.count('successful')} upgraded"]
+    for kind, word in (("inProgress", "in progress"), ("failed", "failed"), ("pending", "to go")):
+        if count := found.count(kind):
+            told.append(f"{count} {word if found.rolling or kind != 'pending' else 'not touched'}")
+    return ", ".join(told)

@@ -1,0 +1,109 @@
+"""A forecast in words. Pure."""
+
+from typing import Any
+
+from kubectl_scaleset.forecasts import Course, Forecast
+from kubectl_scaleset.pictures import SetView
+from scaleset.planner.ranges import abridged, render
+from scaleset.planner.state import Kind
+
+SHOWN = 40
+"""So many batches are listed one by one."""
+
+
+def lines(found: SetView, forecast: Forecast) -> list[str]:
+    """What would happen, a line for each thing."""
+    told: list[str] = []
+    if forecast.running is not None:
+        told.append(f"{found.name}: {_what(forecast.running)} is running and would go on.")
+        told += _held(forecast) + _course(forecast.running)
+    elif forecast.next is not None:
+        told.append(f"{found.name}: {_what(forecast.next)} is due and starts by itself.")
+        told += _course(forecast.next)
+    else:
+        told += _nothing(found, forecast)
+    if forecast.unchecked is not None:
+        told.append(f"Not checked: whether the API server takes the new pods. {forecast.unchecked}")
+    return told
+
+
+def _nothing(found: SetView, forecast: Forecast) -> list[str]:
+    told = [f"{found.name}: no rollout starts by itself now."]
+    told += _held(forecast)
+    if forecast.freed is not None:
+        told.append(f"Without that {_what(forecast.freed)} would start:")
+        told += _course(forecast.freed)
+    elif forecast.refused is not None:
+        told.append(f"A start by hand would be refused: {forecast.refused}")
+    elif forecast.by_hand is not None:
+        course = forecast.by_hand
+        if not course.batches and course.ending == "Completed":
+            told.append("A start by hand would complete at once: every instance is current.")
+        else:
+            told.append(f"A start by hand (kubectl scaleset start {found.name}) would begin {_what(course)}.")
+            told += _course(course)
+    return told
+
+
+def _held(forecast: Forecast) -> list[str]:
+    if forecast.held is None:
+        return []
+    reason, message = forecast.held
+    return [f"Held back: {reason}: {message}"]
+
+
+def _what(course: Course) -> str:
+    target = course.rollout.target
+    goal = f"version {target.version}" if target.version else f"model {target.model}"
+    return f"{'an image' if course.rollout.kind is Kind.IMAGE else 'a model'} upgrade to {goal}"
+
+
+def _course(course: Course) -> list[str]:
+    policy = course.rollout.policy
+    told = [
+        f"  batches of at most {policy.rolling.max_batch_instance_percent} %, at most "
+        f"{policy.rolling.max_unhealthy_instance_percent} % unhealthy, {policy.health_timeout:g} s to become healthy"
+        + (f", {policy.pause:g} s between batches" if policy.pause else "")
+        + (", images changed in place where nothing else differs" if policy.in_place else "")
+    ]
+    for batch in course.batches[:SHOWN]:
+        how = f"{len(batch.instances)} new in place of " if batch.surge else ""
+        told.append(f"  batch {batch.number}: {how}{_instances(batch.instances)}")
+    if len(course.batches) > SHOWN:
+        told.append(f"  and {len(course.batches) - SHOWN} more batches")
+    if course.ending and course.ending != "Completed":
+        told.append(f"  then it would end as {course.ending}")
+    return told
+
+
+def _instances(ids: tuple[int, ...]) -> str:
+    return f"instance{'s' if len(ids) > 1 else ''} {abridged(ids)}"
+
+
+def document(forecast: Forecast) -> dict[str, Any]:
+    """For -o json and yaml."""
+    return {
+        "running": _document(forecast.running),
+        "next": _document(forecast.next),
+        "byHand": _document(forecast.by_hand),
+        "freed": _document(forecast.freed),
+        "heldBack": None if forecast.held is None else {"reason": forecast.held[0], "message": forecast.held[1]},
+        "refused": forecast.refused,
+        "unchecked": forecast.unchecked,
+    }
+
+
+def _document(course: Course | None) -> dict[str, Any] | None:
+    if course is None:
+        return None
+    target = course.rollout.target
+    return {
+        "kind": str(course.rollout.kind),
+        "targetVersion": target.version,
+        "targetModel": target.model,
+        "batches": [
+            {"number": batch.number, "instances": render(batch.instances), "surge": batch.surge}
+            for batch in course.batches
+        ],
+        "ending": course.ending or None,
+    }

@@ -1,0 +1,212 @@
+"""Verbs that only look."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kubectl_scaleset import options
+from kubectl_scaleset.failures import CliError
+from kubectl_scaleset.options import Name, OptionalName, Timeout, Watch
+from kubectl_scaleset.session import Session
+
+if TYPE_CHECKING:
+    from kubectl_scaleset.pictures import SetView
+
+SET = "scaleset.scaleset.dev"
+
+_ListOutput = options.output("table", "json", "yaml", "name")
+_Output = options.output("table", "json", "yaml")
+_AzureOutput = options.output("table", "json", "yaml", "az-json")
+NeedsAttention = Annotated[bool, typer.Option("--needs-attention", help="Only sets that a person should look at.")]
+Everything = Annotated[bool, typer.Option("--full", help="Every instance, also where many are alike.")]
+Follow = Annotated[bool, typer.Option("--follow", help="With -w: go on after the end of the rollout.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs."""
+    options.verb(app, "list", everywhere=True)(list_)
+    for function in (get, status, history, latest, instances, versions, plan):
+        options.verb(app, function.__name__)(function)
+
+
+def list_(
+    session: Session,
+    watch: Watch = False,
+    needs_attention: NeedsAttention = False,
+    output: Annotated[str, _ListOutput] = "table",
+    timeout: Timeout = None,
+) -> int:
+    """List sets: how far each one is, its version, and who waits for what.
+
+    A set needs attention when its operator cannot go on alone: its spec cannot be carried out, a version failed,
+    an instance is blocked, too many are unhealthy, or nobody serves it.
+    """
+    from kubectl_scaleset import views
+    from kubectl_scaleset.pictures import SetView
+    from scaleset.records.kinds import SCALE_SETS
+
+    if watch:
+        _only_tables(output)
+        return views.watch_sets(session, needs_attention=needs_attention, timeout=options.seconds(timeout))
+    raw = session.client.list(SCALE_SETS, session.where)[0]
+    if needs_attention:
+        raw = [each for each in raw if SetView(each).needs_attention]
+    if session.names_of(raw, SET) or session.dump(_as_list(raw)):
+        return 0
+    views.show_sets(session, [SetView(each) for each in raw], needs_attention=needs_attention)
+    return 0
+
+
+def get(
+    session: Session,
+    name: Name,
+    watch: Watch = False,
+    follow: Follow = False,
+    full: Everything = False,
+    output: Annotated[str, _ListOutput] = "table",
+    timeout: Timeout = None,
+) -> int:
+    """Show a set as a tree: batch, instance, pod, with health, version, restarts and the last error.
+
+    -w goes on until the rollout has ended.
+    """
+    from kubectl_scaleset import views
+
+    found = session.scale_set(name)
+    if watch:
+        _only_tables(output)
+        return views.watch_set(session, found, follow=follow, everything=full, timeout=options.seconds(timeout))
+    if session.names_of([found.raw], SET) or session.dump(found.raw):
+        return 0
+    views.show_set(session, found, everything=full)
+    return 0
+
+
+def status(session: Session, name: Name, watch: Watch = False, timeout: Timeout = None) -> int:
+    """Say in one line how the rollout goes, and exit by it.
+
+    Exit code 0: completed. 1: faulted or cancelled. 2: no end yet, or not before --timeout.
+    """
+    from kubectl_scaleset.follow import until
+    from kubectl_scaleset.outcomes import outcome
+
+    limit = options.seconds(timeout)
+    found = session.scale_set(name)
+    if watch:
+        return until(session, found, outcome, timeout=limit)
+    now = outcome(found)
+    session.say(now.text)
+    return now.exit_code
+
+
+def history(session: Session, name: Name, output: Annotated[str, _AzureOutput] = "table") -> int:
+    """Image upgrades of the last two months, newest first, at most five.
+
+    -o az-json prints what `az vmss get-os-upgrade-history` would.
+    """
+    from kubectl_scaleset import azure, tables
+
+    found = session.scale_set(name)
+    entries = list(found.status.get("osUpgradeHistory") or ())
+    if output == "az-json":
+        _write(azure.dump(azure.history(found.status, location=_location(found))))
+    elif session.dump(entries):
+        pass
+    elif entries:
+        session.show(tables.history(entries, now=session.client.now(), glyphs=session.glyphs))
+    else:
+        session.note(f"{name} had no image upgrade in the last two months.")
+    return 0
+
+
+def latest(session: Session, name: Name, output: Annotated[str, _AzureOutput] = "table") -> int:
+    """The running rolling upgrade, or the last one.
+
+    -o az-json prints what `az vmss rolling-upgrade get-latest` would.
+    """
+    from kubectl_scaleset import azure, trees
+
+    found = session.scale_set(name)
+    if not found.rollout:
+        raise CliError(f"{name} had no rolling upgrade yet: start one with kubectl scaleset start {name}.")
+    if output == "az-json":
+        _write(azure.dump(azure.latest(found.status, location=_location(found))))
+    elif not session.dump(found.rollout):
+        session.show(trees.header(found, now=session.client.now(), glyphs=session.glyphs))
+    return 0
+
+
+def instances(session: Session, name: Name, output: Annotated[str, _Output] = "table") -> int:
+    """List the instances of a set: version, health, model, place, protection."""
+    from dataclasses import asdict
+
+    from kubectl_scaleset import pictures, tables
+    from kubectl_scaleset.catalogue import newest_model
+
+    found = session.scale_set(name)
+    now = session.client.now()
+    rows = pictures.instances(found, session.pods(found), now=now)
+    newest = newest_model(found)
+    if session.dump([{**asdict(row), "latestModelApplied": row.model in newest} for row in rows]):
+        return 0
+    if rows:
+        session.show(tables.instances(rows, now=now, newest=newest, glyphs=session.glyphs))
+    else:
+        session.note(f"{name} has no instances.")
+    return 0
+
+
+def versions(session: Session, name: OptionalName = None, output: Annotated[str, _Output] = "table") -> int:
+    """Published versions. For a set: which one `latest` means, and why each other one is not chosen."""
+    from dataclasses import asdict
+
+    from kubectl_scaleset import catalogue, tables
+
+    found = session.scale_set(name) if name is not None else None
+    choices = catalogue.choices(session, found)
+    if session.dump([asdict(each) for each in choices]):
+        return 0
+    if choices:
+        now = session.client.now()
+        session.show(tables.versions(choices, now=now, glyphs=session.glyphs, of_set=found is not None))
+    else:
+        what = f"for {name}" if name else f"in namespace {session.namespace}"
+        session.note(f"No version is published {what}: publish one with kubectl scaleset publish.")
+    return 0
+
+
+def plan(session: Session, name: Name, output: Annotated[str, _Output] = "table") -> int:
+    """Tell which batches the next rollout would take, and what holds it back, without changing anything.
+
+    The operator's own planner decides, on what the API server says now. It is assumed that every replaced instance
+    becomes healthy.
+    """
+    from kubectl_scaleset import catalogue, plans, snapshots
+
+    found = session.scale_set(name)
+    forecast = snapshots.forecast(session, found)
+    if not session.dump(plans.document(forecast)):
+        for line in plans.lines(found, forecast):
+            session.say(line)
+        for sentence in catalogue.failures(session, found):
+            session.say(sentence)
+    return 0
+
+
+def _location(found: "SetView") -> str:
+    return str(found.spec.get("location") or "default")
+
+
+def _as_list(items: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "List", "items": items, "metadata": {}}
+
+
+def _only_tables(output: str) -> None:
+    if output != "table":
+        raise CliError(f"-w and -o {output} do not go together: use kubectl get -w for objects as they change.")
+
+
+def _write(text: str) -> None:
+    import sys
+
+    sys.stdout.write(text)

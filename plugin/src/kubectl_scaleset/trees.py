@@ -1,0 +1,214 @@
+"""What `get` shows: a header, and a tree of batch > instance > pod. Pure: from a picture to lines.
+
+Legible without colours: every state has a sign of its own.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from kubectl_scaleset.pictures import InstanceView, SetView
+from kubectl_scaleset.words import ASCII, Glyphs, age, bar, code_style, health_style, percent_policy, settle, table
+from scaleset.planner import ranges
+from scaleset.planner.gallery import is_number, number
+
+COLLAPSED = 12
+"""A group of more unremarkable instances than this is one line, unless everything is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Instances that are where in the rollout. `sign` names a glyph."""
+
+    sign: str
+    title: str
+    ids: frozenset[int]
+
+
+def branches(found: SetView, known: Iterable[int]) -> list[Branch]:
+    """The instances, grouped by what the running or last rollout did with them."""
+    there = frozenset(known)
+    if not found.rollout:
+        return [Branch("set", f"{len(there)} instances", there)] if there else []
+    batch = found.rollout.get("batch") or {}
+    done = int(found.rollout.get("batchesDone") or 0)
+    running = found.ids("inProgress") | found.ids("restoring")
+    now = _batch_ids(batch) & there if found.rolling and batch else frozenset()
+    now |= running & there
+    earlier = "upgraded" + (f" in batch{'es 1-' if done > 1 else ' '}{done}" if done else "")
+    failed = found.ids("failed") & there
+    groups = [
+        ("done", earlier, found.ids("successful") & there),
+        ("failed", _failed_title(found, failed - now), failed),
+        ("running", f"batch {batch.get('number', '?')} of {batch.get('of', '?')}", now),
+        ("pending", "not begun" if found.rolling else "not touched", found.ids("pending") & there),
+    ]
+    shown: list[Branch] = []
+    for sign, title, ids in groups:
+        mine = ids - now if sign != "running" else ids
+        if mine:
+            shown.append(Branch(sign, title, mine))
+    rest = there.difference(*(branch.ids for branch in shown))
+    if rest:
+        shown.append(Branch("set", "not in this rollout" if shown else f"{len(rest)} instances", rest))
+    return shown
+
+
+def _batch_ids(batch: dict[str, str] | object) -> frozenset[int]:
+    text = batch.get("instances") if isinstance(batch, dict) else None
+    try:
+        return ranges.parse(text)
+    except ValueError:
+        return frozenset()
+
+
+def _failed_title(found: SetView, failed: frozenset[int]) -> str:
+    restored = failed & found.ids("restored")
+    if not restored:
+        return "failed"
+    return (
+        "failed, back on what they ran before"
+        if restored == failed
+        else f"failed, {ranges.abridged(restored)} restored"
+    )
+
+
+def header(found: SetView, *, now: float, glyphs: Glyphs, healthy: int | None = None) -> Table:
+    """What the set is doing, a line for each thing. `healthy` is counted from the pods, None: what the status says."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in _lines(found, found.healthy if healthy is None else healthy, now=now, glyphs=glyphs):
+        grid.add_row(f"{name}:", value)
+    return grid
+
+
+def _lines(found: SetView, healthy: int, *, now: float, glyphs: Glyphs) -> list[tuple[str, Text | str]]:
+    rollout = found.rollout
+    lines: list[tuple[str, Text | str]] = [
+        ("Name", Text(found.name, "bold")),
+        ("Namespace", found.namespace),
+        ("Status", Text(found.state, "bold red" if found.needs_attention else "")),
+        ("Healthy", f"{healthy} of {found.desired}"),
+        ("Version", _versions(found, glyphs)),
+    ]
+    if found.policy:
+        lines.append(("Policy", found.policy + percent_policy(rollout.get("policy") or {}, rolling=found.rolling)))
+    if rollout:
+        running = rollout.get("runningStatus") or {}
+        who = f"started by {rollout.get('startedBy')}, {_when(running, now=now)}"
+        lines.append(
+            (
+                "Rollout",
+                Text.assemble((f"{glyphs.of_code(found.code)} {found.code}", code_style(found.code)), f"  {who}"),
+            )
+        )
+        lines.append(("Progress", bar(found, glyphs=glyphs, width=20, words=True)))
+    error, spoken = rollout.get("error") or {}, found.waiting[1]
+    if spoken and spoken != error.get("message"):
+        lines.append(("Now" if found.rolling else "Note", spoken))
+    if error:
+        lines.append(("Error", Text.assemble((f"{error.get('code')}: ", "red"), str(error.get("message") or ""))))
+    return lines
+
+
+def _versions(found: SetView, glyphs: Glyphs) -> str:
+    runs = found.versions or "none yet"
+    if found.rolling and found.target and found.target != runs:
+        return f"{runs} {glyphs.arrow} {found.target}"
+    if found.rolling and not found.target:
+        return f"{runs}, to model {found.rollout.get('targetModel')}"
+    return f"{runs} ({found.behind.replace(' ', ' is ', 1)})" if found.behind else runs
+
+
+def _when(running: dict[str, str], *, now: float) -> str:
+    from scaleset.records.projections import seconds
+
+    began, ended = seconds(running.get("startTime")), seconds(running.get("completedTime"))
+    if began is None:
+        return "time unknown"
+    if ended is None:
+        return f"{age(began, now)} ago"
+    return f"took {age(began, ended)}, ended {age(ended, now)} ago"
+
+
+def tree(
+    found: SetView, rows: Sequence[InstanceView], *, now: float, glyphs: Glyphs, everything: bool = False
+) -> Table:
+    """The tree as a table: its branches are the first column."""
+    grown = _Tree(found, now, glyphs, everything)
+    root = Text(f"{glyphs.sign('set')} {found.name}", "bold")
+    grown.add(root, "", f"{_healthy(rows)}/{found.desired} healthy", "", age(found.created, now))
+    known = {row.id: row for row in rows}
+    groups = branches(found, known)
+    for position, branch in enumerate(groups):
+        last = position == len(groups) - 1
+        grown.add(f"{glyphs.fork(last=last)}{glyphs.sign(branch.sign)} {branch.title}")
+        grown.limbs([known[number] for number in sorted(branch.ids)], glyphs.trunk(last=last))
+    return settle(grown.table)
+
+
+def _order(version: str) -> tuple[tuple[int, ...], str]:
+    """Of versions as numbers: 1.10.0 after 1.9.0."""
+    return number(version) if is_number(version) else (), version
+
+
+class _Tree:
+    """The table while it grows."""
+
+    def __init__(self, found: SetView, now: float, glyphs: Glyphs, everything: bool) -> None:  # noqa: FBT001 - internal
+        self._failed = f"failed on {found.target}" if found.target else "failed here"
+        self._now, self._glyphs, self._everything = now, glyphs, everything
+        titles = ("NAME", "VERSION", "HEALTH", "RESTARTS", "AGE", "LAST ERROR")
+        self.table = table(*titles, glyphs=glyphs, right=("RESTARTS", "AGE"))
+
+    def add(self, name: str | Text, *cells: str | Text) -> None:
+        """A row; missing cells are empty."""
+        self.table.add_row(name, *cells, *[""] * (5 - len(cells)))
+
+    def limbs(self, members: list[InstanceView], trunk: str) -> None:
+        """The instances of a branch, each with its pod."""
+        plain = [row for row in members if row.health == "Healthy" and not row.failure and not row.restarts]
+        if self._everything or len(plain) <= COLLAPSED:
+            plain = []
+        hidden = {row.id for row in plain}
+        shown = [row for row in members if row.id not in hidden]
+        if plain:
+            versions = ", ".join(sorted({row.version for row in plain}, key=_order))
+            fork = self._glyphs.fork(last=not shown)
+            name = f"{trunk}{fork}{self._glyphs.health('Healthy')} {ranges.abridged(hidden)}"
+            self.add(name, versions, Text(f"{len(plain)} Healthy", "green"))
+        for position, row in enumerate(shown):
+            self._limb(row, trunk, last=position == len(shown) - 1)
+
+    def _limb(self, row: InstanceView, trunk: str, *, last: bool) -> None:
+        glyphs = self._glyphs
+        name = f"{trunk}{glyphs.fork(last=last)}{glyphs.health(row.health)} {row.id}"
+        failure = f"{self._failed}: {row.failure}" if row.failure else ""
+        self.add(name, row.version, Text(row.health, health_style(row.health)), "", "", failure)
+        twig = f"{trunk}{glyphs.trunk(last=last)}{glyphs.fork(last=True)}{glyphs.sign('pod')} "
+        if row.phase:
+            born = age(row.created, self._now)
+            self.add(Text(f"{twig}{row.name}", "dim"), row.version, row.phase, str(row.restarts), born, row.message)
+        elif row.message:
+            self.add(Text(f"{twig}no pod", "dim"), "", "", "", "", row.message)
+
+
+def picture(
+    found: SetView,
+    rows: Sequence[InstanceView],
+    *,
+    now: float,
+    glyphs: Glyphs = ASCII,
+    everything: bool = False,
+) -> RenderableType:
+    """Header and tree."""
+    top = header(found, now=now, glyphs=glyphs, healthy=_healthy(rows))
+    return Group(top, Text(), tree(found, rows, now=now, glyphs=glyphs, everything=everything))
+
+
+def _healthy(rows: Sequence[InstanceView]) -> int:
+    return sum(row.health == "Healthy" for row in rows)

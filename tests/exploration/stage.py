@@ -1,0 +1,43 @@
+"""How a scene begins, and what is done in several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from scaleset.api.upgrade_policy import UpgradePolicySpec
+from tests.exploration.course import Course
+from tests.simulation.world import policy, spec
+
+BAD = "-bad"
+"""Ends the tag of an image whose pods never become ready."""
+START = 20.0
+"""Seconds that a pod takes to start."""
+MINUTE, HOUR = 60.0, 3600.0
+
+Scene = Callable[[], Course]
+SCENES: dict[str, Scene] = {}
+"""By name; what a scene plays is its docstring."""
+
+
+def scene(play: Scene) -> Scene:
+    """A scene with a golden log."""
+    name = play.__name__.replace("_", "-")
+    assert name not in SCENES, f"there are two scenes {name}"
+    SCENES[name] = play
+    return play
+
+
+def born(replicas: int = 10, *, by: UpgradePolicySpec | None = None, **changes: Any) -> Course:
+    """A healthy set on 1.0.0."""
+    course = Course(spec=spec(replicas=replicas, **changes), policy=by if by is not None else policy(), start=START)
+    course.publish("1.0.0")
+    course.run(2 * MINUTE)
+    course.begins()
+    return course
+
+
+def publish(course: Course, version: str, text: str = "", *, suffix: str = "") -> None:
+    """A version is published; the log says what is special about it."""
+    course.publish(version, suffix=suffix)
+    course.note(f"{version} is published{text}")

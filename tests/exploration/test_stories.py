@@ -1,0 +1,195 @@
+"""Stories of one set in which everything may happen at any moment: see `stories`.
+
+`make test-unit` plays a few hundred, the same in each run. `make stories` (`STORIES=20000`) draws new ones.
+"""
+
+import os
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scaleset.planner import wakes
+from scaleset.planner.facts import Facts
+from scaleset.planner.snapshot import Verdict
+from tests.exploration.promises import CONDEMNED, KEPT_BACK, MIXED, ONE_VERSION, TERMINATING
+from tests.exploration.stories import Line, Story
+from tests.simulation.scenes import code, condition, running
+from tests.simulation.watched import Watched
+from tests.simulation.world import policy, spec
+
+EXAMPLES = int(os.environ.get("STORIES", "150"))
+ENOUGH = 100
+"""Stories in which everything that promises are about comes up."""
+SITUATIONS = {CONDEMNED, KEPT_BACK, MIXED, ONE_VERSION, TERMINATING}
+
+MOMENTS = st.sampled_from([None, None, 0.0, 0.5, 1.5, 1.5, 3.0, 8.0, 31.0, 299.0, 301.0, 400.0, 700.0, 4000.0])
+NUMBERS = st.integers(0, 7)
+SUFFIXES = st.sampled_from(["", "", "", "-bad", "-bad", "-late", "-crash", "-evict"])
+SHAPES = st.fixed_dictionaries(
+    {
+        "mode": st.sampled_from(["Manual", "Manual", "Manual", "Rolling", "Automatic"]),
+        "batch": st.sampled_from([20, 20, 34, 50, 100]),
+        "room": st.sampled_from([20, 20, 50, 100]),
+        "limit": st.sampled_from([20, 20, 0, 50]),
+        "priority": st.booleans(),
+        "pause": st.sampled_from(["PT0S", "PT0S", "PT1M"]),
+        "back": st.booleans(),
+        "keep": st.sampled_from([False, False, False, True]),
+        "method": st.sampled_from(["recreate", "recreate", "in place", "surge", "surge"]),
+    }
+)
+WORDS = st.sampled_from(["exceeded quota: pods", "admission webhook denied the request", None])
+
+
+def line(name: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Line]:
+    return st.tuples(st.just(name), MOMENTS, *arguments)
+
+
+LINES = st.one_of(
+    line("publishes", SUFFIXES),
+    line("publishes", SUFFIXES),
+    line("publishes", SUFFIXES),
+    line("passes"),
+    line("passes"),
+    line("dies", st.integers(1, 4)),
+    line("remembers"),
+    line("decides_from_an_old_view"),
+    line("sickens", NUMBERS),
+    line("breaks", NUMBERS),
+    line("heals"),
+    line("is_lost", NUMBERS),
+    line("is_deleted", NUMBERS),
+    line("is_evicted", NUMBERS),
+    line("evicts", NUMBERS),
+    line("rejects", NUMBERS),
+    line("does_not_end", NUMBERS),
+    line("is_deaf", NUMBERS),
+    line("loses_its_node", NUMBERS),
+    line(
+        "refuses", st.sampled_from(["create", "create", "delete", "delete", "change", "dry run", "model"]), WORDS,
+        st.one_of(st.none(), NUMBERS),
+    ),
+    line("excludes", st.booleans()),
+    line("withdraws"),
+    line("publishes_again", SUFFIXES),
+    line("scales", NUMBERS),
+    line("protects", st.frozensets(NUMBERS, max_size=2), st.booleans()),
+    line("suspends", st.booleans()),
+    line("cancels"),
+    line("starts"),
+    line("applies", st.sampled_from(["*", "0", "1-3"])),
+    line("edits_the_model", st.integers(0, 1)),
+    line("pins", st.one_of(st.none(), st.integers(1, 3))),
+    line("edits_the_policy", st.one_of(SHAPES, SHAPES, SHAPES, st.none())),
+)  # fmt: skip
+SETS = st.fixed_dictionaries(
+    {
+        "replicas": st.sampled_from([5, 3, 1, 2, 6, 0]),
+        "born": st.sampled_from(["", "", "", "", "-bad"]),
+        "zones": st.sampled_from([0, 0, 2]),
+        "claims": st.sampled_from([False, False, True]),
+        "states": st.sampled_from([False, False, True]),
+        "shape": SHAPES,
+    }
+)
+
+
+@pytest.mark.timeout(0 if "STORIES" in os.environ else 300)
+def test_whatever_happens_it_ends_well():
+    """No exception, every invariant at every write, every promise, and an end that the contract knows."""
+    came_up: Counter[str] = Counter()
+
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+    @given(of=SETS, script=st.lists(LINES, min_size=1, max_size=14))
+    def play(of, script):
+        story = Story(**of)
+        story.tell(script)
+        story.ends()
+        came_up.update(story.world.came_up)
+
+    play()
+    if EXAMPLES >= ENOUGH:
+        assert came_up.keys() >= SITUATIONS, f"these never came up: {SITUATIONS - came_up.keys()}"
+
+
+def test_an_instance_refused_in_one_run_and_surged_over_in_the_next_wedges_nothing():
+    w = running(5, by=policy(os={"disableAutomaticRollback": True}))
+    w.quota = lambda c: 'pods "web-0" is forbidden' if c.instance == 0 else None
+    w.publish("2.0.0")
+    w.run(700)
+    w.policy = policy(rolling={"maxSurge": True})
+    w.publish("3.0.0")
+    w.run(200)
+    assert code(w) == "RollingForward"
+    w.quota = lambda _: None
+    w.run(8000)
+    assert code(w) == "Completed"
+    assert {pod.version for pod in w.pods.values()} == {"3.0.0"}
+    assert len(w.pods) == 5
+
+
+def test_a_run_that_is_refused_at_its_first_batch_is_tried_again_with_nothing_else_happening():
+    w = running(5)
+    w.admit = lambda _: Verdict(accepted=False, message="exceeded quota", quota=True)
+    w.publish("2.0.0")
+    assert w.step().wake_at is not None
+    w.run(10)
+    assert code(w) == "Faulted"
+    assert "exceeded quota" in condition(w, "Progressing")["message"] or "BackOff" in str(w.status)
+    w.admit = lambda _: Verdict(accepted=True)
+    w.run(120)
+    assert code(w) == "Completed"
+    assert {pod.version for pod in w.pods.values()} == {"2.0.0"}
+
+
+def test_scaling_in_goes_on_beside_a_pod_whose_node_is_lost():
+    """Once it has had its grace period and the health timeout, it counts in no batch."""
+    shape = {"mode": "Manual", "pause": "PT0S", "keep": False, "priority": True, "limit": 20, "room": 20}
+    story = Story(shape={**shape, "back": False, "batch": 20, "method": "surge"})
+    story.tell([("loses_its_node", None, 0), ("scales", None, 0), ("starts", None), ("publishes", 4000.0, "")])
+    assert set(story.world.pods) == {0}
+    story.ends()
+
+
+# --- mistakes that a story notices
+
+
+def test_a_story_notices_that_nobody_is_woken(monkeypatch):
+    """The world wakes nobody who did not ask for it."""
+    monkeypatch.setattr(wakes, "next_look", lambda _facts: None)
+    w = running(5)
+    w.admit = lambda _: Verdict(accepted=False, message="exceeded quota", quota=True)
+    w.publish("2.0.0")
+    w.run(10)
+    w.admit = lambda _: Verdict(accepted=True)
+    w.run(20_000)
+    assert code(w) == "Faulted"
+
+
+def two_break_whatever_they_run() -> None:
+    """The first two of six break on the new version, and are no better on the one before."""
+    w = Watched(spec=spec(replicas=6), policy=policy(rolling={"maxUnhealthyInstancePercent": 100}))
+    w.publish("1.0.0")
+    w.run(30)
+    w.publish("2.0.0")
+    w.run(3.5)
+    assert len(w.state.rollout.successful) >= 2  # type: ignore[union-attr]
+    for number in (0, 1):
+        w.breaks(number)
+    w.run(1000)
+    assert code(w) == "Faulted"
+    assert w.versions[0] == "1.0.0"
+    assert w.versions[1] == "2.0.0"
+
+
+def test_what_makes_nobody_healthy_is_not_taken_back_from_the_next():
+    two_break_whatever_they_run()
+
+
+def test_a_story_notices_that_all_are_taken_back_though_nobody_became_healthy(monkeypatch):
+    monkeypatch.setattr(Facts, "last_batch", None)  # Each batch that is taken back is the first one.
+    with pytest.raises(AssertionError, match="it made nobody healthy"):
+        two_break_whatever_they_run()

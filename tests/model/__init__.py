@@ -1,1 +1,0 @@
-"""The real `decide()`, explored exhaustively for small sets."""
