@@ -26,7 +26,7 @@ from scaleset.kube.client import Client
 from scaleset.kube.credentials import Credentials, session
 from scaleset.kube.errors import ApiError, NotFound
 from scaleset.records.kinds import GALLERY_IMAGE_VERSIONS, SCALE_SETS, UPGRADE_POLICIES
-from scaleset.runtime.apart import run_apart
+from scaleset.runtime.kopf_thread import run_apart
 
 log = logging.getLogger(__name__)
 

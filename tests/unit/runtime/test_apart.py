@@ -6,8 +6,7 @@ import threading
 from typing import Any
 
 import pytest
-
-from scaleset.runtime.apart import run_apart
+from scaleset.runtime.kopf_thread import run_apart
 
 
 async def test_it_has_a_loop_and_a_thread_of_its_own():
@@ -74,7 +73,7 @@ async def test_cancelled_before_it_runs():
 
 async def test_a_task_of_it_that_refuses_to_end_holds_nobody_up(monkeypatch):
     """kopf's watches wait for new credentials and swallow being cancelled."""
-    monkeypatch.setattr("scaleset.runtime.apart.CANCEL_SECONDS", 0.1)
+    monkeypatch.setattr("scaleset.runtime.kopf_thread.CANCEL_SECONDS", 0.1)
     tasks: list[Any] = []
 
     async def stubborn() -> None:
