@@ -78,31 +78,12 @@ async def run(client: Client, seen: dict[str, Seen], *, namespaces: Sequence[str
     kopf.on.login(registry=registry)(login.__call__)
     for plural, tell in seen.items():
         kopf.on.event(names.GROUP, names.VERSION, plural, registry=registry)(_handler(tell, ours))
-
-    async def serve() -> None:
-        # What kopf.operator does, without its end: after a failed watch it may never return.
-        tasks = await kopf.spawn_tasks(
-            registry=registry,
-            settings=settings(),
-            standalone=True,
-            # By default kopf asks for the user's name, and a container's user often has none.
-            identity="scaleset-operator",  # type: ignore[arg-type] # a NewType of str that kopf does not export
-            clusterwide=not namespaces,
-            namespaces=tuple(namespaces),
-        )
-        try:
-            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in ended:
-                task.result()
-        finally:
-            await login.aclose()
-
     waits = iter(Backoffs())
     while True:
         began = monotonic()
         problem = "it returned"
         try:
-            await run_in_kopf_thread(serve)
+            await run_in_kopf_thread(lambda: _serve(registry, login, namespaces=namespaces))
         except Exception as error:  # noqa: BLE001 - kopf ends with whatever its watches end with
             problem = f"{type(error).__name__}: {_sentence(error)}"
         if monotonic() - began > SETTLED_SECONDS:
@@ -110,6 +91,26 @@ async def run(client: Client, seen: dict[str, Seen], *, namespaces: Sequence[str
         wait = next(waits)
         log.error('kopf_ended error="%(error)s" retry_in=%(retry_in).1fs', {"error": problem, "retry_in": wait})
         await asyncio.sleep(wait)
+
+
+async def _serve(registry: kopf.OperatorRegistry, login: "_Login", *, namespaces: Sequence[str]) -> None:
+    """What kopf.operator does, without its end: after a failed watch it may never return."""
+    tasks = await kopf.spawn_tasks(
+        registry=registry,
+        settings=settings(),
+        standalone=True,
+        # By default kopf asks for the user's name, and a container's user often has none.
+        identity="scaleset-operator",  # type: ignore[arg-type] # a NewType of str that kopf does not export
+        clusterwide=not namespaces,
+        namespaces=tuple(namespaces),
+    )
+    try:
+        # They run for ever: one that ends brings the error.
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
+    finally:
+        await login.aclose()
 
 
 def _sentence(error: Exception) -> str:
