@@ -5,10 +5,10 @@ tests/cluster/test_prometheus.py.
 import re
 
 import pytest
-from tests.unit.observability.test_monitoring_rules import unknown
 
 from hack.monitoring.rules import ROOT
 from scaleset.observability import catalogue
+from tests.unit.observability.test_monitoring_rules import unknown
 
 CONSOLES = sorted((ROOT / "deploy" / "prometheus").glob("console*/*"))
 LIBRARY = (ROOT / "deploy" / "prometheus" / "console_libraries" / "scaleset.lib").read_text()
