@@ -6,7 +6,6 @@ from typing import Any, Protocol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from scaleset.api.scale_set import ScaleSetSpec
-from scaleset.kube.store import Record
 from scaleset.observability import catalogue
 from scaleset.planner.snapshot import Figures
 from scaleset.planner.state import Rollout
@@ -20,9 +19,15 @@ GAUGES = tuple(each for each in catalogue.CATALOGUE if each.labels[:2] == catalo
 COUNTERS = tuple(each for each in catalogue.CATALOGUE if each.labels[:2] == catalogue.SET and each.kind == "counter")
 
 
-class Seen(Record, Protocol):
+class Seen(Protocol):
     """A ScaleSet as it is watched."""
 
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def uid(self) -> str: ...
     @property
     def generation(self) -> int: ...
     @property

@@ -12,13 +12,14 @@ it holds, only warned about: it may be older than the rule.
 from dataclasses import dataclass, replace
 
 from scaleset.planner import disks, revisions
-from scaleset.planner.facts import INVALID, Acceptance, Facts
+from scaleset.planner.facts import Facts
 from scaleset.planner.gallery import GalleryVersion
 from scaleset.planner.instances import Build
 from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import ModelCheck, Needs, Verdict
 from scaleset.planner.state import Checked, State
 from scaleset.planner.step import Step
+from scaleset.planner.wanted import INVALID, Acceptance
 
 NOT_STORED = "ModelNotStored"
 _CANDIDATES = 4
