@@ -6,12 +6,8 @@ import threading
 from typing import Any
 
 import pytest
-<<<<<<<< HEAD:tests/unit/runtime/test_apart.py
-from scaleset.runtime.kopf_thread import run_apart
-========
 
 from scaleset.runtime.kopf_thread import NAME, run_in_kopf_thread
->>>>>>>> kopf:tests/unit/runtime/test_kopf_thread.py
 
 
 async def test_it_has_a_loop_and_a_thread_of_its_own():
