@@ -1,6 +1,6 @@
 """Changes planner/ in thousands of small ways, one at a time, and asks the unit tests whether they notice.
 
-python -m hack.mutation                                all mutants: some six hours on two cores
+python -m hack.mutation                                all mutants: some eight hours on two cores
 python -m hack.mutation --sample 600 --seed 8          that many, drawn over all modules; the same ones for a seed
 python -m hack.mutation 'scaleset.planner.surge.*'    those of that name
 python -m hack.mutation --again                        those that survived, once more, with the long property tests
