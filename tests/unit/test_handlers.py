@@ -118,3 +118,28 @@ async def test_kopf_operator_does_not_return_after_a_refused_watch(
         await asyncio.wait_for(cleaned.wait(), 10)
         done, _ = await asyncio.wait({task}, timeout=HUNG_SECONDS + 3)
         assert not done
+
+
+async def test_the_wait_before_a_new_start_grows_until_kopf_has_run_for_a_minute(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Or an operator that lives for months would leave kopf ended for half a minute each time."""
+    lives = iter([1.0, 1.0, handlers.SETTLED_SECONDS + 1, 1.0])
+    now, over = 0.0, asyncio.Event()
+
+    async def run_in_kopf_thread(_: Any) -> None:
+        nonlocal now
+        life = next(lives, None)
+        if life is None:
+            over.set()
+            return await asyncio.sleep(60)
+        now += life
+        raise ValueError("a watch failed")
+
+    monkeypatch.setattr(handlers, "run_in_kopf_thread", run_in_kopf_thread)
+    monkeypatch.setattr(handlers, "monotonic", lambda: now)
+    monkeypatch.setattr(handlers, "Backoffs", lambda: [0.001, 0.002, 0.003, 0.004])
+    async with running(handlers.run(client, {}, namespaces=SPACES)):
+        await asyncio.wait_for(over.wait(), 5)
+    ends = [record.args for record in caplog.records if record.msg.startswith("kopf_ended")]
+    assert [each["retry_in"] for each in ends if isinstance(each, dict)] == [0.001, 0.002, 0.001, 0.002]
