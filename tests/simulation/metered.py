@@ -26,7 +26,6 @@ class Seen:
     namespace: str = OWNER.namespace
     name: str = OWNER.name
     uid: str = OWNER.uid
-    resource_version: str = "1"
     generation: int = 1
     deleting: bool = False
 
