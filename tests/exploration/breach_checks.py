@@ -16,12 +16,11 @@ def taken_back(place: Place, decision: Decision, before: State, after: State) ->
     if now.running and now.restores:
         kept = now.successful & after.builds.keys() <= after.previous.keys()
         require(kept, "the way back of an upgraded instance is forgotten before the run has ended")
-    # An id that a failed new instance leaves in this very look stands for nobody yet.
-    left = was.batch.surge - after.builds.keys() if was is not None and was.batch is not None else frozenset()
+    # What is still to be created was never healthy: it tells of no outage.
     others = [
         number
-        for number in everybody(place, after)
-        if number not in left | now.upgraded | now.in_progress and not on_target(after.builds.get(number), now)
+        for number, build in after.builds.items()
+        if number not in now.upgraded | now.in_progress and not on_target(build, now)
     ]
     down = sum(unhealthy(pods.get(number)) for number in others)
     outage = down * 100 > now.policy.rolling.max_unhealthy_instance_percent * len(others)
@@ -53,11 +52,9 @@ def taken_back(place: Place, decision: Decision, before: State, after: State) ->
         require(now.rolls_back_on_breach, "S10: taken back in a run that restores nothing")
 
 
-def on_target(build: Build | None, rollout: Rollout) -> bool:
+def on_target(build: Build, rollout: Rollout) -> bool:
     """Whether an instance runs what the run brings, by whatever way it came there: it tells of no outage."""
     target = rollout.target
-    if build is None:
-        return False
     return build.version == target.version if target.version is not None else build.model == target.model
 
 

@@ -268,7 +268,7 @@ class Watched(World):
         )
 
     def _outage(self, state: State, rollout: Rollout) -> bool:
-        missing = max(0, self.spec.replicas - len(state.builds))
+        """What is still to be created was never healthy: it tells of no outage."""
         target = rollout.target
         others = [
             n
@@ -282,7 +282,7 @@ class Watched(World):
             )
         ]
         down = sum(self.down(n) for n in others)
-        return down * 100 > rollout.policy.rolling.max_unhealthy_instance_percent * (len(others) + missing)
+        return down * 100 > rollout.policy.rolling.max_unhealthy_instance_percent * len(others)
 
     def _remembered(self, before: State, after: State) -> None:
         """4.7: what a breach says of the target. Neither an outage nor a pod that never ran is the image's fault."""
