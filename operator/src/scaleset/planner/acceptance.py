@@ -60,7 +60,7 @@ def accept(facts: Facts) -> Accepted:
     store: tuple[Revision, ...] = ()
     if refused is None:
         unused = _unused_image(facts)
-        step = _tell_unused(facts, step, unused)
+        step = _add_unused_event(facts, step, unused)
         said = (
             "The spec is valid and can be carried out.",
             unused,
@@ -121,7 +121,7 @@ def _unused_image(facts: Facts) -> str:
     )
 
 
-def _tell_unused(facts: Facts, step: Step, text: str) -> Step:
+def _add_unused_event(facts: Facts, step: Step, text: str) -> Step:
     """Adds one event for each unused image."""
     reported = find_condition(facts.reported.conditions, "Accepted")
     known = reported is not None and text in (reported.message or "")

@@ -198,11 +198,11 @@ def _finish(facts: Facts) -> Step:
         waiting=None,
     )
     previous = {n: b for n, b in facts.state.previous.items() if n in kept or _needs_previous(facts, n)}
-    step = _tell(facts.step(), rollout, batch).to(replace(facts.state, rollout=ended, previous=previous))
+    step = _add_batch_event(facts.step(), rollout, batch).to(replace(facts.state, rollout=ended, previous=previous))
     return step.then(surge.finish(facts.after(step), batch))
 
 
-def _tell(step: Step, rollout: Rollout, batch: Batch) -> Step:
+def _add_batch_event(step: Step, rollout: Rollout, batch: Batch) -> Step:
     mine = batch.instances & rollout.upgraded
     good, bad = mine & rollout.successful, mine & rollout.failed
     if rollout.error is None:
@@ -219,7 +219,7 @@ def _tell(step: Step, rollout: Rollout, batch: Batch) -> Step:
 
 
 def _needs_previous(facts: Facts, number: int) -> bool:
-    """Until the pod exists, only the previous build shows which claims the instance had: a new one may not exist yet."""
+    """Until the pod exists, only the previous build shows which claims the instance had: new ones may not exist yet."""
     if number in facts.state.applying:
         return True
     return number in facts.instances and facts.instances[number].pod is None

@@ -88,7 +88,7 @@ class Facts:
     waiting: Waiting | None = None
     """Why no rollout starts."""
     shrinking: Waiting | None = None
-    """How far scaling in is, and what it waits for; None when the set is not larger than wanted."""
+    """Progress of scaling in, and its reason to wait; None if the set is not larger than wanted."""
     needs: Needs = NO_NEEDS
     health_source: str = ""
     """The health source of the accepted model: a refused spec does not change how running instances are judged."""

@@ -49,7 +49,7 @@ def _ran(pod: Pod, container: str) -> Ran:
     return untouched or Ran(container, pod.image(container), running)
 
 
-def tell_refusals(facts: Facts, deletions: Iterable[Deletion], step: Step) -> Step:
+def add_refusal_events(facts: Facts, deletions: Iterable[Deletion], step: Step) -> Step:
     """The step with an event about the pods that are replaced because the API server would not change them."""
     patch_errors = facts.snapshot.patch_errors
     refused = {each.instance: patch_errors[each.uid] for each in deletions if each.uid in patch_errors}
