@@ -8,7 +8,7 @@ PROGRAM = "kubectl scaleset"
 
 app = typer.Typer(
     name=PROGRAM,
-    help="Watch and steer ScaleSets: health-gated image upgrades, batch by batch.",
+    help="Watch and control ScaleSets: health-gated image upgrades, batch by batch.",
     add_completion=False,  # typer's own adds flags to every help and takes rich to complete: see completing.py
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     no_args_is_help=True,

@@ -89,7 +89,7 @@ def wait(session: "Session", created: JSON, *, timeout: float | None) -> int:
                 return code
             left = TICK_SECONDS if deadline is None else deadline - monotonic()
             if left <= 0:
-                session.note(f"Timed out after {timeout:g} s; it goes on without us.")
+                session.note(f"Timed out after {timeout:g} s. The version stays published and may still become ready.")
                 return TIMED_OUT
             seen = follower.wait(seen, min(left, TICK_SECONDS))
 

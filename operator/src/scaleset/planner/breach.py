@@ -79,7 +79,7 @@ def _outage(facts: Facts, rollout: Rollout) -> bool:
 
 
 def _runs(instance: Instance, target: Target) -> bool:
-    """Whether an instance runs the run's target, whoever brought it there."""
+    """Whether an instance runs the run's target, however it got there."""
     build = instance.build
     if build is None:
         return False

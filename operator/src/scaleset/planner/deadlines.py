@@ -110,7 +110,7 @@ def _in_batch(facts: Facts, number: int) -> Clock | None:
     lost = known.lost if known is not None else 0
     if pod is None:
         counts = known is not None and known.since is not None
-        kept = number in facts.blocked or number in facts.snapshot.refusals  # an operator that was down learns it here
+        kept = number in facts.blocked or number in facts.snapshot.refusals  # not by an operator that was down
         return Clock(facts.now, lost) if kept and not counts else known
     if build is None or not build.same_as(pod):
         return None

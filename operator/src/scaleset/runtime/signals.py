@@ -1,4 +1,4 @@
-"""Being told to end: SIGTERM and SIGINT."""
+"""Termination signals: SIGTERM and SIGINT."""
 
 import asyncio
 import signal
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def told_to_end() -> "asyncio.Task[str]":
-    """A task that ends with the first SIGTERM or SIGINT. Further ones change nothing: the end is bounded anyway."""
+    """A task that ends at the first SIGTERM or SIGINT. Further signals have no effect: the shutdown is bounded."""
     signals: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -16,7 +16,7 @@ def told_to_end() -> "asyncio.Task[str]":
 
 
 async def before(told: "asyncio.Task[str]", work: Coroutine[Any, Any, None]) -> bool:
-    """Whether the work was done before we were told to end; if not, it is cancelled."""
+    """Whether the work was done before the signal; if not, it is cancelled."""
     task = asyncio.create_task(work)
     await asyncio.wait({task, told}, return_when=asyncio.FIRST_COMPLETED)
     if not task.done():
