@@ -77,7 +77,7 @@ def report(session: Session, name: Name, file: File = None) -> int:
     path = Path(file or bundles.file_name(found, now=session.client.now()))
     contents = bundles.write(session, found, path)
     session.say(f"Wrote {path}: {', '.join(contents)}.")
-    session.note("Secrets were taken out as far as they can be told; look through it before you pass it on.")
+    session.note("Recognised secrets were removed. Check the file before you pass it on.")
     return 0
 
 

@@ -128,9 +128,10 @@ def _left_as_they_are(facts: Facts, rollout: Rollout, back: frozenset[int]) -> s
         return ""
     if last is not None:
         return (
-            f"Instances that it had not touched are unhealthy by now, too, so {abridged(back)} were left as they are."
+            f"Instances outside the rollout are unhealthy as well by now, so instances {abridged(back)} were left as "
+            "they are."
         )
-    return "Instances that it had not touched are unhealthy, too, so nothing was taken back."
+    return "Instances outside the rollout are unhealthy as well, so no instance got its previous build back."
 
 
 def _take_back(facts: Facts, rollout: Rollout, error: UpgradeError, back: frozenset[int]) -> Step:
@@ -170,7 +171,7 @@ def _watched(facts: Facts, rollout: Rollout) -> Waiting | None:
             young.append(number)
     if not young:
         return None
-    return Waiting("Restoring", f"Watching instances {abridged(young)}, which may break as those before them did.")
+    return Waiting("Restoring", f"Watching instances {abridged(young)}, which may break like the ones before.")
 
 
 def _to_be_taken_back(facts: Facts, rollout: Rollout) -> frozenset[int]:

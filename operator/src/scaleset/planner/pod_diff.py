@@ -140,8 +140,8 @@ def _add_ended_event(facts: Facts, step: Step) -> Step:
         why = facts.instances[min(first)].message.rstrip(".")
         step = step.with_event(
             "PodEnded",
-            f"The pods of instances {abridged(first)} ended: {why}. They are made again; if that goes on, after 10 s, "
-            "20 s and so on up to 5 minutes.",
+            f"The pods of instances {abridged(first)} ended: {why}. They are created again; if new pods "
+            "end as well, after 10 s, 20 s and so on up to 5 minutes.",
             warning=True,
         )
     over = {
@@ -211,7 +211,7 @@ def _obstacle(facts: Facts, number: int, build: Build | None) -> str | None:
                 "give the ScaleSet another name."
             )
         if claim is not None and claim.deleting:
-            return f"PersistentVolumeClaim {claim.name} is being deleted: a pod would bind a claim that goes."
+            return f"PersistentVolumeClaim {claim.name} is being deleted: a new pod would lose it."
         if claim is None and _had_claim(facts, number, name):
             missing = owner.claim(name, number)
             return (

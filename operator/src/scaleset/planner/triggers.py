@@ -139,7 +139,7 @@ def _never_healthy(facts: Facts, _: Rollout) -> Waiting | None:
         return None
     return Waiting(
         "HealthGateWaiting",
-        "The set was never healthy: no rollout starts; instances that are not healthy are made again, batch by batch.",
+        "The set was never healthy, so no rollout starts. Unhealthy instances are created again, batch by batch.",
     )
 
 
