@@ -1,4 +1,4 @@
-"""What the models of all three resources share.
+"""Base classes and types for the models of all three resources.
 
 The API server is the first judge: bounds and CEL rules are declared here beside the fields and generated into the CRDs.
 The models judge again, because a CRD in the cluster may be older than the operator. Specs are parsed strictly

@@ -66,7 +66,7 @@ class HealthProbe(Model):
 
 
 class Health(Model):
-    """What makes an instance healthy."""
+    """The criteria of a healthy instance."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(

@@ -6,8 +6,8 @@ GROUP: Final = "scaleset.dev"
 VERSION: Final = "v1beta1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 CATEGORY: Final = "scaleset-operator"
-"""What `kubectl get` lists all three kinds by. Not `scaleset`: kubectl takes a category for a list of kinds, so that
-`kubectl get scaleset web` would be refused.
+"""The category with which `kubectl get` lists all three kinds. Not `scaleset`: kubectl takes a category for a list of
+kinds, so that `kubectl get scaleset web` would be refused.
 """
 
 SCALE_SET_KIND: Final = "ScaleSet"

@@ -71,7 +71,7 @@ class ScaleInPolicy(Model):
         default=(),
         description=(
             "One of Default (the highest instance id), OldestVM, NewestVM (by the age of the instance, not of its "
-            "present pod). All of them balance the zones first and pass protected instances over. Default: Default."
+            "present pod). Each rule balances the zones first and skips protected instances. Default: Default."
         ),
     )
 

@@ -279,7 +279,7 @@ class ScaleSetSpec(Spec):
         ),
     )
     health: Health = Field(
-        default=Health(), description="What makes an instance healthy. Default: its readiness probe."
+        default=Health(), description="The criteria of a healthy instance. Default: its readiness probe."
     )
     location: Region | None = Field(
         default=None,

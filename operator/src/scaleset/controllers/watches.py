@@ -29,8 +29,8 @@ Later = Callable[[Key, float], None]
 
 
 REST_PER_INSTANCE_SECONDS = 50e-6
-"""Delay after an event, to collect further ones. A reconcile of a set takes 5 µs an instance and the delay is ten times
-as long, so that the events of a large set, several a pod, take a tenth of the event loop and not all of it.
+"""Delay after an event, to collect further ones. A reconcile of a set takes 5 µs an instance, and the delay is ten
+times as long. So the events of a large set, several a pod, take a tenth of the event loop.
 """
 REST_PER_NODE_SECONDS = 20e-6
 """The same delay for nodes: each replicated version walks all of them, 2 µs a node, and nodes come and go."""

@@ -1,11 +1,11 @@
 """A local view of one kind of object that follows the API server: LIST in pages, then WATCH with bookmarks.
 
-After a failure it continues from its last version. It lists again only if the server has forgotten that version (410),
-if etcd went back in time, if several watches fail in a row, and every ten minutes, because a lost event leaves no
-trace. Before each watch one object is listed just for the list's resourceVersion: a watch that starts at a version
-which the server has not reached yet, as after a restored backup, would be silent without an error. Its answer also
-counts as contact: if no object of the kind changes, a server whose etcd reports no progress sends no bookmarks for ten
-minutes.
+After a failure it continues from its last version. It lists again if the server has forgotten that version (410), if
+etcd went back in time, or if several watches fail in a row. It also lists every ten minutes, because a lost event
+leaves no trace. Before each watch one object is listed just for the list's resourceVersion: a watch that starts at a
+version which the server has not reached yet, as after a restored backup, would be silent without an error. Its answer
+also counts as contact: if no object of the kind changes, a server whose etcd reports no progress sends no bookmarks for
+ten minutes.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """One request to the API server and its answer: timeouts, credentials, and every failure as an error named by the
 reaction to it.
 
-Only this module has the total timeout of every call, the gate right before a request is sent, the second try with new
-credentials after a 401, and the API server's Date headers that feed the clock.
+Only this module applies the total timeout of every call, and checks the gate right before a request is sent. It tries
+again with new credentials after a 401, and feeds the clock with the API server's Date headers.
 """
 
 # ruff: noqa: ASYNC109 - a timeout in seconds is part of what a call means to its caller, not how it is carried out

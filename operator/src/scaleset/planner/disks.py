@@ -1,4 +1,4 @@
-"""What may change in the claim templates of a set.
+"""Allowed changes of the claim templates of a set.
 
 A claim is created once, and later edits of its template never reach it. An edit that replaced instances would restart a
 fleet and change no disk. So the spec of a claim template cannot change while a template of that name exists; another

@@ -329,7 +329,7 @@ Part = Callable[[Facts], Step]
 
 
 def in_order(facts: Facts, *parts: Part) -> tuple[Facts, Step]:
-    """One part of a decision after the other, each on the facts that the parts before it led to."""
+    """Run the parts of a decision in order, each on the facts after the previous part."""
     done = facts.step()
     for part in parts:
         step = part(facts)

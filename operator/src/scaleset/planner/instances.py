@@ -1,4 +1,4 @@
-"""What the planner knows of one instance: its recorded build, its pod, and the health of that pod.
+"""One instance for the planner: its recorded build, its pod, and the health of that pod.
 
 A *build* is the pair that an upgrade moves: a model (a ControllerRevision) and an image version. It carries the image
 reference too, so that an instance can be created again after its GalleryImageVersion was deleted.
@@ -35,7 +35,7 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a container ran until its image was changed in place."""
+    """The previous image of a container that was changed in place."""
 
     container: str
     image: str

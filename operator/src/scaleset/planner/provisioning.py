@@ -1,4 +1,4 @@
-"""What a new pod runs before its containers: custom data, then the extensions.
+"""Custom data and extensions, which a new pod runs before its containers.
 
 Both are init containers, so they run again in every new pod, and the instance is healthy only after they have finished.
 Custom data travels in an annotation of the pod and is mounted from there (downward API): it needs no Secret and no

@@ -97,7 +97,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What the operator remembers of one version; keys are node uids."""
+    """The operator's memory of one version; keys are node uids."""
 
     done: frozenset[str] = frozenset()
     failures: Mapping[str, Failure] = field(default_factory=dict)

@@ -1,9 +1,9 @@
 """The model of a ScaleSet: the part of its spec that instances are made from.
 
 A model is kept as an apps/v1 ControllerRevision. Its name carries a hash of its content, so that going back to an
-earlier model finds the earlier revision, and a restart of the operator, or a newer operator with more fields, makes no
-new one: absent and null fields do not count. A pinned version is kept in its usual spelling, since `1.2` and `1.2.0`
-are one version.
+earlier model finds the earlier revision. Absent and null fields do not count, so neither a restart of the operator nor
+a newer operator with more fields makes a new revision. A pinned version is kept in its usual spelling, since `1.2` and
+`1.2.0` are one version.
 """
 
 import hashlib

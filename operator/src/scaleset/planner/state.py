@@ -22,7 +22,7 @@ ROW_SECONDS = 600.0
 
 
 class Kind(StrEnum):
-    """What a rollout moves."""
+    """The subject of a rollout: the image or the model."""
 
     IMAGE = "Image"
     MODEL = "Model"
@@ -38,7 +38,7 @@ class Code(StrEnum):
 
 
 class StartedBy(StrEnum):
-    """Who authorised a rollout."""
+    """The origin of a rollout: the platform or a user."""
 
     PLATFORM = "Platform"
     USER = "User"

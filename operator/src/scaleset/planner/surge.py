@@ -1,12 +1,11 @@
 """Max surge: a batch's new instances are created beside the old ones, which go once the new ones are healthy
 (docs/behaviour.md, Rolling upgrade).
 
-The engine is the same: the new instances are the batch. This module has the differences: the ids of the new instances,
-the removal of failed ones (the instance to be replaced still runs), and the fallback without room for more pods, in
-which the old instances go first. A quota shows the lack of room at once; the scheduler has until the deadline, since
-nodes may be added. Any other refusal would also affect a recreated old pod, so it fails the new instance and leaves the
-old one alone. The number of healthy instances never drops. Only for sets without claims: a data disk belongs to its
-instance.
+The engine is the same: the new instances are the batch. This module has the differences. It chooses the ids of the new
+instances, and removes failed ones, since the instance to be replaced still runs. Without room for more pods the old
+instances go first. A quota shows the lack of room at once; the scheduler has until the deadline, since nodes may be
+added. Any other refusal would also affect a recreated old pod, so it fails the new instance and leaves the old one
+alone. The number of healthy instances never drops. Only for sets without claims: a data disk belongs to its instance.
 """
 
 from dataclasses import replace
