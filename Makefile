@@ -168,7 +168,7 @@ sbom: venv ## what the image installs, as a CycloneDX bill of materials: dist/sb
 	@hack/sbom.sh dist/sbom.cdx.json
 
 .PHONY: mutation
-mutation: venv ## does a test notice when planner/ is changed? (some six hours; SAMPLE=600 SEED=8 takes half of one)
+mutation: venv ## does a test notice when planner/ is changed? (some eight hours; SAMPLE=600 SEED=8 takes half of one)
 	@$(BIN)/python -m hack.mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 .PHONY: kind-up

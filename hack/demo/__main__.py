@@ -1,28 +1,25 @@
 """`python -m hack.demo [embedded|kind]`: exit code 0 when every claim held, 1 when one did not, 130 after Ctrl-C.
 
-KEEP=1 leaves cluster and operator running. NO_COLOR, CI or an output that is no terminal: plain lines.
+KEEP=1 leaves cluster and operator running. NO_COLOR or an output that is no terminal: plain lines.
 """
 
 import os
-import signal
 import sys
-from types import FrameType
+
+from hack.ended import NotPossibleError, end_on_signals, not_possible, undisturbed
 
 from .embedded import Embedded
-from .journal import Journal
 from .kind import Kind
-from .place import NotPossibleError, Place
-from .screen import Screen, wants_live
+from .place import Place
+from .said import Printer
 from .story import ClaimError, Story
 
 LOG_LINES = 30
-ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 PLACES: dict[str, type[Embedded | Kind]] = {"embedded": Embedded, "kind": Kind}
 
 
 def main() -> int:
-    for number in ENDINGS:
-        signal.signal(number, _end)
+    end_on_signals()
     where = (sys.argv[1:] or ["embedded"])[0]
     if where not in PLACES or len(sys.argv) > 2:
         print(f"usage: python -m hack.demo [{'|'.join(PLACES)}]", file=sys.stderr)
@@ -30,32 +27,29 @@ def main() -> int:
     try:
         place = PLACES[where].prepared()
     except NotPossibleError as error:
-        return _not_possible(error)
+        return not_possible(error)
     return _play(place)
 
 
 def _play(place: Place) -> int:
-    screen = Screen(live=wants_live(os.environ))
-    journal = Journal(screen.say)
-    story = Story(journal, place)
+    printer = Printer()
+    story = Story(printer, place)
     keep = bool(os.environ.get("KEEP"))
     code = 1
     try:
-        with screen.live(story, journal):
-            story.tell()
-        journal.add("blank")
-        journal.add("step", f"All {story.checks} claims held, in {journal.elapsed:.0f} s.")
+        story.tell()
+        printer.blank()
+        printer.step(f"All {story.checks} claims held, in {printer.elapsed:.0f} s.")
         if not keep:
-            journal.add("blank")
-            look = f"To look around: KEEP=1 make {place.target} leaves everything running and says how, such as"
-            journal.add("step", look)
-            journal.add("table", f"{place.kubectl('NAME')} get sset")
+            printer.blank()
+            printer.step(f"To look around: KEEP=1 make {place.target} leaves everything running and says how, such as")
+            print(f"  {place.kubectl('NAME')} get sset", flush=True)
         code = 0
     except ClaimError as error:
-        journal.add("wrong", str(error))
+        printer.wrong(str(error))
         _show_log(place)
     except NotPossibleError as error:
-        _not_possible(error)
+        not_possible(error)
         _show_log(place)
     except KeyboardInterrupt:
         print("\nInterrupted.", flush=True)
@@ -80,8 +74,7 @@ def _leave(place: Place, *, keep: bool) -> None:
         print(f"\nThe cluster and the operator keep running. Look around, or publish a version of your own:\n{look}")
         print(f"  {place.metrics_command()}\nDelete both:\n  {place.delete_command()}", flush=True)
         return
-    for number in (signal.SIGINT, *ENDINGS):
-        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C leaves nothing half deleted
+    undisturbed()
     print(f"\nDeleting cluster {place.name} ...", flush=True)
     try:
         place.delete()
@@ -92,16 +85,6 @@ def _leave(place: Place, *, keep: bool) -> None:
 def _show_log(place: Place) -> None:
     if found := place.operator_log(LOG_LINES):
         print(f"\nThe last {len(found)} lines of the operator's log:", *found, sep="\n  ", flush=True)
-
-
-def _not_possible(error: NotPossibleError) -> int:
-    if str(error):
-        print(error, file=sys.stderr, flush=True)
-    return 1
-
-
-def _end(number: int, _: FrameType | None) -> None:
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ from typing import Self
 
 import urllib3
 
+from hack.ended import NotPossibleError
 from hack.ports import reserve_port
+from kubectl_scaleset.client import Client
 
 from . import objects
-from .api import Api
-from .place import ROOT, NotPossibleError, Script, told
+from .place import ROOT, Script, told
 
 SCRIPTS = ROOT / "hack" / "cluster"
 UNTIL_DELETED = 'while [ -e "$0" ] && kill -0 "$1"; do sleep 1; done; kill "$1"'
@@ -58,8 +59,8 @@ class Embedded:
     def start_cluster(self) -> None:
         self._script.run("--watch-pid", str(os.getpid()), "--start", "1s", self.name, "5")
 
-    def start_operator(self, api: Api) -> None:
-        objects.install(api)
+    def start_operator(self, client: Client) -> None:
+        objects.install(client)
         health = f"127.0.0.1:{reserve_port(self)}"
         command = [sys.executable, "-m", "scaleset", "--kubeconfig", str(self.kubeconfig), "--no-leader-elect"]
         command += ["--metrics-bind-address", self.metrics, "--health-bind-address", health]

@@ -6,8 +6,10 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
-from .api import Api
-from .place import ROOT, NotPossibleError, Script, told
+from hack.ended import NotPossibleError
+from kubectl_scaleset.client import Client
+
+from .place import ROOT, Script, told
 
 SCRIPTS = ROOT / "hack" / "kind"
 CHART = ROOT / "charts" / "scaleset-operator"
@@ -48,7 +50,7 @@ class Kind:
     def start_cluster(self) -> None:
         self._script.run("--watch-pid", str(os.getpid()), self.name)
 
-    def start_operator(self, api: Api) -> None:  # noqa: ARG002 - the chart has the custom resources
+    def start_operator(self, client: Client) -> None:  # noqa: ARG002 - the chart has the custom resources
         self._script.run("--load", self.name, *self._images)
         options = ["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "5m"]
         self._call("helm", "install", OPERATOR, str(CHART), *options)

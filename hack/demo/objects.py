@@ -1,20 +1,53 @@
 """What the demo creates in its cluster: objects.yaml, and image versions."""
 
 from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
 
 import yaml
 
-from .api import CRDS, Api, Json
+from hack.ended import NotPossibleError
+from kubectl_scaleset.client import Client
+from scaleset.kube.errors import NotFound, TooManyRequests
+from scaleset.kube.resources import CRDS, Resource
+
 from .place import ROOT
 
+Json = dict[str, Any]
+
 OBJECTS = Path(__file__).with_name("objects.yaml")
+NAMESPACE = "default"
+SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts")
+PATIENCE = 30
 
 
-def install(api: Api) -> None:
+def install(client: Client) -> None:
     """Our custom resources."""
     for path in sorted((ROOT / "crds").glob("*.yaml")):
         for body in yaml.safe_load_all(path.read_text()):
-            api.apply(CRDS, body)
+            client.create(CRDS, NAMESPACE, body)
+
+
+def create(client: Client, resource: Resource, body: Json) -> None:
+    """One object. For a moment after a CRD was installed the API server does not serve it yet, or is too busy."""
+    deadline = monotonic() + PATIENCE
+    while True:
+        try:
+            client.create(resource, NAMESPACE, body, strict=True)
+            return
+        except (NotFound, TooManyRequests):
+            if monotonic() > deadline:
+                raise
+        sleep(0.1)
+
+
+def await_service_account(client: Client) -> None:
+    """Pods are refused until the namespace has one."""
+    deadline = monotonic() + PATIENCE
+    while not client.list(SERVICE_ACCOUNTS, NAMESPACE)[0]:
+        if monotonic() > deadline:
+            raise NotPossibleError(f"The namespace had no service account within {PATIENCE} seconds.")
+        sleep(0.1)
 
 
 def fleet() -> tuple[Json, Json]:

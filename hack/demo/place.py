@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from .api import Api
+from hack.ended import NotPossibleError
+from kubectl_scaleset.client import Client
 
 ROOT = Path(__file__).parents[2]
-
-
-class NotPossibleError(Exception):
-    """The demo cannot be played here; the message says what is missing."""
 
 
 class Place(Protocol):
@@ -34,7 +31,7 @@ class Place(Protocol):
     def start_cluster(self) -> None:
         """Returns once the API server answers."""
 
-    def start_operator(self, api: Api) -> None:
+    def start_operator(self, client: Client) -> None:
         """With our custom resources. Returns once it is ready."""
 
     def operator_runs(self) -> bool: ...

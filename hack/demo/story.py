@@ -1,21 +1,24 @@
 """What happens in the demo, step by step. A step says what it will do, does it, and checks every claim it makes."""
 
-import textwrap
-from collections.abc import Callable
-from datetime import datetime
-from time import monotonic, sleep
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from kubectl_scaleset.client import Client
+from scaleset.planner.ranges import parse
+from scaleset.records.kinds import SCALE_SETS, UPGRADE_POLICIES
 
 from . import objects
-from .api import IMAGES, POLICIES, SCALE_SETS, SERVICE_ACCOUNTS, Api, Json
-from .journal import Journal
+from .objects import Json
 from .place import Place
-from .world import World, ids, serves, version
+from .said import Plugin, Printer
+from .world import World, serves, version
 
 REPLICAS = 10
 ALLOWED_DOWN = 2
 EVERYBODY = set(range(REPLICAS))
 STEPS = 6
-LONGEST_EVENT = 120
+SET = "web"
+DEFINITION = "example/web/stable"
 
 
 class ClaimError(Exception):
@@ -28,17 +31,14 @@ class ClaimError(Exception):
 class Story:
     """The six steps. `world` is there once the cluster is."""
 
-    replicas = REPLICAS
-    allowed_down = ALLOWED_DOWN
-
-    def __init__(self, journal: Journal, place: Place) -> None:
-        self.journal = journal
+    def __init__(self, printer: Printer, place: Place) -> None:
         self.place = place
         self.world: World | None = None
         self.step = 0
         self.checks = 0
-        self._told: list[str] = []
-        self._api: Api
+        self._printer = printer
+        self._plugin = Plugin(printer, place.kubeconfig)
+        self._client: Client
         self._world: World
 
     def tell(self) -> None:
@@ -52,14 +52,11 @@ class Story:
     def _start(self) -> None:
         self._begin(self.place.title, self.place.about)
         self.place.start_cluster()
-        self._api = Api(self.place.kubeconfig)
-        self.place.start_operator(self._api)
+        self._client = Client(str(self.place.kubeconfig), None)
+        self.place.start_operator(self._client)
         self._ok("the cluster runs and has our custom resources")
         self._ok("the operator is ready")
-        deadline = monotonic() + 30
-        while not self._api.list(SERVICE_ACCOUNTS)[0]:  # pods are refused until then
-            self._check(monotonic() < deadline, "the namespace's service account within 30 s", "none")
-            sleep(0.1)
+        objects.await_service_account(self._client)
 
     def _create_fleet(self) -> dict[str, str]:
         self._begin(
@@ -70,12 +67,13 @@ class Story:
         )
         policy, scale_set = objects.fleet()
         policy["spec"]["healthTimeout"] = f"PT{self._timeout}S"
-        self._api.apply(POLICIES, policy)
+        objects.create(self._client, UPGRADE_POLICIES, policy)
         self._publish("1.0.0")
-        self._world = self.world = World(self._api, replicas=REPLICAS, on_event=self._event)
-        self._api.apply(SCALE_SETS, scale_set)
-        self._wait(lambda: self._all_on("1.0.0"), 40, f"{REPLICAS} healthy instances of 1.0.0", self._fleet)
-        self._wait(lambda: self._status().get("healthyReplicas") == REPLICAS, 20, "the same in the status", self._fleet)
+        self._world = self.world = World(self._client, replicas=REPLICAS)
+        objects.create(self._client, SCALE_SETS, scale_set)
+        with self._watching("status"):
+            self._wait(lambda: self._all_on("1.0.0"), 40, f"{REPLICAS} healthy instances of 1.0.0")
+        self._wait(lambda: self._status().get("healthyReplicas") == REPLICAS, 20, "the same in the status")
         claims = self._world.claims()
         self._check(
             len(claims) == REPLICAS, f"{REPLICAS} bound claims", f"{len(claims)}: {', '.join(sorted(claims)) or 'none'}"
@@ -93,12 +91,12 @@ class Story:
         self._world.measure()
         self._publish(target)
         self._until_ended(target, "Completed")
-        self._wait(lambda: self._all_on(target), 10, f"{REPLICAS} healthy instances of {target}", self._fleet)
+        self._wait(lambda: self._all_on(target), 10, f"{REPLICAS} healthy instances of {target}")
         after = self._world.uids()
         same = [number for number in before if after.get(number) == before[number]]
         self._check(not same, "a new pod for every instance", f"the old one of {same}")
         batches = self._world.batches[self._rollout()["id"]]
-        sizes = [_count(batches[number]) for number in sorted(batches)]
+        sizes = [len(parse(batches[number])) for number in sorted(batches)]
         self._check(sizes == [ALLOWED_DOWN] * 5, f"5 batches of {ALLOWED_DOWN}", f"batches of {sizes}")
         self._ok(f"{REPLICAS} instances run {target} and are healthy, after 5 batches: {_listed(batches)}")
         self._ok_down()
@@ -115,12 +113,8 @@ class Story:
         before = self._world.uids()
         self._world.measure()
         self._publish("1.2.0", tag="1.2.0-bad")
-        self._wait(lambda: self._restoring() or self._ended("1.2.0"), 30, "the batch to fail", self._fleet)
-        failed = self._restoring()
-        if failed:
-            self._note(f"{_names(failed)} were not healthy after {self._timeout} s and get 1.1.0 back")
         self._until_ended("1.2.0", "Faulted")
-        self._wait(lambda: self._all_on("1.1.0"), 20, f"{REPLICAS} healthy instances of 1.1.0", self._fleet)
+        self._wait(lambda: self._all_on("1.1.0"), 20, f"{REPLICAS} healthy instances of 1.1.0")
         rollout = self._rollout()
         code = rollout.get("error", {}).get("code")
         reason = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
@@ -132,11 +126,11 @@ class Story:
         replaced = EVERYBODY - untouched
         self._check(len(replaced) == ALLOWED_DOWN, f"{ALLOWED_DOWN} instances with a new pod", f"{sorted(replaced)}")
         restored = rollout.get("restored")
-        self._check(ids(restored) == replaced, f"restored instances {sorted(replaced)}", f"{restored}")
+        self._check(parse(restored) == replaced, f"restored instances {sorted(replaced)}", f"{restored}")
         self._ok(f"only {_names(replaced)} got 1.2.0; they have 1.1.0 back and are healthy")
         self._ok(f"{len(untouched)} instances were not touched: their pods are the same as before")
         self._ok_down()
-        self._ok(f"the rollout is Faulted. status.rollingUpgrade.error: {code}. {rollout['error']['message']}")
+        self._ok(f"the rollout is Faulted: {code}")
         self._quiet(4)
 
     def _quiet(self, seconds: float) -> None:
@@ -147,9 +141,10 @@ class Story:
         self._ok(f"1.2.0 is not tried again (watched for {seconds:g} s)")
 
     def _look_back(self, claims: dict[str, str]) -> None:
-        self._begin("look back", "status.osUpgradeHistory, with the keys that Azure has:")
+        self._begin("look back", "status.osUpgradeHistory has the keys that Azure's has; the plugin prints it:")
+        self._plugin.run("history", SET)
+        self._printer.blank()
         history = [entry["properties"] for entry in self._status().get("osUpgradeHistory", [])]
-        self.journal.table(history_table(history))
         found = [(each["targetImageReference"]["version"], each["runningStatus"]["code"]) for each in history]
         expected = [("1.2.1", "Completed"), ("1.2.0", "Faulted"), ("1.1.0", "Completed")]
         self._check(found == expected, f"the history {expected}", f"{found}")
@@ -167,17 +162,14 @@ class Story:
 
     def _begin(self, title: str, explanation: str) -> None:
         self.step += 1
-        if self.journal.entries:
-            self.journal.add("blank")
-        self.journal.add("step", f"Step {self.step} of {STEPS}: {title}")
-        self.journal.add("about", explanation)
-
-    def _note(self, text: str) -> None:
-        self.journal.add("note", text)
+        if self.step > 1:
+            self._printer.blank()
+        self._printer.step(f"Step {self.step} of {STEPS}: {title}")
+        self._printer.about(explanation)
 
     def _ok(self, text: str) -> None:
         self.checks += 1
-        self.journal.add("ok", text)
+        self._printer.ok(text)
 
     def _ok_down(self) -> None:
         most = self._world.most_down
@@ -188,22 +180,29 @@ class Story:
         if not holds:
             raise ClaimError(expected, found)
 
-    def _wait(self, until: Callable[[], object], timeout: float, expected: str, found: Callable[[], str]) -> None:
+    def _wait(self, until: Callable[[], object], timeout: float, expected: str) -> None:
         """A claim that may take a while to come true."""
         timeout *= self.place.patience
         came = self._world.wait(lambda: until() or not self.place.operator_runs(), timeout)
         if not self.place.operator_runs():
             raise ClaimError("the operator to run", "that it has ended")
-        self._check(came, f"{expected} within {timeout:g} s", found())
+        self._check(came, f"{expected} within {timeout:g} s", self._fleet())
 
     def _until_ended(self, target: str, code: str) -> None:
-        self._wait(lambda: self._ended(target), 60, f"the rollout to {target} to end", self._fleet)
+        self._wait(lambda: self._target() == target, 20, f"a rollout to {target}")
+        with self._watching("get"):
+            self._wait(lambda: self._ended(target), 60, f"the rollout to {target} to end")
         self._check(
             self._code() == code, f"the rollout to {target} {code}", f"{self._code()}, {self._rollout().get('error')}"
         )
 
-        # Events follow a moment later. They are a courtesy of the operator: the story waits for them, no check does.
-        self._world.wait(lambda: self._told and self._told[-1] == f"Rollout{code}", 2)
+    @contextmanager
+    def _watching(self, verb: str) -> Iterator[None]:
+        """The plugin's live view meanwhile. It ends by itself with the rollout, or when the set is ready."""
+        with self._plugin.running(verb, SET, "--watch") as view:
+            yield
+            self._wait(lambda: view.poll() is not None, 20, f"`{verb} --watch` to end")
+        self._printer.blank()
 
     @property
     def _timeout(self) -> int:
@@ -212,15 +211,10 @@ class Story:
     def _ended(self, target: str) -> bool:
         return self._target() == target and self._code() not in {"", "RollingForward"}
 
-    def _restoring(self) -> set[int]:
-        return ids(self._rollout().get("restoring"))
-
     def _publish(self, number: str, *, tag: str = "") -> None:
-        self._api.apply(IMAGES, objects.image(number, tag=tag))
-
-    def _event(self, reason: str, note: str) -> None:
-        self.journal.add("event", textwrap.shorten(note, LONGEST_EVENT, placeholder=" ..."), head=reason)
-        self._told.append(reason)
+        image = f"example.com/{SET}:{tag or number}"
+        code = self._plugin.run("publish", image, "--definition", DEFINITION, "--version", number, "--yes")
+        self._check(code == 0, f"{number} to be published", f"exit code {code}")
 
     def _all_on(self, target: str) -> bool:
         pods = self._world.pods
@@ -247,30 +241,6 @@ class Story:
         return str(self._rollout().get("runningStatus", {}).get("code", ""))
 
 
-def history_table(history: list[Json]) -> list[list[str]]:
-    """The entries' properties, as rows with a head."""
-    rows = [["VERSION", "RESULT", "BY", "SUCCESSFUL", "FAILED", "PENDING", "RESTORED", "TOOK"]]
-    for entry in history:
-        running, progress = entry["runningStatus"], entry["progress"]
-        counts = [str(progress[f"{each}InstanceCount"]) for each in ("successful", "failed", "pending")]
-        restored = (entry.get("rollbackInfo") or {}).get("successfullyRolledbackInstanceCount", 0)
-        took = _took(running.get("startTime"), running.get("completedTime"))
-        target = entry["targetImageReference"]["version"]
-        rows.append([target, running["code"], entry["startedBy"], *counts, str(restored), took])
-    return rows
-
-
-def _took(start: str | None, end: str | None) -> str:
-    if start is None or end is None:
-        return "-"
-    seconds = datetime.fromisoformat(end) - datetime.fromisoformat(start)
-    return f"{seconds.total_seconds():.0f} s"
-
-
-def _count(ranges: str) -> int:
-    return len(ids(ranges))
-
-
 def _said_of(pod: Json) -> str:
     """Name, version and health; of one that is not healthy also what its conditions say."""
     name = f"{pod['metadata']['name']} {version(pod)}"
@@ -286,7 +256,7 @@ def _said_of(pod: Json) -> str:
 
 
 def _names(numbers: set[int]) -> str:
-    return " and ".join(f"web-{number}" for number in sorted(numbers))
+    return " and ".join(f"{SET}-{number}" for number in sorted(numbers))
 
 
 def _listed(batches: dict[int, str]) -> str:

@@ -5,28 +5,31 @@ from threading import Condition, Thread
 from time import monotonic
 from typing import Any
 
-from .api import CLAIMS, EVENTS, PODS, SCALE_SETS, Api, Json
+from kubectl_scaleset.client import Client
+from scaleset.kube.resources import CLAIMS, PODS, Resource
+from scaleset.records.kinds import SCALE_SETS
+
+from .objects import NAMESPACE, Json
 
 VERSION_LABEL = "scaleset.dev/image-version"
 ID_LABEL = "scaleset.dev/instance-id"
 
 
 class World:
-    """The set, its pods and its events as they are now. Attributes are read under `changed` or by `wait`."""
+    """The set and its pods as they are now. Attributes are read under `changed` or by `wait`."""
 
-    def __init__(self, api: Api, *, replicas: int, on_event: Callable[[str, str], None]) -> None:
+    def __init__(self, client: Client, *, replicas: int) -> None:
         self.changed = Condition()
         self.scale_set: Json = {}
         self.pods: dict[int, Json] = {}
         self.most_down = 0
         self.batches: dict[str, dict[int, str]] = {}
-        self._api = api
+        self._client = client
         self._replicas = replicas
-        self._on_event = on_event
         self._broken: Exception | None = None
         self._closed = False
-        for collection, take in ((PODS, self._pod), (SCALE_SETS, self._scale_set), (EVENTS, self._event)):
-            Thread(target=self._follow, args=(collection, take), daemon=True).start()
+        for resource, take in ((PODS, self._pod), (SCALE_SETS, self._scale_set)):
+            Thread(target=self._follow, args=(resource, take), daemon=True).start()
 
     def close(self) -> None:
         self._closed = True
@@ -59,7 +62,7 @@ class World:
 
     def claims(self) -> dict[str, str]:
         """Names of the bound claims, and their uids."""
-        found, _ = self._api.list(CLAIMS)
+        found, _ = self._client.list(CLAIMS, NAMESPACE)
         return {
             each["metadata"]["name"]: each["metadata"]["uid"] for each in found if each["status"]["phase"] == "Bound"
         }
@@ -80,18 +83,15 @@ class World:
         if batch := rollout.get("batch"):
             self.batches.setdefault(rollout["id"], {})[batch["number"]] = batch["instances"]
 
-    def _event(self, kind: str, event: Json) -> None:
-        if kind == "ADDED" and event.get("regarding", {}).get("kind") == "ScaleSet":
-            self._on_event(event["reason"], event.get("note", ""))
-
-    def _follow(self, collection: str, take: Callable[[str, Json], Any]) -> None:
+    def _follow(self, resource: Resource, take: Callable[[str, Json], Any]) -> None:
         try:
-            items, version = self._api.list(collection)
+            items, version = self._client.list(resource, NAMESPACE)
             self._take(take, [("ADDED", item) for item in items])
             while not self._closed:
-                for event in self._api.watch(collection, version):
+                for event in self._client.watch(resource, NAMESPACE, version):
                     version = event["object"]["metadata"]["resourceVersion"]
-                    self._take(take, [(event["type"], event["object"])])
+                    if event["type"] != "BOOKMARK":
+                        self._take(take, [(event["type"], event["object"])])
         except Exception as error:  # noqa: BLE001 raised by `wait`, in the thread that tells the story
             if not self._closed:
                 with self.changed:
@@ -110,15 +110,6 @@ def serves(pod: Json) -> bool:
     conditions = pod.get("status", {}).get("conditions") or []
     ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
     return ready and "deletionTimestamp" not in pod["metadata"]
-
-
-def ids(ranges: str | None) -> set[int]:
-    """`0-3,7` as a set."""
-    found: set[int] = set()
-    for part in filter(None, (ranges or "").split(",")):
-        first, _, last = part.partition("-")
-        found.update(range(int(first), int(last or first) + 1))
-    return found
 
 
 def version(pod: Json) -> str:

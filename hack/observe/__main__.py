@@ -1,32 +1,29 @@
 """`python -m hack.observe [--screenshot]`: runs until Ctrl-C, or makes the pictures in docs/images/ and ends."""
 
 import argparse
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from time import monotonic
-from types import FrameType
 from urllib.parse import quote
 
-from hack.demo.api import Api
 from hack.demo.embedded import Embedded
-from hack.demo.place import ROOT, NotPossibleError
+from hack.demo.place import ROOT
+from hack.ended import NotPossibleError, end_on_signals, not_possible, undisturbed
 from hack.observe.chromium import screenshot
 from hack.observe.fleet import API, WEB, Fleet
 from hack.observe.prometheus import Prometheus
 from hack.observe.scenario import Scenario
+from kubectl_scaleset.client import Client
 
 IMAGES = ROOT / "docs" / "images"
-ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 LOG_LINES = 20
 BY_VERSION = f'sum by (version) (scaleset_instances{{scaleset="{WEB}"}})'
 # The most fleeting ones first.
 PICTURES = {
-    "rollout.png": (f"/consoles/scaleset-rollout.html?namespace=default&scaleset={API}&range=2m", 1240, 970),
-    "fleet.png": ("/consoles/scaleset-fleet.html?range=2m", 1240, 780),
-    "faulted.png": (f"/consoles/scaleset-rollout.html?namespace=default&scaleset={WEB}&range=2m", 1240, 1010),
-    "operator.png": ("/consoles/scaleset-operator.html?range=2m", 1240, 1250),
+    "rollout.png": (f"/consoles/scaleset-rollout.html?namespace=default&scaleset={API}", 1240, 520),
+    "fleet.png": ("/consoles/scaleset-fleet.html", 1240, 510),
+    "faulted.png": (f"/consoles/scaleset-rollout.html?namespace=default&scaleset={WEB}", 1240, 600),
     "graph.png": (f"/graph?g0.expr={quote(BY_VERSION)}&g0.tab=0&g0.stacked=1&g0.range_input=2m", 1240, 860),
 }
 
@@ -35,28 +32,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hack.observe", description=__doc__)
     parser.add_argument("--screenshot", action="store_true", help="write docs/images/ with headless Chromium and end")
     pictures = parser.parse_args().screenshot
-    for number in ENDINGS:
-        signal.signal(number, _end)
+    end_on_signals()
     try:
         _install("prometheus", *(["chromium"] if pictures else []))
         embedded = Embedded.prepared(prefix="observe")
     except NotPossibleError as error:
-        return _not_possible(error)
+        return not_possible(error)
     code = 1
     prometheus = Prometheus(embedded.data / "prometheus", embedded.metrics)
     try:
         _run(embedded, prometheus, pictures=pictures)
         code = 0
     except NotPossibleError as error:
-        _not_possible(error)
+        not_possible(error)
         print("The end of the operator's log:", *embedded.operator_log(LOG_LINES), sep="\n  ", file=sys.stderr)
     except KeyboardInterrupt:
         code = 130
     except SystemExit as error:
         code = int(str(error.code))
     finally:
-        for number in (signal.SIGINT, *ENDINGS):
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C leaves nothing half deleted
+        undisturbed()
         print(f"\nStopping Prometheus and deleting cluster {embedded.name} ...", flush=True)
         prometheus.stop()
         embedded.delete()
@@ -71,11 +66,11 @@ def _run(embedded: Embedded, prometheus: Prometheus, *, pictures: bool) -> None:
 
     say(f"Starting cluster {embedded.name}, the operator and Prometheus ...")
     embedded.start_cluster()
-    api = Api(embedded.kubeconfig)
-    embedded.start_operator(api)
+    client = Client(str(embedded.kubeconfig), None)
+    embedded.start_operator(client)
     prometheus.start()
     alive = embedded.operator_runs
-    scenario = Scenario(Fleet(api), prometheus, say=say, alive=lambda: alive() and prometheus.runs())
+    scenario = Scenario(Fleet(client), prometheus, say=say, alive=lambda: alive() and prometheus.runs())
     if not pictures:
         _tell(embedded, prometheus)
     scenario.begin()
@@ -93,7 +88,7 @@ def _run(embedded: Embedded, prometheus: Prometheus, *, pictures: bool) -> None:
 def _tell(embedded: Embedded, prometheus: Prometheus) -> None:
     print(
         f"\nLook at\n"
-        f"  {prometheus.url}/consoles/scaleset-fleet.html?range=15m\n"
+        f"  {prometheus.url}/consoles/scaleset-fleet.html\n"
         f"  {prometheus.url}{prometheus.alerts_path()}\n"
         f"  http://{embedded.metrics}/metrics\n"
         f"  {embedded.kubectl(embedded.name)} get sset\n",
@@ -105,16 +100,6 @@ def _install(*packages: str) -> None:
     script = Path(__file__).with_name("install.sh")
     if subprocess.run([script, *packages], stdin=subprocess.DEVNULL, check=False).returncode:
         raise NotPossibleError("")  # it said why
-
-
-def _not_possible(error: NotPossibleError) -> int:
-    if str(error):
-        print(error, file=sys.stderr, flush=True)
-    return 1
-
-
-def _end(number: int, _: FrameType | None) -> None:
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from hack.demo.place import NotPossibleError
+from hack.ended import NotPossibleError
 
 PROGRAMS: Final = ("chromium", "chromium-browser", "google-chrome")
 # Without the last four it tries to reach its maker at every start.

@@ -2,12 +2,12 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
-from time import monotonic, sleep
 from typing import Final
 
 from hack.demo import objects
-from hack.demo.api import IMAGES, POLICIES, SCALE_SETS, SERVICE_ACCOUNTS, Api, Json
-from hack.demo.place import NotPossibleError
+from hack.demo.objects import NAMESPACE, Json, create
+from kubectl_scaleset.client import Client
+from scaleset.records.kinds import GALLERY_IMAGE_VERSIONS, SCALE_SETS, UPGRADE_POLICIES
 
 WEB, API, SEARCH, DB = "web", "api", "search", "db"
 
@@ -33,32 +33,26 @@ SETS: Final = (
 class Fleet:
     """Creates the sets and publishes versions; what comes of it is for Prometheus to tell."""
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     def create(self) -> None:
         """All sets, with version 1.0.0. Instances come within seconds."""
-        deadline = monotonic() + 30
-        while not self._api.list(SERVICE_ACCOUNTS)[0]:  # pods are refused until then
-            if monotonic() > deadline:
-                raise NotPossibleError("The namespace had no service account within 30 seconds.")
-            sleep(0.1)
+        objects.await_service_account(self._client)
         for each in SETS:
             policy, scale_set = _objects(each)
-            self._api.apply(POLICIES, policy)
+            create(self._client, UPGRADE_POLICIES, policy)
             self.publish(each.name, "1.0.0")
-            self._api.apply(SCALE_SETS, scale_set)
+            create(self._client, SCALE_SETS, scale_set)
 
     def publish(self, name: str, number: str, *, works: bool = True) -> None:
         """A new version of the image of that set."""
-        self._api.apply(IMAGES, objects.image(number, tag="" if works else f"{number}-bad", offer=name))
+        image = objects.image(number, tag="" if works else f"{number}-bad", offer=name)
+        create(self._client, GALLERY_IMAGE_VERSIONS, image)
 
     def suspend(self, name: str) -> None:
         """No batch starts from now on."""
-        (each,) = (each for each in SETS if each.name == name)
-        _, scale_set = _objects(each)
-        scale_set["spec"]["suspend"] = True
-        self._api.apply(SCALE_SETS, scale_set)
+        self._client.patch(SCALE_SETS, NAMESPACE, name, {"spec": {"suspend": True}})
 
 
 def _objects(each: Set) -> tuple[Json, Json]:

@@ -11,7 +11,8 @@ from typing import Any, Final
 import urllib3
 import yaml
 
-from hack.demo.place import ROOT, NotPossibleError
+from hack.demo.place import ROOT
+from hack.ended import NotPossibleError
 from hack.ports import reserve_port
 
 DEPLOYED: Final = ROOT / "deploy" / "prometheus"

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from time import monotonic, sleep
 
-from hack.demo.place import NotPossibleError
+from hack.ended import NotPossibleError
 from hack.observe.fleet import API, DB, SEARCH, SETS, WEB, Fleet
 from hack.observe.prometheus import Prometheus
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.cluster.harness.api import NAMESPACES, SCALE_SETS, Api, Json, condition
 from tests.cluster.harness.cluster import Cluster
-from tests.cluster.harness.company import Company
+from tests.cluster.harness.company import Company, pytest_pyfunc_call, scenarios_of, scene  # noqa: F401 - pytest finds them here
 from tests.cluster.harness.desk import Desk, open_desk
 from tests.cluster.harness.fleet import deploy
 from tests.cluster.harness.manifests import upgrade_policy
@@ -118,7 +118,6 @@ def company(
     cluster: Cluster, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Company]:
     """The scenarios of this module, at play, with one operator for the whole cluster."""
-    items = [item for item in request.session.items if item.path == request.path and isinstance(item, pytest.Function)]
     operator = Operator(
         kubeconfig=cluster.kubeconfig,
         namespaces=[],
@@ -128,30 +127,10 @@ def company(
     operator.start()
     try:
         operator.wait_ready()
-        scenarios = [(item.name, item.obj, _parameters(item)) for item in items if "scene" in item.fixturenames]
-        with Company(cluster, operator, scenarios) as company:
+        with Company(cluster, operator, scenarios_of(request)) as company:
             yield company
     finally:
         operator.stop()
-
-
-@pytest.fixture
-def scene(company: Company) -> Company:
-    """Makes a test a scenario. What it is played with is a Scene; here its end is waited for."""
-    return company
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    company = pyfuncitem.funcargs.get("scene")
-    if not isinstance(company, Company):
-        return None
-    company.end_of(pyfuncitem.name)
-    return True
-
-
-def _parameters(item: pytest.Function) -> dict[str, object]:
-    return dict(item.callspec.params) if hasattr(item, "callspec") else {}
 
 
 @pytest.hookimpl(wrapper=True)

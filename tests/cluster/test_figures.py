@@ -6,7 +6,7 @@ output. Whoever misses one finds the cause, not a larger bound.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from time import monotonic
@@ -26,16 +26,6 @@ pytestmark = pytest.mark.timeout(600)
 
 Start = Callable[..., Operator]
 Say = Callable[[str], None]
-
-
-@pytest.fixture
-def say(pytestconfig: pytest.Config) -> Iterator[Say]:
-    """Prints whether or not pytest captures."""
-    lines: list[str] = []
-    yield lines.append
-    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        print("", *(f"  {line}" for line in lines), sep="\n")  # noqa: T201 - this is what the test is for
 
 
 def completed(world: World) -> bool:

@@ -5,7 +5,6 @@ Each replica has an account of its own, so that the API server's audit log tells
 
 import signal
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -13,17 +12,16 @@ import pytest
 from tests.cluster.harness.api import LEASES, SERVICE_ACCOUNTS, Api, Json, Kind
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.fleet import code, deploy, ids, publish, until, versions, wait_ready
+from tests.cluster.harness.leadership import assert_one_writer_at_a_time
 from tests.cluster.harness.manifests import upgrade_policy
 from tests.cluster.harness.operator import Operator
 from tests.cluster.harness.recorder import Recorder, World
-from tests.cluster.harness.trace import Write
 
 pytestmark = pytest.mark.timeout(180)
 
 BINDINGS = Kind("clusterrolebindings", "rbac.authorization.k8s.io", namespaced=False)
 LEASE = "scaleset-operator"
 LEASE_SECONDS = 15
-RENEW_DEADLINE_SECONDS = 10
 Replica = Callable[[str], Operator]
 
 
@@ -67,21 +65,8 @@ def wait_leading(process: Operator) -> None:
     until(lambda: leads(process), timeout=LEASE_SECONDS + 5, message="it leads")
 
 
-def at(write: Write) -> float:
-    return datetime.fromisoformat(write.time).timestamp()
-
-
-def assert_one_writer_at_a_time(recorder: Recorder) -> None:
-    """Every write falls into a term of its sender: its own renewal is the last one before, and not too long ago."""
-    term: Write | None = None
-    for write in sorted(recorder.writes(), key=at):
-        if write.resource == "leases":
-            if write.took_effect:
-                term = write if (write.body.get("spec") or {}).get("holderIdentity") else None
-            continue
-        assert term is not None, f"{write} by {write.user} while nobody holds the lease"
-        assert term.user == write.user, f"{write} by {write.user} in the term of {term.user}"
-        assert at(write) - at(term) <= RENEW_DEADLINE_SECONDS + 1, f"{write} long after the last renewal"
+def assert_one_writer(recorder: Recorder) -> None:
+    assert_one_writer_at_a_time(recorder.writes(), sender=lambda write: write.user)
 
 
 def writers(recorder: Recorder) -> set[str]:
@@ -121,7 +106,7 @@ def test_only_the_holder_writes(api: Api, namespace: str, recorder: Recorder, re
     assert (first.health(), second.health()) == (200, 200)
     assert (leads(first), leads(second)) == (True, False)
     assert writers(recorder) == {"a"}
-    assert_one_writer_at_a_time(recorder)
+    assert_one_writer(recorder)
 
 
 def test_another_replica_takes_over_when_the_leader_dies(
@@ -134,7 +119,7 @@ def test_another_replica_takes_over_when_the_leader_dies(
     recorder.wait_for(completed, timeout=60, message="the rollout completes")
     assert set(versions(recorder.world).values()) == {"2.0.0"}
     assert writers(recorder) == {"a", "b"}
-    assert_one_writer_at_a_time(recorder)
+    assert_one_writer(recorder)
 
 
 def test_a_leader_that_is_told_to_end_hands_over_at_once(
@@ -146,7 +131,7 @@ def test_a_leader_that_is_told_to_end_hands_over_at_once(
     recorder.wait_for(lambda world: len(ids(world, "successful")) >= 2, timeout=6, message="the other one took over")
     recorder.wait_for(completed, timeout=60, message="the rollout completes")
     assert writers(recorder) == {"a", "b"}
-    assert_one_writer_at_a_time(recorder)
+    assert_one_writer(recorder)
 
 
 def test_a_deleted_lease_makes_no_second_leader(api: Api, namespace: str, recorder: Recorder, replica: Replica) -> None:
@@ -155,7 +140,7 @@ def test_a_deleted_lease_makes_no_second_leader(api: Api, namespace: str, record
     api.delete(LEASES, namespace, LEASE)
     recorder.wait_for(completed, timeout=60, message="the rollout completes")
     assert api.find(LEASES, namespace, LEASE) is not None
-    assert_one_writer_at_a_time(recorder)
+    assert_one_writer(recorder)
 
 
 def test_a_leader_that_slept_through_its_term_writes_nothing_and_ends(
@@ -174,7 +159,7 @@ def test_a_leader_that_slept_through_its_term_writes_nothing_and_ends(
     assert "was lost to" in first.log()
     assert "Traceback" not in first.log()
     recorder.wait_for(completed, timeout=60, message="the rollout completes")
-    assert_one_writer_at_a_time(recorder)
+    assert_one_writer(recorder)
 
 
 def test_a_stranger_on_the_lease_is_waited_for(api: Api, namespace: str, recorder: Recorder, replica: Replica) -> None:
@@ -188,4 +173,4 @@ def test_a_stranger_on_the_lease_is_waited_for(api: Api, namespace: str, recorde
     wait_ready(recorder)
     lease = api.get(LEASES, namespace, LEASE)["spec"]
     assert lease["leaseTransitions"] == 4
-    assert_one_writer_at_a_time(recorder)
+    assert_one_writer(recorder)

@@ -59,14 +59,19 @@ def meddles(api: Api, namespace: str, change: Change) -> None:
     until(asked, timeout=30, message="pods are changed on their way")
 
 
+def two_instances(api: Api, namespace: str, recorder: Recorder) -> dict[str, str]:
+    """A set whose rollouts only a change of its model starts, with two healthy instances; their pods."""
+    deploy(api, namespace, replicas=2, policy=upgrade_policy(automatic=False, mode="Rolling"))
+    wait_ready(recorder)
+    return uids(recorder.world, "web")
+
+
 def test_a_new_default_of_the_api_server_rolls_nothing(
     cluster: Cluster, namespace: str, recorder: Recorder, operator: Callable[..., Operator]
 ) -> None:
     api = cluster.api
     process = operator()
-    deploy(api, namespace, replicas=2, policy=upgrade_policy(automatic=False, mode="Rolling"))
-    wait_ready(recorder)
-    before = uids(recorder.world, "web")
+    before = two_instances(api, namespace, recorder)
     process.terminate()
     with meddling(api, Component(cluster, "kube-apiserver"), namespace, new_default):
         meddles(api, namespace, new_default)
@@ -95,9 +100,7 @@ def test_an_injected_sidecar_with_words_of_its_own_rolls_nothing(
 ) -> None:
     api = cluster.api
     operator()
-    deploy(api, namespace, replicas=2, policy=upgrade_policy(automatic=False, mode="Rolling"))
-    wait_ready(recorder)
-    before = uids(recorder.world, "web")
+    before = two_instances(api, namespace, recorder)
     with meddling(api, Component(cluster, "kube-apiserver"), namespace, injector):
         meddles(api, namespace, injector)
         changed(api, recorder, namespace, {"template": {"spec": {"restartPolicy": "Always"}}})
@@ -111,9 +114,7 @@ def test_a_restart_of_the_operator_asks_nothing_again(
     """Not even where an answer could not be had any more: there is no room for one more pod."""
     api = cluster.api
     process = operator()
-    deploy(api, namespace, replicas=2, policy=upgrade_policy(automatic=False, mode="Rolling"))
-    wait_ready(recorder)
-    before = uids(recorder.world, "web")
+    before = two_instances(api, namespace, recorder)
     changed(api, recorder, namespace, {"template": {"spec": {"dnsPolicy": "ClusterFirst"}}})
     checked = recorder.world.status("web")["checkedModel"]
     assert checked["asked"] != checked["model"]

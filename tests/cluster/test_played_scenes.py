@@ -123,7 +123,7 @@ def test_the_end_of_a_pin_brings_the_failed_version_to_nobody(scene: Scene) -> N
     assert scene.says("Stalled")["status"] == "True"
     with screen_of(scene) as screen:
         assert screen.cells("VERSION", "TARGET") == ("1.0.0", "1.1.0")
-        assert "only a start by hand tries it again" in screen.scaleset("versions", "web").out
+        assert "and is not tried again by itself" in screen.scaleset("versions", "web").out
     scene.publish("1.2.0", "fast")
     found = scene.rollout("Completed", "1.2.0", run="3", timeout=LONG)
     assert (found["kind"], found["progress"]) == ("Image", progress(10, 0, 0, 0))
@@ -296,7 +296,8 @@ def test_waiting_pausing_suspended_and_cancelled_are_told_apart(scene: Scene) ->
         assert scene.says("Ready")["status"] == "False"
 
         screen.scaleset("resume", "web", "--yes")
-        scene.condition("Ready", "RollingForward")
+        scene.wait(lambda _: scene.versions().count("1.1.0") == 4, "the second batch begins")
+        scene.condition("Ready", "Paused")
         scene.ask("cancel-upgrade-at", "now")
         scene.condition("Ready", "Cancelled")
         scene.healthy(10)

@@ -242,12 +242,11 @@ def test_a_variable_of_the_dashboard_has_values(observed, variable):
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("scaleset-fleet.html", ["web</b>", "faulted", "1.1.0", "1.2.0", "ScaleSetRolloutFaulted"]),
+        ("scaleset-fleet.html", ["web</b>", "faulted", "1.1.0", "1.2.0", "ScaleSetRolloutFaulted", "/graph?g0.expr="]),
         ("scaleset-rollout.html", ["Choose one", "web</b>"]),
         ("scaleset-rollout.html?namespace={namespace}&scaleset=web", ["2 failed and got 1.1.0 back", "8 not touched"]),
         ("scaleset-rollout.html?namespace={namespace}&scaleset=no", ["Prometheus knows of no set"]),
         ('scaleset-rollout.html?namespace=%22%7D%20or%20up%7Ba="&scaleset=<script>', ["&lt;script&gt;"]),
-        ("scaleset-operator.html", ["leads", "Requests to the API server"]),
     ],
 )
 def test_a_console_shows_it(observed, path, said):

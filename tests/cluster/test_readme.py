@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from tests.cluster.harness.api import SCALE_SETS, Api, Json, condition
 from tests.cluster.harness.cluster import ROOT, Cluster
 from tests.cluster.harness.plugin import kubectl
+from tests.commands import printed
 
 SECTION = (ROOT / "README.md").read_text().partition("## Use it\n")[2].partition("\n### ")[0]
 TIMEOUT = 60.0
@@ -31,19 +31,7 @@ def shell(cluster: Cluster, namespace: str, tmp_path: Path) -> Shell:
     environment = {**os.environ, "KUBECONFIG": str(config), "PATH": path}
 
     def run(line: str, given: str = "") -> str:
-        done = subprocess.run(
-            ["/bin/bash", "-c", line],
-            cwd=ROOT,
-            env=environment,
-            input=given,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=TIMEOUT,
-        )
-        assert done.returncode == 0, done.stdout
-        return done.stdout
+        return printed("/bin/bash", "-c", line, env=environment, given=given, timeout=TIMEOUT)
 
     run(f"kubectl config set-context --current --namespace={namespace}")
     return run

@@ -12,11 +12,10 @@ from itertools import count
 import pytest
 
 from tests.cluster.harness.api import NAMESPACES
-from tests.cluster.harness.company import Company
+from tests.cluster.harness.company import Company, pytest_pyfunc_call, scenarios_of, scene  # noqa: F401 - pytest finds them here
 from tests.cluster.harness.recorder import Recorder
 from tests.cluster.harness.trace import AuditLog
 from tests.kind.harness.cluster import BUILD_INSTANCES, BUILD_OPERATOR, KindCluster, output, run
-from tests.kind.harness.figures import Say
 from tests.kind.harness.release import IMAGE, NAMESPACE, Release
 from tests.kind.harness.stage import TAGS, Stage
 
@@ -75,39 +74,8 @@ def lone_stage(cluster: KindCluster, release: Release, request: pytest.FixtureRe
 @pytest.fixture(scope="module")
 def company(cluster: KindCluster, release: Release, request: pytest.FixtureRequest) -> Iterator[Company]:
     """The scenarios of this module, at play."""
-    items = [item for item in request.session.items if item.path == request.path and isinstance(item, pytest.Function)]
-    scenarios = [(item.name, item.obj, _parameters(item)) for item in items if "scene" in item.fixturenames]
-    with Company(cluster, release, scenarios, scene=Stage, at_once=AT_ONCE) as company:
+    with Company(cluster, release, scenarios_of(request), scene=Stage, at_once=AT_ONCE) as company:
         yield company
-
-
-@pytest.fixture
-def scene(company: Company) -> Company:
-    """Makes a test a scenario. What it is played with is a Stage; here its end is waited for."""
-    return company
-
-
-@pytest.fixture
-def say(pytestconfig: pytest.Config) -> Iterator[Say]:
-    """Prints whether or not pytest captures."""
-    lines: list[str] = []
-    yield lines.append
-    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        print("", *(f"  {line}" for line in lines), sep="\n")  # noqa: T201 - this is what the test is for
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    company = pyfuncitem.funcargs.get("scene")
-    if not isinstance(company, Company):
-        return None
-    company.end_of(pyfuncitem.name)
-    return True
-
-
-def _parameters(item: pytest.Function) -> dict[str, object]:
-    return dict(item.callspec.params) if hasattr(item, "callspec") else {}
 
 
 @pytest.hookimpl(wrapper=True)

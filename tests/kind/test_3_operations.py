@@ -1,12 +1,12 @@
 """What platform engineers do to the operator itself while fleets run: each of these tests plays alone."""
 
-from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.harness.api import CRDS, LEASES
 from tests.cluster.harness.fleet import until
+from tests.cluster.harness.leadership import assert_one_writer_at_a_time, at
 from tests.cluster.harness.trace import AuditLog, Write
 from tests.kind.harness.cluster import KindCluster, output
 from tests.kind.harness.figures import process_of
@@ -16,32 +16,16 @@ from tests.kind.harness.stage import PATIENCE, Stage, settled
 pytestmark = pytest.mark.timeout(1800)
 LEASE_SECONDS = 15
 RETRY_SECONDS = 2
-RENEW_DEADLINE_SECONDS = 10
 PREVIOUS = "0.0.1"
 
 
-def at(write: Write) -> float:
-    return datetime.fromisoformat(write.time).timestamp()
-
-
-def assert_one_writer_at_a_time(writes: list[Write]) -> None:
-    """Every write falls into a term of its sender: its own renewal is the last one before, and not too long ago.
-
-    What was written before the first renewal of the record says nothing: it belongs to a term that began earlier.
-    """
+def assert_one_writer(writes: list[Write]) -> None:
+    """What was written before the first renewal of the record says nothing: it belongs to a term that began earlier."""
     ordered = sorted(writes, key=at)
     while ordered and ordered[0].resource != "leases":
         ordered.pop(0)
     assert ordered, "no renewal of the lease was recorded"
-    term: Write | None = None
-    for write in ordered:
-        if write.resource == "leases":
-            if write.took_effect:
-                term = write if (write.body.get("spec") or {}).get("holderIdentity") else None
-            continue
-        assert term is not None, f"{write} by {write.pod} while nobody holds the lease"
-        assert term.pod == write.pod, f"{write} by {write.pod} in the term of {term.pod}"
-        assert at(write) - at(term) <= RENEW_DEADLINE_SECONDS + 1, f"{write} long after the last renewal"
+    assert_one_writer_at_a_time(ordered, sender=lambda write: write.pod)
 
 
 def test_the_other_replica_takes_over_when_the_leader_is_killed_in_a_rollout(
@@ -63,7 +47,7 @@ def test_the_other_replica_takes_over_when_the_leader_is_killed_in_a_rollout(
     assert set(stage.replacements().values()) == {1}
 
     writes = audit.writes("scaleset-operator/")
-    assert_one_writer_at_a_time(writes)
+    assert_one_writer(writes)
     writers = {write.pod for write in writes if write.namespace == stage.namespace}
     assert writers == {leader, release.holder()}
     terms = [write for write in sorted(writes, key=at) if write.resource == "leases" and write.took_effect]

@@ -2,12 +2,12 @@
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from tests.cluster.harness.cluster import ROOT
+from tests.commands import printed
 from tests.kind.harness.cluster import UP, run
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("images")]
@@ -35,15 +35,6 @@ def test_the_commands_of_the_readme_work(name: str) -> None:
     assert len(given) == 10
     script = "\n".join(["set -euxo pipefail", *given]).replace("kind/scaleset.", f"kind/{name}.")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
-    ended = subprocess.run(
-        ["/bin/bash", "-c", script],
-        cwd=ROOT,
-        env=environment | {"KIND": name, "SCALESET_WATCH_PID": str(os.getpid())},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout[-8000:]
-    assert re.search(r"^web +5 .*1\.0\.0 \(4\), 1\.1\.0 \(1\) +1", ended.stdout, re.MULTILINE), ended.stdout[-3000:]
+    told = {"KIND": name, "SCALESET_WATCH_PID": str(os.getpid())}
+    output = printed("/bin/bash", "-c", script, env=environment | told)
+    assert re.search(r"^web +5 .*1\.0\.0 \(4\), 1\.1\.0 \(1\) +1", output, re.MULTILINE), output[-3000:]

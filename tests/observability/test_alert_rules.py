@@ -1,13 +1,13 @@
 """The rules as promtool sees them. The cases are plain files for `promtool test rules`."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from hack.monitoring.rules import ROOT, SOURCE
+from hack.monitoring.rules import SOURCE
+from tests.commands import printed
 
 PROMTOOL = shutil.which("promtool")
 CASES = sorted((Path(__file__).parent / "alerts").glob("*.yaml"))
@@ -16,17 +16,7 @@ pytestmark = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not on PAT
 
 
 def promtool(*arguments: str | Path) -> str:
-    ended = subprocess.run(
-        [str(PROMTOOL), *map(str, arguments)],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout
-    return ended.stdout
+    return printed(str(PROMTOOL), *arguments)
 
 
 def test_the_rules_are_valid():

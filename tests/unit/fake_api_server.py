@@ -24,6 +24,28 @@ from tests.cluster.harness.cluster import ROOT
 
 JSON = dict[str, Any]
 
+_SERVED = {"singularName": "", "namespaced": True, "verbs": ["list", "watch", "patch"]}
+DISCOVERY: dict[str, JSON] = {
+    "/api": {"versions": ["v1"]},
+    "/api/v1": {"resources": [{**_SERVED, "name": "namespaces", "kind": "Namespace", "namespaced": False}]},
+    "/apis": {
+        "groups": [
+            {
+                "name": names.GROUP,
+                "versions": [{"version": names.VERSION}],
+                "preferredVersion": {"version": names.VERSION},
+            }
+        ]
+    },
+    f"/apis/{names.GROUP}/{names.VERSION}": {
+        "resources": [
+            {**_SERVED, "name": plural, "kind": plural}
+            for plural in (names.SCALE_SET_PLURAL, names.UPGRADE_POLICY_PLURAL, names.GALLERY_IMAGE_VERSION_PLURAL)
+        ]
+    },
+}
+"""What it says that it serves, as far as kopf asks."""
+
 
 class FakeApi:
     """One server for one kind of object at a time; URLs are the real ones."""
@@ -140,6 +162,8 @@ class FakeApi:
         name = tail.partition("/")[2].partition("/")[0]
         if request.path.startswith("/openapi/"):
             return web.json_response(self.openapi)
+        if request.path in DISCOVERY:
+            return web.json_response(DISCOVERY[request.path])
         if request.method == "GET" and not name:
             return self._list(request, namespace)
         return self._object(request, body, namespace=namespace, name=name)

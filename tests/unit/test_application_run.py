@@ -33,13 +33,15 @@ def application(kubeconfig: str, **options: Any) -> Application:
 def kopf_without_discovery(monkeypatch: pytest.MonkeyPatch) -> None:
     """kopf asks for more than the fake API server has. What counts here is its end: it cancels all of its loop."""
 
-    async def root(stop_flag: asyncio.Event) -> None:
-        await stop_flag.wait()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
+    async def root() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
 
-    async def spawn_tasks(*, stop_flag: asyncio.Event, **_: Any) -> list["asyncio.Task[None]"]:
-        return [asyncio.create_task(root(stop_flag))]
+    async def spawn_tasks(**_: Any) -> list["asyncio.Task[None]"]:
+        return [asyncio.create_task(root())]
 
     monkeypatch.setattr("scaleset.handlers.kopf.spawn_tasks", spawn_tasks)
 

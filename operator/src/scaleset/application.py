@@ -36,7 +36,7 @@ from scaleset.runtime import garbage
 from scaleset.runtime.clock import ServerClock
 from scaleset.runtime.lag import watch_lag
 from scaleset.runtime.queue import WorkQueue
-from scaleset.runtime.signals import before, told_to_end
+from scaleset.runtime.signals import stop_signal, unless_stopped
 from scaleset.runtime.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -99,20 +99,20 @@ class Application:
         """Run until SIGTERM or SIGINT. LeaseLostError when another process took over; CannotStartError and OSError
         from the start.
         """
-        told = told_to_end()
+        stopped = stop_signal()
         async with AsyncExitStack() as stack:
             await self._serve(stack)
             client = await stack.enter_async_context(await self._open())
             self._metrics.host = urlsplit(client.credentials().host).netloc
             try:
-                if await before(told, self._wait_for_kinds(client)):
+                if await unless_stopped(stopped, self._wait_for_kinds(client)):
                     caches = self._caches = watch(client, self._wakes, namespaces=self._options.namespaces or (None,))
                     recorder = EventRecorder(
                         client, instance=self._identity, now=self._clock.now, on_event=self._metrics.told
                     )
-                    await self._run(client, caches, recorder, told)
+                    await self._run(client, caches, recorder, stopped)
             finally:
-                told.cancel()
+                stopped.cancel()
 
     # What is there
 
@@ -142,7 +142,7 @@ class Application:
 
     # How it runs
 
-    async def _run(self, client: Client, caches: Caches, recorder: EventRecorder, told: "asyncio.Task[str]") -> None:
+    async def _run(self, client: Client, caches: Caches, recorder: EventRecorder, stopped: "asyncio.Task[str]") -> None:
         lease = self._lease = self._new_lease(client)
         client.writes_allowed = lease.held if lease is not None else lambda: True
         kopf = handlers.run(
@@ -165,7 +165,7 @@ class Application:
             parts.append(asyncio.create_task(self._hold(lease), name="lease"))
         # None of the parts ever ends by itself: one that does brings its error, and the process must not go on
         # without it.
-        done, _ = await asyncio.wait([told, *parts], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait([stopped, *parts], return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping reason=%(reason)s", {"reason": ",".join(sorted(task.get_name() for task in done))})
         await self._end(recorder, parts)
         for task in done:

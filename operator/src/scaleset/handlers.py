@@ -15,7 +15,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from math import inf
 from time import monotonic
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 import kopf
@@ -26,7 +26,7 @@ from scaleset.kube.client import Client
 from scaleset.kube.credentials import Credentials, session
 from scaleset.kube.errors import ApiError, NotFound
 from scaleset.records.kinds import GALLERY_IMAGE_VERSIONS, SCALE_SETS, UPGRADE_POLICIES
-from scaleset.runtime.apart import run_apart
+from scaleset.runtime.kopf_thread import run_in_kopf_thread
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ Seen = Callable[[str | None, dict[str, Any]], None]
 
 LOGIN_SECONDS = 60.0
 """How long kopf keeps credentials before it asks for them again: bound tokens are rotated long before they expire."""
+SETTLED_SECONDS = 60.0
+"""kopf that ran for so long is started again at once, however often it ended before."""
 LOGIN_PAUSE_SECONDS = 1.0
 """Between two logins. Where credentials are refused kopf asks for others and tries at once, thirty times a second."""
 
@@ -67,43 +69,48 @@ async def wait_for_kinds(client: Client, namespaces: Sequence[str]) -> None:
 async def run(client: Client, seen: dict[str, Seen], *, namespaces: Sequence[str]) -> None:
     """Deliver events, by plural name, until cancelled. No namespaces means all of them.
 
-    A refused watch (our role was taken away for a while, a CRD deleted) ends kopf. It is started again: until then the
-    lists that are taken every minute go on. It has a loop of its own, since it ends by cancelling all that runs there.
+    A watch that fails (a CRD was deleted, an answer makes no sense) ends kopf, and kopf is started again. Until then
+    the lists that are taken every minute go on.
     """
     ours = asyncio.get_running_loop()
-    registry = kopf.OperatorRegistry()
     login = _Login(client, ours)
+    registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(login.__call__)
     for plural, tell in seen.items():
         kopf.on.event(names.GROUP, names.VERSION, plural, registry=registry)(_handler(tell, ours))
-
-    async def serve(stop: asyncio.Event) -> None:
-        # Not kopf.operator: that waits for tasks of its own for ever, if one of them waits for new credentials.
-        tasks = await kopf.spawn_tasks(
-            registry=registry,
-            settings=settings(),
-            standalone=True,
-            # By default it asks for the user's name, and a container's user often has none.
-            identity=cast("Any", "scaleset-operator"),
-            clusterwide=not namespaces,
-            namespaces=tuple(namespaces),
-            stop_flag=stop,
-        )
-        try:
-            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await login.aclose()
-        for task in ended:
-            task.result()
-
-    for wait in Backoffs():
+    waits = iter(Backoffs())
+    while True:
+        began = monotonic()
         problem = "it returned"
         try:
-            await run_apart("kopf", serve)
+            await run_in_kopf_thread(lambda: _serve(registry, login, namespaces=namespaces))
         except Exception as error:  # noqa: BLE001 - kopf ends with whatever its watches end with
             problem = f"{type(error).__name__}: {_sentence(error)}"
+        if monotonic() - began > SETTLED_SECONDS:
+            waits = iter(Backoffs())
+        wait = next(waits)
         log.error('kopf_ended error="%(error)s" retry_in=%(retry_in).1fs', {"error": problem, "retry_in": wait})
         await asyncio.sleep(wait)
+
+
+async def _serve(registry: kopf.OperatorRegistry, login: "_Login", *, namespaces: Sequence[str]) -> None:
+    """What kopf.operator does, without its end: after a failed watch it may never return."""
+    tasks = await kopf.spawn_tasks(
+        registry=registry,
+        settings=settings(),
+        standalone=True,
+        # By default kopf asks for the user's name, and a container's user often has none.
+        identity="scaleset-operator",  # type: ignore[arg-type] # a NewType of str that kopf does not export
+        clusterwide=not namespaces,
+        namespaces=tuple(namespaces),
+    )
+    try:
+        # They run for ever: one that ends brings the error.
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
+    finally:
+        await login.aclose()
 
 
 def _sentence(error: Exception) -> str:

@@ -18,6 +18,11 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
+def completion() -> None:
+    """`kubectl_complete-scaleset`, which kubectl runs for what can follow the words on the command line."""
+    sys.exit(run(["__complete", *sys.argv[1:]]))
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run a verb and return its exit code. A problem that a person can solve never prints a stack trace."""
     for stream in (sys.stdout, sys.stderr):
@@ -48,13 +53,13 @@ def _run(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         raise CliError("kubectl scaleset needs typer and rich: pip install 'scaleset-operator[cli]'.") from error
 
-    from kubectl_scaleset.completing import complete
-
-    if arguments[:1] == ["__complete"]:
-        sys.stdout.write(complete(arguments[1:]))
-        return 0
     from kubectl_scaleset.app import PROGRAM, app
 
+    if arguments[:1] == ["__complete"]:
+        from kubectl_scaleset.completing import complete
+
+        sys.stdout.write(complete(app, arguments[1:]))
+        return 0
     command = get_command(app)
     try:
         if (text := _help(command, arguments)) is not None:

@@ -110,15 +110,13 @@ def script(shell: str) -> str:
     return {"bash": _BASH, "zsh": _ZSH, "fish": _FISH, "kubectl": KUBECTL_SCRIPT}[shell]
 
 
-def complete(words: list[str]) -> str:
+def complete(app: typer.Typer, words: list[str]) -> str:
     """Completions of the last, unfinished word: one line each with a tab before its explanation, and the directive to
     complete no files. This is the protocol of kubectl for its plugins.
 
     typer's own completion parses the whole line, for which it imports pydantic: too slow while a key is held.
     """
     from typer.main import get_command
-
-    from kubectl_scaleset.app import app
 
     *before, unfinished = words or [""]
     root: Any = get_command(app)
@@ -169,10 +167,3 @@ def _within(command: Any, before: list[str], unfinished: str) -> list[tuple[str,
 
 def _values(parameter: Any, context: typer.Context, unfinished: str) -> list[tuple[str, str]]:
     return [(str(item.value), item.help or "") for item in parameter.shell_complete(context, unfinished)]
-
-
-def main() -> None:
-    """`kubectl_complete-scaleset`, which kubectl runs."""
-    import sys
-
-    sys.stdout.write(complete(sys.argv[1:]))

@@ -3,8 +3,9 @@
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -55,6 +56,30 @@ Definition = Annotated[
     typer.Option("--definition", metavar="PUBLISHER/OFFER/SKU", help="Image definition.", autocompletion=definitions),
 ]
 
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """How a verb changes something: what --yes, --dry-run, --wait and --timeout say."""
+
+    yes: bool = False
+    dry_run: str = "none"
+    wait: bool = False
+    timeout: str | None = None
+
+    @property
+    def tries(self) -> bool:
+        """Whether the API server only checks, and nothing is changed."""
+        return self.dry_run != "none"
+
+    @property
+    def unasked(self) -> bool:
+        return self.yes or self.tries
+
+    @property
+    def waits(self) -> bool:
+        return self.wait and not self.tries
+
+
 Verb = Callable[..., int | None]
 
 COMMON: dict[str, tuple[object, object]] = {
@@ -64,6 +89,13 @@ COMMON: dict[str, tuple[object, object]] = {
     "kubeconfig": (Kubeconfig, None),
     "no_color": (NoColor, False),
 }
+ACTING: dict[str, tuple[object, object]] = {
+    "yes": (Yes, False),
+    "dry_run": (DryRun, "none"),
+    "wait": (Wait, False),
+    "timeout": (Timeout, None),
+}
+"""The flags of a verb that takes an `Acting`."""
 
 
 def output(*formats: str) -> Any:
@@ -74,16 +106,22 @@ def output(*formats: str) -> Any:
 
 
 def verb(app: typer.Typer, name: str, *, everywhere: bool = False) -> Callable[[Verb], Verb]:
-    """Make a function `(session, ...) -> exit code` a verb that has the common flags, -A only if `everywhere`."""
+    """Make a function `(session, ...) -> exit code` a verb that has the common flags, -A only if `everywhere`. One that
+    takes `how`, an Acting, has its flags too.
+    """
 
     def register(function: Verb) -> Verb:
         own = inspect.signature(function, eval_str=True)
+        acts = "how" in own.parameters
         common = {key: value for key, value in COMMON.items() if everywhere or key != "all_namespaces"}
-        parameters = [parameter for key, parameter in own.parameters.items() if key != "session"]
+        parameters = [parameter for key, parameter in own.parameters.items() if key not in ("session", "how")]
         added = [
             inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-            for key, (kind, default) in common.items()
+            for key, (kind, default) in ((ACTING if acts else {}) | common).items()
         ]
+
+        placed = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+        shown = [*placed, *added]
 
         @functools.wraps(function)
         def run(**given: Any) -> int:
@@ -93,14 +131,15 @@ def verb(app: typer.Typer, name: str, *, everywhere: bool = False) -> Callable[[
                 given_namespace=given.pop("namespace"),
                 all_namespaces=given.pop("all_namespaces", False),
                 no_color=given.pop("no_color"),
-                output=_checked(own, given),
+                output=_checked({parameter.name: parameter.annotation for parameter in shown}, given),
             )
+            if acts:
+                given["how"] = Acting(**{key: given.pop(key) for key in ACTING})
             with answering(session):
                 return function(session, **given) or 0
 
-        placed = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
-        run.__signature__ = inspect.Signature([*placed, *added])  # type: ignore[attr-defined]
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*placed, *added]}
+        run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
         app.command(name, short_help=_first_sentence(function))(run)
         return function
 
@@ -112,13 +151,12 @@ def _first_sentence(function: Verb) -> str:
     return text.partition(". ")[0].partition(": ")[0].rstrip(".")
 
 
-def _checked(own: inspect.Signature, given: dict[str, Any]) -> str:
+def _checked(options: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     """The value of -o; CliError if a flag makes no sense, before anything is done."""
     seconds(given.get("timeout"))
     for key, flag in (("output", "-o"), ("dry_run", "--dry-run")):
-        if key in own.parameters:
-            option = own.parameters[key].annotation.__metadata__[0]
-            allowed = str(option.metavar).split("|")
+        if key in options:
+            allowed = str(options[key].__metadata__[0].metavar).split("|")
             if given[key] not in allowed:
                 raise CliError(f"{flag} {given[key]} is not known here: use {' or '.join(allowed)}.")
     return str(given.get("output", ""))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from kubectl_scaleset import forecasts
 from kubectl_scaleset.catalogue import spec_of, understood
@@ -20,7 +20,7 @@ from scaleset.planner.pod_builder import Identity
 from scaleset.planner.snapshot import DryRun, ModelCheck, Snapshot, Turn, Verdict
 from scaleset.preflight import model_checks
 from scaleset.preflight.admission import questions
-from scaleset.preflight.conversation import ACCEPTED, Answer, Call, Questions
+from scaleset.preflight.conversation import ACCEPTED, Answer, Call, in_turn
 from scaleset.records import projections
 from scaleset.records.custom_objects import CustomObject
 from scaleset.records.instances import owned
@@ -35,9 +35,6 @@ def forecast(session: "Session", found: SetView) -> Forecast:
     seen = snapshot(session, found)
     admission = Admission(session, seen.owner)
     return replace(foresee(seen, admission), unchecked=admission.unchecked)
-
-
-T = TypeVar("T")
 
 
 def at_once(session: "Session", found: SetView, value: str) -> AtOnce | None:
@@ -71,24 +68,14 @@ class Admission:
     def __call__(self, asked: DryRun | ModelCheck, now: float) -> Verdict:
         try:
             if isinstance(asked, ModelCheck):
-                said = self._hold(model_checks.converse(self._owner, asked, now=now))
+                said = in_turn(model_checks.converse(self._owner, asked, now=now), self._answer)
                 if said is not None:
                     return said
                 asked = DryRun(asked.model, asked.build, asked.instance)
-            return self._hold(questions(self._owner, asked, now=now))
+            return in_turn(questions(self._owner, asked, now=now), self._answer)
         except _NotAllowed as error:
             self.unchecked = explain(error.refusal, server=self._session.server)
             return ACCEPTED
-
-    def _hold(self, asking: Questions[T]) -> T:
-        """Hold a conversation, one request after the other."""
-        try:
-            calls = next(asking)
-            while True:
-                calls = asking.send([self._answer(call) for call in calls])
-        except StopIteration as done:
-            found: T = done.value
-            return found
 
     def _answer(self, call: Call) -> Answer:
         client, namespace = self._session.client, self._owner.namespace

@@ -13,7 +13,7 @@ import typer
 
 from kubectl_scaleset import options
 from kubectl_scaleset.failures import CliError
-from kubectl_scaleset.options import Definition, DryRun, Ids, Name, OptionalIds, Timeout, Wait, Yes
+from kubectl_scaleset.options import Acting, Definition, Ids, Name, OptionalIds
 from kubectl_scaleset.session import Session
 from scaleset.api import names
 from scaleset.kube.errors import AlreadyExists, Conflict
@@ -51,14 +51,7 @@ def register(app: typer.Typer) -> None:
         options.verb(app, function.__name__.replace("_", "-"))(function)
 
 
-def start(
-    session: Session,
-    name: Name,
-    yes: Yes = False,
-    dry_run: DryRun = "none",
-    wait: Wait = False,
-    timeout: Timeout = None,
-) -> int:
+def start(session: Session, name: Name, how: Acting) -> int:
     """Start a rolling upgrade to the latest image, whatever the policy says. Failed instances are not restored.
 
     With --wait it prints and exits as `status --watch` does.
@@ -68,12 +61,10 @@ def start(
     found = session.scale_set(name)
     goal = f"version {found.latest}" if found.latest else "the latest version"
     _startable(session, found)
-    session.confirm(
-        f"Start a rolling upgrade of {found.desired} instances of {name} to {goal}?", yes=yes or dry_run != "none"
-    )
-    found = _annotate(session, found, names.ANNOTATION_START, _now(session), dry_run=dry_run)
-    _say(session, f"{name}: rolling upgrade to {goal} requested", dry_run)
-    return _wait(session, found, outcome, wait=wait and dry_run == "none", timeout=timeout)
+    session.confirm(f"Start a rolling upgrade of {found.desired} instances of {name} to {goal}?", yes=how.unasked)
+    found = _annotate(session, found, names.ANNOTATION_START, _now(session), how)
+    _say(session, f"{name}: rolling upgrade to {goal} requested", how)
+    return _wait(session, found, outcome, how)
 
 
 def _startable(session: Session, found: "SetView") -> None:
@@ -96,14 +87,7 @@ def _startable(session: Session, found: "SetView") -> None:
         )
 
 
-def cancel(
-    session: Session,
-    name: Name,
-    yes: Yes = False,
-    dry_run: DryRun = "none",
-    wait: Wait = False,
-    timeout: Timeout = None,
-) -> int:
+def cancel(session: Session, name: Name, how: Acting) -> int:
     """Cancel the running rolling upgrade. Its batch still ends, and the platform does not start that version again."""
     from kubectl_scaleset import waits
 
@@ -111,22 +95,13 @@ def cancel(
     if not found.rolling:
         session.say(f"{name}: no rolling upgrade is running, nothing to cancel.")
         return 0
-    session.confirm(
-        f"Cancel the rolling upgrade of {name}? Its current batch still ends.", yes=yes or dry_run != "none"
-    )
-    found = _annotate(session, found, names.ANNOTATION_CANCEL, _now(session), dry_run=dry_run)
-    _say(session, f"{name}: cancelling requested", dry_run)
-    return _wait(session, found, waits.cancelled, wait=wait and dry_run == "none", timeout=timeout)
+    session.confirm(f"Cancel the rolling upgrade of {name}? Its current batch still ends.", yes=how.unasked)
+    found = _annotate(session, found, names.ANNOTATION_CANCEL, _now(session), how)
+    _say(session, f"{name}: cancelling requested", how)
+    return _wait(session, found, waits.cancelled, how)
 
 
-def suspend(
-    session: Session,
-    name: Name,
-    yes: Yes = False,
-    dry_run: DryRun = "none",
-    wait: Wait = False,
-    timeout: Timeout = None,
-) -> int:
+def suspend(session: Session, name: Name, how: Acting) -> int:
     """Let no rollout start, and the running one admit no further batch. Scaling and self-healing go on.
 
     --wait: until the running batch has ended.
@@ -136,21 +111,14 @@ def suspend(
     found = session.scale_set(name)
     if found.spec.get("suspend"):
         session.say(f"{name}: suspended already.")
-        return _wait(session, found, waits.quiet, wait=wait and dry_run == "none", timeout=timeout)
-    session.confirm(f"Suspend {name}? A running batch still ends.", yes=yes or dry_run != "none")
-    found = _patch(session, found, {"spec": {"suspend": True}}, dry_run=dry_run)
-    _say(session, f"{name}: suspended", dry_run)
-    return _wait(session, found, waits.quiet, wait=wait and dry_run == "none", timeout=timeout)
+        return _wait(session, found, waits.quiet, how)
+    session.confirm(f"Suspend {name}? A running batch still ends.", yes=how.unasked)
+    found = _patch(session, found, {"spec": {"suspend": True}}, how)
+    _say(session, f"{name}: suspended", how)
+    return _wait(session, found, waits.quiet, how)
 
 
-def resume(
-    session: Session,
-    name: Name,
-    yes: Yes = False,
-    dry_run: DryRun = "none",
-    wait: Wait = False,
-    timeout: Timeout = None,
-) -> int:
+def resume(session: Session, name: Name, how: Acting) -> int:
     """Lift a suspension: a halted rollout goes on, one that is due starts.
 
     With --wait it prints and exits as `status --watch` does.
@@ -160,23 +128,14 @@ def resume(
     found = session.scale_set(name)
     if not found.spec.get("suspend"):
         session.say(f"{name}: not suspended, nothing to resume.")
-        return _wait(session, found, outcome, wait=wait and dry_run == "none", timeout=timeout)
-    session.confirm(f"Resume {name}?", yes=yes or dry_run != "none")
-    found = _patch(session, found, {"spec": {"suspend": False}}, dry_run=dry_run)
-    _say(session, f"{name}: resumed", dry_run)
-    return _wait(session, found, outcome, wait=wait and dry_run == "none", timeout=timeout)
+        return _wait(session, found, outcome, how)
+    session.confirm(f"Resume {name}?", yes=how.unasked)
+    found = _patch(session, found, {"spec": {"suspend": False}}, how)
+    _say(session, f"{name}: resumed", how)
+    return _wait(session, found, outcome, how)
 
 
-def apply_model(
-    session: Session,
-    name: Name,
-    ids: OptionalIds = None,
-    all_: All = False,
-    yes: Yes = False,
-    dry_run: DryRun = "none",
-    wait: Wait = False,
-    timeout: Timeout = None,
-) -> int:
+def apply_model(session: Session, name: Name, how: Acting, ids: OptionalIds = None, all_: All = False) -> int:
     """Bring instances to the newest model at once, without batches and gates, as `az vmss update-instances` does.
 
     --wait: until they have been replaced and are healthy.
@@ -197,13 +156,11 @@ def apply_model(
 
     if (nothing := _nothing_to_apply(session, found, value, chosen)) is not None:
         session.say(f"{name}: {nothing}")
-        return _wait(session, found, applied, wait=wait and dry_run == "none", timeout=timeout)
-    session.confirm(
-        f"Replace {what} of {name} at once with the newest model, whatever their health?", yes=yes or dry_run != "none"
-    )
-    found = _annotate(session, found, names.ANNOTATION_APPLY, value, dry_run=dry_run)
-    _say(session, f"{name}: newest model requested for {what}", dry_run)
-    return _wait(session, found, applied, wait=wait and dry_run == "none", timeout=timeout)
+        return _wait(session, found, applied, how)
+    session.confirm(f"Replace {what} of {name} at once with the newest model, whatever their health?", yes=how.unasked)
+    found = _annotate(session, found, names.ANNOTATION_APPLY, value, how)
+    _say(session, f"{name}: newest model requested for {what}", how)
+    return _wait(session, found, applied, how)
 
 
 def _nothing_to_apply(session: Session, found: "SetView", value: str, chosen: frozenset[int]) -> str | None:
@@ -228,16 +185,7 @@ def _nothing_to_apply(session: Session, found: "SetView", value: str, chosen: fr
     return f"nothing to be done: the instances have the newest model already{why}."
 
 
-def protect(
-    session: Session,
-    name: Name,
-    ids: Ids,
-    scale_in_only: ScaleInOnly = False,
-    yes: Yes = False,
-    dry_run: DryRun = "none",
-    wait: Wait = False,
-    timeout: Timeout = None,
-) -> int:
+def protect(session: Session, name: Name, ids: Ids, how: Acting, scale_in_only: ScaleInOnly = False) -> int:
     """Keep instances as they are: no upgrade replaces them and scaling in spares them."""
     flags = {"protectFromScaleIn": True} if scale_in_only else {_PROTECTED: True}
 
@@ -246,47 +194,17 @@ def protect(
 
     what = "scaling in" if scale_in_only else "all actions of the platform"
     question = f"Protect instances {{}} of {name} from {what}?"
-    return _edit_protection(
-        session,
-        name,
-        ids,
-        changed,
-        question=question,
-        done="protected",
-        yes=yes,
-        dry_run=dry_run,
-        wait=wait,
-        timeout=timeout,
-    )
+    return _edit_protection(session, name, ids, changed, question=question, done="protected", how=how)
 
 
-def unprotect(
-    session: Session,
-    name: Name,
-    ids: Ids,
-    yes: Yes = False,
-    dry_run: DryRun = "none",
-    wait: Wait = False,
-    timeout: Timeout = None,
-) -> int:
+def unprotect(session: Session, name: Name, ids: Ids, how: Acting) -> int:
     """Take protection away from instances. A rollout that is due reaches them."""
 
     def changed(rows: dict[int, dict[str, Any]], chosen: frozenset[int]) -> dict[int, dict[str, Any]]:
         return {number: row for number, row in rows.items() if number not in chosen}
 
     question = f"Take the protection of instances {{}} of {name} away?"
-    return _edit_protection(
-        session,
-        name,
-        ids,
-        changed,
-        question=question,
-        done="unprotected",
-        yes=yes,
-        dry_run=dry_run,
-        wait=wait,
-        timeout=timeout,
-    )
+    return _edit_protection(session, name, ids, changed, question=question, done="unprotected", how=how)
 
 
 def publish(
@@ -294,12 +212,9 @@ def publish(
     image: Image,
     definition: Definition,
     version: Version,
+    how: Acting,
     regions: Regions = None,
     exclude_from_latest: Exclude = False,
-    yes: Yes = False,
-    dry_run: DryRun = "none",
-    wait: Wait = False,
-    timeout: Timeout = None,
 ) -> int:
     """Publish an image as a version: create its GalleryImageVersion. Sets that follow `latest` roll to it.
 
@@ -320,15 +235,15 @@ def publish(
     follows = "" if exclude_from_latest else " Sets that follow latest may begin to roll."
     session.confirm(
         f"Publish {image} as version {version} of {definition} in {session.namespace}?{follows}",
-        yes=yes or dry_run != "none",
+        yes=how.unasked,
     )
     try:
-        created = session.client.create(GALLERY_IMAGE_VERSIONS, session.namespace, body, dry_run=dry_run != "none")
+        created = session.client.create(GALLERY_IMAGE_VERSIONS, session.namespace, body, dry_run=how.tries)
     except AlreadyExists as error:
         raise _published(session, name) from error
-    _say(session, f"galleryimageversion.scaleset.dev/{name} published", dry_run)
-    if wait and dry_run == "none":
-        return publishing.wait(session, created, timeout=options.seconds(timeout))
+    _say(session, f"galleryimageversion.scaleset.dev/{name} published", how)
+    if how.waits:
+        return publishing.wait(session, created, timeout=options.seconds(how.timeout))
     return 0
 
 
@@ -342,17 +257,17 @@ def _published(session: Session, name: str) -> CliError:
 # --- writing
 
 
-def _annotate(session: Session, found: "SetView", annotation: str, value: str, *, dry_run: str) -> "SetView":
-    return _patch(session, found, {"metadata": {"annotations": {annotation: value}}}, dry_run=dry_run)
+def _annotate(session: Session, found: "SetView", annotation: str, value: str, how: Acting) -> "SetView":
+    return _patch(session, found, {"metadata": {"annotations": {annotation: value}}}, how)
 
 
-def _patch(session: Session, found: "SetView", body: Mapping[str, Any], *, dry_run: str) -> "SetView":
+def _patch(session: Session, found: "SetView", body: Mapping[str, Any], how: Acting) -> "SetView":
     """Patch this very set and no other of its name."""
     from kubectl_scaleset.pictures import SetView
 
     metadata = {**body.get("metadata", {}), "uid": found.uid}
     answer = session.client.patch(
-        SCALE_SETS, found.namespace, found.name, {**body, "metadata": metadata}, dry_run=dry_run != "none"
+        SCALE_SETS, found.namespace, found.name, {**body, "metadata": metadata}, dry_run=how.tries
     )
     return SetView(answer)
 
@@ -365,10 +280,7 @@ def _edit_protection(
     *,
     question: str,
     done: str,
-    yes: bool,
-    dry_run: str,
-    wait: bool,
-    timeout: str | None,
+    how: Acting,
 ) -> int:
     """Change spec.protectedInstances; read again and try again when somebody else writes meanwhile."""
     from kubectl_scaleset import waits
@@ -376,7 +288,7 @@ def _edit_protection(
 
     found = session.scale_set(name)
     chosen = _known(found, ids, also=frozenset(row["id"] for row in found.spec.get("protectedInstances") or ()))
-    session.confirm(question.format(ranges.render(chosen)), yes=yes or dry_run != "none")
+    session.confirm(question.format(ranges.render(chosen)), yes=how.unasked)
     for attempt in range(1, ATTEMPTS + 1):
         before = {int(row["id"]): dict(row) for row in found.spec.get("protectedInstances") or ()}
         rows = changed(before, chosen)
@@ -388,14 +300,14 @@ def _edit_protection(
             "spec": {"protectedInstances": [rows[number] for number in sorted(rows)]},
         }
         try:
-            found = _patch(session, found, body, dry_run=dry_run)
+            found = _patch(session, found, body, how)
             break
         except Conflict:
             if attempt == ATTEMPTS:
                 raise
             found = session.scale_set(name)
-    _say(session, f"{name}: instances {ranges.render(chosen)} {done}", dry_run)
-    return _wait(session, found, waits.observed, wait=wait and dry_run == "none", timeout=timeout)
+    _say(session, f"{name}: instances {ranges.render(chosen)} {done}", how)
+    return _wait(session, found, waits.observed, how)
 
 
 def _known(found: "SetView", given: list[str], *, also: frozenset[int] = frozenset()) -> frozenset[int]:
@@ -421,21 +333,13 @@ def _now(session: Session) -> str:
     return re.sub(r"\+00:00$", "Z", stamp)
 
 
-def _say(session: Session, text: str, dry_run: str) -> None:
-    session.say(f"{text} (server dry run)" if dry_run != "none" else text)
+def _say(session: Session, text: str, how: Acting) -> None:
+    session.say(f"{text} (server dry run)" if how.tries else text)
 
 
-def _wait(
-    session: Session,
-    found: "SetView",
-    judge: "Callable[[SetView], Outcome]",
-    *,
-    wait: bool,
-    timeout: str | None,
-) -> int:
-    limit = options.seconds(timeout)
-    if not wait:
+def _wait(session: Session, found: "SetView", judge: "Callable[[SetView], Outcome]", how: Acting) -> int:
+    if not how.waits:
         return 0
     from kubectl_scaleset.follow import until
 
-    return until(session, found, judge, timeout=limit)
+    return until(session, found, judge, timeout=options.seconds(how.timeout))

@@ -5,7 +5,6 @@ import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import yaml
@@ -52,9 +51,7 @@ class Cluster:
             self.api.apply_file(path)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.api.close()
         subprocess.run(
             [UP, "--delete", "--kubeconfig", self.kubeconfig, self.name], check=True, stdin=subprocess.DEVNULL

@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
-from types import TracebackType
 from typing import Any, Protocol, Self
+
+import pytest
 
 from .api import NAMESPACES
 from .cluster import Cluster
@@ -28,6 +29,32 @@ class Logs(Protocol):
     """An operator, however it runs."""
 
     def log(self) -> str: ...
+
+
+def scenarios_of(request: pytest.FixtureRequest) -> list[Scenario]:
+    """The tests of the module that ask for `scene`: each is played, and its test waits for its end."""
+    items = [item for item in request.session.items if item.path == request.path and isinstance(item, pytest.Function)]
+    return [(item.name, item.obj, _parameters(item)) for item in items if "scene" in item.fixturenames]
+
+
+def _parameters(item: pytest.Function) -> dict[str, object]:
+    return dict(item.callspec.params) if hasattr(item, "callspec") else {}
+
+
+@pytest.fixture
+def scene(company: "Company") -> "Company":
+    """Makes a test a scenario. What it is played with is a Scene; here its end is waited for."""
+    return company
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A scenario is played already: its test ends with it. This and `scene` are for a conftest to import."""
+    company = pyfuncitem.funcargs.get("scene")
+    if not isinstance(company, Company):
+        return None
+    company.end_of(pyfuncitem.name)
+    return True
 
 
 class Company:
@@ -56,9 +83,7 @@ class Company:
             self._played[name] = self._pool.submit(self._play, self._namespaces[name], play, parameters)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
     def end_of(self, name: str) -> None:

@@ -7,7 +7,6 @@ import socket
 import socketserver
 import threading
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Self
 
 Address = tuple[str, int]
@@ -23,9 +22,7 @@ class _Serving:
         threading.Thread(target=self._server.serve_forever, name=type(self).__name__, daemon=True).start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
 

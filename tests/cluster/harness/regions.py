@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import TracebackType
 from typing import Self
 
 from .api import IMAGES, NODES, PODS, Api, ApiError, Items, Json
@@ -23,9 +22,7 @@ class Regions:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for name in sorted(self._made):
             with suppress(ApiError):
                 self.remove(name)

@@ -20,6 +20,9 @@ COLLECTED = 60.0
 class Scene:
     """One scenario's part of the cluster. Sets are called `web` unless another name is given."""
 
+    patience = 30.0
+    """Seconds for what is waited for, unless a test says otherwise."""
+
     def __init__(self, cluster: Cluster, namespace: str, recorder: Recorder) -> None:
         self.cluster, self.namespace, self.recorder = cluster, namespace, recorder
         self.api: Api = cluster.api
@@ -111,13 +114,13 @@ class Scene:
     def world(self) -> World:
         return self.recorder.world
 
-    def wait(self, until: Callable[[World], T], message: str, *, timeout: float = 25) -> T:
-        return self.recorder.wait_for(until, timeout=timeout, message=message)
+    def wait(self, until: Callable[[World], T], message: str, *, timeout: float | None = None) -> T:
+        return self.recorder.wait_for(until, timeout=self.patience if timeout is None else timeout, message=message)
 
     def never(self, unwanted: Callable[[World], object], message: str, *, seconds: float = 1.5) -> None:
         self.recorder.never(unwanted, seconds=seconds, message=message)
 
-    def healthy(self, replicas: int, *, version: str = "", name: str = "web", timeout: float = 25) -> None:
+    def healthy(self, replicas: int, *, version: str = "", name: str = "web", timeout: float | None = None) -> None:
         """So many pods, all Ready, on that version, and the set says Ready."""
         self.wait(
             lambda world: (
@@ -129,7 +132,9 @@ class Scene:
             timeout=timeout,
         )
 
-    def rollout(self, code: str, version: str = "", *, name: str = "web", run: str = "", timeout: float = 30) -> Json:
+    def rollout(
+        self, code: str, version: str = "", *, name: str = "web", run: str = "", timeout: float | None = None
+    ) -> Json:
         """Waits for a rollout with that code (to that version, with that id), and returns it."""
 
         def found(world: World) -> Json | None:
@@ -142,7 +147,7 @@ class Scene:
         assert seen is not None
         return seen
 
-    def batch(self, number: int, *, version: str = "", name: str = "web", timeout: float = 25) -> list[int]:
+    def batch(self, number: int, *, version: str = "", name: str = "web", timeout: float | None = None) -> list[int]:
         """Waits until that batch is under way: a new pod of it exists. Returns the instances of the batch."""
 
         def begun(world: World) -> Json | None:
@@ -160,7 +165,7 @@ class Scene:
         first, *rest = str(batch["instances"]).split("-")
         return list(range(int(first), int(rest[0] if rest else first) + 1))
 
-    def condition(self, kind: str, reason: str, *, name: str = "web", timeout: float = 25) -> Json:
+    def condition(self, kind: str, reason: str, *, name: str = "web", timeout: float | None = None) -> Json:
         """Waits until a condition has that reason, and returns it."""
         found = self.wait(
             lambda world: (seen := says(world, kind, name=name))["reason"] == reason and seen,

@@ -13,11 +13,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from tests.cluster.harness.api import ApiError, Json
+from tests.cluster.harness.api import ApiError
 from tests.cluster.harness.cluster import ROOT, Cluster
 from tests.cluster.harness.company import Company, Scenario
 from tests.cluster.harness.operator import Operator
-from tests.cluster.harness.recorder import Recorder, World
+from tests.cluster.harness.recorder import Recorder
 from tests.cluster.harness.scene import Scene, ready, runs
 from tests.cluster.harness.trace import AuditLog
 from tests.faults import trace
@@ -50,6 +50,8 @@ def refusal(call: Callable[..., object], *arguments: Any, **options: Any) -> int
 
 class Rig(Scene):
     """One test's part of the cluster, with the means to break it."""
+
+    patience = PATIENCE
 
     def __init__(self, cluster: Cluster, namespace: str, recorder: Recorder, directory: Path, report: Report) -> None:
         super().__init__(cluster, namespace, recorder)
@@ -95,24 +97,7 @@ class Rig(Scene):
     def log(self) -> str:
         return "\n".join(f"--- {each.log_path.name}\n{each.log()}" for each in self._operators)
 
-    # What is waited for: as in a Scene, with more patience
-
-    def wait(self, until: Callable[[World], Any], message: str, *, timeout: float = PATIENCE) -> Any:
-        return super().wait(until, message, timeout=timeout)
-
-    def healthy(self, replicas: int, *, version: str = "", name: str = "web", timeout: float = PATIENCE) -> None:
-        super().healthy(replicas, version=version, name=name, timeout=timeout)
-
-    def rollout(
-        self, code: str, version: str = "", *, name: str = "web", run: str = "", timeout: float = PATIENCE
-    ) -> Json:
-        return super().rollout(code, version, name=name, run=run, timeout=timeout)
-
-    def batch(self, number: int, *, version: str = "", name: str = "web", timeout: float = PATIENCE) -> list[int]:
-        return super().batch(number, version=version, name=name, timeout=timeout)
-
-    def condition(self, kind: str, reason: str, *, name: str = "web", timeout: float = PATIENCE) -> Json:
-        return super().condition(kind, reason, name=name, timeout=timeout)
+    # What is waited for
 
     def upgraded(self, version: str, count: int = 1, *, name: str = "web") -> None:
         """At least so many instances are healthy on that version."""

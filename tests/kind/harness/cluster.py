@@ -3,7 +3,6 @@
 import os
 import subprocess
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tests.cluster.harness.api import Api
@@ -32,9 +31,7 @@ class KindCluster(Cluster):
         self.api = Api(self.kubeconfig)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.api.close()
         run([UP, "--delete", "--kubeconfig", self.kubeconfig, self.name])
 

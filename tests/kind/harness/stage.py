@@ -23,6 +23,7 @@ class Stage(Scene):
     """One scenario's namespace in a kind cluster. Sets are called `web` unless another name is given."""
 
     cluster: KindCluster
+    patience = PATIENCE
 
     def publish(self, version: str, behaviour: str = "", **spec: Any) -> None:
         """A version whose image behaves like that: hack/kind/instance/build.sh has the list."""
@@ -60,14 +61,6 @@ class Stage(Scene):
                 super().apply(body)
             else:
                 self.cluster.api.apply(_kind(body), self.namespace, body)
-
-    def healthy(self, replicas: int, *, version: str = "", name: str = "web", timeout: float = PATIENCE) -> None:
-        super().healthy(replicas, version=version, name=name, timeout=timeout)
-
-    def rollout(
-        self, code: str, version: str = "", *, name: str = "web", run: str = "", timeout: float = PATIENCE
-    ) -> Json:
-        return super().rollout(code, version, name=name, run=run, timeout=timeout)
 
     def write_data(self, name: str = "web") -> dict[str, str]:
         """Writes a text of its own to every instance's disk; returns the texts by pod."""

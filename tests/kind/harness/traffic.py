@@ -3,7 +3,6 @@
 import json
 import threading
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Self
 
 from tests.cluster.harness.api import ENDPOINT_SLICES, PODS, Api, Json, Watch
@@ -78,9 +77,7 @@ class Endpoints:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._whole = self._thread.is_alive()
         self._watch.close()
         self._thread.join(timeout=10)

@@ -3,12 +3,14 @@
 import json
 import logging
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from scaleset.controllers.scale_set import DECISION
 from scaleset.kube.resources import PODS
-from scaleset.observability.logging import NOTHING, JsonFormatter
+from scaleset.observability.logging import NOTHING, JsonFormatter, configure
+from scaleset.runtime import kopf_thread
 
 ABOUT = {"namespace": "shop", "scaleset": "web", "reason": "BatchStarted", "message": "Batch 2 of 5."}
 
@@ -72,3 +74,41 @@ def test_whatever_a_value_is_the_line_is_one_line_of_ascii(value: str) -> None:
     assert text.isascii()
     assert "\n" not in text
     assert json.loads(text)["error"] == value
+
+
+def shown(name: str, text: str, *, thread: str = "MainThread") -> str | None:
+    """The line that a record makes, as the handler of the process shows it; None for no line."""
+    configure(form="text", level="info")
+    handler = logging.getLogger().handlers[0]
+    error = ValueError("a\nb")
+    record = logging.LogRecord(name, logging.WARNING, "", 1, text, (), (ValueError, error, None))
+    record.threadName = thread
+    kept = handler.filter(record)
+    return handler.format(record).partition(" ")[2] if kept else None
+
+
+@pytest.fixture
+def logging_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    names = ("aiohttp", "asyncio", "kubernetes", "kopf", "kopf.objects")
+    before = root.handlers, root.level, [logging.getLogger(name).level for name in names]
+    yield
+    root.handlers, root.level = before[0], before[1]
+    for name, level in zip(names, before[2], strict=True):
+        logging.getLogger(name).setLevel(level)
+    logging.captureWarnings(capture=False)
+
+
+@pytest.mark.usefixtures("logging_as_it_was")
+def test_kopf_says_an_error_in_one_line() -> None:
+    assert shown("kopf.reactor", "failed:\n  no") == "WARNING kopf.reactor failed: no"
+    assert shown("asyncio", "failed:\n  no", thread=kopf_thread.NAME) == "WARNING asyncio failed: no"
+    assert "ValueError: a" in (shown("scaleset.runtime.workers", "failed") or ""), "a stack of ours is wanted"
+
+
+@pytest.mark.usefixtures("logging_as_it_was")
+def test_kopf_is_not_asked_about_signals() -> None:
+    """It warns whenever its thread starts; its other warnings are shown."""
+    assert shown("kopf._core.reactor.running", "OS signals are ignored: running not in the main thread.") is None
+    assert shown("kopf._core.reactor.running", "Cleanup activity is not executed at all.") is not None
+    assert shown("scaleset", "OS signals are ignored") is not None

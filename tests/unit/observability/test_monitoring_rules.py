@@ -18,7 +18,6 @@ ALERTS: dict[str, dict[str, Any]] = {
 }
 RECORDS = {rule["record"] for group in rules()["groups"] for rule in group["rules"] if "record" in rule}
 CASES = ROOT / "tests" / "observability" / "alerts"
-CONSOLES = sorted((ROOT / "deploy" / "prometheus").glob("console*/*"))
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 OURS = re.compile(
     r"\b(?:scaleset|controller_runtime|workqueue|rest_client|leader_election)_[a-z0-9_]+(?=\{|\[|\)| |$|\")",
@@ -103,25 +102,6 @@ def test_rules_use_metrics_that_exist():
     assert unknown(text) == set()
 
 
-@pytest.mark.parametrize("path", CONSOLES, ids=lambda path: path.name)
-def test_consoles_use_metrics_that_exist(path):
-    assert unknown(path.read_text()) == set()
-
-
 @pytest.mark.parametrize("path", sorted((ROOT / RUNBOOKS).glob("*.md")), ids=lambda path: path.stem)
 def test_runbooks_use_metrics_that_exist(path):
     assert unknown(path.read_text()) == set()
-
-
-def test_consoles_know_every_reason_and_state_by_name():
-    library = next(path for path in CONSOLES if path.suffix == ".lib").read_text()
-    assert [reason for reason in catalogue.BLOCKS if f'eq . "{reason}"' not in library] == []
-    assert [state for state in catalogue.STATES if f".{state} {{" not in library] == []
-    assert [status for status in catalogue.STATUSES if f".{status} {{" not in library] == []
-
-
-def test_consoles_ask_nobody_but_prometheus():
-    """No style, script or picture from elsewhere: they work in a closed network and tell nobody what is looked at."""
-    for path in CONSOLES:
-        addresses = set(re.findall(r"(?:https?:)?//[\w.-]+\.[a-z]{2,}[^\s\"')]*", path.read_text()))
-        assert addresses <= {"http://www.w3.org/2000/svg"}, path.name

@@ -251,21 +251,26 @@ def test_an_instance_that_does_not_end_goes_last():
 # --- protection in the middle of a batch
 
 
-def test_an_instance_that_is_protected_before_its_pod_is_touched_keeps_it():
-    world = running(5)
-    keeps_0(world)
-    world.publish("2.0.0")
+PROTECTED = [{"id": 0, "protectFromScaleSetActions": True}]
+
+
+def keeps_its_pod_once_protected(world: World) -> None:
+    """Instance 0 of a batch that waits to delete its pod."""
     world.run(5)
     uid = world.pods[0].uid
     world.change(protected_instances=running(1, protectedInstances=PROTECTED).spec.protected_instances)
     world.keeps_alive = lambda _: None
     world.run(60)
     assert world.pods[0].uid == uid
+
+
+def test_an_instance_that_is_protected_before_its_pod_is_touched_keeps_it():
+    world = running(5)
+    keeps_0(world)
+    world.publish("2.0.0")
+    keeps_its_pod_once_protected(world)
     assert code(world) == "Completed"
     assert counts(world) == (4, 0, 0, 0)
-
-
-PROTECTED = [{"id": 0, "protectFromScaleSetActions": True}]
 
 
 def test_so_does_one_of_apply_model():
@@ -273,12 +278,7 @@ def test_so_does_one_of_apply_model():
     keeps_0(world)
     new_model(world)
     apply_model(world, "*")
-    world.run(5)
-    uid = world.pods[0].uid
-    world.change(protected_instances=running(1, protectedInstances=PROTECTED).spec.protected_instances)
-    world.keeps_alive = lambda _: None
-    world.run(60)
-    assert world.pods[0].uid == uid
+    keeps_its_pod_once_protected(world)
     assert world.status.get("applying") is None
 
 

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from scaleset.planner import acceptance, decide, rollout
-from scaleset.planner.facts import Acceptance, Facts, in_order
+from scaleset.planner.facts import Facts, in_order
 from scaleset.planner.instances import HealthState
 from scaleset.planner.snapshot import Turn
 from scaleset.planner.state import NOBODY, Code, Ending, ScaleIn
 from scaleset.planner.step import Step
+from scaleset.planner.wanted import Acceptance
 from tests.simulation.scenes import running, under_way
 from tests.simulation.world import World, policy
 

@@ -20,11 +20,17 @@ def respelled(world: World) -> None:
     new_model(world, image="another-placeholder")
 
 
-def test_another_spelling_is_the_stored_model_and_rolls_nothing():
-    world = running(5, by=ROLLING)
+def respelled_only(world: World) -> str:
+    """The API server says so. Returns the stored model."""
     (stored,) = models(world)
     world.verdict = same_as(stored)
     respelled(world)
+    return stored
+
+
+def test_another_spelling_is_the_stored_model_and_rolls_nothing():
+    world = running(5, by=ROLLING)
+    stored = respelled_only(world)
     world.run(600)
     assert deleted(world) == []
     assert set(world.models) == {stored}
@@ -38,9 +44,7 @@ def test_another_spelling_is_the_stored_model_and_rolls_nothing():
 def test_what_was_found_out_survives_a_restart():
     """Not even an answer that is another one now is asked for."""
     world = running(3, by=ROLLING)
-    (stored,) = models(world)
-    world.verdict = same_as(stored)
-    respelled(world)
+    stored = respelled_only(world)
     world.settle()
     assert world.status["checkedModel"] == {"asked": world.model.name, "model": stored}
     world.verdict = lambda _: Verdict(accepted=True)
@@ -51,9 +55,8 @@ def test_what_was_found_out_survives_a_restart():
 
 def test_from_one_spelling_to_the_next_and_back():
     world = running(3, by=ROLLING)
-    (stored,), first = models(world), world.spec
-    world.verdict = same_as(stored)
-    respelled(world)
+    first = world.spec
+    stored = respelled_only(world)
     world.settle()
     new_model(world, image="a-third-one")
     world.settle()
@@ -65,9 +68,7 @@ def test_from_one_spelling_to_the_next_and_back():
 
 def test_a_stored_model_that_is_gone_is_not_believed():
     world = running(3, by=ROLLING)
-    (stored,) = models(world)
-    world.verdict = same_as(stored)
-    respelled(world)
+    respelled_only(world)
     world.settle()
     world.status["checkedModel"]["model"] = "web-gone"
     assert decide(world.snapshot()).needs.verdict is not None

@@ -11,7 +11,7 @@ from scaleset.planner.pod_builder import Identity
 from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import DryRun, Newcomer, Verdict
 from scaleset.preflight.admission import questions
-from scaleset.preflight.conversation import Call
+from scaleset.preflight.conversation import Call, in_turn
 
 OWNER = Identity("ns", "web", "uid-1")
 NOW = 1_000_000_000.0
@@ -82,14 +82,7 @@ class Server:
 
     def verdict(self, wanted: Revision, *numbers: int, claims: tuple[str, ...] = ()) -> Verdict:
         batch = tuple(Newcomer(n, BUILD, claims) for n in numbers or (0,))
-        asking = questions(OWNER, DryRun(wanted, BUILD, batch[0].instance, batch), now=NOW)
-        try:
-            calls = next(asking)
-            while True:
-                calls = asking.send([self.answer(call) for call in calls])
-        except StopIteration as done:
-            found: Verdict = done.value
-            return found
+        return in_turn(questions(OWNER, DryRun(wanted, BUILD, batch[0].instance, batch), now=NOW), self.answer)
 
 
 def test_one_that_would_be_taken_is_asked_about_once():

@@ -45,6 +45,16 @@ def scale_sets(client: Client, changed: list[Any]) -> CustomObjects[ScaleSetSpec
     )
 
 
+async def one_known(api: Any, client: Any, changed: list[Any] | None = None) -> tuple[Any, Any]:
+    """Sets as they were listed, and the only one of them."""
+    objects = scale_sets(client, [] if changed is None else changed)
+    put(api)
+    await objects.list()
+    seen = objects.get("a", "web")
+    assert seen is not None
+    return objects, seen
+
+
 async def test_a_list_brings_objects_and_takes_away_what_nobody_told_of(api, client):
     changed: list[Any] = []
     objects = scale_sets(client, changed)
@@ -129,11 +139,7 @@ async def test_what_cannot_be_understood_is_kept_with_the_reason(api, client):
 
 async def test_a_status_is_written_once_and_read_again_when_it_was_outdated(api, client):
     changed: list[Any] = []
-    objects = scale_sets(client, changed)
-    put(api)
-    await objects.list()
-    seen = objects.get("a", "web")
-    assert seen is not None
+    objects, seen = await one_known(api, client, changed)
     writer = StatusWriter(client)
     assert await writer.write(objects, seen, {"replicas": 3}) is True
     written = objects.get("a", "web")
@@ -198,11 +204,7 @@ async def test_an_answer_that_is_older_than_what_is_known_is_not_believed(api, c
 
 async def test_a_conflict_with_an_object_older_than_ours_means_that_etcd_was_restored(api, client, caplog):
     """What we know is from a past that was undone: it is given up, or every write would be a conflict for ever."""
-    objects = scale_sets(client, [])
-    put(api)
-    await objects.list()
-    undone = objects.get("a", "web")
-    assert undone is not None
+    objects, undone = await one_known(api, client)
     [restored] = api.objects.values()
     restored["metadata"]["resourceVersion"] = "1"
     writer = StatusWriter(client)
@@ -216,11 +218,7 @@ async def test_a_conflict_with_an_object_older_than_ours_means_that_etcd_was_res
 
 async def test_what_the_api_server_does_not_find_and_yet_shows_is_kept(api, client):
     """A control plane that comes up again may answer so."""
-    objects = scale_sets(client, [])
-    put(api)
-    await objects.list()
-    seen = objects.get("a", "web")
-    assert seen is not None
+    objects, seen = await one_known(api, client)
     api.refuse("PATCH", 404, reason="NotFound")
     with pytest.raises(errors.NotFound):
         await StatusWriter(client).write(objects, seen, {"replicas": 3})
@@ -229,11 +227,7 @@ async def test_what_the_api_server_does_not_find_and_yet_shows_is_kept(api, clie
 
 
 async def test_a_write_without_an_answer_changes_nothing_here(api, client):
-    objects = scale_sets(client, [])
-    put(api)
-    await objects.list()
-    seen = objects.get("a", "web")
-    assert seen is not None
+    objects, seen = await one_known(api, client)
     api.refuse("PATCH", 500)
     with pytest.raises(errors.Unavailable):
         await StatusWriter(client).write(objects, seen, {"replicas": 3})
@@ -246,11 +240,7 @@ async def test_a_write_without_an_answer_changes_nothing_here(api, client):
 @pytest.mark.parametrize("told", ["an event", "a list", "an answer", "another of its name"])
 async def test_a_spec_goes_with_its_object_however_that_is_learned(api, client, told):
     """Or a cluster in which sets come and go fills the memory: kopf does not tell every deletion."""
-    objects = scale_sets(client, [])
-    put(api)
-    await objects.list()
-    found = objects.get("a", "web")
-    assert found is not None
+    objects, found = await one_known(api, client)
     assert found.spec is not None
     spec, last = weakref.ref(found.spec), api.drop("a", "web")
     if told == "an event":
@@ -357,11 +347,7 @@ async def test_what_a_read_does_not_find_is_gone_when_a_list_says_so_too(api, cl
 
 
 async def test_a_read_that_shows_what_was_said_to_be_gone_is_believed(api, client):
-    objects = scale_sets(client, [])
-    put(api)
-    await objects.list()
-    found = objects.get("a", "web")
-    assert found is not None
+    objects, found = await one_known(api, client)
     objects.forget(found)
     await objects.look_up("a", "web")
     assert objects.get("a", "web") == found

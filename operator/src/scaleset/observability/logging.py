@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, Literal
 
+from scaleset.runtime import kopf_thread
+
 Format = Literal["text", "json"]
 
 NOTHING: Final = "-"
@@ -60,19 +62,18 @@ def configure(*, form: Format, level: str) -> None:
     handler.addFilter(_one_line)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
-    # It warns that it does not get the signals, which is why it runs in a thread.
-    logging.getLogger("kopf._core.reactor.running").setLevel(max(logging.ERROR, root.level))
 
 
 def _one_line(record: logging.LogRecord) -> bool:
     """kopf logs a stack for each of its layers that an error passes, and so does the loop of its thread; the sentence
-    says it all. A warning of Python's comes with its source.
+    says it all. A warning of Python's comes with its source. False for what is no news.
     """
-    of_kopf = record.name.startswith("kopf") or record.threadName == "kopf"
+    of_kopf = record.name.startswith("kopf") or record.threadName == kopf_thread.NAME
     # What the garbage collector finds of a loop that was closed is told in whatever thread it happens to run.
     of_kopf = of_kopf or (record.name == "asyncio" and "kopf" in record.getMessage())
     if of_kopf:
         record.exc_info = None
     if of_kopf or record.name == "py.warnings":
         record.msg, record.args = " ".join(record.getMessage().split()), ()
-    return True
+    # kopf warns at every start of its thread. The signals are handled in the main thread.
+    return not (of_kopf and record.getMessage().startswith("OS signals are ignored"))

@@ -13,11 +13,12 @@ from scaleset.api.placement import ServiceFabric
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planner import gallery, health, provisioning, revision_check
-from scaleset.planner.facts import INVALID, Acceptance, Facts, Wanted
+from scaleset.planner.facts import Facts
 from scaleset.planner.pod_builder import REGION_LABEL, ZONE_LABEL
 from scaleset.planner.revisions import Revision
 from scaleset.planner.state import State
 from scaleset.planner.step import Step
+from scaleset.planner.wanted import INVALID, Acceptance, Wanted
 
 NO_HEALTH_SOURCE = (
     "Automatic OS Upgrade is not supported for this ScaleSet because a health probe or health extension was not "

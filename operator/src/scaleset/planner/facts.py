@@ -18,55 +18,12 @@ from scaleset.planner.instances import Build, HealthState, Instance, Pod
 from scaleset.planner.placement import place
 from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import DryRun, Needs, Newcomer, Snapshot, Verdict
-from scaleset.planner.state import NOBODY, Batch, Rollout, State, Target, Waiting, extra
+from scaleset.planner.state import NOBODY, Batch, Rollout, State, Waiting, extra
 from scaleset.planner.step import NO_NEEDS, Step
+from scaleset.planner.wanted import PENDING, Acceptance, Wanted
 
-INVALID = "InvalidSpec"
 NO_POD = "The pod does not exist."
 UNREACHABLE = "Instance found to be unhealthy or unreachable."
-
-
-@dataclass(frozen=True, slots=True)
-class Acceptance:
-    """Whether the spec can be carried out: the condition Accepted."""
-
-    reason: str
-    message: str
-    accepted: bool = False
-
-    @property
-    def refuses_all(self) -> bool:
-        """Whether the spec contradicts itself or its policy: then no part of it is carried out, not even its size. A
-        spec that only lacks something outside it (a policy, an image, room for its pods) affects new pods only: scaling
-        continues with the previous model, and scaling in may free the room.
-        """
-        return self.reason == INVALID
-
-
-PENDING = Acceptance("Pending", "not looked at yet")
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The build of a new instance: the newest accepted model, and the version that its image reference means now."""
-
-    model: Revision
-    version: str | None
-    image: str | None
-
-    @property
-    def target(self) -> Target:
-        """As the target of an image upgrade or of a changed image reference."""
-        reference = self.model.reference
-        return Target(
-            self.model.name,
-            reference.publisher,
-            reference.offer,
-            reference.sku,
-            reference.version,
-            self.version,
-            self.image,
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,14 @@ content: it may be older than the rule. It only gets a warning.
 from dataclasses import dataclass, replace
 
 from scaleset.planner import disks, revisions
-from scaleset.planner.facts import INVALID, Acceptance, Facts
+from scaleset.planner.facts import Facts
 from scaleset.planner.gallery import GalleryVersion
 from scaleset.planner.instances import Build
 from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import ModelCheck, Needs, Verdict
 from scaleset.planner.state import Checked, State
 from scaleset.planner.step import Step
+from scaleset.planner.wanted import INVALID, Acceptance
 
 NOT_STORED = "ModelNotStored"
 _CANDIDATES = 4

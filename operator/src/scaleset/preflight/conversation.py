@@ -5,7 +5,7 @@ their meaning. So the operator, which sends the requests of a step together, and
 one, share the same requests.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -35,6 +35,17 @@ class Call:
 Answer = Any
 """An object, a list of them, or an ApiError."""
 Questions = Generator[list[Call], list[Answer], T]
+
+
+def in_turn(asking: Questions[T], answer: Callable[[Call], Answer]) -> T:
+    """Hold a conversation, one request after the other."""
+    try:
+        calls = next(asking)
+        while True:
+            calls = asking.send([answer(call) for call in calls])
+    except StopIteration as done:
+        found: T = done.value
+        return found
 
 
 ACCEPTED = Verdict(accepted=True)

@@ -1,4 +1,4 @@
-"""Termination signals: SIGTERM and SIGINT."""
+"""The signals that end the process: SIGTERM and SIGINT."""
 
 import asyncio
 import signal
@@ -6,8 +6,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 
-def told_to_end() -> "asyncio.Task[str]":
-    """A task that ends at the first SIGTERM or SIGINT. Further signals have no effect: the shutdown is bounded."""
+def stop_signal() -> "asyncio.Task[str]":
+    """A task that ends with the first SIGTERM or SIGINT. Further ones change nothing: the end is bounded anyway."""
     signals: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -15,13 +15,13 @@ def told_to_end() -> "asyncio.Task[str]":
     return asyncio.create_task(signals.get(), name="signal")
 
 
-async def before(told: "asyncio.Task[str]", work: Coroutine[Any, Any, None]) -> bool:
-    """Whether the work was done before the signal; if not, it is cancelled."""
+async def unless_stopped(stopped: "asyncio.Task[str]", work: Coroutine[Any, Any, None]) -> bool:
+    """Whether the work ended before the signal. If not, it is cancelled."""
     task = asyncio.create_task(work)
-    await asyncio.wait({task, told}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
     if not task.done():
         task.cancel()
         await asyncio.wait({task})
         return False
     task.result()
-    return not told.done()
+    return not stopped.done()

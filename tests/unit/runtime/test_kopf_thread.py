@@ -1,4 +1,4 @@
-"""A coroutine in a loop of its own: what it does to its loop and how it ends does not reach ours."""
+"""The thread of kopf: what runs there cannot reach our loop, and its end takes a bounded time."""
 
 import asyncio
 import contextlib
@@ -7,53 +7,56 @@ from typing import Any
 
 import pytest
 
-from scaleset.runtime.apart import run_apart
+from scaleset.runtime.kopf_thread import NAME, run_in_kopf_thread
 
 
 async def test_it_has_a_loop_and_a_thread_of_its_own():
     found: dict[str, Any] = {}
 
-    async def inside(_: asyncio.Event) -> None:
+    async def inside() -> None:
         found["loop"], found["thread"] = asyncio.get_running_loop(), threading.current_thread().name
 
-    await run_apart("apart", inside)
+    await run_in_kopf_thread(inside)
     assert found["loop"] is not asyncio.get_running_loop()
-    assert found["thread"] == "apart"
+    assert found["thread"] == NAME
 
 
 async def test_cancelling_all_tasks_there_leaves_ours_alone():
     """Which is what kopf does when it ends."""
     ours = asyncio.create_task(asyncio.sleep(60))
 
-    async def inside(_: asyncio.Event) -> None:
+    async def inside() -> None:
         asyncio.create_task(asyncio.sleep(60))  # noqa: RUF006 - cancelled right below
         mine = asyncio.current_task()
         for task in asyncio.all_tasks() - {mine}:
             task.cancel()
 
-    await run_apart("apart", inside)
+    await run_in_kopf_thread(inside)
     assert not ours.done()
     ours.cancel()
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), asyncio.CancelledError(), SystemExit(3)])
 async def test_its_error_is_raised_here(error):
-    async def inside(_: asyncio.Event) -> None:
+    async def inside() -> None:
         raise error
 
     with pytest.raises(type(error)):
-        await run_apart("apart", inside)
+        await run_in_kopf_thread(inside)
 
 
-async def test_cancelled_it_is_told_to_stop_and_waited_for():
+async def test_cancelled_it_is_cancelled_and_waited_for():
     began, ended = threading.Event(), threading.Event()
 
-    async def inside(stop: asyncio.Event) -> None:
+    async def inside() -> None:
         began.set()
-        await stop.wait()
-        ended.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.05)
+            ended.set()
 
-    task = asyncio.create_task(run_apart("apart", inside))
+    task = asyncio.create_task(run_in_kopf_thread(inside))
     await asyncio.to_thread(began.wait)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -62,19 +65,19 @@ async def test_cancelled_it_is_told_to_stop_and_waited_for():
 
 
 async def test_cancelled_before_it_runs():
-    async def inside(stop: asyncio.Event) -> None:
-        await stop.wait()
+    async def inside() -> None:
+        await asyncio.sleep(60)
 
-    task = asyncio.create_task(run_apart("apart", inside))
+    task = asyncio.create_task(run_in_kopf_thread(inside))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, 5)
 
 
-async def test_a_task_of_it_that_refuses_to_end_holds_nobody_up(monkeypatch):
+async def test_a_task_that_swallows_its_cancellation_holds_nobody_up(monkeypatch):
     """kopf's watches wait for new credentials and swallow being cancelled."""
-    monkeypatch.setattr("scaleset.runtime.apart.CANCEL_SECONDS", 0.1)
+    monkeypatch.setattr("scaleset.runtime.kopf_thread.CANCEL_SECONDS", 0.1)
     tasks: list[Any] = []
 
     async def stubborn() -> None:
@@ -82,28 +85,28 @@ async def test_a_task_of_it_that_refuses_to_end_holds_nobody_up(monkeypatch):
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(60)
 
-    async def inside(_: asyncio.Event) -> None:
+    async def inside() -> None:
         tasks.append(asyncio.create_task(stubborn()))
         await asyncio.sleep(0)
         raise ValueError("ended")
 
     with pytest.raises(ValueError, match="ended"):
-        await asyncio.wait_for(run_apart("apart", inside), 5)
+        await asyncio.wait_for(run_in_kopf_thread(inside), 5)
     tasks[0]._log_destroy_pending = False
 
 
-async def test_one_that_does_not_stop_is_left_behind():
+async def test_a_thread_that_is_blocked_is_left_behind():
     released = threading.Event()
 
-    async def inside(_: asyncio.Event) -> None:
-        await asyncio.to_thread(released.wait)
+    async def inside() -> None:
+        released.wait()
 
-    task = asyncio.create_task(run_apart("apart", inside, grace=0.1))
+    task = asyncio.create_task(run_in_kopf_thread(inside, grace=0.1))
     await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, 2)
     released.set()
     for thread in threading.enumerate():
-        if thread.name == "apart":
+        if thread.name == NAME:
             await asyncio.to_thread(thread.join, 5)

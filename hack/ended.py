@@ -1,0 +1,35 @@
+"""How a program of hack/ ends: an exit code for each way, and a sentence instead of a stack trace."""
+
+import signal
+import sys
+from types import FrameType
+
+
+class NotPossibleError(Exception):
+    """It cannot be done here; the message says what is missing. Empty: that was said already."""
+
+
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+
+
+def end_on_signals() -> None:
+    """SIGTERM and SIGHUP end it as Ctrl-C does: what was started is cleaned up."""
+    for number in ENDINGS:
+        signal.signal(number, _end)
+
+
+def undisturbed() -> None:
+    """From now on: a second Ctrl-C leaves nothing half deleted."""
+    for number in (signal.SIGINT, *ENDINGS):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def not_possible(error: NotPossibleError) -> int:
+    """The exit code."""
+    if str(error):
+        print(error, file=sys.stderr, flush=True)
+    return 1
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
