@@ -39,7 +39,7 @@ class Metered:
         self.fleet = self.metrics.fleet
         self.leads = True
         self.fleet.watch(self._objects, leads=lambda: self.leads)
-        self.fleet.saw(self.seen)
+        self.fleet.added(self.seen)
         world.acted = self.acted
 
     @property

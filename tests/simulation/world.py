@@ -112,7 +112,7 @@ class World:
     def snapshot(self, *, fresh: bool = False, pods: Mapping[int, Pod] | None = None, **changes: Any) -> Snapshot:
         """What the operator would see; `pods` may be an older view of them."""
         self.memory.new_generation(self.generation)
-        self.memory.saw((self.pods if pods is None else pods).items())
+        self.memory.remember_pods((self.pods if pods is None else pods).items())
         state = self.state
         base = Snapshot(
             owner=OWNER,

@@ -18,7 +18,9 @@ from scaleset.runtime import garbage
 log = logging.getLogger(__name__)
 
 DEEPEST_OBJECT = 25_000
-"""Frames: with Python's 1000 one deeply nested object stops every LIST, and the API server takes 10,000 levels."""
+"""Recursion limit: with Python's 1000 one deeply nested object stops every LIST, and the API server accepts 10,000
+levels.
+"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         type=_namespace,
         metavar="NAME",
-        help="serve this namespace only; repeatable; default: all",
+        help="namespace to serve; repeatable; default: all",
     )
     command.add_argument(
         "--leader-elect",
@@ -56,15 +58,15 @@ def parser() -> argparse.ArgumentParser:
         default="default",
         type=_service_account,
         metavar="NAME",
-        help="service account, in the namespace of the lease, whose pull secrets pods use that pull images onto nodes;"
-        " default: %(default)s",
+        help="service account, in the namespace of the lease, with the pull secrets for pods that pull images onto "
+        "nodes; default: %(default)s",
     )
     command.add_argument(
         "--kube-api-qps",
         default=rate_limit.QPS,
         type=_qps,
         metavar="NUMBER",
-        help="writes a second to the API server in the long run, shared fairly by the ScaleSets; -1 for no limit; "
+        help="sustained writes a second to the API server, shared fairly by the ScaleSets; -1 for no limit; "
         "default: %(default)g",
     )
     command.add_argument(
@@ -129,7 +131,7 @@ def _burst(text: str) -> int:
 
 
 def main() -> None:
-    """Run the operator until it is told to stop. Exit code 1 when it cannot start or has lost the lease."""
+    """Run the operator until it is stopped. The exit code is 1 if it cannot start or has lost the lease."""
     sys.setrecursionlimit(DEEPEST_OBJECT)
     given = parser().parse_args()
     logs.configure(form=given.log_format, level=given.log_level)

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 Problem = Callable[[], str | None]
-"""A sentence about what is wrong, None when nothing is."""
+"""A sentence about a problem; None without one."""
 
 
 def address(text: str) -> tuple[str | None, int]:

@@ -1,1 +1,1 @@
-"""`kubectl scaleset`: what a person types. Never kopf, and nothing slow is imported before it is needed."""
+"""`kubectl scaleset`, the command line for people. It never imports kopf, and imports slow modules only when needed."""

@@ -9,7 +9,7 @@ from typing import Any
 from kubectl_scaleset.failures import INTERRUPTED, CliError
 
 BROKEN_PIPE = 141
-"""What a shell says of a program that wrote to a pipe nobody reads any more."""
+"""Exit code, as in a shell, of a program that wrote to a closed pipe."""
 _HELP = ("-h", "--help")
 
 
@@ -24,9 +24,9 @@ def completion() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a verb; its exit code. Never a stack trace for what a person can do something about."""
+    """Run a verb and return its exit code. A problem that a person can solve never prints a stack trace."""
     for stream in (sys.stdout, sys.stderr):
-        # What others wrote must not end in an error because this terminal has no sign for it.
+        # Foreign text must not cause an error if the terminal cannot encode it.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
-        # Python writes what is left at its end, and would complain.
+        # Python flushes the rest at exit, and would report an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except CliError as error:
@@ -77,7 +77,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _help(root: Any, arguments: list[str]) -> str | None:
-    """The help that is asked for. Finding that out by parsing the line would import pydantic."""
+    """The requested help. Parsing the command line for it would import pydantic."""
     import typer
 
     from kubectl_scaleset.app import PROGRAM

@@ -11,10 +11,12 @@ from kubectl_scaleset.options import Name, Timeout
 from kubectl_scaleset.session import Session
 from scaleset import __version__
 
-WaitForAll = Annotated[bool, typer.Option("--wait", help="Until everything is in order.")]
+WaitForAll = Annotated[bool, typer.Option("--wait", help="Wait until every check passes.")]
 File = Annotated[
     str | None,
-    typer.Option("--file", "-f", metavar="FILE", help="Where to write it; default: a name with the time, here."),
+    typer.Option(
+        "--file", "-f", metavar="FILE", help="File to write; default: a name with the time, in the current directory."
+    ),
 ]
 Shell = Annotated[
     str,
@@ -24,7 +26,7 @@ Shell = Annotated[
         autocompletion=lambda: list(completing.SHELLS),
     ),
 ]
-ClientOnly = Annotated[bool, typer.Option("--client", help="Only the plugin's own version: asks no cluster.")]
+ClientOnly = Annotated[bool, typer.Option("--client", help="Print only the plugin's version, without a cluster.")]
 
 _VersionOutput = options.output("text", "json", "yaml")
 _CheckOutput = options.output("text", "json", "yaml")
@@ -41,9 +43,9 @@ def register(app: typer.Typer) -> None:
 def check(
     session: Session, wait: WaitForAll = False, timeout: Timeout = None, output: Annotated[str, _CheckOutput] = "text"
 ) -> int:
-    """Look whether everything is in order: CRDs, operator, your rights, versions, clock.
+    """Check the installation: CRDs, operator, your rights, versions, clock.
 
-    Exit code 1 if something keeps the system from working, 2 if it did not come right before --timeout.
+    Exit code 1: a check failed. 2: a check still failed at the end of --timeout.
     """
     from dataclasses import asdict
 
@@ -66,7 +68,7 @@ def check(
 
 
 def report(session: Session, name: Name, file: File = None) -> int:
-    """Write a zip for a bug report: the set and what belongs to it, secrets taken out."""
+    """Write a zip for a bug report: the set and its objects, without secrets."""
     from pathlib import Path
 
     from kubectl_scaleset import bundles
@@ -75,12 +77,12 @@ def report(session: Session, name: Name, file: File = None) -> int:
     path = Path(file or bundles.file_name(found, now=session.client.now()))
     contents = bundles.write(session, found, path)
     session.say(f"Wrote {path}: {', '.join(contents)}.")
-    session.note("Secrets were taken out as far as they can be told; look through it before you pass it on.")
+    session.note("Recognised secrets were removed. Check the file before you pass it on.")
     return 0
 
 
 def version(session: Session, client: ClientOnly = False, output: Annotated[str, _VersionOutput] = "text") -> int:
-    """Versions of the plugin and of the operator that works, with a warning if they do not belong together."""
+    """Print the versions of the plugin and of the active operator, with a warning if they do not match."""
     from kubectl_scaleset import checks
 
     holder = None if client else checks.lease(session)[0]

@@ -8,8 +8,8 @@ PROGRAM = "kubectl scaleset"
 
 app = typer.Typer(
     name=PROGRAM,
-    help="Watch and steer ScaleSets: health-gated image upgrades, batch by batch.",
-    add_completion=False,  # typer's own adds flags to every help and takes rich to complete: see completing.py
+    help="Watch and control ScaleSets: health-gated image upgrades, batch by batch.",
+    add_completion=False,  # typer's own completion adds flags to every help and imports rich: see completing.py
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -1,8 +1,8 @@
-"""Rolling upgrades as `az` prints them, for scripts that were written for it.
+"""Rolling upgrades in the format of `az`, for scripts written for it.
 
 `az vmss get-os-upgrade-history` prints the list of the REST answer's `value`; `az vmss rolling-upgrade get-latest`
-prints the resource with its `properties` on the top level. Both leave out what is not set, and az writes JSON with
-sorted keys and two spaces. What Azure has no key for is left out here: restored instances, batches, what is waited for.
+prints the resource with its `properties` on the top level. Both omit empty values, and az writes JSON with sorted keys
+and two spaces. Values without a key in Azure are omitted here: restored instances, batches, the reason to wait.
 """
 
 import json
@@ -60,7 +60,9 @@ def dump(document: object) -> str:
 def _attempt(entry: JSON, location: str) -> dict[str, Any]:
     seen = entry.get("properties") or {}
     running = dict(seen.get("runningStatus") or {})
-    running["endTime"] = running.pop("completedTime", None)  # what the API calls it since 2018; its page still does not
+    running["endTime"] = running.pop(
+        "completedTime", None
+    )  # the API's name since 2018; its documentation still has the old one
     rollback = _some(seen.get("rollbackInfo"), _ROLLBACK)
     if rollback is not None:
         rollback |= _present({"rollbackError": _error((seen.get("rollbackInfo") or {}).get("rollbackError"))})
@@ -83,8 +85,8 @@ def _error(seen: JSON | None) -> dict[str, Any] | None:
     details = [
         _present({key: each.get(key) for key in ("code", "message", "target")}) for each in seen.get("details") or ()
     ]
-    told = _present({key: seen.get(key) for key in ("code", "message", "target")})
-    return {**told, **({"details": details} if details else {})}
+    error = _present({key: seen.get(key) for key in ("code", "message", "target")})
+    return {**error, **({"details": details} if details else {})}
 
 
 def _some(seen: JSON | None, keys: tuple[str, ...], *, times: bool = False) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""A zip for a bug report: everything about one set that the API server tells, without its secrets."""
+"""A zip for a bug report: everything from the API server about one set, without secrets."""
 
 import io
 import json
@@ -40,7 +40,7 @@ def file_name(found: SetView, *, now: float) -> str:
 
 
 def write(session: "Session", found: SetView, path: Path) -> list[str]:
-    """Make the file, readable by its owner only; the names of what is in it. CliError if it exists or cannot be
+    """Write the file, readable by its owner only; returns the names of its members. CliError if it exists or cannot be
     written.
     """
     contents = documents(session, found)
@@ -78,7 +78,7 @@ def documents(session: "Session", found: SetView) -> dict[str, str]:
 
 
 def _objects(session: "Session", found: SetView, missing: list[str]) -> dict[str, Any]:
-    """Whatever may be read; a line in `missing` for what may not."""
+    """Objects that the user may read; a line in `missing` for each kind that the user may not."""
     client, space = session.client, found.namespace
     selector = f"{names.LABEL_NAME}={found.name}"
     home = (found.spec.get("imageReference") or {}).get("galleryNamespace") or space

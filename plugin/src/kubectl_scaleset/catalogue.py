@@ -1,9 +1,9 @@
-"""Published versions and what `latest` makes of them, by the planner's own rules."""
+"""Published versions and the choice of `latest`, by the planner's rules."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from kubectl_scaleset.failed_sets import is_about, told
+from kubectl_scaleset.failed_sets import is_about, sentences
 from kubectl_scaleset.failures import CliError
 from kubectl_scaleset.pictures import SetView
 from kubectl_scaleset.tables import Choice
@@ -22,7 +22,7 @@ JSON = dict[str, Any]
 
 
 def understood(raws: Iterable[JSON]) -> list[GalleryVersion]:
-    """The versions as the planner sees them; those that are going or make no sense are left out."""
+    """The versions for the planner, without those that are being deleted or make no sense."""
     projection = Projection(GalleryImageVersionSpec.parse)
     records = (projection(raw) for raw in raws)
     found = (gallery_version(record) for record in records if not record.deleting)
@@ -38,8 +38,8 @@ def spec_of(found: SetView) -> ScaleSetSpec:
 
 
 def newest_model(found: SetView) -> frozenset[str]:
-    """Names that the model which the spec asks for may have: by its content, and of the one that the operator found to
-    be the same. Empty if the spec cannot be understood.
+    """Possible names of the spec's model: the name by its content, and that of the stored model that the operator found
+    to be equal. Empty if the spec cannot be parsed.
     """
     try:
         spec = ScaleSetSpec.parse(found.raw)
@@ -51,7 +51,7 @@ def newest_model(found: SetView) -> frozenset[str]:
 
 
 def choices(session: "Session", found: SetView | None) -> list[Choice]:
-    """The versions that concern a set, or all of a namespace; the highest first."""
+    """The versions for a set, or all of a namespace, the highest first."""
     if found is None:
         return _all(session)
     image = spec_of(found).image_reference
@@ -75,7 +75,7 @@ def choices(session: "Session", found: SetView | None) -> list[Choice]:
             why = gallery.why_not(version, asker, now=now) or (f"{best.version} is higher" if best else None)
         rows.append(_choice(version, why, chosen=best is not None and version.name == best.name))
     mine = {version.name for version in every}
-    for sentence in told(session, (raw for raw in raws if raw["metadata"]["name"] in mine)):
+    for sentence in sentences(session, (raw for raw in raws if raw["metadata"]["name"] in mine)):
         session.note(sentence)
     if image.version != LATEST:
         session.note(f"{found.name} is pinned to {image.version}: it does not follow latest.")
@@ -83,7 +83,7 @@ def choices(session: "Session", found: SetView | None) -> list[Choice]:
 
 
 def _failed(found: SetView, version: GalleryVersion) -> str | None:
-    """That it is chosen and yet does not reach the set by itself."""
+    """A sentence that a chosen version does not reach the set by itself."""
     rows = found.status.get("failedTargets") or ()
     row = next((row for row in rows if is_about(row, version=version.version, image=version.image)), None)
     if row is None:
@@ -94,12 +94,12 @@ def _failed(found: SetView, version: GalleryVersion) -> str | None:
 
 
 def failures(session: "Session", found: SetView) -> list[str]:
-    """That the version which the spec means failed, here or elsewhere, with when and where."""
+    """Sentences about failures of the spec's version, here or elsewhere, with time and place."""
     if not found.wanted:
         return []
     image = spec_of(found).image_reference
     asked = (image.publisher, image.offer, image.sku)
-    return told(
+    return sentences(
         session,
         (
             raw
@@ -113,7 +113,7 @@ def failures(session: "Session", found: SetView) -> list[str]:
 def _all(session: "Session") -> list[Choice]:
     raws = session.versions(session.namespace)
     every = understood(raws)
-    for sentence in told(session, raws):
+    for sentence in sentences(session, raws):
         session.note(sentence)
     now = session.client.now()
     definitions = {version.definition for version in every}

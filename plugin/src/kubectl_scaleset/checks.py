@@ -1,4 +1,4 @@
-"""Is everything there that the plugin and the operator need? One finding a thing that can be missing."""
+"""Checks of everything that the plugin and the operator need, with one finding for each requirement."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ JSON = Mapping[str, Any]
 
 SKEW_SECONDS = 5.0
 GRACE_SECONDS = 5.0
-"""By so much may a lease be late before its holder counts as gone: renewals have jitter, clocks whole seconds."""
+"""Tolerance of a late lease before its holder counts as gone: renewals have jitter, clocks whole seconds."""
 NEEDED = (
     ("list", names.SCALE_SET_PLURAL, names.GROUP, "list, get, status"),
     ("watch", names.SCALE_SET_PLURAL, names.GROUP, "-w, --wait"),
@@ -33,7 +33,7 @@ NEEDED = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`state` is ok, note or failed. Only what failed keeps the system from working."""
+    """`state` is ok, note or failed. Only a failed finding keeps the system from working."""
 
     what: str
     state: str
@@ -42,7 +42,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds the operator's lease. `version` is empty when it does not say."""
+    """The holder of the operator's lease. `version` is empty if the lease does not have it."""
 
     namespace: str
     identity: str
@@ -53,7 +53,7 @@ class Holder:
 
 
 def findings(session: "Session") -> Iterator[Finding]:
-    """All of them, in the order in which they depend on each other."""
+    """All findings, in the order in which they depend on each other."""
     try:
         server = session.client.read("/version")
     except ApiError as error:
@@ -109,7 +109,7 @@ def _schemas(session: "Session") -> Finding:
 
 
 def _within(wanted: object, found: object) -> bool:
-    """Whether all that is wanted is there; the API server adds defaults of its own."""
+    """Whether the wanted object is contained in the present one; the API server adds defaults of its own."""
     if isinstance(wanted, Mapping):
         return isinstance(found, Mapping) and all(
             _within(value, found.get(key)) for key, value in wanted.items() if value not in (None, {}, [])
@@ -124,7 +124,7 @@ def _within(wanted: object, found: object) -> bool:
 
 
 def lease(session: "Session") -> tuple[Holder | None, str]:
-    """Who holds the operator's lease, wherever it is; or why nobody is known to."""
+    """The holder of the operator's lease in any namespace, or why none is known."""
     try:
         found = session.client.list(LEASES, None, name=names.LEASE_NAME)[0]
     except Forbidden as error:
@@ -178,7 +178,7 @@ def _versions(holder: Holder) -> Finding:
 
 
 def version_skew(operator: str) -> str:
-    """A sentence if plugin and operator do not belong together; they do as long as major and minor are the same."""
+    """A sentence if plugin and operator do not match; they match if major and minor version are equal."""
     if not operator:
         return f"the operator does not say its version; the plugin is {__version__}."
     if operator.split(".")[:2] == __version__.split(".")[:2]:

@@ -1,4 +1,4 @@
-"""A small synchronous client: raw JSON in, raw JSON out, errors by what the caller can do about them.
+"""A small synchronous client: raw JSON in, raw JSON out, errors named by the reaction of the caller.
 
 Connections, TLS and proxies are the kubernetes package's; one call is one request, and nothing is cached.
 """
@@ -26,7 +26,7 @@ JSON = dict[str, Any]
 CALL_TIMEOUT_SECONDS = 15.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 SILENCE_SECONDS = 70.0
-"""Bookmarks come once a minute, so a watch that is silent for longer is dead."""
+"""Longest silence of a watch: bookmarks come once a minute, so a longer silence means a dead watch."""
 
 
 class Watch:
@@ -74,7 +74,7 @@ class Client:
         self._pool.connection_pool_kw["maxsize"] = 8  # watches keep theirs
         self._impersonation = target.impersonation
         if not target.configuration.verify_ssl:
-            # Somebody wrote insecure-skip-tls-verify; kubectl says nothing more of it either.
+            # The kubeconfig has insecure-skip-tls-verify; kubectl gives no further warning either.
             urllib3.disable_warnings(InsecureRequestWarning)
 
     @property
@@ -83,7 +83,7 @@ class Client:
         return None if self._offset is None else time() - (monotonic() + self._offset)
 
     def now(self) -> float:
-        """Seconds since the epoch by the API server's clock, by ours before its first answer."""
+        """Seconds since the epoch by the API server's clock; before its first answer, by this machine's."""
         return time() if self._offset is None else monotonic() + self._offset
 
     def get(self, resource: Resource, namespace: str | None, name: str) -> JSON:
@@ -96,7 +96,7 @@ class Client:
     def list(
         self, resource: Resource, namespace: str | None, *, selector: str = "", name: str = ""
     ) -> tuple[list[JSON], str]:
-        """All objects, or the one of that name, and the resourceVersion from which a watch goes on."""
+        """All objects, or the one of that name, and the resourceVersion from which a watch continues."""
         query = {"limit": "500", **_selected(selector, name)}
         items: list[JSON] = []
         while True:
@@ -110,7 +110,7 @@ class Client:
     def watch(
         self, resource: Resource, namespace: str | None, resource_version: str, *, selector: str = "", name: str = ""
     ) -> Watch:
-        """What happens from that version on; the server ends it after some minutes."""
+        """The events after that version; the server ends the watch after some minutes."""
         query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": resource_version}
         query |= _selected(selector, name)
         return Watch(self._send("GET", resource.collection(namespace), query=query, stream=True))
@@ -129,7 +129,7 @@ class Client:
         return self._call("POST", resource.collection(namespace), query=query, body=body)
 
     def review(self, body: Mapping[str, Any], plural: str) -> JSON:
-        """Ask about ourselves: may we do that?"""
+        """Whether the user may do that."""
         return self._call("POST", f"/apis/authorization.k8s.io/v1/{plural}", body=body)
 
     def patch(
@@ -212,7 +212,7 @@ class Client:
         return response
 
     def _learn_time(self, date: str | None, at: float) -> None:
-        """The header has whole seconds: half of one is what it is off on average."""
+        """The header has whole seconds, so its average error is half a second."""
         if date is None:
             return
         try:
@@ -228,7 +228,7 @@ def _selected(selector: str, name: str) -> dict[str, str]:
 
 
 def _name(name: str) -> str:
-    """CliError for what cannot be a name: it must not change what the URL means."""
+    """CliError for an invalid name: it must not change the meaning of the URL."""
     allowed = name.replace("-", "").replace(".", "")
     if not (allowed.isascii() and allowed.isalnum() and allowed == allowed.lower()) or len(name) > 253:
         raise CliError(f"{name[:60]!r} cannot be a name: use lower-case letters, digits, '-' and '.' only.")

@@ -1,7 +1,7 @@
 """Completion of names, and the scripts that hook it into shells.
 
-It has to answer while a key is still warm, so names are asked of `kubectl` where there is one: it starts in a tenth of
-the time that our own client takes to import. Nothing found, or nobody there, is no completion, never an error.
+Completion has to be fast, so names come from `kubectl` where it exists: it starts in a tenth of the time that importing
+the plugin's client takes. Without an answer there is no completion, never an error.
 """
 
 import os
@@ -14,7 +14,7 @@ import typer
 PROGRAM: Final = "kubectl-scaleset"
 COMPLETER: Final = "kubectl_complete-scaleset"
 WITH_VALUE: Final = frozenset({"-n", "--namespace", "--context", "--kubeconfig"})
-"""Common flags that take a word: they may stand before the verb."""
+"""Common flags with a value: they may stand before the verb."""
 PATIENCE_SECONDS = 2.0
 
 SHELLS: Final = ("bash", "zsh", "fish", "kubectl")
@@ -26,12 +26,12 @@ exec {PROGRAM} __complete "$@"
 
 
 def scale_sets(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of ScaleSets in the namespace that was given so far."""
+    """Names of ScaleSets in the namespace on the command line."""
     return _names(ctx, incomplete, "scalesets.scaleset.dev")
 
 
 def definitions(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Image definitions of which there are versions."""
+    """Image definitions with published versions."""
     parts = "{.spec.publisher}/{.spec.offer}/{.spec.sku}"
     return _names(ctx, incomplete, "galleryimageversions.scaleset.dev", template=parts)
 
@@ -111,8 +111,8 @@ def script(shell: str) -> str:
 
 
 def complete(app: typer.Typer, words: list[str]) -> str:
-    """What can follow the words, of which the last is not finished: a line each with a tab before its explanation, and
-    the directive that no files are meant. That is what kubectl asks its plugins for.
+    """Completions of the last, unfinished word: one line each with a tab before its explanation, and the directive to
+    complete no files. This is the protocol of kubectl for its plugins.
 
     typer's own completion parses the whole line, for which it imports pydantic: too slow while a key is held.
     """
@@ -136,7 +136,7 @@ def _is_value(words: list[str], place: int) -> bool:
 
 
 def _within(command: Any, before: list[str], unfinished: str) -> list[tuple[str, str]]:
-    """What can follow within a verb: a flag, the value of one, or an argument."""
+    """Completions within a verb: a flag, the value of a flag, or an argument."""
     flags = {flag: option for option in command.params for flag in option.opts if flag.startswith("-")}
     context = typer.Context(command, info_name=command.name)
     pending, arguments = None, 0

@@ -1,5 +1,5 @@
-"""In which sets a published version failed, as far as you may read them: its status has the number alone, since the
-names of other people's sets are not for everybody who may read a gallery.
+"""The sets in which a published version failed, if you may read them. The version's status only has their number, since
+not everybody who may read a gallery may see the names of other people's sets.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,8 +17,8 @@ SHOWN = 10
 CANCELLED = "Cancelled"
 
 
-def told(session: "Session", versions: Iterable[JSON]) -> list[str]:
-    """A sentence for each of those GalleryImageVersions that failed somewhere, with when and where."""
+def sentences(session: "Session", versions: Iterable[JSON]) -> list[str]:
+    """A sentence for each failed GalleryImageVersion, with time and place."""
     failed = [raw for raw in versions if (raw.get("status") or {}).get("failedScaleSets")]
     if not failed:
         return []
@@ -36,7 +36,7 @@ def _sentence(raw: JSON, places: list[str]) -> str:
 
 
 def _readable(session: "Session") -> list[JSON]:
-    """Sets of all namespaces, or of the one that is meant, whichever you may list."""
+    """Sets of all namespaces, or of the selected one if you may not list all."""
     for where in (None, session.namespace):
         try:
             return session.client.list(SCALE_SETS, where)[0]

@@ -1,4 +1,4 @@
-"""What went wrong, as one sentence that says what to do."""
+"""Errors as one sentence that says what to do."""
 
 import difflib
 import re
@@ -16,7 +16,7 @@ from scaleset.kube.errors import (
 )
 
 FAILED = 1
-"""Exit code of whatever did not succeed, and of a rollout that did not."""
+"""Exit code of a failed command, and of a failed rollout."""
 TIMED_OUT = 2
 INTERRUPTED = 130
 
@@ -35,7 +35,7 @@ class CliError(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`` Did you mean "web"?`` for something close, else what there is, else nothing. Begins with a space."""
+    """`` Did you mean "web"?`` for a similar name, else the existing names, else nothing. Begins with a space."""
     there = sorted(known)
     close = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
     if close:
@@ -47,7 +47,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def explain(error: ApiError, *, server: str) -> str:
-    """The sentence for an answer, or for none, of the API server at that URL."""
+    """The sentence for an error of the API server at that URL, or for a missing answer."""
     if isinstance(error, Forbidden):
         return forbidden(error)
     if isinstance(error, Unavailable):
@@ -62,7 +62,7 @@ def explain(error: ApiError, *, server: str) -> str:
 
 
 def forbidden(error: ApiError) -> str:
-    """Which verb on which resource is missing, and where."""
+    """The missing right: verb, resource and namespace."""
     found = _FORBIDDEN.search(error.message)
     if found is None:
         return f"The API server refused: {_sentence(error.message)}"
@@ -88,7 +88,7 @@ def _unavailable(error: ApiError, server: str) -> str:
 
 
 def _cause(message: str) -> str:
-    """What the operating system said, out of what the libraries made of it."""
+    """The message of the operating system inside a library's error."""
     for words in (
         "Connection refused",
         "timed out",
@@ -103,7 +103,9 @@ def _cause(message: str) -> str:
 
 
 def not_served(error: ApiError) -> bool:
-    """Whether the kind is missing and not just the object; the second form is a server's that never had the group."""
+    """Whether the kind is missing and not just the object; a server that never had the group answers in the second
+    form.
+    """
     return "could not find the requested resource" in error.message or error.message.startswith("404 page not found")
 
 

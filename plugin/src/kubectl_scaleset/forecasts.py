@@ -1,8 +1,8 @@
-"""What the next rollout would do: the operator's planner, run ahead of time. Pure.
+"""A forecast of the next rollout: the operator's planner, run ahead of time. Pure.
 
-The planner decides on a snapshot, its plan is carried out in memory, and it decides again, until nothing runs any more.
-Whatever is replaced is taken to be healthy at once, so the forecast is of a good image; time passes only as far as the
-planner asks to be woken.
+The planner decides on a snapshot, its plan is carried out in memory, and it decides again, until the rollout has ended.
+Replaced instances become healthy at once, so the forecast assumes a good image. Time passes only until the next moment
+that the planner waits for.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,21 +16,21 @@ from scaleset.planner.snapshot import DryRun, ModelCheck, Plan, Snapshot, Verdic
 from scaleset.planner.state import Code, FailedTarget, Rollout
 
 STEPS = 5000
-"""More decisions than a rollout of 1000 instances one by one takes."""
+"""Most decisions; a rollout of 1000 instances one by one takes fewer."""
 PATIENCE = 2
-"""So often may time pass without anything happening before a rollout counts as halted."""
+"""Number of times that time may pass without a change before a rollout counts as halted."""
 BY_HAND = "kubectl-scaleset-plan"
 
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """One batch that would be taken."""
+    """One batch of the forecast."""
 
     number: int
     instances: tuple[int, ...]
-    """Those that would be replaced."""
+    """Instances that would be replaced."""
     surge: bool = False
-    """Whether as many new ones would be created first. Their ids depend on how fast the old ones end."""
+    """Whether as many new instances would be created first. Their ids depend on how fast the old ones end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +40,24 @@ class Course:
     rollout: Rollout
     batches: tuple[Foreseen, ...]
     ending: str
-    """Completed, or what it would end as and why; empty when it would not get to an end."""
+    """Completed, or another end with its reason; empty if the rollout would not end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """`running` or `next` is what happens by itself; `by_hand` is what a start by hand would do when nothing does."""
+    """`running` or `next` happens by itself; `by_hand` is the effect of a start by hand if neither exists."""
 
     running: Course | None = None
     next: Course | None = None
     by_hand: Course | None = None
     freed: Course | None = None
-    """What would start by itself if nothing held it back."""
+    """The rollout that would start by itself if nothing held it back."""
     held: tuple[str, str] | None = None
-    """What holds the next rollout back: reason and sentence."""
+    """Why the next rollout does not start: reason and sentence."""
     refused: str | None = None
     """Why a start by hand would be refused."""
     unchecked: str | None = None
-    """Why the API server could not be asked whether it would take the new pods."""
+    """Why the new pods could not be dry-run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +70,18 @@ class AtOnce:
 
 @dataclass(frozen=True, slots=True)
 class ByHand:
-    """What a start by hand would begin, why it would be refused, and that its target failed here before."""
+    """The effect of a start by hand: its rollout, why it would be refused, and an earlier failure of its target."""
 
     refused: str | None = None
     failed: FailedTarget | None = None
 
 
 Admits = Callable[[DryRun | ModelCheck, float], Verdict]
-"""What the API server says to a pod or a model, tried at that time."""
+"""The API server's verdict on a pod or a model at that time."""
 
 
 def foresee(snapshot: Snapshot, admits: Admits) -> Forecast:
-    """What the planner would do from now on. The snapshot is taken to be fresh."""
+    """The forecast from now on. The snapshot counts as fresh."""
     world = _World(snapshot, admits)
     running = snapshot.state.rollout is not None and snapshot.state.rollout.running
     course = world.run()
@@ -99,7 +99,7 @@ def foresee(snapshot: Snapshot, admits: Admits) -> Forecast:
 
 
 def at_once(snapshot: Snapshot, value: str, admits: Admits) -> AtOnce:
-    """What the planner would do with that value of the annotation `apply-model`, and with no request before it left."""
+    """The effect of that value of the annotation `apply-model`, without other pending requests."""
     handled = (names.ANNOTATION_CANCEL, names.ANNOTATION_START)
     others = {key: each for key, each in snapshot.annotations.items() if key not in handled}
     world = _World(replace(snapshot, annotations={**others, names.ANNOTATION_APPLY: value}), admits)
@@ -110,8 +110,8 @@ def at_once(snapshot: Snapshot, value: str, admits: Admits) -> AtOnce:
 
 
 def by_hand(snapshot: Snapshot, admits: Admits) -> ByHand:
-    """What the planner would do with a start by hand, decided once. One with nothing to do is refused here, by the
-    planner's reckoning: it would only add an entry to the history.
+    """The effect of a start by hand, decided once. A start without any work is refused here: it would only add an entry
+    to the history.
     """
     world = _World(_ask(snapshot), admits)
     plan = world.decide()
@@ -127,7 +127,7 @@ def by_hand(snapshot: Snapshot, admits: Admits) -> ByHand:
 
 
 def _freed(snapshot: Snapshot, reason: str) -> Snapshot | None:
-    """The same without what holds a rollout back, where that is something that can pass by itself or be lifted."""
+    """The snapshot without the reason that holds a rollout back, if that reason can pass by itself or be lifted."""
     if reason == "Suspended":
         return replace(snapshot, spec=snapshot.spec.model_copy(update={"suspend": False}))
     if reason == "ConcurrencyLimit":
@@ -139,20 +139,20 @@ def _freed(snapshot: Snapshot, reason: str) -> Snapshot | None:
 
 
 def _well(pod: Pod, now: float) -> Pod:
-    """The same pod, healthy."""
+    """The pod in a healthy state."""
     since = pod.ready_since if pod.ready and pod.ready_since is not None else now
     alive = replace(pod, ended=False, deleting=False, current=True, unschedulable=False, restarts=0)
     return replace(alive, ready=True, ready_since=since, running=True, running_since=since)
 
 
 def _ask(snapshot: Snapshot) -> Snapshot:
-    """The same with a start by hand asked for, and no request before it left."""
+    """The snapshot with a start by hand, without other pending requests."""
     others = {key: value for key, value in snapshot.annotations.items() if key != names.ANNOTATION_CANCEL}
     return replace(snapshot, annotations={**others, names.ANNOTATION_START: BY_HAND})
 
 
 class _World:
-    """Carries plans out in memory. `held` and `refused` are what the last decision said of a rollout that waits."""
+    """Carries plans out in memory. `held` and `refused` are from the last decision about a waiting rollout."""
 
     def __init__(self, snapshot: Snapshot, admits: Admits) -> None:
         self.snapshot = snapshot
@@ -161,7 +161,7 @@ class _World:
         self._admits = admits
 
     def run(self) -> Course | None:
-        """The running rollout, or the one that begins now; None if none does."""
+        """The course of the running rollout, or of the one that begins now; None without one."""
         first = self.snapshot.state.rollout
         last = first.id if first is not None else None
         mine = last if first is not None and first.running else None
@@ -185,7 +185,7 @@ class _World:
         return self._halted(batches) if mine is not None else None
 
     def _halted(self, batches: Mapping[int, Foreseen]) -> Course | None:
-        """A rollout that does not get to its end without somebody's help."""
+        """The course of a rollout that does not end without help."""
         rollout = self.snapshot.state.rollout
         if rollout is None:
             return None
@@ -205,7 +205,7 @@ class _World:
                 self.refused = event.message
 
     def decide(self) -> Plan:
-        """Decide, observing what the plan asks for until it asks for nothing."""
+        """Decide, and observe what the plan needs, until it needs nothing more."""
         for _ in range(12):
             plan = decide(self.snapshot)
             if not plan.needs:
@@ -222,7 +222,7 @@ class _World:
         raise RuntimeError("the plan never has what it needs")
 
     def _carry_out(self, plan: Plan) -> bool:
-        """The plan's writes, and what good pods do with them: they are healthy at once. Whether anything changed."""
+        """Carry out the plan's writes; new pods are healthy at once. Returns whether anything changed."""
         snapshot = self.snapshot
         rollout = plan.state.rollout
         rising = rollout.in_progress if rollout is not None else frozenset()

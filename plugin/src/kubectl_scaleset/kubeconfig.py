@@ -1,6 +1,6 @@
-"""Which cluster, as whom, in which namespace: what `kubectl` would use.
+"""The cluster, user and namespace that `kubectl` would use.
 
-The kubernetes package reads the files and runs exec plugins. It tells of a failing plugin only in a log line, which is
+The kubernetes package reads the files and runs exec plugins. It reports a failing plugin only in a log line, which is
 caught here and becomes the error.
 """
 
@@ -33,12 +33,12 @@ class Target:
     context: str
     namespace: str
     impersonation: tuple[tuple[str, str], ...] = ()
-    """Headers, where the user of the context is to be somebody else."""
+    """Impersonation headers of the context's user."""
 
 
 def load(kubeconfig: str | None, context: str | None) -> Target:
-    """The pod's own account if we run in one and nothing else is given, else a kubeconfig's. CliError if neither can
-    be used.
+    """The pod's own account if the process runs in a pod and nothing else is given, else a kubeconfig's. CliError if
+    neither can be used.
     """
     configuration = Configuration()
     # kubectl accepts certificates that RFC 5280 is stricter about, so clusters have them.
@@ -76,8 +76,8 @@ def load(kubeconfig: str | None, context: str | None) -> Target:
 
 
 def _impersonation(loader: KubeConfigLoader) -> Iterator[tuple[str, str]]:
-    """The library leaves these out, and would act with the rights of the user who wants to have others."""
-    node = loader._user  # noqa: SLF001 - the library has no other way to it
+    """Impersonation headers: the library ignores them, and would act with the user's own rights."""
+    node = loader._user  # noqa: SLF001 - the library has no public access
     user: dict[str, Any] = (node.value if node is not None else None) or {}
     if name := user.get("as"):
         yield "Impersonate-User", str(name)
@@ -101,7 +101,7 @@ def _check_context(asked: str | None, wanted: str | None, known: list[str], path
 
 @contextmanager
 def _complaints() -> Iterator[None]:
-    """ConfigException of what is logged as an error meanwhile, instead of a line on the terminal."""
+    """Raises a ConfigException for an error that is logged meanwhile, instead of printing it on the terminal."""
     said: list[str] = []
 
     class Listener(logging.Handler):

@@ -1,6 +1,6 @@
-"""Where a rollout stands in one line, and the exit code that goes with it. Pure.
+"""The state of a rollout in one line, with its exit code. Pure.
 
-The same line is printed once by `status`, at every change by `status --watch`, and by everything that waits.
+`status` prints the line once, `status --watch` at every change, and so does every verb that waits.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from kubectl_scaleset.pictures import SetView
 from scaleset.api import names
 
 _PENDING = frozenset({"ApplyingModel", "ConcurrencyLimit", "HealthGateWaiting", "InstancesInitializing", "Suspended"})
-"""Reasons of Progressing under which a rollout is due and will begin without anybody asking again."""
+"""Reasons of Progressing with which a due rollout begins by itself."""
 
 _FAILED = ("Faulted", "Cancelled")
 
@@ -24,12 +24,12 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """For somebody who does not wait: no end yet is what a timeout of nothing would find."""
+        """Exit code without waiting: a rollout that has not ended counts as timed out."""
         return TIMED_OUT if self.code is None else self.code
 
 
 def outcome(found: SetView) -> Outcome:
-    """Of the running rollout, of the one that is due, else of the last."""
+    """Outcome of the running rollout, of the due one, else of the last."""
     name = found.name
     if not found.observed:
         return Outcome(f"{name}: the operator has not seen generation {found.generation} yet.", None)
@@ -37,8 +37,8 @@ def outcome(found: SetView) -> Outcome:
         return Outcome(f"{name}: the operator has not seen the request to start yet.", None)
     if found.rolling:
         return Outcome(f"{name}: {_rolling(found)}", None)
-    progressing = found.told("Progressing")
-    accepted = found.told("Accepted")
+    progressing = found.condition("Progressing")
+    accepted = found.condition("Accepted")
     if accepted.status == "False":
         return Outcome(f"{name}: {accepted.reason}: {accepted.message}", FAILED)
     if progressing.reason in _PENDING:
@@ -46,7 +46,7 @@ def outcome(found: SetView) -> Outcome:
     if progressing.reason == "StartRefused" or (progressing.reason == "TargetFailed" and found.code not in _FAILED):
         return Outcome(f"{name}: {progressing.reason}: {progressing.message}", FAILED)
     if not found.code:
-        return Outcome(f"{name}: {_ended(found)}", 0 if found.told("Ready").status == "True" else None)
+        return Outcome(f"{name}: {_ended(found)}", 0 if found.condition("Ready").status == "True" else None)
     return Outcome(f"{name}: {_ended(found)}", FAILED if found.code in _FAILED else 0)
 
 
@@ -65,15 +65,15 @@ def applying(found: SetView) -> bool:
     return _unhandled(found, names.ANNOTATION_APPLY, "lastHandledApply") or bool(found.status.get("applying"))
 
 
-def _unhandled(found: SetView, annotation: str, told: str) -> bool:
+def _unhandled(found: SetView, annotation: str, field: str) -> bool:
     from scaleset.api.scale_set_status import handled
 
     value = found.annotations.get(annotation)
-    return value is not None and handled(value) != found.status.get(told)
+    return value is not None and handled(value) != found.status.get(field)
 
 
 def target(found: SetView) -> str:
-    """What the rollout leads to, as a noun."""
+    """The target of the rollout as a noun."""
     if found.target:
         return f"version {found.target}"
     return f"model {found.rollout.get('targetModel') or 'unknown'}"
@@ -98,8 +98,8 @@ def _ended(found: SetView) -> str:
 
 
 def _counts(found: SetView) -> str:
-    told = [f"{found.count('successful')} upgraded"]
+    parts = [f"{found.count('successful')} upgraded"]
     for kind, word in (("inProgress", "in progress"), ("failed", "failed"), ("pending", "to go")):
         if count := found.count(kind):
-            told.append(f"{count} {word if found.rolling or kind != 'pending' else 'not touched'}")
-    return ", ".join(told)
+            parts.append(f"{count} {word if found.rolling or kind != 'pending' else 'not touched'}")
+    return ", ".join(parts)

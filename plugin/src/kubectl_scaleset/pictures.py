@@ -1,7 +1,7 @@
-"""What there is to show of a ScaleSet: its status, pods and claims as a few words and numbers. Pure.
+"""The view of a ScaleSet: its status, pods and claims as a few words and numbers. Pure.
 
-A pod tells sooner than the status what has become of an instance, so health is judged from the pods by the operator's
-own rules; the status adds what a pod cannot say: that an instance is blocked, or why it failed earlier in this run.
+Pods show the state of an instance earlier than the status, so health is judged from the pods by the operator's own
+rules. The status adds whether an instance is blocked, and why it failed earlier in this run.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,13 +31,13 @@ WAITS = frozenset(
         "TargetFailed",
     }
 )
-"""Reasons of the condition Progressing that say what a rollout waits for that has not begun."""
+"""Reasons of the condition Progressing with which a rollout waits to begin."""
 ATTENTION = frozenset({"HealthGateWaiting", "PodsTerminating", "StartRefused", "TargetFailed"})
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One condition: whether it holds, a word, a sentence."""
+class Condition:
+    """One condition: status, reason, message."""
 
     status: str = "Unknown"
     reason: str = ""
@@ -50,7 +50,7 @@ class SetView:
 
     raw: JSON = field(repr=False)
     status: JSON = field(init=False, repr=False)
-    """The status without control characters: whoever may write one must not write to a person's terminal."""
+    """The status without control characters: a status must not control the terminal."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status", _visible(self.raw.get("status") or {}))
@@ -125,17 +125,17 @@ class SetView:
 
     @property
     def versions(self) -> str:
-        """What the instances run: one version, or each with its count."""
+        """The versions of the instances: one version, or each with its count."""
         return str(self.status.get("versions") or self.current)
 
     @property
     def wanted(self) -> str:
-        """The version that the spec means now; what an older operator reports says only what `latest` means."""
+        """The version that the spec means now; an older operator only reports the version of `latest`."""
         return str(self.status.get("targetVersion") or self.latest)
 
     @property
     def behind(self) -> str:
-        """What the spec means where that is not what all instances run, as `latest 1.1.0` or `target 1.1.0`."""
+        """The spec's version if not all instances run it, as `latest 1.1.0` or `target 1.1.0`."""
         if not self.wanted or gallery.same(self.wanted, self.versions):
             return ""
         return f"{'latest' if self.wanted == self.latest else 'target'} {self.wanted}"
@@ -144,19 +144,19 @@ class SetView:
     def latest(self) -> str:
         return str(self.status.get("latestVersion") or "")
 
-    def told(self, kind: str) -> Told:
+    def condition(self, kind: str) -> Condition:
         """The condition of that type."""
         for each in self.status.get("conditions") or ():
             if each.get("type") == kind:
-                return Told(str(each.get("status")), str(each.get("reason") or ""), str(each.get("message") or ""))
-        return Told()
+                return Condition(str(each.get("status")), str(each.get("reason") or ""), str(each.get("message") or ""))
+        return Condition()
 
     @property
     def state(self) -> str:
         """One word: what `kubectl get` shows as STATUS."""
         if not self.status:
             return "Unobserved"
-        return self.told("Ready").reason or "Unknown"
+        return self.condition("Ready").reason or "Unknown"
 
     @property
     def waiting(self) -> tuple[str, str]:
@@ -164,14 +164,14 @@ class SetView:
         if not self.status:
             return "Unobserved", "No operator has seen this set yet: look with kubectl scaleset check."
         if self.rolling:
-            told = self.rollout.get("waitingFor") or {}
-            return str(told.get("reason") or ""), str(told.get("message") or "")
-        stalled, progressing = self.told("Stalled"), self.told("Progressing")
+            waiting = self.rollout.get("waitingFor") or {}
+            return str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+        stalled, progressing = self.condition("Stalled"), self.condition("Progressing")
         if stalled.status == "True":
             return stalled.reason, stalled.message
         if progressing.reason in WAITS:
             return progressing.reason, progressing.message
-        busy = self.told("Reconciling")
+        busy = self.condition("Reconciling")
         return (busy.reason, busy.message) if busy.status == "True" else ("", "")
 
     @property
@@ -179,8 +179,8 @@ class SetView:
         """Whether a person should look: the operator cannot go on alone, or waits for something that is not normal."""
         return (
             not self.status
-            or self.told("Stalled").status == "True"
-            or self.told("Available").status == "False"
+            or self.condition("Stalled").status == "True"
+            or self.condition("Available").status == "False"
             or self.waiting[0] in ATTENTION
         )
 
@@ -213,27 +213,27 @@ class InstanceView:
     update_domain: str = ""
     protection: str = ""
     message: str = ""
-    """What Kubernetes says of it now."""
+    """Message of Kubernetes about the instance now."""
     failure: str = ""
-    """Why it failed in the rollout that is shown."""
+    """Why the instance failed in the shown rollout."""
 
 
 def instances(found: SetView, pods: Iterable[JSON], *, now: float) -> list[InstanceView]:
-    """Every instance that there is or should be, by id."""
+    """Every existing or wanted instance, by id."""
     mine = {}
     for raw in pods:
         number = instance_number(found.name, str(raw["metadata"]["name"]))
         if number is not None and _controller(raw) in (found.uid, None):
             mine[number] = raw
-    told = {row["id"]: row for row in found.status.get("instances") or ()}
+    listed = {row["id"]: row for row in found.status.get("instances") or ()}
     builds = _builds(found)
     wanted = builds.keys() if builds else set(range(found.desired)) if not found.status else set()
     judge = _Judge.of(found, now=now)
     protected = {row["id"]: row for row in found.spec.get("protectedInstances") or ()}
     failures = {row["id"]: str(row["message"]) for row in found.rollout.get("messages") or ()}
     rows = []
-    for number in sorted(mine.keys() | wanted | told.keys()):
-        row = told.get(number) or {}
+    for number in sorted(mine.keys() | wanted | listed.keys()):
+        row = listed.get(number) or {}
         view = judge.view(number, f"{found.name}-{number}", mine.get(number), row)
         rows.append(
             InstanceView(
@@ -262,8 +262,8 @@ class _Judge:
             source = health.source(revisions.describe(found.name, ScaleSetSpec.parse(found.raw)))
         except InvalidSpec:
             source = health.READINESS
-        told = (found.rollout.get("policy") or {}).get("healthTimeout")
-        return cls(source, _duration(told), now)
+        timeout = (found.rollout.get("policy") or {}).get("healthTimeout")
+        return cls(source, _duration(timeout), now)
 
     def view(self, number: int, name: str, raw: JSON | None, row: JSON) -> dict[str, Any]:
         if raw is None:
@@ -303,7 +303,7 @@ def _visible(value: Any) -> Any:
 
 
 def _worth_telling(message: str, state: str) -> str:
-    """That a pod which starts is not ready yet is no news; why it cannot start, or has no node, is."""
+    """Whether a message is shown: not that a starting pod is not ready, but why it cannot start or has no node."""
     return "" if state == "Initializing" and not message.startswith(("container ", "Unschedulable")) else message
 
 
@@ -336,7 +336,7 @@ def _controller(raw: JSON) -> str | None:
 
 
 def _builds(found: SetView) -> dict[int, str]:
-    """The version that each instance is to run."""
+    """The recorded version of each instance."""
     wanted: dict[int, str] = {}
     for build in found.status.get("builds") or ():
         try:
@@ -355,6 +355,6 @@ def _protection(row: JSON | None) -> str:
 
 
 def instance_ids(found: SetView) -> frozenset[int]:
-    """The instances that the set has, by its status; before it has one, those that it will have."""
+    """The instances of the set by its status; without a status, those that it will have."""
     known = frozenset(_builds(found)) | {int(row["id"]) for row in found.status.get("instances") or ()}
     return known or frozenset(range(found.desired))

@@ -8,41 +8,41 @@ from scaleset.planner.ranges import abridged, render
 from scaleset.planner.state import Kind
 
 SHOWN = 40
-"""So many batches are listed one by one."""
+"""Number of batches listed one by one."""
 
 
 def lines(found: SetView, forecast: Forecast) -> list[str]:
-    """What would happen, a line for each thing."""
-    told: list[str] = []
+    """The forecast, one line for each event."""
+    text: list[str] = []
     if forecast.running is not None:
-        told.append(f"{found.name}: {_what(forecast.running)} is running and would go on.")
-        told += _held(forecast) + _course(forecast.running)
+        text.append(f"{found.name}: {_what(forecast.running)} is running and would go on.")
+        text += _held(forecast) + _course(forecast.running)
     elif forecast.next is not None:
-        told.append(f"{found.name}: {_what(forecast.next)} is due and starts by itself.")
-        told += _course(forecast.next)
+        text.append(f"{found.name}: {_what(forecast.next)} is due and starts by itself.")
+        text += _course(forecast.next)
     else:
-        told += _nothing(found, forecast)
+        text += _nothing(found, forecast)
     if forecast.unchecked is not None:
-        told.append(f"Not checked: whether the API server takes the new pods. {forecast.unchecked}")
-    return told
+        text.append(f"Not checked: whether the API server takes the new pods. {forecast.unchecked}")
+    return text
 
 
 def _nothing(found: SetView, forecast: Forecast) -> list[str]:
-    told = [f"{found.name}: no rollout starts by itself now."]
-    told += _held(forecast)
+    text = [f"{found.name}: no rollout starts by itself now."]
+    text += _held(forecast)
     if forecast.freed is not None:
-        told.append(f"Without that {_what(forecast.freed)} would start:")
-        told += _course(forecast.freed)
+        text.append(f"Without that {_what(forecast.freed)} would start:")
+        text += _course(forecast.freed)
     elif forecast.refused is not None:
-        told.append(f"A start by hand would be refused: {forecast.refused}")
+        text.append(f"A start by hand would be refused: {forecast.refused}")
     elif forecast.by_hand is not None:
         course = forecast.by_hand
         if not course.batches and course.ending == "Completed":
-            told.append("A start by hand would complete at once: every instance is current.")
+            text.append("A start by hand would complete at once: every instance is current.")
         else:
-            told.append(f"A start by hand (kubectl scaleset start {found.name}) would begin {_what(course)}.")
-            told += _course(course)
-    return told
+            text.append(f"A start by hand (kubectl scaleset start {found.name}) would begin {_what(course)}.")
+            text += _course(course)
+    return text
 
 
 def _held(forecast: Forecast) -> list[str]:
@@ -60,7 +60,7 @@ def _what(course: Course) -> str:
 
 def _course(course: Course) -> list[str]:
     policy = course.rollout.policy
-    told = [
+    text = [
         f"  batches of at most {policy.rolling.max_batch_instance_percent} %, at most "
         f"{policy.rolling.max_unhealthy_instance_percent} % unhealthy, {policy.health_timeout:g} s to become healthy"
         + (f", {policy.pause:g} s between batches" if policy.pause else "")
@@ -68,12 +68,12 @@ def _course(course: Course) -> list[str]:
     ]
     for batch in course.batches[:SHOWN]:
         how = f"{len(batch.instances)} new in place of " if batch.surge else ""
-        told.append(f"  batch {batch.number}: {how}{_instances(batch.instances)}")
+        text.append(f"  batch {batch.number}: {how}{_instances(batch.instances)}")
     if len(course.batches) > SHOWN:
-        told.append(f"  and {len(course.batches) - SHOWN} more batches")
+        text.append(f"  and {len(course.batches) - SHOWN} more batches")
     if course.ending and course.ending != "Completed":
-        told.append(f"  then it would end as {course.ending}")
-    return told
+        text.append(f"  then it would end as {course.ending}")
+    return text
 
 
 def _instances(ids: tuple[int, ...]) -> str:

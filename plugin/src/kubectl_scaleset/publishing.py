@@ -1,4 +1,4 @@
-"""A GalleryImageVersion from what is typed, and waiting until it counts."""
+"""Creates a GalleryImageVersion from the command line, and waits until it is ready."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ JSON = dict[str, Any]
 
 
 def body(image: str, definition: str, version: str, *, regions: Sequence[str], exclude_from_latest: bool) -> JSON:
-    """The object to create; CliError for what its schema would refuse, before anybody is asked anything."""
+    """The object to create; CliError for a value that its schema refuses, before any question to the user."""
     parts = definition.split("/")
     if len(parts) != 3 or not all(parts):
         raise CliError(
@@ -53,7 +53,7 @@ def name(publisher: str, offer: str, sku: str, version: str) -> str:
 
 
 def published_already(session: "Session", wanted: JSON) -> str | None:
-    """Name of the object that publishes this version already, in whatever spelling; None where you may not look."""
+    """Name of the object that already publishes this version in any spelling; None if you may not list versions."""
     from kubectl_scaleset.catalogue import understood
     from scaleset.kube.errors import Forbidden
     from scaleset.planner.gallery import Definition, number, winners
@@ -69,33 +69,33 @@ def published_already(session: "Session", wanted: JSON) -> str | None:
 
 
 def wait(session: "Session", created: JSON, *, timeout: float | None) -> int:
-    """Print how far it is until it counts in all its regions, and exit by it."""
+    """Print the progress until the version is ready in all its regions; returns the exit code."""
     from kubectl_scaleset.follow import TICK_SECONDS, Follower, Subject
 
     metadata = created["metadata"]
     deadline = None if timeout is None else monotonic() + timeout
     subject = Subject(GALLERY_IMAGE_VERSIONS, metadata["namespace"], name=metadata["name"])
     with Follower(session.client, subject) as follower:
-        seen, told = -1, ""
+        seen, shown = -1, ""
         while True:
             there = follower.objects()
             if not there:
                 raise CliError(f"GalleryImageVersion {metadata['name']} was deleted meanwhile.")
             text, code = progress(there[0])
-            if text != told:
-                told = text
+            if text != shown:
+                shown = text
                 session.say(text)
             if code is not None:
                 return code
             left = TICK_SECONDS if deadline is None else deadline - monotonic()
             if left <= 0:
-                session.note(f"Timed out after {timeout:g} s; it goes on without us.")
+                session.note(f"Timed out after {timeout:g} s. The version stays published and may still become ready.")
                 return TIMED_OUT
             seen = follower.wait(seen, min(left, TICK_SECONDS))
 
 
 def progress(raw: JSON) -> tuple[str, int | None]:
-    """A sentence, and the exit code once there is nothing to wait for."""
+    """A sentence, and the exit code once the wait is over."""
     name_, status = raw["metadata"]["name"], raw.get("status") or {}
     ready = next((each for each in status.get("conditions") or () if each["type"] == "Ready"), None)
     if ready is None or int(status.get("observedGeneration") or 0) < int(raw["metadata"].get("generation") or 0):

@@ -1,4 +1,4 @@
-"""Verbs that only look."""
+"""Read-only verbs."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,9 +17,9 @@ SET = "scaleset.scaleset.dev"
 _ListOutput = options.output("table", "json", "yaml", "name")
 _Output = options.output("table", "json", "yaml")
 _AzureOutput = options.output("table", "json", "yaml", "az-json")
-NeedsAttention = Annotated[bool, typer.Option("--needs-attention", help="Only sets that a person should look at.")]
-Everything = Annotated[bool, typer.Option("--full", help="Every instance, also where many are alike.")]
-Follow = Annotated[bool, typer.Option("--follow", help="With -w: go on after the end of the rollout.")]
+NeedsAttention = Annotated[bool, typer.Option("--needs-attention", help="Only sets that need a person.")]
+Everything = Annotated[bool, typer.Option("--full", help="Show every instance, even if many are alike.")]
+Follow = Annotated[bool, typer.Option("--follow", help="With -w: continue after the end of the rollout.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,10 +36,10 @@ def list_(
     output: Annotated[str, _ListOutput] = "table",
     timeout: Timeout = None,
 ) -> int:
-    """List sets: how far each one is, its version, and who waits for what.
+    """List sets: progress, version, and the reason to wait.
 
-    A set needs attention when its operator cannot go on alone: its spec cannot be carried out, a version failed,
-    an instance is blocked, too many are unhealthy, or nobody serves it.
+    A set needs attention if the operator cannot continue alone: its spec cannot be carried out, a version failed, an
+    instance is blocked, too many instances are unhealthy, or no operator serves it.
     """
     from kubectl_scaleset import views
     from kubectl_scaleset.pictures import SetView
@@ -68,7 +68,7 @@ def get(
 ) -> int:
     """Show a set as a tree: batch, instance, pod, with health, version, restarts and the last error.
 
-    -w goes on until the rollout has ended.
+    -w follows the rollout until its end.
     """
     from kubectl_scaleset import views
 
@@ -83,9 +83,9 @@ def get(
 
 
 def status(session: Session, name: Name, watch: Watch = False, timeout: Timeout = None) -> int:
-    """Say in one line how the rollout goes, and exit by it.
+    """Print the state of the rollout in one line, with a matching exit code.
 
-    Exit code 0: completed. 1: faulted or cancelled. 2: no end yet, or not before --timeout.
+    Exit code 0: completed. 1: faulted or cancelled. 2: not ended yet, or not within --timeout.
     """
     from kubectl_scaleset.follow import until
     from kubectl_scaleset.outcomes import outcome
@@ -100,9 +100,9 @@ def status(session: Session, name: Name, watch: Watch = False, timeout: Timeout 
 
 
 def history(session: Session, name: Name, output: Annotated[str, _AzureOutput] = "table") -> int:
-    """Image upgrades of the last two months, newest first, at most five.
+    """List image upgrades of the last two months, newest first, at most five.
 
-    -o az-json prints what `az vmss get-os-upgrade-history` would.
+    -o az-json prints the format of `az vmss get-os-upgrade-history`.
     """
     from kubectl_scaleset import azure, tables
 
@@ -120,9 +120,9 @@ def history(session: Session, name: Name, output: Annotated[str, _AzureOutput] =
 
 
 def latest(session: Session, name: Name, output: Annotated[str, _AzureOutput] = "table") -> int:
-    """The running rolling upgrade, or the last one.
+    """Print the running rolling upgrade, or the last one.
 
-    -o az-json prints what `az vmss rolling-upgrade get-latest` would.
+    -o az-json prints the format of `az vmss rolling-upgrade get-latest`.
     """
     from kubectl_scaleset import azure, trees
 
@@ -157,7 +157,7 @@ def instances(session: Session, name: Name, output: Annotated[str, _Output] = "t
 
 
 def versions(session: Session, name: OptionalName = None, output: Annotated[str, _Output] = "table") -> int:
-    """Published versions. For a set: which one `latest` means, and why each other one is not chosen."""
+    """List published versions. For a set: the version that `latest` means, and why the others are not chosen."""
     from dataclasses import asdict
 
     from kubectl_scaleset import catalogue, tables
@@ -176,10 +176,10 @@ def versions(session: Session, name: OptionalName = None, output: Annotated[str,
 
 
 def plan(session: Session, name: Name, output: Annotated[str, _Output] = "table") -> int:
-    """Tell which batches the next rollout would take, and what holds it back, without changing anything.
+    """Print the batches of the next rollout, and the reason that holds it back, without changing anything.
 
-    The operator's own planner decides, on what the API server says now. It is assumed that every replaced instance
-    becomes healthy.
+    The forecast uses the operator's planner and the present state of the cluster. It assumes that every replaced
+    instance becomes healthy.
     """
     from kubectl_scaleset import catalogue, plans, snapshots
 

@@ -1,8 +1,8 @@
-"""Takes out of objects what must not leave a cluster: custom data, environment values, settings, tokens. Pure.
+"""Redacts secrets in objects: custom data, environment values, settings, tokens. Pure.
 
-Three ways at once, since any one of them misses something. By place: fields that are meant for secrets, whatever they
-hold. By form: what looks like a token or a password in any text. By value: whatever was taken out somewhere is taken
-out everywhere, since a program may have printed it into its last words.
+It combines three ways, since each of them alone misses secrets. By place: fields meant for secrets, whatever they hold.
+By form: tokens and passwords in any text. By value: a value redacted in one place is redacted everywhere, since a
+program may have printed it into its termination message.
 """
 
 import json
@@ -14,10 +14,10 @@ from scaleset.planner import provisioning
 
 REDACTED = "<redacted>"
 LEAST = 6
-"""Shorter values are not looked for elsewhere: they are words and numbers that mean nothing."""
+"""Least length of values that are redacted everywhere: shorter ones are common words and numbers."""
 
 _PLACES = frozenset({"customData", "settings", "protectedSettings", "stringData", "httpHeaders"})
-"""Keys whose whole value goes."""
+"""Keys whose whole value is redacted."""
 _OURS = "scaleset.dev/"
 _DATA = frozenset({"scaleset.dev/custom-data"})
 _FORMS = (
@@ -48,16 +48,16 @@ class Redactor:
         self._values: set[str] = set()
 
     def collect(self, value: Any) -> None:
-        """Note what will be taken out by place, so that it is taken out of everything."""
+        """Collect the values to redact by place, so that they are redacted everywhere."""
         for found in _by_place(value):
             self._values |= {text for text in _texts(found) if len(text) >= LEAST}
 
     def clean(self, value: Any) -> Any:
-        """The same without secrets. What was taken out is replaced by `REDACTED`; keys stay."""
+        """The object without secrets. Values are replaced by `REDACTED`; keys stay."""
         return self._clean(value, ())
 
     def text(self, text: str) -> str:
-        """One text without what was noted and without what looks like a secret."""
+        """A text without collected values and without anything that looks like a secret."""
         for secret in sorted(self._values, key=len, reverse=True):
             text = text.replace(secret, REDACTED)
         for form in _FORMS:
@@ -99,7 +99,7 @@ def _arguments(words: list[Any]) -> list[Any]:
 
 
 def _secret_place(key: str, value: Any, path: tuple[str, ...]) -> bool:
-    """Whether what stands there goes whatever it is."""
+    """Whether any value at this place is redacted."""
     if value in (None, "", [], {}):
         return False
     if key in _PLACES:
@@ -116,7 +116,7 @@ def _by_place(value: Any, path: tuple[str, ...] = ()) -> Iterator[Any]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             if _secret_place(str(key), item, path):
-                # Other annotations are sentences of other programs: their words are not looked for elsewhere.
+                # Other annotations are sentences of other programs: their words are not redacted elsewhere.
                 if key in _DATA or not (path and path[-1] == "annotations"):
                     yield item
             elif key != "managedFields":
@@ -127,8 +127,8 @@ def _by_place(value: Any, path: tuple[str, ...] = ()) -> Iterator[Any]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in what was taken out, and its lines; of custom data in base64 also what it says, of settings that are
-    JSON also the values in it.
+    """Every text in a redacted value, and its lines; also the decoded text of base64 custom data, and the values in
+    JSON settings.
     """
     if isinstance(value, Mapping):
         for item in value.values():

@@ -1,4 +1,4 @@
-"""One command's connection and output: what the common flags mean."""
+"""Connection and output of one command: the effect of the common flags."""
 
 import json
 import os
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 UNLIMITED = 10_000
-"""Columns of an output that is no terminal: nothing is cut there."""
+"""Columns of an output that is no terminal; no line is cut there."""
 
 
 @dataclass
@@ -56,13 +56,13 @@ class Session:
 
     @property
     def where(self) -> str | None:
-        """The namespace to list; None is all."""
+        """The namespace to list; None means all."""
         return None if self.all_namespaces else self.namespace
 
     # Reading
 
     def scale_set(self, name: str) -> "SetView":
-        """The set of that name; CliError that names one like it if there is none."""
+        """The set of that name; without one, a CliError that names a similar one."""
         from kubectl_scaleset.pictures import SetView
 
         return SetView(self.find(SCALE_SETS, name, kind=names.SCALE_SET_KIND))
@@ -83,7 +83,7 @@ class Session:
         raise CliError(f'{kind} "{name}" does not exist in namespace {self.namespace}.{hint}')
 
     def _elsewhere(self, resource: Resource, name: str) -> str:
-        """Where else that name is, if we may look."""
+        """Other namespaces with a set of that name, if you may list them."""
         try:
             found = self.client.list(resource, None)[0]
         except Forbidden:
@@ -126,12 +126,12 @@ class Session:
 
     @property
     def live(self) -> bool:
-        """Whether a view may be drawn over and over: a person looks at a terminal that can do it."""
+        """Whether a view may be redrawn: the output is a terminal that supports it."""
         return bool(self.console.is_terminal) and os.environ.get("TERM", "dumb") != "dumb"
 
     @cached_property
     def glyphs(self) -> "Glyphs":
-        """The signs that the output can show; told before a live view puts something else in its place."""
+        """The signs that the output can encode; determined before a live view replaces the output."""
         from kubectl_scaleset.words import ASCII, UNICODE
 
         return UNICODE if (sys.stdout.encoding or "").lower().startswith("utf") else ASCII
@@ -142,20 +142,20 @@ class Session:
         sys.stdout.flush()
 
     def note(self, text: str) -> None:
-        """A line beside the answer, on standard error."""
+        """A line on standard error, apart from the answer."""
         sys.stdout.flush()
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
     def show(self, what: "RenderableType") -> None:
-        """A table or a tree. Only a last column is cut to fit; what is wider still is the terminal's to wrap."""
+        """A table or a tree. Only the last column is cut to fit; the terminal wraps wider lines."""
         from kubectl_scaleset.words import printed
 
         sys.stdout.write(printed(self.console, what))
         sys.stdout.flush()
 
     def dump(self, document: object) -> bool:
-        """Print it as -o json or yaml says; False for any other format."""
+        """Print a document for -o json or yaml; False for any other format."""
         if self.output == "json":
             sys.stdout.write(json.dumps(document, indent=4, ensure_ascii=False) + "\n")
         elif self.output == "yaml":
@@ -175,7 +175,7 @@ class Session:
         return True
 
     def confirm(self, question: str, *, yes: bool) -> None:
-        """Ask before acting. CliError if the answer is no, or if nobody can be asked."""
+        """Ask before acting. CliError if the answer is no, or if there is no terminal to ask."""
         if yes:
             return
         if not sys.stdin.isatty():

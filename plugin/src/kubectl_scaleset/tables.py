@@ -17,7 +17,7 @@ WIDTH = 10
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A published version and whether `latest` is it."""
+    """A published version and whether `latest` means it."""
 
     name: str
     namespace: str
@@ -26,13 +26,13 @@ class Choice:
     image: str
     created: float
     why_not: str | None = None
-    """Why `latest` passes it over, as a sentence's end."""
+    """Why `latest` skips the version, as the end of a sentence."""
     chosen: bool = False
-    """Whether it is what `latest` means."""
+    """Whether `latest` means this version."""
 
 
 def sets(found: Sequence[SetView], *, now: float, glyphs: Glyphs, namespaces: bool) -> Table:
-    """One line a set: progress, version, who waits for what."""
+    """One line a set: progress, version, reason to wait."""
     titles = ["NAME", "PROGRESS", "HEALTHY", "VERSION", "STATUS", "AGE", "WAITING FOR"]
     shown = table(*(["NAMESPACE", *titles] if namespaces else titles), glyphs=glyphs)
     for each in found:
@@ -134,7 +134,7 @@ def history(entries: Iterable[JSON], *, now: float, glyphs: Glyphs) -> Table:
 
 
 def versions(choices: Sequence[Choice], *, now: float, glyphs: Glyphs, of_set: bool) -> Table:
-    """One line a published version, the highest first. For a set also why each is not what `latest` means."""
+    """One line a published version, the highest first. For a set also why `latest` does not mean it."""
     titles = ["VERSION", "DEFINITION", "NAMESPACE", "NAME", "AGE", "IMAGE"]
     shown = table(
         *([titles[0], "LATEST", "WHY NOT", *titles[1:]] if of_set else [titles[0], "LATEST", *titles[1:]]),

@@ -1,4 +1,4 @@
-"""What `get` shows: a header, and a tree of batch > instance > pod. Pure: from a picture to lines.
+"""The view of `get`: a header, and a tree of batch > instance > pod. Pure: from a view to lines.
 
 Legible without colours: every state has a sign of its own.
 """
@@ -16,12 +16,12 @@ from scaleset.planner import ranges
 from scaleset.planner.gallery import is_number, number
 
 COLLAPSED = 12
-"""A group of more unremarkable instances than this is one line, unless everything is asked for."""
+"""A larger group of unremarkable instances is one line, unless --full is given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """Instances that are where in the rollout. `sign` names a glyph."""
+    """Instances in the same state of the rollout. `sign` names a glyph."""
 
     sign: str
     title: str
@@ -29,7 +29,7 @@ class Branch:
 
 
 def branches(found: SetView, known: Iterable[int]) -> list[Branch]:
-    """The instances, grouped by what the running or last rollout did with them."""
+    """The instances, grouped by their state in the running or last rollout."""
     there = frozenset(known)
     if not found.rollout:
         return [Branch("set", f"{len(there)} instances", there)] if there else []
@@ -77,7 +77,9 @@ def _failed_title(found: SetView, failed: frozenset[int]) -> str:
 
 
 def header(found: SetView, *, now: float, glyphs: Glyphs, healthy: int | None = None) -> Table:
-    """What the set is doing, a line for each thing. `healthy` is counted from the pods, None: what the status says."""
+    """The activity of the set, one line for each topic. `healthy` is counted from the pods; None means the status has
+    it.
+    """
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -152,7 +154,7 @@ def tree(
 
 
 def _order(version: str) -> tuple[tuple[int, ...], str]:
-    """Of versions as numbers: 1.10.0 after 1.9.0."""
+    """Order of versions as numbers: 1.10.0 after 1.9.0."""
     return number(version) if is_number(version) else (), version
 
 

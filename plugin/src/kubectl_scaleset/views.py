@@ -1,7 +1,7 @@
 """Tables and trees on the screen, once or live.
 
-On a terminal a live view is drawn over itself by rich, only when something changed or once a second for the ages. On
-anything else it is lines: the picture at the beginning, a line for each change, the picture at the end.
+On a terminal, rich redraws a live view after a change, or once a second for the ages. Any other output gets lines: the
+view at the beginning, a line for each change, the view at the end.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ REDRAWS = 8
 
 
 def show_sets(session: "Session", found: list[SetView], *, needs_attention: bool) -> None:
-    """The table, or a sentence that there is nothing."""
+    """The table, or a sentence that there are no sets."""
     if found:
         session.show(_sets(session, found))
         return
@@ -53,7 +53,7 @@ def _picture(
 
 def watch_sets(session: "Session", *, needs_attention: bool, timeout: float | None) -> int:
     """`list -w`: until interrupted or timed out."""
-    told: dict[str, str] = {}
+    printed: dict[str, str] = {}
     with Follower(session.client, Subject(SCALE_SETS, session.where)) as follower:
 
         def found() -> list[SetView]:
@@ -62,10 +62,10 @@ def watch_sets(session: "Session", *, needs_attention: bool, timeout: float | No
 
         def changes() -> list[str]:
             now = {f"{each.namespace}/{each.name}": outcome(each).text for each in found()}
-            gone = [f"{key} is gone." for key in told if key not in now]
-            news = [f"{key.partition('/')[0]}/{text}" for key, text in now.items() if told.get(key) != text]
-            told.clear()
-            told.update(now)
+            gone = [f"{key} is gone." for key in printed if key not in now]
+            news = [f"{key.partition('/')[0]}/{text}" for key, text in now.items() if printed.get(key) != text]
+            printed.clear()
+            printed.update(now)
             return gone + news
 
         return _watch(session, follower, lambda: _sets(session, found()), changes, lambda: False, timeout)
@@ -77,7 +77,7 @@ def watch_set(session: "Session", found: SetView, *, follow: bool, everything: b
         Subject(SCALE_SETS, found.namespace, name=found.name),
         Subject(PODS, found.namespace, selector=f"{names.LABEL_NAME}={found.name}"),
     )
-    told = [""]
+    printed = [""]
     with Follower(session.client, *subjects) as follower:
 
         def now() -> SetView:
@@ -88,8 +88,8 @@ def watch_set(session: "Session", found: SetView, *, follow: bool, everything: b
 
         def changes() -> list[str]:
             text = outcome(now()).text
-            news = [text] if text != told[0] else []
-            told[0] = text
+            news = [text] if text != printed[0] else []
+            printed[0] = text
             return news
 
         def ended() -> bool:

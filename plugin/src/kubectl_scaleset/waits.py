@@ -1,4 +1,4 @@
-"""When what a verb asked for has come about. Pure: from a set to a line and, at the end, an exit code."""
+"""Waits for the effect of a verb. Pure: from a set to a line and, at the end, an exit code."""
 
 from kubectl_scaleset.failures import FAILED
 from kubectl_scaleset.outcomes import Outcome, applying, cancelling, outcome
@@ -6,7 +6,7 @@ from kubectl_scaleset.pictures import SetView
 
 
 def cancelled(now: SetView) -> Outcome:
-    """Cancelling is done when nothing runs any more; that it ended otherwise is a failure to cancel."""
+    """Cancelling is done when no rollout runs any more. Any other end than Cancelled is a failure."""
     text = outcome(now).text
     if cancelling(now) or now.rolling:
         return Outcome(text, None)
@@ -20,7 +20,7 @@ def quiet(now: SetView) -> Outcome:
 
 
 def applied(now: SetView, chosen: frozenset[int]) -> Outcome:
-    """The replaced instances run and are healthy; empty means all of them."""
+    """Whether the replaced instances run and are healthy; empty means all instances."""
     bad = {
         row["id"]: f"{row.get('state')}: {row.get('message') or 'no reason given'}"
         for row in now.status.get("instances") or ()

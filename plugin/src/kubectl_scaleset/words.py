@@ -22,7 +22,7 @@ _HEALTH = {
     "Blocked": "bold red",
 }
 LAST_COLUMN = 16
-"""So much of the last column is always shown."""
+"""Least width of the last column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Glyphs:
     trunks: tuple[str, str]
     states: Mapping[str, str] = field(default_factory=dict)
     overflow: Literal["ellipsis", "crop"] = "ellipsis"
-    """How a cell that does not fit is cut."""
+    """Mark of a cut cell."""
 
     def sign(self, what: str) -> str:
         return self.signs[what]
@@ -92,7 +92,7 @@ ASCII = Glyphs(
 
 
 def table(*titles: str, glyphs: Glyphs, right: Collection[str] = ()) -> Table:
-    """A table like kubectl's: no lines, columns apart by two spaces."""
+    """A table like kubectl's: no lines, two spaces between columns."""
     found = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for title in titles:
         found.add_column(title, no_wrap=True, overflow=glyphs.overflow, justify="right" if title in right else "left")
@@ -105,7 +105,7 @@ def settle(found: Table) -> Table:
         cells = [column.header, *column.cells]
         column.min_width = max(cell.cell_len if isinstance(cell, Text) else cell_len(str(cell)) for cell in cells)
     last = found.columns[-1]
-    last.no_wrap = False  # rich narrows what may be wrapped first; its cells are cut all the same
+    last.no_wrap = False  # rich narrows wrapping columns first; their cells are cut nevertheless
     last._cells = [_uncut(cell, last.overflow) for cell in last.cells]  # noqa: SLF001 - cells cannot be changed otherwise
     return found
 
@@ -117,8 +117,8 @@ def _uncut(cell: RenderableType, overflow: OverflowMethod) -> Text:
 
 
 def printed(console: Console, what: RenderableType) -> str:
-    """As text, for a terminal of that width. A settled table is cut in its last column only; one that is wider even so
-    is the terminal's to wrap.
+    """The table as text for a terminal of that width. Only the last column is cut; the terminal wraps a table that is
+    still wider.
     """
     width = console.width
     lines: list[str] = []
@@ -146,7 +146,7 @@ def health_style(state: str) -> str:
 
 
 def age(since: float | None, now: float) -> str:
-    """As kubectl writes it: 12s, 3m4s, 5h, 6d."""
+    """An age in kubectl's format: 12s, 3m4s, 5h, 6d."""
     if since is None:
         return ""
     seconds = max(0, int(now - since))
@@ -161,7 +161,7 @@ def age(since: float | None, now: float) -> str:
 
 
 def bar(found: SetView, *, glyphs: Glyphs, width: int, words: bool = False) -> Text:
-    """Progress of the running rollout, else how many instances are healthy."""
+    """Progress of the running rollout, else the share of healthy instances."""
     kinds = ("successful", "failed", "inProgress", "pending")
     counts = {kind: found.count(kind) for kind in kinds}
     if not words and not found.rolling:
@@ -174,12 +174,12 @@ def bar(found: SetView, *, glyphs: Glyphs, width: int, words: bool = False) -> T
     if not words:
         return shown.append(f" {counts.get('successful', 0)}/{total}", "")
     names = {"successful": "upgraded", "failed": "failed", "inProgress": "in progress", "pending": "not begun"}
-    told = ", ".join(f"{counts[kind]} {names[kind]}" for kind in kinds)
-    return shown.append(f"  {told}" if total else "nothing to upgrade", "")
+    counted = ", ".join(f"{counts[kind]} {names[kind]}" for kind in kinds)
+    return shown.append(f"  {counted}" if total else "nothing to upgrade", "")
 
 
 def _cells(counts: Mapping[str, int], width: int) -> dict[str, int]:
-    """The cells of each part. Their sum is the width, and what is there shows, if only by one cell."""
+    """The cells of each part. Their sum is the width, and a part that is not empty has at least one cell."""
     total = sum(counts.values())
     if not total or not width:
         return {}
@@ -190,7 +190,7 @@ def _cells(counts: Mapping[str, int], width: int) -> dict[str, int]:
 
 
 def percent_policy(policy: Mapping[str, Any], *, rolling: bool) -> str:
-    """The limits that the rollout goes by."""
+    """The limits in force for the rollout."""
     if not policy or not rolling:
         return ""
     pause = policy.get("pauseTimeBetweenBatches")

@@ -99,9 +99,9 @@ async def test_a_refusal_is_remembered_as_long_as_the_pod_lives(api, scene, code
     api.refuse("PATCH", code)
     assert await scene.change() is True
     assert scene.memory.patch_errors == {scene.seen.uid: f"refused with {code}"}
-    scene.memory.saw([(0, scene.seen)])
+    scene.memory.remember_pods([(0, scene.seen)])
     assert scene.memory.patch_errors
-    scene.memory.saw([(0, replace(scene.seen, uid="next"))])
+    scene.memory.remember_pods([(0, replace(scene.seen, uid="next"))])
     assert not scene.memory.patch_errors
 
 

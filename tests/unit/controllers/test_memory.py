@@ -120,8 +120,8 @@ def seen(uid: str, *, created: float) -> Pod:
 
 def test_an_instance_keeps_its_age_when_its_pod_is_made_again():
     memory = Memory()
-    memory.saw([(0, seen("a", created=100))])
-    memory.saw([])
+    memory.remember_pods([(0, seen("a", created=100))])
+    memory.remember_pods([])
     memory.forget_others({0}, {})
     assert memory.ages == {0: 100}
 
@@ -130,12 +130,12 @@ def test_the_pod_of_an_instance_that_is_no_more_says_nothing_of_the_next_one_wit
     """Scaled in and out again while the pod goes."""
     memory = Memory()
     leaving = seen("a", created=100)
-    memory.saw([(0, leaving)])
+    memory.remember_pods([(0, leaving)])
     memory.forget_others((), {0: leaving})
-    memory.saw([(0, leaving)])
+    memory.remember_pods([(0, leaving)])
     memory.forget_others({0}, {0: leaving})
     assert memory.ages == {}
-    memory.saw([(0, seen("b", created=200))])
+    memory.remember_pods([(0, seen("b", created=200))])
     assert memory.ages == {0: 200}
     assert memory.former_pods == frozenset()
 

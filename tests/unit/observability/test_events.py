@@ -164,14 +164,14 @@ async def test_the_backlog_has_an_end(api: FakeApi, desk: Desk, caplog: pytest.L
         desk.tell("a", name=f"web-{number}")
     assert "the backlog is full" in caplog.text
     assert desk.counted.total() == BACKLOG
-    assert len(desk.recorder._told) == BACKLOG
+    assert len(desk.recorder._recorded) == BACKLOG
 
 
 async def test_memory_has_an_end(api: FakeApi, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "REMEMBERED", 10)
     for number in range(100):
         desk.tell("a", name=f"web-{number}")
-    assert len(desk.recorder._told) == len(desk.recorder._allowances) == 10
+    assert len(desk.recorder._recorded) == len(desk.recorder._allowances) == 10
 
 
 async def test_a_refusal_costs_that_event_and_no_other(

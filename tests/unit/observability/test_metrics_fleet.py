@@ -56,7 +56,7 @@ def test_a_set_begins_at_zero() -> None:
     metrics = Metrics()
     seen = Seen(spec())
     metrics.fleet.watch(lambda: [seen], leads=lambda: True)
-    metrics.fleet.saw(seen)
+    metrics.fleet.added(seen)
     found = {key: value for key, value in scrape(metrics).items() if key[0].endswith("_total")}
     for definition in catalogue.CATALOGUE:
         if definition.kind == "counter" and definition.labels[:2] == catalogue.SET:
@@ -302,7 +302,7 @@ def test_a_new_set_of_the_same_name_begins_at_zero() -> None:
     again = replace(meter.seen, uid="another", status={})
     meter.fleet.watch(lambda: [again], leads=lambda: True)
     assert not [name for name, _ in of_sets(meter.scrape()) if name.endswith("_total")], "the old one's are not its own"
-    meter.fleet.saw(again)
+    meter.fleet.added(again)
     assert meter.value(ROLLOUTS) == 0
     assert meter.value(UPGRADES) == 0
 

@@ -57,7 +57,7 @@ def test_in_an_outage_nothing_is_taken_back_and_no_version_is_condemned():
     assert code(world) == "Faulted"
     assert world.versions[0] == world.versions[1] == "2.0.0"
     assert world.state.failed_targets == ()
-    assert "had not touched are unhealthy, too" in rollout(world)["error"]["message"]
+    assert "outside the rollout are unhealthy as well" in rollout(world)["error"]["message"]
 
 
 def test_where_nobody_of_a_restored_batch_becomes_healthy_the_rest_stays():

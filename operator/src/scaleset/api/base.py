@@ -1,9 +1,9 @@
-"""What the models of all three resources share.
+"""Base classes and types for the models of all three resources.
 
-The API server is the first judge: bounds and CEL rules are declared here beside the fields and generated into the
-CRDs. The models judge again, because a CRD in the cluster may be older than the operator. Specs are parsed strictly
-(`Spec.parse` raises InvalidSpec with a sentence for a condition); statuses leniently (`Status.parse` drops what it
-does not understand), since our own notes must never keep us from working.
+The API server is the first judge: bounds and CEL rules are declared here beside the fields and generated into the CRDs.
+The models judge again, because a CRD in the cluster may be older than the operator. Specs are parsed strictly
+(`Spec.parse` raises InvalidSpec with a sentence for a condition); statuses leniently (`Status.parse` drops what it does
+not understand), since an unreadable status must never stop the operator.
 """
 
 import re
@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from pydantic.alias_generators import to_camel
 
 MAX_PROBLEMS: Final = 3
-"""How many problems an InvalidSpec names; more do not fit a condition that somebody reads."""
+"""Most problems that an InvalidSpec names; more make a condition unreadable."""
 
 
 def wire_name(name: str) -> str:
@@ -29,9 +29,9 @@ def cel(rule: str, message: str, *, at: str | None = None) -> dict[str, str]:
 
 
 def new_rule(rule: str, of: str, message: str, *, at: str | None = None) -> dict[str, Any]:
-    """A rule that objects may break which were stored before there was it: `rule` holds, or the value of `of` was there
-    before. The API server applies rules to whole objects when a status is written, too, so that without this nothing
-    could be written about such an object any more. Kubernetes 1.30 and newer know it.
+    """A rule for new values only: objects stored before the rule existed may break it. `rule` holds, or the value of
+    `of` is unchanged. The API server also validates the whole object when a status is written, so a plain rule would
+    block every status of such an object. Needs Kubernetes 1.30 or newer.
     """
     kept = f"{rule} || oldSelf.optMap(old, has(old.{of})).orValue(false)"
     return {**cel(kept, message, at=at), "optionalOldSelf": True}
@@ -44,7 +44,7 @@ def immutable(field: str, instead: str) -> dict[str, str]:
 
 
 def rules(*validations: Mapping[str, Any]) -> dict[str, Any]:
-    """What to give to `json_schema_extra`, so that the CRD carries these validation rules."""
+    """The value of `json_schema_extra` that puts these validation rules into the CRD."""
     return {"x-kubernetes-validations": [dict(validation) for validation in validations]}
 
 
@@ -93,15 +93,13 @@ Word = Annotated[str, Field(max_length=512), cut(512)]
 Ranges = Annotated[str, Field(max_length=8192, pattern=r"^([0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*)?$")]
 """A set of instance ids as ranges, such as "0-3,7"."""
 Message = Annotated[str, Field(max_length=2048), cut(2048)]
-"""A sentence in a status, at most 2048 characters: what a server said may be long, and a status has to stay small."""
+"""A sentence in a status, at most 2048 characters: a server's message may be long, and a status has to stay small."""
 ShortMessage = Annotated[str, Field(max_length=320), cut(320)]
 """A sentence about one of many, at most 320 characters."""
 
 
 class InvalidSpec(ValueError):  # noqa: N818 - what it is called in conditions and events
-    """A custom resource that cannot be worked with. The message names the field, what was found there, and what to
-    do.
-    """
+    """A custom resource that cannot be carried out. The message names the field, the value found there, and the fix."""
 
 
 class Model(BaseModel):
@@ -138,7 +136,7 @@ class Status(Model):
 
     @classmethod
     def parse(cls, raw: object) -> Self:
-        """What is understood of `status` in a custom resource (the whole object); never raises. A part that is not
+        """The understood part of `status` in a custom resource (the whole object); never raises. A part that is not
         valid is dropped: an item of a top-level list alone, anything else with its whole top-level field.
         """
         status = raw.get("status") if isinstance(raw, Mapping) else None
@@ -172,7 +170,7 @@ def _without(status: dict[str, Any], places: list[tuple[int | str, ...]]) -> dic
 
 
 def describe(value: object) -> str:
-    """What was found, in few words; never the content of an object or list, which may be secret."""
+    """The value found, in a few words; never the content of an object or list, which may be secret."""
     match value:
         case None:
             return "nothing"
@@ -193,7 +191,7 @@ def describe(value: object) -> str:
 
 
 def explain(error: ValidationError) -> str:
-    """One sentence a problem: where, what was found, what is expected there."""
+    """One sentence a problem: the place, the value found, the value expected."""
     problems = error.errors(include_url=False, include_context=False)
     sentences = []
     for problem in problems[:MAX_PROBLEMS]:

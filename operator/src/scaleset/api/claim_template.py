@@ -1,8 +1,8 @@
-"""The part of a volume claim template that the API server looks at before the operator does.
+"""The part of a volume claim template that the API server validates before the operator reads it.
 
-Declared are the fields that make a disk what it is, so that a rule can compare them with those before. No bound or type
-is stricter than that of a PersistentVolumeClaim, and a null is let through, since rules apply to whole objects when a
-status is written, too. The rule is about the change alone: what is stored stays valid.
+It declares the fields that define a disk, so that a rule can compare them with the previous ones. No bound or type is
+stricter than that of a PersistentVolumeClaim, and null is allowed, since rules also apply when a status is written. The
+rule is about changes only: stored objects stay valid.
 """
 
 from typing import Any, Final
@@ -29,7 +29,7 @@ CLAIM_SPEC_SCHEMA: Final[dict[str, Any]] = {
                 "requests": {
                     **_OPEN,
                     "nullable": True,
-                    "description": "What the disk has at least.",
+                    "description": "Least size of the disk.",
                     "properties": {
                         "storage": {
                             "x-kubernetes-int-or-string": True,

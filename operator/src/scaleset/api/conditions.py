@@ -1,4 +1,4 @@
-"""Conditions as in metav1.Condition: what `kubectl wait`, `helm --wait` and GitOps tools look at."""
+"""Conditions as in metav1.Condition, for `kubectl wait`, `helm --wait` and GitOps tools."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -12,8 +12,8 @@ from scaleset.api.base import Int, Message, Model, Time, Word, list_map
 class Condition(Model):
     """One aspect of the state of an object."""
 
-    type: Word = Field(description="Which aspect of the object this is about.")
-    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    type: Word = Field(description="The aspect of the object.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
     reason: Word = Field(description="One word for programs: why it has this status.")
     message: Message = Field(default="", description="A sentence for people: why it has this status.")
     observed_generation: Int | None = Field(

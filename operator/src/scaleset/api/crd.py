@@ -1,7 +1,7 @@
-"""The three CRDs: `python -m scaleset.api.crd --output crds/` writes them, `--check` says whether the files are what
-it would write.
+"""The three CRDs: `python -m scaleset.api.crd --output crds/` writes them, `--check` verifies that the files are up to
+date.
 
-Everything about a field stands beside the field in the models. Here is only what a CRD has around a schema: names,
+Everything about a field is declared in the models. This module adds the parts of a CRD around the schemas: names,
 columns, subresources, and the rule for metadata.name.
 """
 
@@ -57,7 +57,7 @@ class Kind:
     scale: bool = False
 
 
-_AGE: Final = Column("AGE", ".metadata.creationTimestamp", "How long ago it was created.", "date")
+_AGE: Final = Column("AGE", ".metadata.creationTimestamp", "Time since its creation.", "date")
 
 SCALE_SET: Final = Kind(
     kind=names.SCALE_SET_KIND,
@@ -70,15 +70,20 @@ SCALE_SET: Final = Kind(
     spec=ScaleSetSpec,
     status=ScaleSetStatus,
     columns=(
-        Column("DESIRED", ".spec.replicas", "How many instances there are to be.", "integer"),
-        Column("HEALTHY", ".status.healthyReplicas", "How many instances are healthy.", "integer"),
-        Column("UPDATED", ".status.updatedReplicas", "How many instances run what they are to run.", "integer"),
-        Column("VERSION", ".status.versions", "What the instances run, most of them first."),
+        Column("DESIRED", ".spec.replicas", "Desired number of instances.", "integer"),
+        Column("HEALTHY", ".status.healthyReplicas", "Number of healthy instances.", "integer"),
+        Column(
+            "UPDATED",
+            ".status.updatedReplicas",
+            "Number of instances with the newest model and the right version.",
+            "integer",
+        ),
+        Column("VERSION", ".status.versions", "Versions that the instances run, the most frequent first."),
         Column("TARGET", ".status.targetVersion", "The version that the spec means now."),
         Column("STATUS", f"{_READY}.reason", "The reason of condition Ready."),
         _AGE,
         Column("BATCH", ".status.rollingUpgrade.batch.number", "Number of the batch.", "integer", wide=True),
-        Column("LATEST", ".status.latestVersion", "What latest means now.", wide=True),
+        Column("LATEST", ".status.latestVersion", "The version that latest means now.", wide=True),
         Column("POLICY", ".spec.upgradePolicyRef.name", "The UpgradePolicy.", wide=True),
         Column("SELECTOR", ".status.selector", "Label selector of the pods.", wide=True),
     ),
@@ -101,7 +106,7 @@ UPGRADE_POLICY: Final = Kind(
             "Whether upgrades start by themselves.",
             "boolean",
         ),
-        Column("SETS", ".status.scaleSets", "How many ScaleSets refer to it.", "integer"),
+        Column("SETS", ".status.scaleSets", "Number of ScaleSets that refer to the policy.", "integer"),
         _AGE,
         Column(
             "UNHEALTHY",
@@ -110,7 +115,7 @@ UPGRADE_POLICY: Final = Kind(
             "integer",
             wide=True,
         ),
-        Column("TIMEOUT", ".spec.healthTimeout", "How long an instance may take to become healthy.", wide=True),
+        Column("TIMEOUT", ".spec.healthTimeout", "Longest time for an instance to become healthy.", wide=True),
     ),
     longest_name=names.MAX_OTHER_NAME,
 )
@@ -129,13 +134,34 @@ GALLERY_IMAGE_VERSION: Final = Kind(
         Column("SKU", ".spec.sku", "SKU of the image definition."),
         Column("VERSION", ".spec.version", "Version."),
         Column("IMAGE", ".spec.image", "Container image reference."),
-        Column("READY", f"{_READY}.status", "Whether it may be chosen."),
-        Column("EXCLUDED", ".spec.publishingProfile.excludeFromLatest", "Whether latest never means it.", "boolean"),
+        Column("READY", f"{_READY}.status", "Whether the version may be chosen."),
+        Column(
+            "EXCLUDED",
+            ".spec.publishingProfile.excludeFromLatest",
+            "Whether latest never means this version.",
+            "boolean",
+        ),
         _AGE,
-        Column("REPLICATION", ".status.replicationStatus.aggregatedState", "How far it is in its regions.", wide=True),
-        Column("END-OF-LIFE", ".spec.publishingProfile.endOfLifeDate", "After it no upgrade to it starts.", wide=True),
-        Column("FAILED", ".status.failedScaleSets", "In how many ScaleSets it failed.", "integer", wide=True),
-        Column("SHARED", ".spec.sharing.scope", "Which namespaces may use it.", wide=True),
+        Column(
+            "REPLICATION",
+            ".status.replicationStatus.aggregatedState",
+            "State of the version over all its regions.",
+            wide=True,
+        ),
+        Column(
+            "END-OF-LIFE",
+            ".spec.publishingProfile.endOfLifeDate",
+            "After this time no upgrade to the version starts.",
+            wide=True,
+        ),
+        Column(
+            "FAILED",
+            ".status.failedScaleSets",
+            "Number of ScaleSets in which the version failed.",
+            "integer",
+            wide=True,
+        ),
+        Column("SHARED", ".spec.sharing.scope", "Namespaces that may use the version.", wide=True),
     ),
     longest_name=names.MAX_OTHER_NAME,
     dots_in_name=True,
@@ -144,7 +170,7 @@ KINDS: Final = (SCALE_SET, UPGRADE_POLICY, GALLERY_IMAGE_VERSION)
 
 
 def generate() -> tuple[dict[str, Any], ...]:
-    """The CRDs, in the order of KINDS."""
+    """All CRDs, in the order of KINDS."""
     return tuple(_definition(kind) for kind in KINDS)
 
 
@@ -222,7 +248,7 @@ def file_name(definition: dict[str, Any]) -> str:
 
 
 def stale(folder: Path) -> list[str]:
-    """Names of the files in `folder` that differ from what would be written, or are missing."""
+    """Names of the files in `folder` that are missing or out of date."""
     found = []
     for definition in generate():
         path = folder / file_name(definition)

@@ -1,8 +1,8 @@
-"""From a pydantic model to a structural schema, the kind that a CRD has to have.
+"""Converts a pydantic model to a structural schema, as a CRD requires.
 
-JSON Schema says more than Kubernetes allows: no references, no `anyOf` of types, no null as a type, exclusive bounds
-as booleans. What remains is sorted and small. A null default means that the field is optional, and says nothing in a
-CRD: an absent field and a null are the same to the API server.
+Kubernetes allows a subset of JSON Schema: no references, no `anyOf` of types, no null as a type, and exclusive bounds
+as booleans. The result is sorted and small. A null default means that the field is optional, and says nothing in a CRD:
+an absent field and a null are the same to the API server.
 """
 
 from typing import Any, Final
@@ -38,7 +38,7 @@ _STRUCTURE: Final = frozenset(
 )
 
 
-class UnsupportedSchema(ValueError):  # noqa: N818 - it says what the schema is
+class UnsupportedSchema(ValueError):  # noqa: N818 - the name describes the schema
     """A model uses something that a CRD cannot express; the message names the place."""
 
 
@@ -71,9 +71,7 @@ def _convert(node: Schema, definitions: dict[str, Schema], place: str) -> Schema
 
 
 def _resolved(node: Schema, definitions: dict[str, Schema], place: str) -> Schema:
-    """The node without references and without alternatives: what stands beside a reference goes before what it refers
-    to.
-    """
+    """The node without references and alternatives. Keys beside a reference override the referenced ones."""
     beside = {key: value for key, value in node.items() if key not in {"$ref", "anyOf", "allOf"}}
     if "$ref" in node:
         target = definitions[node["$ref"].removeprefix("#/$defs/")]
@@ -89,8 +87,8 @@ def _resolved(node: Schema, definitions: dict[str, Schema], place: str) -> Schem
 
 
 def _with_small_default(schema: Schema) -> Schema:
-    """An object is defaulted to {} and its fields default themselves, if there is anything to show; an empty list
-    says no more than its absence.
+    """An object with defaults gets the default {}, and its fields default themselves. An empty list as default is
+    dropped: it equals an absent field.
     """
     default = schema.get("default")
     if default == []:

@@ -1,4 +1,4 @@
-"""Extensions and custom data: what runs in every new pod before the instance container does."""
+"""Extensions and custom data, which run in every new pod before the instance container."""
 
 from typing import Annotated, Any, Final, Self
 
@@ -90,7 +90,7 @@ class Extension(Model):
     protected_settings_secret_ref: SecretKeyRef | None = Field(
         default=None,
         description=(
-            "Settings that nobody is to read here: a key of a Secret, which the extension finds in "
+            "Secret settings: a key of a Secret, which the extension finds in "
             "SCALESET_EXTENSION_PROTECTED_SETTINGS. Default: none."
         ),
     )
@@ -102,7 +102,7 @@ class Extension(Model):
     )
     provision_after_extensions: Annotated[
         tuple[DnsLabel, ...], Field(max_length=MAX_EXTENSIONS, json_schema_extra={"x-kubernetes-list-type": "set"})
-    ] = Field(default=(), description="Extensions that have to be through before this one starts. Default: none.")
+    ] = Field(default=(), description="Extensions that have to finish before this one starts. Default: none.")
     force_update_tag: Annotated[str, Field(max_length=256)] | None = Field(
         default=None,
         description="Any text. Changing it is a change of the model, so the extension runs again. Default: none.",

@@ -54,7 +54,8 @@ class PublishingProfile(Model):
     end_of_life_date: Time | None = Field(
         default=None,
         description=(
-            "RFC 3339, such as 2027-01-31T00:00:00Z. After it no upgrade to this version starts; instances on it stay."
+            "RFC 3339, such as 2027-01-31T00:00:00Z. After this time no upgrade to the version starts; "
+            "instances on it stay."
             " Default: never."
         ),
     )
@@ -134,47 +135,47 @@ class GalleryImageVersionSpec(Spec):
         default=PublishingProfile(), description="Where the version is offered, and until when."
     )
     sharing: Sharing = Field(
-        default=Sharing(), description="Which namespaces may use the version. Default: its own only."
+        default=Sharing(), description="Namespaces that may use the version. Default: its own only."
     )
 
 
 class RegionalReplicationStatus(Model):
-    """How far a version is in one region."""
+    """Replication of a version to one region."""
 
     region: Word = Field(description="Name of the region.")
     state: Literal["Unknown", "Replicating", "Completed", "Failed"] = Field(
         description="Unknown, Replicating, Completed or Failed."
     )
     progress: Int = Field(default=0, ge=0, le=100, description="Percent of the nodes that have the image.")
-    details: Message | None = Field(default=None, description="What is being waited for, or what failed.")
+    details: Message | None = Field(default=None, description="Reason to wait, or the failure.")
 
 
 class ReplicationStatus(Model):
-    """How far a version is in all its regions."""
+    """Replication of a version to all its regions."""
 
     aggregated_state: Literal["Unknown", "InProgress", "Completed", "Failed"] = Field(
         description="Unknown, InProgress, Completed or Failed."
     )
     mode: Literal["Shallow", "Full"] | None = Field(
         default=None,
-        description="The replicationMode that this is about: Completed by Shallow says nothing about the nodes.",
+        description="The replicationMode of this status: Completed by Shallow says nothing about the nodes.",
     )
     summary: tuple[RegionalReplicationStatus, ...] = Field(default=(), description="One entry for each region.")
 
 
 class GalleryImageVersionStatus(Status):
-    """What is known about a published version."""
+    """Observed state of a published version."""
 
     published_date: Time | None = Field(default=None, description="When the version was published.")
     replication_status: ReplicationStatus | None = Field(
-        default=None, description="How far the version is in its regions."
+        default=None, description="Replication of the version to its regions."
     )
     failed_scale_sets: Int | None = Field(
         default=None,
         ge=0,
         description=(
-            "In how many ScaleSets of this image definition the platform does not try this version and image again, "
-            "since it failed there. Absent: in none. What somebody cancelled does not count."
+            "Number of ScaleSets of this image definition in which this version and image failed, so that the "
+            "platform does not try it again. Absent: none. Cancelled rollouts do not count."
         ),
     )
     conditions: Conditions = Field(

@@ -23,7 +23,7 @@ class HealthProbe(Model):
     )
 
     protocol: Literal["http", "https", "tcp"] = Field(
-        description="How the instance is asked: http, https (any certificate) or tcp (a connection)."
+        description="Protocol of the probe: http, https (any certificate) or tcp (a connection)."
     )
     port: Int | None = Field(
         default=None,
@@ -34,7 +34,7 @@ class HealthProbe(Model):
     request_path: RequestPath | None = Field(
         default=None,
         description=(
-            "Path to ask for by http or https, such as /healthz. Healthy is a status of 200 to 399. Default: none."
+            "Path of an http or https probe, such as /healthz. Healthy is a status of 200 to 399. Default: none."
         ),
     )
     interval_in_seconds: Int = Field(
@@ -44,14 +44,14 @@ class HealthProbe(Model):
         default=1,
         ge=1,
         le=24,
-        description="How many probes in a row have to agree before the state changes, 1 to 24. Default: 1.",
+        description="Number of equal probe results in a row that changes the state, 1 to 24. Default: 1.",
     )
     grace_period_in_seconds: Int | None = Field(
         default=None,
         ge=5,
         le=14400,
         description=(
-            "Seconds after the start of the instance during which failing probes are not held against it, 5 to 14400. "
+            "Seconds after the start of the instance in which failing probes are ignored, 5 to 14400. "
             "Default: intervalInSeconds * numberOfProbes."
         ),
     )
@@ -66,7 +66,7 @@ class HealthProbe(Model):
 
 
 class Health(Model):
-    """What makes an instance healthy."""
+    """The criteria of a healthy instance."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(

@@ -1,9 +1,9 @@
 """Strings with a form: versions, image definitions, references, names.
 
-Each type carries its rule twice, from one pattern: as a CEL rule in the CRD, whose message says what to change (a
-bare `pattern` only shows the regular expression), and as a validator here. The patterns are linear and ASCII only: no
-look-alike letter and no invisible character gets through. `fullmatch` and RE2's `^...$` agree, since RE2's `$` is the
-end of the text.
+Each type carries its rule twice, from one pattern: as a CEL rule in the CRD, whose message says what to change (a bare
+`pattern` only shows the regular expression), and as a validator here. The patterns are linear and ASCII only: they
+allow no look-alike letter and no invisible character. `fullmatch` and RE2's `^...$` agree, since RE2's `$` is the end
+of the text.
 """
 
 import re
@@ -33,7 +33,7 @@ _IMAGE: Final = (
 
 
 def matches_rule(pattern: str, message: str, *, of: str = "self", at: str | None = None) -> dict[str, str]:
-    """The CEL rule that the whole of a string has this form."""
+    """The CEL rule that a whole string has this form."""
     quoted = pattern.replace("\\", "\\\\")
     return cel(f"{of}.matches('^({quoted})$')", message, at=at)
 
@@ -123,7 +123,7 @@ ImageName = Annotated[str, Form(_IMAGE, _IMAGE_MESSAGE, max_length=512)]
 RequestPath = Annotated[
     str, Form("/[!-~]*", "begin requestPath with / and use printable ASCII without spaces", max_length=1024)
 ]
-"""What an http probe asks for."""
+"""Path of an http probe."""
 ExactVersion = Annotated[str, VersionForm(_EXACT_VERSION, _EXACT_MESSAGE)]
 """One to four numbers, each from 0 to 2147483647. `1.2`, `1.2.0` and `01.2` are one version."""
 VersionOrLatest = Annotated[str, VersionForm(f"{LATEST}|{_EXACT_VERSION}", _VERSION_MESSAGE)]

@@ -1,4 +1,4 @@
-"""Names that other programs see: the API group, resource names, labels and annotations."""
+"""Names visible to other programs: the API group, resource names, labels and annotations."""
 
 from typing import Final
 
@@ -6,8 +6,8 @@ GROUP: Final = "scaleset.dev"
 VERSION: Final = "v1beta1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 CATEGORY: Final = "scaleset-operator"
-"""What `kubectl get` lists all three kinds by. Not `scaleset`: kubectl takes a category for a list of kinds, so that
-`kubectl get scaleset web` would be refused.
+"""The category with which `kubectl get` lists all three kinds. Not `scaleset`: kubectl takes a category for a list of
+kinds, so that `kubectl get scaleset web` would be refused.
 """
 
 SCALE_SET_KIND: Final = "ScaleSet"
@@ -34,7 +34,7 @@ ANNOTATION_CHANGED: Final = "scaleset.dev/changed-in-place"
 ANNOTATION_CUSTOM_DATA: Final = "scaleset.dev/custom-data"
 ANNOTATION_CREATED_AT: Final = "scaleset.dev/created-at"
 ANNOTATION_IMAGE: Final = "scaleset.dev/image"
-"""The image that the pod was asked for: admission may have written another one into the container."""
+"""The image that the operator asked for: admission may have written another one into the container."""
 ANNOTATION_START: Final = "scaleset.dev/start-upgrade-at"
 ANNOTATION_CANCEL: Final = "scaleset.dev/cancel-upgrade-at"
 ANNOTATION_APPLY: Final = "scaleset.dev/apply-model"
@@ -47,7 +47,7 @@ ANNOTATION_PREPULL_OF: Final = "scaleset.dev/prepull-of"
 """On the same pod: namespace/name of the GalleryImageVersion."""
 
 LEASE_NAME: Final = "scaleset-operator"
-"""The Lease that the operator which works holds."""
+"""The Lease of the active operator."""
 ANNOTATION_OPERATOR_VERSION: Final = "scaleset.dev/operator-version"
 """On that Lease: the version of its holder."""
 

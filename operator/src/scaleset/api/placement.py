@@ -1,4 +1,4 @@
-"""Where instances live and which of them go first: zones, scale-in, Windows, Service Fabric."""
+"""Placement and order of instances: zones, scaling in, Windows, Service Fabric."""
 
 import re
 from typing import Annotated, Final, Literal
@@ -65,26 +65,26 @@ DurabilityLevel = Literal["Bronze", "Silver", "Gold"]
 
 
 class ScaleInPolicy(Model):
-    """Which instances scaling in removes first."""
+    """Order and size of scaling in."""
 
     rules: Annotated[tuple[ScaleInRule, ...], Field(max_length=1)] = Field(
         default=(),
         description=(
             "One of Default (the highest instance id), OldestVM, NewestVM (by the age of the instance, not of its "
-            "present pod). All of them balance the zones first and pass protected instances over. Default: Default."
+            "present pod). Each rule balances the zones first and skips protected instances. Default: Default."
         ),
     )
 
     max_concurrent: MaxConcurrent | None = Field(
         default=None,
         description=(
-            "How many instances may go at the same time: a number, or a share such as 50% of the size that the set "
-            "comes from, at least one. Default: maxBatchInstancePercent of the upgrade policy."
+            "Number of instances that may go at the same time: a number, or a share such as 50% of the size "
+            "before scaling in, at least one. Default: maxBatchInstancePercent of the upgrade policy."
         ),
     )
 
     def limit(self, size: int, *, percent: int) -> int:
-        """How many of so many instances may go at the same time; `percent` is the upgrade policy's."""
+        """Number of instances of a set of that size that may go at the same time; `percent` is the upgrade policy's."""
         most = self.max_concurrent
         if isinstance(most, int):
             return most

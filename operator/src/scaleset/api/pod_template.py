@@ -1,12 +1,12 @@
-"""The part of `spec.template` that we look at.
+"""The part of `spec.template` that the operator reads.
 
-The template is an open schema: whatever this version of Kubernetes or a later one knows of a pod goes through to the
-API server, which judges it when a pod is dry-run from it. Declared are only the fields that a rule walks or that
-would not do what the author expects, each with bounds, since the cost of a CEL rule is estimated from them.
+The template is an open schema: every field of a pod, of this Kubernetes version or a later one, is passed on to the API
+server, which validates it in a dry run of a pod. Only fields used by a rule, or fields with a surprising effect, are
+declared, each with bounds, since the cost of a CEL rule is estimated from them.
 
-What a StatefulSet ignores in its template is ignored here too, and is no part of the model (`what_counts`): the
-metadata of an object that was read, hostname and subdomain, and the image of the instance container, since that is the
-version's.
+Fields that a StatefulSet ignores in its template are ignored here as well, and are not part of the model
+(`what_counts`): the metadata of a stored object, hostname and subdomain. The image of the instance container is ignored
+because the version defines it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,14 +18,15 @@ MAX_CONTAINERS: Final = 32
 MAX_VOLUMES: Final = 128
 MAX_DEPTH: Final = 64
 """How deep an open part of a spec may be nested; a Pod is about 12 deep. The API server allows 10,000 levels and its
-schema cannot say less, but whoever copies or compares such an object runs out of stack."""
+schema cannot say less, but copying or comparing such an object exhausts the stack.
+"""
 OWN_PREFIX: Final = "scaleset.dev/"
 _LABEL_VALUE: Final = "[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
 
 _IGNORED_IN_SPEC: Final = ("hostname", "subdomain")
 
 OPEN: Final[dict[str, Any]] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-"""Schema of an object that the API server judges elsewhere, or nobody."""
+"""Schema of an object that is validated elsewhere or not at all."""
 
 
 def label_schema(of: str, *, max_items: int) -> dict[str, Any]:
@@ -124,7 +125,8 @@ IGNORED_METADATA: Final[dict[str, Any]] = {
         for name in ("managedFields", "ownerReferences")
     },
 }
-"""What else the metadata of a template may hold, as in a StatefulSet: what a tool printed may be applied as it is."""
+"""Other metadata that a template may hold, as in a StatefulSet: the printed output of a tool may be applied unchanged.
+"""
 
 
 def finalizer_schema(of: str) -> dict[str, Any]:
@@ -233,7 +235,7 @@ POD_TEMPLATE_SCHEMA: Final[dict[str, Any]] = {
 
 
 def check_depth(value: dict[str, Any]) -> dict[str, Any]:
-    """Refuses what is nested deeper than any object of Kubernetes."""
+    """Refuses a value nested deeper than any object of Kubernetes."""
     level: list[object] = [value]
     for _ in range(MAX_DEPTH):
         level = [child for parent in level for child in _children(parent)]
@@ -249,7 +251,7 @@ def _children(parent: object) -> Iterable[object]:
 
 
 def check_template(template: dict[str, Any]) -> dict[str, Any]:
-    """Judges what the operator itself relies on; the rest is the API server's to judge."""
+    """Validates the fields that the operator relies on; the API server validates the rest."""
     check_depth(template)
     spec = template.get("spec")
     containers = spec.get("containers") if isinstance(spec, Mapping) else None
@@ -271,7 +273,7 @@ def check_template(template: dict[str, Any]) -> dict[str, Any]:
 
 
 def what_counts(template: Mapping[str, Any], instance_container: str | None) -> dict[str, Any]:
-    """The template without what is ignored in it. `instance_container` is the one asked for; None means the first."""
+    """The template without ignored fields. `instance_container` is the configured name; None is the first container."""
     kept = dict(template)
     if isinstance(metadata := kept.get("metadata"), Mapping):
         kept["metadata"] = {key: value for key, value in metadata.items() if key not in IGNORED_METADATA}

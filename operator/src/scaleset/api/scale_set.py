@@ -52,7 +52,7 @@ _INSTEAD: Final = "create another ScaleSet"
 
 
 class ImageReference(Model):
-    """Which image the instances run."""
+    """The image that the instances run."""
 
     model_config = ConfigDict(json_schema_extra=rules(immutable("publisher", _INSTEAD), immutable("offer", _INSTEAD)))
 
@@ -65,7 +65,7 @@ class ImageReference(Model):
         description=(
             "latest: the numerically highest version that is ready in this region, not excluded and not past its end "
             "of life; or an exact version such as 1.2.3, which image upgrades leave alone. "
-            "Put one of fewer than three parts in quotes in YAML. 1.2, 1.2.0 and 01.2 are one version."
+            "In YAML, quote a version of fewer than three parts. 1.2, 1.2.0 and 01.2 are one version."
         ),
     )
     gallery_namespace: NamespaceName | None = Field(
@@ -162,7 +162,7 @@ class ProtectedInstance(Model):
 
     @property
     def keeps_from_scale_in(self) -> bool:
-        """Whether scaling in has to spare it: protection from all actions includes that."""
+        """Whether scaling in must keep the instance: protection from all actions includes that."""
         return bool(self.protect_from_scale_in) or self.protect_from_scale_set_actions
 
 
@@ -172,7 +172,7 @@ _INSTANCE_CONTAINER: Final = (
 
 
 class ScaleSetSpec(Spec):
-    """What a ScaleSet is to be."""
+    """Desired state of a ScaleSet."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -232,12 +232,12 @@ class ScaleSetSpec(Spec):
     )
 
     replicas: Int = Field(
-        default=1, ge=0, le=MAX_REPLICAS, description="How many instances there are to be, 0 to 1000. Default: 1."
+        default=1, ge=0, le=MAX_REPLICAS, description="Desired number of instances, 0 to 1000. Default: 1."
     )
-    image_reference: ImageReference = Field(description="Which image the instances run.")
+    image_reference: ImageReference = Field(description="The image that the instances run.")
     upgrade_policy_ref: UpgradePolicyRef | None = Field(
         default=None,
-        description="The UpgradePolicy to go by. Default: none, which is the same as a policy with nothing set.",
+        description="The UpgradePolicy of the set. Default: none, which equals a policy without any field.",
     )
     template: Annotated[dict[str, Any], AfterValidator(check_template), WithJsonSchema(POD_TEMPLATE_SCHEMA)] = Field(
         description=(
@@ -279,7 +279,7 @@ class ScaleSetSpec(Spec):
         ),
     )
     health: Health = Field(
-        default=Health(), description="What makes an instance healthy. Default: its readiness probe."
+        default=Health(), description="The criteria of a healthy instance. Default: its readiness probe."
     )
     location: Region | None = Field(
         default=None,
@@ -291,13 +291,13 @@ class ScaleSetSpec(Spec):
     protected_instances: Annotated[
         tuple[ProtectedInstance, ...], Field(max_length=MAX_REPLICAS, json_schema_extra=list_map("id"))
     ] = Field(
-        default=(), description="Instances that the platform is not to remove or replace, each id once. Default: none."
+        default=(), description="Instances that the platform must not remove or replace, each id once. Default: none."
     )
     single_placement_group: Bool | None = Field(
         default=None,
         description=(
-            "true: at most 100 instances. May be set to false, and then never back. Default: absent, no limit. Sets "
-            "that were made with an operator before 1.1 have true written into them."
+            "true: at most 100 instances. May be set to false, and never back to true. Default: absent, no "
+            "limit. Sets created with an operator before 1.1 have an explicit true."
         ),
     )
     custom_data: CustomData | None = Field(
@@ -334,12 +334,12 @@ class ScaleSetSpec(Spec):
         le=MAX_UPDATE_DOMAINS,
         description=(
             "Number of update domains that the instances are spread over, 1 to 20; batches go one after the other. "
-            "Default: 1; 5 in a Service Fabric set. Sets that were made with an operator before 1.1 have 5 written "
-            "into them."
+            "Default: 1; 5 in a Service Fabric set. Sets created with an operator before 1.1 have an explicit "
+            "5."
         ),
     )
     scale_in_policy: ScaleInPolicy = Field(
-        default=ScaleInPolicy(), description="Which instances scaling in removes first, and how many at a time."
+        default=ScaleInPolicy(), description="Order of scaling in, and the number of instances at a time."
     )
     os_profile: OSProfile | None = Field(default=None, description="Settings of the operating system. Default: none.")
     service_fabric: ServiceFabric | None = Field(
@@ -347,7 +347,7 @@ class ScaleSetSpec(Spec):
     )
     suspend: Bool = Field(
         default=False,
-        description="true: no rollout starts, and a running one stops after its current batch until this is lifted. "
+        description="true: no rollout starts, and a running one stops after its current batch until this is false. "
         "Scaling and self-healing go on. Default: false.",
     )
 

@@ -25,8 +25,8 @@ class RollingUpgradePolicy(Model):
         ge=5,
         le=100,
         description=(
-            "Largest batch, in percent of all instances, 5 to 100; at least one instance. Scaling in takes as many at "
-            "a time, unless scaleInPolicy.maxConcurrent says otherwise. Default: 20."
+            "Largest batch, in percent of all instances, 5 to 100; at least one instance. Scaling in removes as "
+            "many at a time, unless scaleInPolicy.maxConcurrent is set. Default: 20."
         ),
     )
     max_unhealthy_instance_percent: Int = Field(
@@ -52,8 +52,9 @@ class RollingUpgradePolicy(Model):
     prioritize_unhealthy_instances: Bool = Field(
         default=False,
         description=(
-            "true: unhealthy instances that are not up to date go first, even while too many are unhealthy. Default: "
-            "false; those on a version that failed here, or whose rollout never completed, may be upgraded even so."
+            "true: unhealthy instances that are not up to date go first, even while too many are unhealthy. "
+            "Default: false; even then, instances on a version that failed here, or whose rollout never "
+            "completed, may be upgraded."
         ),
     )
     enable_cross_zone_upgrade: Bool = Field(
@@ -63,16 +64,16 @@ class RollingUpgradePolicy(Model):
     rollback_failed_instances_on_policy_breach: Bool = Field(
         default=False,
         description=(
-            "true: when a rollout of a changed model stops because too many instances failed, those get their previous "
-            "model back. Default: false."
+            "true: if a rollout of a changed model stops because too many instances failed, the failed "
+            "instances get their previous model back. Default: false."
         ),
     )
     max_surge: Bool = Field(
         default=False,
         description=(
-            "true: new instances are created first and as many old ones deleted once they are healthy, instead of "
-            "taking the old ones down first. Only for sets without volumeClaimTemplates, and where quota and nodes "
-            "have room; otherwise replacementMethod holds. Default: false."
+            "true: new instances are created first, and the old ones are deleted once the new ones are healthy. "
+            "Only for sets without volumeClaimTemplates, and if quota and nodes have room; otherwise "
+            "replacementMethod applies. Default: false."
         ),
     )
 
@@ -94,8 +95,7 @@ class AutomaticOSUpgradePolicy(Model):
     use_rolling_upgrade_policy: Bool = Field(
         default=True,
         description=(
-            "false: image upgrades go by 20 %, 20 %, 20 % and no pause, whatever rollingUpgradePolicy says. Default: "
-            "true."
+            "false: image upgrades use 20 %, 20 %, 20 % and no pause, and ignore rollingUpgradePolicy. Default: true."
         ),
     )
 
@@ -119,22 +119,21 @@ class UpgradePolicySpec(Spec):
     replacement_method: Literal["Recreate", "InPlaceIfPossible"] = Field(
         default="Recreate",
         description=(
-            "How an instance gets another build. Recreate: its pod is deleted and created again. InPlaceIfPossible: "
-            "where only the image differs, and the instance has no extensions and runs no custom data, the image is "
-            "changed in the running pod, which keeps its uid, IP, node, volumes and other containers. With maxSurge "
-            "new instances come first all the same. Default: Recreate."
+            "How an instance gets a new build. Recreate: its pod is deleted and created again. "
+            "InPlaceIfPossible: if only the image differs, and the instance has no extensions and runs no "
+            "custom data, the image is changed in the running pod. The pod keeps its uid, IP, node, volumes and "
+            "other containers. With maxSurge new instances still come first. Default: Recreate."
         ),
     )
     health_timeout: HealthTimeout = Field(
         default=timedelta(minutes=5),
-        description="How long an upgraded instance may take to become healthy, ISO 8601, PT1S to P1D. Default: PT5M.",
+        description="Longest time for an upgraded instance to become healthy, ISO 8601, PT1S to P1D. Default: PT5M.",
     )
     min_ready_time: MinReadyTime | None = Field(
         default=None,
         description=(
-            "How long an upgraded instance has to stay healthy before it counts as upgraded, ISO 8601, at most P1D. "
-            "Default: PT10S where the state of the containers is all that says so (health.source: InstanceState), "
-            "PT0S elsewhere."
+            "Time that an upgraded instance has to stay healthy before it counts as upgraded, ISO 8601, at most "
+            "P1D. Default: PT10S if health.source is InstanceState, else PT0S."
         ),
     )
     max_concurrent_scale_sets: Int | None = Field(
@@ -142,14 +141,14 @@ class UpgradePolicySpec(Spec):
         ge=1,
         le=10000,
         description=(
-            "How many ScaleSets of this policy may roll at the same time; the one that has waited longest is next. "
-            "Default: any number."
+            "Number of ScaleSets of this policy that may roll at the same time; the set that has waited longest "
+            "is next. Default: any number."
         ),
     )
 
     def ready_for(self, source: str) -> timedelta:
-        """How long an instance has to stay healthy by that health source. A container that runs proves little in its
-        first seconds.
+        """Time that an instance has to stay healthy, by health source. A running container proves little in its first
+        seconds.
         """
         if self.min_ready_time is not None:
             return self.min_ready_time
@@ -162,9 +161,9 @@ class UpgradePolicySpec(Spec):
 
 
 class UpgradePolicyStatus(Status):
-    """What is known about an UpgradePolicy."""
+    """Observed state of an UpgradePolicy."""
 
-    scale_sets: Int | None = Field(default=None, ge=0, description="How many ScaleSets refer to this policy.")
+    scale_sets: Int | None = Field(default=None, ge=0, description="Number of ScaleSets that refer to this policy.")
     observed_generation: Int | None = Field(
         default=None, ge=0, description="metadata.generation of the spec that this status was computed from."
     )

@@ -1,4 +1,4 @@
-"""Everything that is watched, in one place."""
+"""All watched objects."""
 
 import asyncio
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from scaleset.records.projections import StoredRevision
 
 @dataclass(frozen=True)
 class Caches:
-    """The custom resources by kopf's events, pods, claims and revisions by informers of our own; who refers to whom."""
+    """Custom resources from kopf's events; pods, claims and revisions from informers; and their relations."""
 
     scale_sets: CustomObjects[ScaleSetSpec]
     policies: CustomObjects[UpgradePolicySpec]
@@ -28,7 +28,7 @@ class Caches:
 
     @property
     def synced(self) -> bool:
-        """Whether everything was listed once; before that nothing may be decided."""
+        """Whether everything was listed once; before that no decision is allowed."""
         return all(cache.synced for cache in self._each)
 
     def age(self) -> float:

@@ -1,11 +1,11 @@
-"""Whose turn it is to roll, where a policy lets only so many sets roll at once (`maxConcurrentScaleSets`).
+"""The concurrency limit of a policy: which of its sets may roll (`maxConcurrentScaleSets`).
 
-What sets are doing is in their statuses (`controllers.lines`). A set that has just decided to start is not there yet,
-so it is remembered from its decision until its status is written: nothing is awaited between looking and deciding, so
+The statuses show which sets roll (`controllers.lines`). A set that has just decided to start is not among them yet, so
+it is remembered from its decision until its status is written. Nothing is awaited between observing and deciding, so
 two sets never take the same place.
 
-Whoever gives a place away, or leaves the queue, wakes the first of those that wait: the lines tell of each such change,
-the answer to our own write included. What they cannot tell of is a decision that was not written down after all.
+A set that gives up its place, or leaves the queue, wakes the first waiting sets. The lines report each such change,
+including the answer to an own write. They cannot report a decision that was never written.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,18 +20,16 @@ from scaleset.records.projections import Key
 
 
 class Turns:
-    """Counts the sets of each policy that roll, and those that wait. The cost is that of a search in the line,
-    whatever its length.
-    """
+    """Counts the rolling and the waiting sets of each policy. The cost is one search in the line."""
 
     def __init__(self, caches: Caches, *, wake: Callable[[Key], None]) -> None:
         self._caches = caches
         self._wake = wake
         self._deciding: set[Key] = set()
-        """As many as there are workers, at most."""
+        """At most as many as there are workers."""
 
     def turn(self, seen: ScaleSetObject) -> Turn | None:
-        """Where the set stands among those of its policy; None where there is no limit."""
+        """Position of the set among the sets of its policy; None without a limit."""
         policy = policy_of(seen)
         if policy is None or limit(self._caches, policy) is None:
             return None
@@ -49,7 +47,7 @@ class Turns:
 
     @contextmanager
     def taken(self, seen: ScaleSetObject, state: State) -> Iterator[None]:
-        """While the plan is carried out, the set counts as what it is about to be."""
+        """While a plan with a rollout is carried out, the set counts as rolling."""
         key = (seen.namespace, seen.name)
         if state.rollout is not None and state.rollout.running and state.rollout.started_rolling:
             self._deciding.add(key)
@@ -61,7 +59,7 @@ class Turns:
                 self._unless_written(seen, key)
 
     def _unless_written(self, seen: ScaleSetObject, key: Key) -> None:
-        """A set that does not roll after all has kept its place from others."""
+        """Wake other sets if the plan was not written: the set has kept a place from them."""
         stored, policy = self._caches.scale_sets.get(*key), policy_of(seen)
         if policy is not None and (stored is None or not rolls(stored.status)):
             for waiting in front(self._caches, policy):
@@ -69,11 +67,11 @@ class Turns:
 
 
 def limit(caches: Caches, policy: Key) -> int | None:
-    """How many sets of that policy may roll at once; None for any number, and where it is not known."""
+    """Number of sets of that policy that may roll at once; None for any number, and if it is not known."""
     found = caches.policies.get(*policy)
     return found.spec.max_concurrent_scale_sets if found is not None and found.spec is not None else None
 
 
 def front(caches: Caches, policy: Key) -> list[Key]:
-    """The sets of that policy that wait and may go now, and some behind them."""
+    """The waiting sets of that policy that may roll now, and some behind them."""
     return caches.relations.lines.front(policy, limit(caches, policy))

@@ -1,7 +1,7 @@
-"""The custom resources as they are: the store that kopf's events and our own lists fill.
+"""The custom resources: a store filled by kopf's events and by lists.
 
-kopf tells what happens, but not what it missed: after a broken watch it lists again and says nothing about objects
-that went away meanwhile. So all three kinds are listed once at the start, and again every minute.
+kopf delivers events, but not the ones that it missed: after a broken watch it lists again, and does not report objects
+that were deleted meanwhile. So all three kinds are listed once at the start, and again every minute.
 """
 
 import asyncio
@@ -25,21 +25,23 @@ from scaleset.runtime.rounds import Rounds
 log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 50.0
-"""At most: within a minute of a lost event what it would have led to is to be done, and that takes time, too."""
+"""Longest time between two lists. The reaction to a lost event has to be finished within a minute, including the work
+itself.
+"""
 RETRY_SECONDS = 2.0
 
 PAGE = 250
 MERGE = 50
-"""Objects that are merged in one go: one that was never seen takes half a millisecond to be understood."""
+"""Objects merged at a time: parsing a new one takes half a millisecond."""
 _ALL: tuple[str, ...] = ()
 
 S = TypeVar("S")
 
 
 class CustomObjects(Generic[S]):
-    """All objects of one kind in the namespaces that are served.
+    """All objects of one kind in the served namespaces.
 
-    `key` groups them, each object for itself by default; `on_change` gets the key of every group that changed.
+    `key` groups the objects, by default each on its own; `on_change` gets the key of every changed group.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class CustomObjects(Generic[S]):
         self._contact = float("-inf")
 
     def follow(self, follower: Follower[CustomObject[S]]) -> None:
-        """Tell it of every object that comes, changes or goes."""
+        """Notify the follower of every object that is added, changed or removed."""
         self._store.follow(follower)
 
     def get(self, namespace: str, name: str) -> CustomObject[S] | None:
@@ -79,7 +81,7 @@ class CustomObjects(Generic[S]):
         return self._store.all()
 
     def age(self) -> float:
-        """Seconds since the API server last listed or told us something."""
+        """Seconds since the last list or event of the API server."""
         return monotonic() - self._contact
 
     def seen(self, kind: str | None, raw: JSON) -> None:
@@ -91,28 +93,26 @@ class CustomObjects(Generic[S]):
             self._changed(self._store.upsert(raw))
 
     def remember(self, raw: JSON) -> None:
-        """The answer to our own write."""
+        """Merge the answer to an own write."""
         self._store.believe(raw)
 
     def forget(self, gone: CustomObject[S]) -> None:
-        """The API server answered that this object does not exist any more."""
+        """Remove an object that the API server reports as missing."""
         self._changed(self._store.forget(gone.namespace, gone.name, gone.uid))
 
     async def reread(self, outdated: CustomObject[Any]) -> None:
-        """Read one object again, because a write said that ours is outdated."""
+        """Read one object again after a conflict."""
         raw = await self._client.get(self.resource, outdated.namespace, outdated.name)
         self._changed(self._store.upsert(raw))
         if int(raw["metadata"]["resourceVersion"]) < int(outdated.resource_version):
             await self._restored()
 
     async def list(self) -> None:
-        """List everything, after this call, and drop what is not there any more."""
+        """List everything, after this call, and drop missing objects."""
         await self._rounds.ask(_ALL)
 
     async def refresh(self, namespace: str) -> None:
-        """List what is in that namespace, after this call: the view that a batch is admitted on. Those who ask at the
-        same time share a list.
-        """
+        """List that namespace, after this call: batches are admitted on this view. Concurrent callers share a list."""
         if self._serves(namespace):
             await self._rounds.ask((namespace,))
 
@@ -129,7 +129,7 @@ class CustomObjects(Generic[S]):
         self._changed(self._store.upsert(raw))
         if known is not None and int(raw["metadata"]["resourceVersion"]) < int(known.resource_version):
             await self._restored()
-        elif self.get(namespace, name) is None:  # the API server said before that it was gone
+        elif self.get(namespace, name) is None:  # the API server reported it as missing before
             await self.refresh(namespace)
 
     def _serves(self, namespace: str) -> bool:
@@ -150,8 +150,8 @@ class CustomObjects(Generic[S]):
         self._contact = monotonic()
 
     async def _list(self, namespace: str | None) -> bool:
-        """List one namespace, or all of them; whether etcd turns out to be older than we knew it. Pages are of one
-        state; if it is forgotten on the way, the list begins anew, once.
+        """List one namespace, or all of them; returns whether etcd is older than the known state. All pages show one
+        state; if the server forgets it on the way, the list starts again once.
         """
         try:
             return await self._pages(namespace)

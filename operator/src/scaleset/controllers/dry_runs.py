@@ -1,6 +1,5 @@
-"""Would the API server take these pods, and the claims that they need? Asked before a model is accepted and before
-anything is deleted for a replacement. What is asked is in `kube.admission` and
-`kube.model_checks`.
+"""Dry runs of pods and of their claims, before a model is accepted and before a pod is deleted for a replacement. The
+requests are in `preflight.admission` and `preflight.model_checks`.
 """
 
 import asyncio
@@ -18,14 +17,12 @@ T = TypeVar("T")
 
 
 async def ask(client: Client, owner: Identity, dry_run: DryRun, *, now: float) -> Verdict:
-    """The API server's verdict. Unavailable when there is none."""
+    """The API server's verdict. Unavailable if there is none."""
     return await _hold(client, owner, questions(owner, dry_run, now=now))
 
 
 async def check(client: Client, owner: Identity, asked: ModelCheck, *, now: float) -> Verdict:
-    """The API server's verdict on a model. Unavailable when there is none; a model that runs already is not stopped by
-    that.
-    """
+    """The API server's verdict on a model. Unavailable if there is none, except for a model that runs already."""
     try:
         said = await _hold(client, owner, model_checks.converse(owner, asked, now=now))
     except ApiError:

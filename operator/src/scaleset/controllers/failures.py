@@ -1,5 +1,5 @@
-"""In how many sets each published version failed. Kept with every change of a set (kube.index), so that a version is
-told at the cost of the sets that failed, however many there are.
+"""Counts in how many sets each published version failed. The counts are updated with every change of a set
+(kube.index), so their cost does not depend on the number of all sets.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,16 +11,14 @@ from scaleset.records.projections import Key
 from scaleset.records.versions import followed
 
 CANCELLED = "Cancelled"
-"""The reason of what somebody cancelled: that says nothing about the version."""
+"""The reason of a cancelled rollout, which says nothing about the version."""
 
 _Failure = tuple[Definition, Number, str | None]
-"""A version and its image; None where an operator before 1.1 has not recorded the image: it is about any."""
+"""A version and its image. The image is None in entries of operators before 1.1, which hold for any image."""
 
 
 class Failures:
-    """Follows the sets. `on_change` gets the group of versions (records.versions.group) of which some failed in another
-    number of sets than before.
-    """
+    """Follows the sets. `on_change` gets the group of versions (records.versions.group) whose counts have changed."""
 
     def __init__(self, *, on_change: Callable[[Key], None]) -> None:
         self._on_change = on_change
@@ -28,7 +26,7 @@ class Failures:
         self._of: dict[Key, tuple[Key, frozenset[_Failure]]] = {}
 
     def count(self, version: GalleryVersion) -> int:
-        """In how many sets that version failed with its image."""
+        """Number of sets in which that version failed with its image."""
         parts = number(version.version)
         mine = self._sets.get((version.definition, parts, version.image), set())
         any_image = self._sets.get((version.definition, parts, None), set())
@@ -57,8 +55,8 @@ class Failures:
 
 
 def _failures(seen: ScaleSetObject | None) -> tuple[Key, frozenset[_Failure]] | None:
-    """The group of versions that a set follows, and those that failed in it; None where none did. A status may be
-    anybody's.
+    """The group of versions that a set follows, and its failed versions; None without any. A status may be written by
+    anybody.
     """
     rows = seen.status.get("failedTargets") if seen is not None else None
     if seen is None or seen.spec is None or seen.deleting or not isinstance(rows, list) or not rows:

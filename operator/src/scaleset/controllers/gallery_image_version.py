@@ -1,9 +1,9 @@
-"""The reconcile of GalleryImageVersions: what their status says, and the pulls that replicationMode Full asks for.
+"""The reconcile of GalleryImageVersions: their status, and the pulls for replicationMode Full.
 
-The choice of `latest` does not wait for the status (planner.gallery), but for the regions where a Full version is
-Completed: whoever waits for those is told as soon as they are written down.
+The choice of `latest` does not wait for the status (planner.gallery), except for the regions where a Full version is
+Completed: waiting sets are woken as soon as a region is recorded.
 
-All versions of one publisher and offer are looked at together, since two objects may claim the same version.
+All versions of one publisher and offer are reconciled together, since two objects may claim the same version.
 """
 
 import logging
@@ -29,18 +29,18 @@ from scaleset.records.versions import full, gallery_version, reported
 log = logging.getLogger(__name__)
 
 SWEEP: Key = ("", "prepulls")
-"""The key under which pods are looked for that no version asks for any more."""
+"""The key for the search for pods that no version needs any more."""
 SWEEP_SECONDS = 60.0
 LISTING_SECONDS = 0.5
-"""How soon to look again while nodes are listed for the first time."""
+"""Seconds until the next reconcile while nodes are listed for the first time."""
 FLUSH_SECONDS = 5.0
-"""Percents and sentences that change while images are pulled are written this often at most."""
+"""Least seconds between two writes of percentages and sentences while images are pulled."""
 
 
 class GalleryImageVersionController:
     """Writes the status of the versions of one group and carries out their replication.
 
-    `on_replicated` is told of a group in which an image has arrived in a region.
+    `on_replicated` gets a group in which an image has arrived in a region.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class GalleryImageVersionController:
         self._flushed: dict[str, float] = {}
 
     async def reconcile(self, key: Key) -> float | None:
-        """Bring every version of the group up to date; seconds until it is to be looked at again."""
+        """Bring every version of the group up to date; returns the seconds until its next reconcile."""
         members: list[VersionObject] = [seen for seen in self._versions.of(key) if not seen.deleting]
         candidates = [version for seen in members if (version := gallery_version(seen)) is not None]
         chosen = {version.name: version for version in winners(candidates).values()}
@@ -90,16 +90,16 @@ class GalleryImageVersionController:
         return SWEEP_SECONDS
 
     def _alive(self, uid: str) -> bool:
-        """Whether there is a version of that uid, and to stay."""
+        """Whether a version with that uid exists and is not being deleted."""
         return any(not seen.deleting for seen in self._by_uid.of(by_uid(uid)))
 
     def _forget(self) -> None:
-        """What is remembered of versions that are gone."""
+        """Forget versions that are gone."""
         self._prepulls.forget(self._alive)
         self._flushed = {uid: at for uid, at in self._flushed.items() if self._alive(uid)}
 
     async def _replicate(self, key: Key, seen: VersionObject) -> float | None:
-        """One Full version: its status first, then its pods. Seconds until it is to be looked at again."""
+        """Replicate one Full version: its status first, then its pods. Returns the seconds until its next reconcile."""
         plan = self._prepulls.plan(seen)
         if plan is None:
             return LISTING_SECONDS
@@ -117,10 +117,10 @@ class GalleryImageVersionController:
             if stored is not None and stored.resource_version != seen.resource_version:
                 self._flushed[seen.uid] = monotonic()
         if states != before:
-            told = " ".join(f"{name}={state}" for name, state in states.items())
+            written = " ".join(f"{name}={state}" for name, state in states.items())
             log.info(
                 "replication version=%(namespace)s/%(version)s %(regions)s",
-                {"namespace": seen.namespace, "version": seen.name, "regions": told},
+                {"namespace": seen.namespace, "version": seen.name, "regions": written},
             )
             self._on_replicated(key)
         undone = await self._prepulls.carry_out(seen, plan)
@@ -147,14 +147,12 @@ class GalleryImageVersionController:
         }
 
     def _failed(self, seen: VersionObject) -> int | None:
-        """In how many sets it failed; absent for none, which is what most have."""
+        """Number of sets in which the version failed; None for the usual zero."""
         version = gallery_version(seen)
         return (self._failures.count(version) or None) if version is not None else None
 
     def _conditions(self, seen: VersionObject, *conditions: Condition) -> list[JSON]:
-        """Transition times are those of the object's status; the time of a first transition is when it was written
-        down.
-        """
+        """Transition times are those of the object's status; the time of a first transition is that of its write."""
         existing = GalleryImageVersionStatus.parse({"status": seen.status}).conditions
         for condition in conditions:
             existing = set_condition(existing, condition, datetime.fromtimestamp(self._now(), UTC))

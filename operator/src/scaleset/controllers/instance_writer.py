@@ -1,8 +1,8 @@
-"""Creates, changes and deletes what a plan names: models, claims, pods.
+"""Carries out a plan: creates, changes and deletes models, claims and pods.
 
-Every call can be repeated. Names are deterministic, so a create that was carried out before is answered with
-AlreadyExists, and what is there is ours or a stranger's; a delete names the uid, so it reaches that pod or nothing; a
-change of a pod's image names the version that was seen, too. Claims are only ever created.
+Every call can be repeated. Names are deterministic, so a repeated create is answered with AlreadyExists, and the
+existing object is own or foreign. A delete names the uid, so it reaches exactly that pod. A change of a pod's image
+names the observed version as well. Claims are only ever created.
 """
 
 import logging
@@ -39,11 +39,11 @@ from scaleset.records.projections import plain
 log = logging.getLogger(__name__)
 
 STRANGE = 8
-"""So often is a revision of our name that is not ours tried for in silence: some ten seconds."""
+"""Silent retries if a foreign revision has the name: some ten seconds."""
 
 
 class InstanceWriter:
-    """Carries out the part of a plan that concerns instances."""
+    """Carries out the part of a plan about instances."""
 
     def __init__(self, client: Client, caches: Caches, *, now: Callable[[], float]) -> None:
         self._client = client
@@ -51,14 +51,14 @@ class InstanceWriter:
         self._now = now
 
     async def store(self, owner: Identity, models: Iterable[Revision], memory: Memory) -> bool:
-        """Keep models, or give those that are kept a new number. False when one is refused: nothing that needs it may
-        be done, so it is remembered, and the decision is to be taken again without that model.
+        """Store models, or renumber stored ones. False if one is refused: the refusal is remembered, and the decision
+        must be taken again without that model.
         """
         for model in models:
             try:
                 raw = await self._store(owner, model)
             except AlreadyExists as error:
-                # Mostly the garbage collector has not come to it yet: not worth telling, unless it lasts.
+                # Usually the garbage collector has not deleted it yet: reported only if it lasts.
                 memory.strange_revisions += 1
                 if memory.strange_revisions < STRANGE:
                     raise
@@ -83,14 +83,14 @@ class InstanceWriter:
         if taken is None or projections.revision(raw).owner == owner.uid:
             return raw
         if raw["metadata"].get("ownerReferences") or raw.get("data") != model.data:
-            raise taken  # That of a set of this name before us; the garbage collector is about to delete it.
+            raise taken  # It belongs to a previous set of this name; the garbage collector is about to delete it.
         return await self._adopt(owner, model, raw)
 
     async def _create_or_read(
         self, resource: Resource, owner: Identity, body: projections.JSON
     ) -> tuple[projections.JSON, AlreadyExists | None]:
-        """The object of that name, and that it was there before us where it was. What vanished between the two calls is
-        no reason to refuse anything: it is created now. Once only, since an admission webhook may answer so for ever.
+        """The object of that name, and whether it existed before. An object that vanished between the two calls is
+        created now. This is tried only once, since an admission webhook may answer so for ever.
         """
         for again in (True, False):
             try:
@@ -104,13 +104,13 @@ class InstanceWriter:
         raise AssertionError("unreachable")
 
     async def _adopt(self, owner: Identity, model: Revision, orphan: projections.JSON) -> projections.JSON:
-        """Take over the same model, which a set of this name left behind when it was deleted with --cascade=orphan."""
+        """Adopt the same model, left behind by a set of this name that was deleted with --cascade=orphan."""
         metadata = {"uid": orphan["metadata"]["uid"], "ownerReferences": [owner.owner_reference()]}
         body = {"metadata": metadata, "revision": model.number}
         return await self._client.patch(REVISIONS, owner.namespace, model.name, body)
 
     async def discard(self, owner: Identity, models: Iterable[Revision], memory: Memory) -> None:
-        """Delete models that nothing needs any more. One that the API server keeps does no harm."""
+        """Delete models that are not needed any more. A refused delete does no harm."""
         for model in models:
             if not memory.discards(model.name, now=self._now()):
                 continue
@@ -133,12 +133,12 @@ class InstanceWriter:
             self._caches.revisions.forget(owner.namespace, model.name, model.uid)
 
     async def carry_out(self, owner: Identity, plan: Plan, models: dict[str, Revision], memory: Memory) -> bool:
-        """Delete, change and create, as many at a time as the set's pace allows; whether to decide again at once,
-        because a change could not be made. The first error whose outcome is unknown, or that names no instance, is
-        raised when all are through.
+        """Delete, change and create, as many at a time as the set's pace allows. Returns whether to decide again at
+        once, because a change could not be made. The first error with an unknown outcome, or about no single instance,
+        is raised after all calls.
 
-        One delete that is refused does not keep the others: they take turns by nothing but their ids, so it would keep
-        them for ever. A server that is not well, or does not answer, gets nothing more.
+        A refused delete does not stop the other deletes: they go in order of ids, so it would stop them for ever. A
+        server in trouble, or one that does not answer, gets no further calls.
         """
         now = self._now()
         waiting = {uid for uid, refusal in memory.delete_errors.items() if now < refusal.retry_at}
@@ -155,8 +155,8 @@ class InstanceWriter:
     async def _create_all(
         self, owner: Identity, plan: Plan, models: dict[str, Revision], memory: Memory
     ) -> list[bool | Exception]:
-        """Create until one is refused or fails: what the server said of that is taken to hold for the others, too, and
-        when it is asked again, it is first for one of those.
+        """Create until one create is refused or fails. The refusal is taken to hold for the others as well, and the
+        next try begins with one of these.
         """
         creations = {creation.instance: creation for creation in plan.creations}
         builds = {number: creation.build for number, creation in creations.items()}
@@ -170,7 +170,7 @@ class InstanceWriter:
         return results
 
     async def _change(self, owner: Identity, wanted: ImageChange, memory: Memory) -> bool:
-        """Whether it is done. A refusal is remembered: it leaves recreating the pod."""
+        """Whether the change was made. A refusal is remembered: then the pod is recreated."""
         try:
             raw = await self._client.patch_merging(PODS, owner.namespace, wanted.name, in_place.patch(wanted))
         except (NotFound, Conflict) as error:
@@ -188,7 +188,7 @@ class InstanceWriter:
         return True
 
     def _kept(self, owner: Identity, wanted: Deletion | ImageChange, error: ApiError, memory: Memory) -> bool:
-        """Remember that the API server does not let a pod be replaced. The first time it is decided about at once."""
+        """Remember that the API server refuses to replace a pod. The first refusal leads to a new decision at once."""
         if not refuses(error):
             raise error
         again = wanted.uid in memory.delete_errors
@@ -200,8 +200,9 @@ class InstanceWriter:
         return again
 
     async def _read_again(self, owner: Identity, wanted: ImageChange, error: NotFound | Conflict) -> bool:
-        """The pod changed since it was seen, were it only its status: the next decision takes it as it is now. If it
-        did not, an admission webhook answered so, or etcd went back in time: asking again at once would not help.
+        """The pod has changed since it was observed, perhaps only in its status: the next decision uses its present
+        state. Otherwise an admission webhook gave the answer, or etcd went back in time: a repetition at once would not
+        help.
         """
         try:
             found = await self._client.get(PODS, owner.namespace, wanted.name)
@@ -215,7 +216,7 @@ class InstanceWriter:
         return False
 
     async def _delete(self, owner: Identity, deletion: Deletion, memory: Memory) -> bool:
-        """Whether it is done, or refused: a refusal is remembered, and asked about again after a growing while."""
+        """Whether the delete was made. A refusal is remembered, and the delete is repeated after a growing back-off."""
         try:
             self._caches.pods.remember(
                 await self._client.delete(PODS, owner.namespace, deletion.name, uid=deletion.uid)
@@ -239,7 +240,7 @@ class InstanceWriter:
         return bool(found["metadata"]["uid"] == deletion.uid)
 
     async def _create(self, owner: Identity, creation: Creation, model: Revision, memory: Memory) -> bool:
-        """False when the server refuses it."""
+        """Create a pod and its claims; False if the server refuses."""
         number = creation.instance
         try:
             for name in creation.claims:
@@ -276,7 +277,7 @@ class InstanceWriter:
         self._caches.pods.remember(raw)
 
     async def _create_claim(self, owner: Identity, model: Revision, name: str, number: int, memory: Memory) -> bool:
-        """Whether the claim is there now and ours."""
+        """Whether the claim exists now and belongs to the set."""
         template = next(t for t in model.data["volumeClaimTemplates"] if t["metadata"]["name"] == name)
         body = pod_builder.claim(owner, template, number)
         raw, _ = await self._create_or_read(CLAIMS, owner, body)
@@ -288,7 +289,7 @@ class InstanceWriter:
         return False
 
 
-def _not_created(result: bool | Exception) -> bool:  # noqa: FBT001 - it is a result that is judged, not a flag
+def _not_created(result: bool | Exception) -> bool:  # noqa: FBT001 - a result, not a flag
     return result is not True
 
 
@@ -297,7 +298,7 @@ def _failed(result: bool | Exception) -> bool:  # noqa: FBT001 - the same
 
 
 def _in_trouble(result: bool | Exception) -> bool:  # noqa: FBT001 - the same
-    """Whether it is the server that has a problem, or we, and not one instance. A webhook that fails comes as 500."""
+    """Whether the server or the operator has a problem, and not one instance. A failing webhook is a 500."""
     if isinstance(result, Unavailable):
         return result.status != 500
     return isinstance(result, Overloaded) or (isinstance(result, Exception) and not isinstance(result, ApiError))

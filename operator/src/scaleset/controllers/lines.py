@@ -1,6 +1,6 @@
-"""The sets of each policy that roll, and those that wait for their turn, in the order in which they began to wait.
+"""The rolling sets of each policy, and the waiting ones in the order in which they began to wait.
 
-Kept with every change of a set (kube.index), for policies that let only so many sets roll at once.
+Updated with every change of a set (kube.index), for policies with a concurrency limit.
 """
 
 from bisect import bisect_left, insort
@@ -11,19 +11,19 @@ from scaleset.records.custom_objects import ScaleSetObject
 from scaleset.records.projections import Key, seconds
 
 NEAR = 20
-"""So many at the front of a line are told of each change in it: what they say of the others is in their statuses.
-Those behind them are told when they come so far; of thousands that wait each would have to be written otherwise.
+"""Number of sets at the front of a line that are woken by each change, since their status shows their position. Sets
+behind them are woken once they get there; otherwise each of thousands would be written.
 """
 
 Since = tuple[float, str]
-"""Since when a set waits, and its name: the order of a line."""
+"""Time since which a set waits, and its name: the order of a line."""
 _Place = tuple[Key, str, float | None]
-"""The policy and the name of a set that rolls (no time), or waits since then."""
+"""Policy and name of a set that rolls (no time), or waits since that time."""
 
 
 class Lines:
-    """Follows the sets. `on_change` gets the policy (namespace and name) of every set that came or went among those
-    that roll or wait.
+    """Follows the sets. `on_change` gets the policy (namespace and name) of every set that began or ended to roll or to
+    wait.
     """
 
     def __init__(self, *, on_change: Callable[[Key], None]) -> None:
@@ -33,18 +33,20 @@ class Lines:
         self._places: dict[Key, _Place] = {}
 
     def rolling(self, policy: Key) -> Collection[Key]:
-        """The sets of that policy that roll; to be read at once."""
+        """The rolling sets of that policy; read the view at once."""
         return self._rolling.get(policy, frozenset())
 
     def ahead(self, policy: Key, mine: Since | None, *, but: Collection[Key]) -> int:
-        """How many began to wait before that, without those few sets; all, for one that does not wait yet."""
+        """Number of sets that began to wait earlier, without the given sets. For a set that does not wait yet, all of
+        them.
+        """
         line = self._waiting.get(policy, [])
         places = [place for each in but if (place := self._places.get(each)) is not None and place[0] == policy]
         passed = sum(since is not None and (mine is None or (since, name) < mine) for _, name, since in places)
         return (len(line) if mine is None else bisect_left(line, mine)) - passed
 
     def front(self, policy: Key, limit: int | None) -> list[Key]:
-        """Those that wait and may go now if `limit` sets may roll, and some behind them."""
+        """The waiting sets that may roll now if `limit` sets may roll, and some behind them."""
         free = 0 if limit is None else limit - len(self.rolling(policy))
         return [(policy[0], name) for _, name in self._waiting.get(policy, [])[: max(NEAR, free)]]
 
@@ -80,8 +82,8 @@ class Lines:
 
 
 def _place(seen: ScaleSetObject | None) -> _Place | None:
-    """None for a set that neither rolls nor waits. Nobody decides any more about one that is being deleted, so what it
-    waits for would never end.
+    """Position of a set; None for a set that neither rolls nor waits. A set that is being deleted has none: it gets no
+    more decisions, so its wait would never end.
     """
     policy = policy_of(seen) if seen is not None else None
     if seen is None or policy is None or seen.deleting:
@@ -99,7 +101,7 @@ def policy_of(seen: ScaleSetObject) -> Key | None:
 
 
 def waiting_since(status: Mapping[str, Any]) -> float | None:
-    """When the set began to wait for its turn. A status may be anybody's."""
+    """When the set began to wait for its turn. A status may be written by anybody."""
     since = status.get("waitingSince")
     return seconds(since) if isinstance(since, str) else None
 

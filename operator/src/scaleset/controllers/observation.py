@@ -1,4 +1,4 @@
-"""The snapshot of one ScaleSet, put together from what is watched and what is remembered."""
+"""The snapshot of one ScaleSet, from watched and remembered data."""
 
 from collections.abc import Iterable, Mapping
 
@@ -28,11 +28,11 @@ def observe(
     admissions: Mapping[Question, Verdict] | None = None,
     turn: Turn | None = None,
 ) -> Snapshot:
-    """What is known of the set now. Its spec must have been understood."""
+    """The snapshot of a set with a parsed spec."""
     if seen.spec is None or seen.model is None:
         raise ValueError(f"ScaleSet {seen.namespace}/{seen.name} has no valid spec: {seen.problem}")
     mine, foreign_pods = owned(caches.pods.of((seen.namespace, seen.name)), seen)
-    memory.saw(mine.items())
+    memory.remember_pods(mine.items())
     state = status_codec.read(ScaleSetStatus.parse({"status": seen.status}))
     return Snapshot(
         owner=Identity(seen.namespace, seen.name, seen.uid),
@@ -73,7 +73,7 @@ def _models(caches: Caches, seen: ScaleSetObject) -> tuple[Revision, ...]:
 
 
 def _policy(caches: Caches, namespace: str, spec: ScaleSetSpec) -> UpgradePolicySpec | None:
-    """All defaults when the set names no policy; None when the one that it names is missing or cannot be understood."""
+    """The policy of the set: all defaults if it names none; None if the named one is missing or cannot be parsed."""
     if spec.upgrade_policy_ref is None:
         return UpgradePolicySpec()
     found = caches.policies.get(namespace, spec.upgrade_policy_ref.name)
@@ -81,6 +81,6 @@ def _policy(caches: Caches, namespace: str, spec: ScaleSetSpec) -> UpgradePolicy
 
 
 def _catalogue(caches: Caches, namespace: str, spec: ScaleSetSpec) -> tuple[GalleryVersion, ...]:
-    """The published versions of the image, of every sku: instances may still run another one."""
+    """The published versions of the image, of every sku: instances may still run another sku."""
     key = followed(namespace, spec.image_reference)
     return caches.relations.catalogue.of(caches.versions.of(key))

@@ -1,7 +1,7 @@
 """Carries out the replication of versions: creates and deletes the pods that pull (planner.replication decides).
 
-A pod is deleted, by its uid, as soon as its node has the image or its pull is given up for now. Pods whose version is
-gone, or does not ask for them any more, are found by their label: at the start, every minute, and when one shows up.
+A pod is deleted, by its uid, as soon as its node has the image or its pull is given up for now. Pods of a version that
+is gone, or that needs none any more, are found by their label: at the start, every minute, and when one appears.
 """
 
 import asyncio
@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 
 
 class Prepulls:
-    """The pods that pull, of all versions, with the pull secrets of `service_account`. `serves` tells whether a
-    namespace is ours; `now` is the API server's clock.
+    """The pods that pull, of all versions, with the pull secrets of `service_account`. `serves` decides whether a
+    namespace is served; `now` is the API server's clock.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class Prepulls:
         self._ledgers: dict[str, Ledger] = {}
         self._creating = 0
         self._leaving: set[str] = set()
-        """Uids of pods that we deleted: without a grace period the answer does not show it, and two of our workers may
-        meet the same pod.
+        """Uids of deleted pods: without a grace period the answer does not show the deletion, and two workers may find
+        the same pod.
         """
 
     def plan(self, seen: VersionObject) -> Replication | None:
-        """What is to be done for a Full version; None while nodes and pods are being listed for the first time."""
+        """The plan for a Full version; None while nodes and pods are listed for the first time."""
         if seen.spec is None:
             raise ValueError(f"GalleryImageVersion {seen.namespace}/{seen.name} has no valid spec: {seen.problem}")
         views, spec = self._views, seen.spec
@@ -84,14 +84,14 @@ class Prepulls:
         return decide_replication(view)
 
     async def carry_out(self, seen: VersionObject, plan: Replication) -> float | None:
-        """Delete and create what the plan names; seconds until it is to be decided again because some was not done."""
+        """Carry out a plan. Returns the seconds until the next decision if a part was not done."""
         self._ledgers[seen.uid] = plan.ledger
         await self._delete(plan.delete)
         waits = await asyncio.gather(*(self._create(seen, node) for node in plan.create))
         return min((wait for wait in waits if wait is not None), default=None)
 
     async def release(self, seen: VersionObject) -> None:
-        """The version needs no pods, or none any more."""
+        """Delete the pods of a version that needs none."""
         self._views.unwant(seen.uid)
         if self._ledgers.pop(seen.uid, None) is not None:
             log.info(
@@ -101,14 +101,14 @@ class Prepulls:
         await self._delete(self._of(seen.uid))
 
     def forget(self, alive: Callable[[str], bool]) -> None:
-        """Forget versions, by uid, that are gone without anybody having told."""
+        """Forget versions, by uid, that were deleted without an event."""
         self._ledgers = {uid: ledger for uid, ledger in self._ledgers.items() if alive(uid)}
         for uid in self._views.wanting():
             if not alive(uid):
                 self._views.unwant(uid)
 
     async def sweep(self, alive: Callable[[str], bool]) -> None:
-        """Delete pods whose version, by its uid, is gone. Other operators' versions are not ours to judge."""
+        """Delete pods whose version, by its uid, is gone. Versions of other operators are ignored."""
         pods = self._views.pods.informer.all()
         self._leaving &= {pod.uid for pod in pods}
         await self._delete(
@@ -141,7 +141,7 @@ class Prepulls:
             raise
 
     async def _create(self, seen: VersionObject, node: Node) -> float | None:
-        # Since the plan was made others may have taken the room.
+        # Other versions may have taken the room since the plan was made.
         if seen.spec is None or self._room() == 0:
             return ROOM_SECONDS
         self._creating += 1
@@ -156,13 +156,13 @@ class Prepulls:
         try:
             raw = await self._client.create(PODS, namespace, body)
         except AlreadyExists:
-            # Unknown to us: it is from a write whose answer got lost, or somebody took its label away.
+            # Unknown pod: the answer to its create was lost, or somebody removed its label.
             try:
                 raw = await self._client.get(PODS, namespace, name)
             except NotFound:
-                return ROOM_SECONDS  # It vanished between the two calls.
+                return ROOM_SECONDS  # The pod vanished between the two calls.
         except NamespaceTerminating:
-            return ROOM_SECONDS  # Ours: the operator goes with it.
+            return ROOM_SECONDS  # The operator's own namespace: the operator goes with it.
         except (Forbidden, Invalid, NotFound) as error:
             log.warning(
                 'prepull_refused pod=%(namespace)s/%(pod)s node=%(node)s error="%(error)s"',

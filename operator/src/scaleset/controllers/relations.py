@@ -1,4 +1,4 @@
-"""Who refers to whom, found without a walk over all objects: each of these is kept with every change (kube.index)."""
+"""Relations between objects, as indexes that are updated with every change (kube.index)."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from scaleset.records.versions import followed, full, gallery_version, group
 
 
 class Catalogue:
-    """Versions as the planner sees them, understood once and not at every look at a set: of 200 that takes 3 ms, and
-    16 ms where they are replicated.
+    """Versions in the planner's form, parsed once and not at every reconcile of a set: 200 versions take 3 ms, and 16
+    ms if they are replicated.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Catalogue:
         self._understood.pop(place, None)
 
     def of(self, versions: Iterable[VersionObject]) -> tuple[GalleryVersion, ...]:
-        """Those that can be understood and are to stay. They are as the store has them."""
+        """The versions of a group that can be parsed and are not being deleted, as in the store."""
         found = (self._one(seen) for seen in versions if not seen.deleting)
         return tuple(version for version in found if version is not None)
 
@@ -58,8 +58,8 @@ def relations(
     line_changed: Callable[[Key], None],
     failures_changed: Callable[[Key], None],
 ) -> Relations:
-    """Empty ones. The first two callbacks get a policy: sets came to it or left it; some of its sets began or ended to
-    roll or to wait. The last gets a group of versions, of which some failed in more sets or in fewer.
+    """Empty relations. The first two callbacks get a policy: sets began or ceased to refer to it; its sets began or
+    ended to roll or to wait. The last one gets a group of versions whose failure counts changed.
     """
     return Relations(
         users=Index(policy_of, on_change=users_changed),

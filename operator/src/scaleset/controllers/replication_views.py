@@ -1,8 +1,8 @@
-"""What pre-pulls need to see: nodes, and the pods that pull, in the operator's own namespace.
+"""The views for pre-pulls: nodes, and the pods that pull, in the operator's own namespace.
 
-Not every operator may list nodes: one that serves a few namespaces often has no right that reaches beyond them. So
-each view first asks whether it may, and until it may it says in a sentence what is missing. Nodes are followed from the
-moment a version asks for it. Of 5,000 nodes each reports every few minutes that nothing changed: that wakes nobody.
+Not every operator may list nodes: an operator of a few namespaces often has no rights beyond them. So each view first
+checks its permission, and reports a missing right in a sentence. Nodes are followed once a version needs them. Each of
+5,000 nodes reports every few minutes that nothing changed, which wakes no reconcile.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ STALE_SECONDS = 180.0
 
 OS_LABEL = "kubernetes.io/os"
 _CONDITION_TAINT = "node.kubernetes.io/"
-"""Taints that say what a node's conditions say, too."""
+"""Taints that repeat a node's conditions."""
 _STARTING = frozenset({"", "ContainerCreating", "PodInitializing"})
 _PULL_ERRORS = frozenset(
     {
@@ -49,7 +49,7 @@ _PULL_ERRORS = frozenset(
 
 
 def node(raw: JSON, *, wanted: Iterable[str] = ()) -> Node:
-    """Record of a node; of the images that it lists only those that are wanted."""
+    """Record of a node, with only the wanted ones of its images."""
     metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
     labels = metadata.get("labels") or {}
     ready = next((c.get("status") for c in status.get("conditions") or [] if c.get("type") == "Ready"), "")
@@ -67,7 +67,7 @@ def node(raw: JSON, *, wanted: Iterable[str] = ()) -> Node:
 
 
 def _repels(taint: Mapping[str, Any]) -> bool:
-    """Whether it keeps the pods of a DaemonSet away."""
+    """Whether the taint keeps the pods of a DaemonSet away."""
     return taint.get("effect") != "PreferNoSchedule" and not str(taint.get("key", "")).startswith(_CONDITION_TAINT)
 
 
@@ -91,12 +91,12 @@ def prepull(raw: JSON) -> Prepull:
 
 
 def _stage(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Stage:
-    """Any image will do: what counts is that the container got past the pull, not what became of it then."""
+    """Stage of the pull. It only matters that the container got past the pull, not how it ended."""
     statuses: list[JSON] = status.get("containerStatuses") or []
     container: JSON = next((each for each in statuses if each.get("name") == CONTAINER), {})
     state = container.get("state") or {}
     ended, reason = state.get("terminated"), str((state.get("waiting") or {}).get("reason") or "")
-    # A kubelet that lost track of a container says that it terminated, without knowing whether it ever began.
+    # A kubelet that lost track of a container reports it as terminated, without knowing whether it ever started.
     lost = ended is not None and ended.get("reason") == "ContainerStatusUnknown"
     past = "running" in state or (ended is not None and not lost)
     if container.get("imageID") or past or reason not in (_STARTING | _PULL_ERRORS):
@@ -129,7 +129,7 @@ class Permitted(Generic[T]):
 
     @property
     def problem(self) -> str:
-        """Why nothing is known, if that is so and will stay so for a while."""
+        """Why the view has no data, if this will last for a while."""
         if self._problem or not self.informer.synced:
             return self._problem
         age = self.informer.age()
@@ -143,7 +143,7 @@ class Permitted(Generic[T]):
         self._wanted.set()
 
     async def run(self) -> None:
-        """Follow, as soon as somebody wants it and the API server lets us."""
+        """Follow as soon as the view is wanted and the API server permits it."""
         await self._wanted.wait()
         while True:
             try:
@@ -157,7 +157,7 @@ class Permitted(Generic[T]):
         await self.informer.run()
 
     async def _ask(self) -> None:
-        """One object is enough to know."""
+        """Check the permission with a list of one object."""
         async with aclosing(self._client.pages(self._resource, self._namespace, limit=1)) as pages:
             async for _ in pages:
                 return
@@ -173,8 +173,8 @@ class Permitted(Generic[T]):
 
 
 class ReplicationViews:
-    """The nodes, and the pre-pull pods of `namespace`. When something is to be looked at again `on_nodes` is told how
-    many nodes there are, or `on_pod` whose pod it was.
+    """The nodes, and the pre-pull pods of `namespace`. After a change `on_nodes` gets the number of nodes, or `on_pod`
+    the version of the pod.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class ReplicationViews:
     ) -> None:
         self.namespace = namespace
         self.wanted: set[str] = set()
-        """Names of images that nodes are looked through for when they are listed."""
+        """Image names to look for in the lists of nodes."""
         self._wanted: dict[str, frozenset[str]] = {}
         self._wanting: Counter[str] = Counter()
 
@@ -223,12 +223,12 @@ class ReplicationViews:
         return self.nodes.problem or self.pods.problem
 
     def want(self, version_uid: str, image: frozenset[str]) -> None:
-        """Look for the image of that version, by these names, on nodes."""
+        """Look on nodes for the image of that version, by these names."""
         self.nodes.want()
         self._look_for(version_uid, image)
 
     def unwant(self, version_uid: str) -> None:
-        """That version asks for its image no more."""
+        """Stop looking for the image of that version."""
         self._look_for(version_uid, frozenset())
         self._wanted.pop(version_uid, None)
 

@@ -1,8 +1,8 @@
 """The reconcile of a ScaleSet: observe, decide, act.
 
-Observation is cached; what a plan needs beyond that (a fresh LIST, a dry run) is fetched and the decision taken
-again. Acting goes in the order of the plan: the model, the status, then pods and claims, then events. Whatever fails
-in between is decided again from what is there then.
+Observations come from caches. If a plan needs more (a fresh LIST, a dry run), it is fetched and the decision is taken
+again. Actions follow the order of the plan: the model, the status, then pods and claims, then events. After a failure
+the next decision starts from the state at that time.
 """
 
 import asyncio
@@ -37,12 +37,12 @@ from scaleset.records.projections import Key
 log = logging.getLogger(__name__)
 
 OBSERVATIONS = 6
-"""How often a plan may ask for more before the attempt is given up."""
+"""Most rounds in which a plan may need more observations."""
 FLUSH_SECONDS = 5.0
-"""Counts and sentences that change while a batch runs are written together, this often at most."""
+"""Least seconds between two writes of counts and sentences while a batch runs."""
 DOUBT_SECONDS = 60.0
-"""A set that waits for something lists what it knows anew, at least so often. An event that was lost leaves no trace,
-and what it would have told may be all that the set waits for.
+"""Longest time until a waiting set lists its objects anew. A lost event leaves no trace, and the set may wait for
+exactly this event.
 """
 DECISION = (
     "decision scaleset=%(namespace)s/%(scaleset)s rollout=%(rollout)s batch=%(batch)s reason=%(reason)s "
@@ -54,7 +54,7 @@ class Recorder(Protocol):
     """Where events go."""
 
     def record(self, regarding: ScaleSetObject, event: Event) -> None:
-        """Tell it, some time soon."""
+        """Send the event soon."""
 
 
 class ScaleSetController:
@@ -81,13 +81,13 @@ class ScaleSetController:
         self._turns = Turns(caches, wake=wake)
 
     async def reconcile(self, key: Key) -> float | None:
-        """Look at one set and do what is to be done; seconds until it is to be looked at again."""
+        """Observe, decide and act for one set; returns the seconds until its next reconcile."""
         seen = self._caches.scale_sets.get(*key)
         if seen is None or seen.deleting:
             self._memories.pop(key, None)
             self._fleet.gone(key)
             return None
-        self._fleet.saw(seen)
+        self._fleet.added(seen)
         if seen.spec is None:
             return await self._refuse(seen)
         memory = self._remember(key, seen.uid)
@@ -103,13 +103,13 @@ class ScaleSetController:
             with self._turns.taken(seen, plan.state):
                 return await self._act(seen, snapshot, plan, memory)
         except NamespaceTerminating:
-            # The set is about to be deleted with all that it has: whatever is missing stays so.
+            # The set is being deleted with all its objects: nothing is created any more.
             where = {"namespace": seen.namespace, "scaleset": seen.name}
             log.debug("namespace_terminating scaleset=%(namespace)s/%(scaleset)s", where)
             return None
 
     def _remember(self, key: Key, uid: str) -> Memory:
-        """What is remembered of that very set, and not of one that had its name before."""
+        """The memory of exactly that set, not of an earlier one of its name."""
         known = self._memories.get(key)
         if known is None or known[0] != uid:
             known = self._memories[key] = (uid, Memory())
@@ -118,7 +118,7 @@ class ScaleSetController:
     # Observe and decide
 
     async def _look_closely(self, key: Key, memory: Memory) -> None:
-        """List all that belongs to the set."""
+        """List all objects of the set."""
         selector = f"{names.LABEL_NAME}={key[1]}"
         caches = (self._caches.pods, self._caches.claims, self._caches.revisions)
         await asyncio.gather(*(cache.refresh(key, label_selector=selector) for cache in caches))
@@ -142,7 +142,7 @@ class ScaleSetController:
     async def _observe_more(
         self, snapshot: Snapshot, needs: Needs, memory: Memory, admissions: dict[Question, Verdict]
     ) -> None:
-        """Fetch what the plan asks for."""
+        """Fetch what the plan needs."""
         owner = snapshot.owner
         if needs.verdict is not None:
             verdict = await dry_runs.check(self._client, owner, needs.verdict, now=self._now())
@@ -155,7 +155,7 @@ class ScaleSetController:
             memory.admitted(asked.model.name, verdict, now=self._now())
 
     async def _look_afresh(self, owner: Identity, spec: ScaleSetSpec) -> None:
-        """Read, from now on, all that a batch is admitted on: the pods, the gallery and the policy."""
+        """Read everything that a batch is admitted on anew: the pods, the gallery and the policy."""
         namespace, policy = owner.namespace, spec.upgrade_policy_ref
         reads = [
             self._caches.pods.refresh((namespace, owner.name), label_selector=f"{names.LABEL_NAME}={owner.name}"),
@@ -168,7 +168,7 @@ class ScaleSetController:
     # Act
 
     async def _act(self, seen: ScaleSetObject, snapshot: Snapshot, plan: Plan, memory: Memory) -> float | None:
-        """Carry the plan out; seconds until the next look."""
+        """Carry out the plan; returns the seconds until the next reconcile."""
         owner = snapshot.owner
         if not await self._instances.store(owner, plan.store, memory):
             return 0.0
@@ -182,7 +182,7 @@ class ScaleSetController:
             memory.flushed = monotonic()
         self._fleet.decided(seen, snapshot, plan)
         for event in plan.events:
-            log.info(DECISION, _told(seen, event))
+            log.info(DECISION, _log_values(seen, event))
             self._recorder.record(seen, event)
         models = {model.name: model for model in (*snapshot.models, *plan.store, snapshot.model)}
         memory.only(
@@ -201,7 +201,9 @@ class ScaleSetController:
         return max(0.0, min(times)) if times else None
 
     async def _write_again(self, seen: ScaleSetObject, memory: Memory) -> float:
-        """What decisions go on from and the API server did not keep: nothing else is done until it does."""
+        """Write again the fields that decisions depend on and that the API server dropped: nothing else is done until
+        they are kept.
+        """
         uid, status = memory.unwritten_status or ("", {})
         if uid == seen.uid:
             if not await self._status.write(self._caches.scale_sets, seen, status):
@@ -211,7 +213,7 @@ class ScaleSetController:
         return 0.0
 
     def _check_kept(self, seen: ScaleSetObject, status: JSON, memory: Memory) -> None:
-        """What was just written ahead has to stand there, or nothing may follow from it."""
+        """Verify that the API server kept the state just written; otherwise it must not be acted on."""
         stored = self._caches.scale_sets.get(seen.namespace, seen.name)
         if stored is None or stored.uid != seen.uid:
             return
@@ -223,7 +225,7 @@ class ScaleSetController:
             raise
 
     async def _refuse(self, seen: ScaleSetObject) -> float | None:
-        """A set that cannot be understood gets a condition; its instances stay as they are."""
+        """A set whose spec cannot be parsed gets a condition; its instances stay as they are."""
         self._fleet.refused(seen)
         existing = ScaleSetStatus.parse({"status": seen.status}).conditions
         before = next((c.message for c in existing if c.type == "Accepted"), "")
@@ -245,13 +247,13 @@ class ScaleSetController:
         written = await self._status.write(self._caches.scale_sets, seen, wanted)
         if written and before != seen.problem:
             event = Event("InvalidSpec", seen.problem, warning=True)
-            log.info(DECISION, _told(seen, event))
+            log.info(DECISION, _log_values(seen, event))
             self._recorder.record(seen, event)
         return None if written else 0.0
 
 
-def _told(seen: ScaleSetObject, event: Event) -> dict[str, Any]:
-    """The sentence of an event for the log, and what it is about."""
+def _log_values(seen: ScaleSetObject, event: Event) -> dict[str, Any]:
+    """Log values of an event: its sentence and its subject."""
     return {
         "namespace": seen.namespace,
         "scaleset": seen.name,
@@ -263,19 +265,19 @@ def _told(seen: ScaleSetObject, event: Event) -> dict[str, Any]:
 
 
 def _doubt(plan: Plan, memory: Memory) -> float | None:
-    """Seconds until what is known of the set is to be listed anew; None while all of it is as it should be."""
+    """Seconds until the objects of the set are listed anew; None while the set waits for nothing."""
     conditions = {condition["type"]: condition["status"] for condition in plan.status.get("conditions", ())}
     if conditions.get("Ready") == "True":
         memory.relist_at = None
     elif memory.relist_at is None:
-        memory.relist_at = monotonic() + DOUBT_SECONDS * (0.5 + 0.5 * random.random())  # not all sets at once
+        memory.relist_at = monotonic() + DOUBT_SECONDS * (0.5 + 0.5 * random.random())  # spread over time
     return None if memory.relist_at is None else memory.relist_at - monotonic()
 
 
 def _postpone(plan: Plan, memory: Memory) -> float | None:
-    """Seconds that counts and sentences may wait; None when there is something to tell with them.
+    """Seconds that counts and sentences may wait; None if events go with them.
 
-    Deletes and creates need not wait for them either: what authorises those is in the part that is urgent.
+    Deletes and creates do not depend on them: the urgent part of the status authorises those.
     """
     if plan.store or plan.events:
         return None

@@ -1,9 +1,9 @@
-"""Whether the API server would keep what this operator writes into statuses.
+"""Whether the API server keeps all status fields that this operator writes.
 
-A CustomResourceDefinition older than the operator drops fields that it does not know, without an error, and what was
-dropped is forgotten with the process. So the question is asked before anything is done. The answer is in the API
-server's OpenAPI document, which every account may read. Fields that the operator does not know are no problem: then
-the definitions are newer. Definitions that are replaced later are noticed by `status_writer.check_kept`.
+A CustomResourceDefinition older than the operator silently drops unknown fields, and the dropped values are lost with
+the process. So this is checked before any other work, in the API server's OpenAPI document, which every account may
+read. Fields that the operator does not know are no problem: then the definitions are newer. `status_writer.check_kept`
+notices definitions that are replaced later.
 """
 
 import logging
@@ -31,22 +31,22 @@ STATUSES: Final[Mapping[str, type[BaseModel]]] = {
     names.GALLERY_IMAGE_VERSION_KIND: GalleryImageVersionStatus,
 }
 UNREAD_SECONDS: Final = 10.0
-"""A document is published some moments after its definitions. One that is not there after this time is not waited for:
-an API server may not publish any.
+"""Longest wait for a document, which is published some moments after its definitions. An API server may not publish
+any.
 """
 NAMED: Final = 5
 
 
 class ServedSchemas:
-    """What one API server says of our three kinds."""
+    """The schemas of the three kinds on one API server."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._unread_since: float | None = None
 
     async def problem(self) -> str:
-        """Why nothing may be done yet, in a sentence; empty when nothing is known to be wrong. Fields that are only
-        shown to people may be missing; they are told to the log, as is a document that cannot be read.
+        """A sentence that says why the operator must not start; empty if no problem is known. Missing fields that are
+        only shown to people are logged, and so is a document that cannot be read.
         """
         try:
             lost = missing(await self._client.openapi(SCALE_SETS))
@@ -72,8 +72,8 @@ class ServedSchemas:
 
 
 def missing(document: Mapping[str, Any]) -> list[str]:
-    """Fields of our statuses that the document does not have, as "ScaleSet status.builds"; of one that is missing whole
-    not each part. LookupError, TypeError or AttributeError when it is no document about our kinds.
+    """Status fields missing in the document, such as "ScaleSet status.builds"; of a missing object only the object
+    itself. LookupError, TypeError or AttributeError if the document is not about the three kinds.
     """
     schemas = {kind: schema for schema in document["components"]["schemas"].values() for kind in _kinds(schema)}
     return [
@@ -103,7 +103,7 @@ def _missing(model: type[BaseModel], schema: Mapping[str, Any], path: str) -> It
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Those that a field is made of: alone, optional, or in a list."""
+    """The models in a field's type: alone, optional, or in a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     else:
@@ -112,7 +112,9 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _only_shown(path: str) -> bool:
-    """Of policies and versions nothing is remembered that a batch depends on: at worst an image is pulled again."""
+    """Whether a field is only shown to people. No batch depends on the status of policies and versions: at worst an
+    image is pulled again.
+    """
     kind, _, field = path.partition(" status.")
     return kind != names.SCALE_SET_KIND or field in ONLY_SHOWN or field.partition(".")[0] in ONLY_SHOWN
 

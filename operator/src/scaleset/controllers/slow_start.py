@@ -1,7 +1,7 @@
-"""Slow start: how many requests for one set are under way at a time, by how the last ones went.
+"""Slow start: the number of concurrent requests for one set depends on the results of the last ones.
 
-One at first and after an error, one more for each that succeeds, so 1, 2, 4, 8 with every answer, as StatefulSet and
-ReplicaSet create pods. A quota or a webhook that refuses is so met with a few requests and not with a thousand.
+It is one at first and after an error, and one more for each success, so 1, 2, 4, 8 with every round, as StatefulSet and
+ReplicaSet create pods. So a quota or a webhook that refuses gets a few requests and not a thousand.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ V = TypeVar("V")
 
 
 class Pace:
-    """Of one set, for as long as it is remembered."""
+    """The pace of one set, kept with its memory."""
 
     def __init__(self) -> None:
         self.width = 1
 
     def slow_down(self) -> None:
-        """Begin with one again."""
+        """Start again with one request."""
         self.width = 1
 
     async def run(
@@ -30,9 +30,9 @@ class Pace:
         failed: Callable[[V | Exception], bool],
         stops: Callable[[V | Exception], bool],
     ) -> list[V | Exception]:
-        """Make calls in their order and return their results, or errors, in that order. After one whose result `stops`
-        none is begun any more, so there may be fewer results than calls; after one that `failed` they are made one by
-        one again.
+        """Make calls in order and return their results, or errors, in order. After a result that `stops`, no call is
+        begun any more, so there may be fewer results than calls. After a result that `failed`, the next calls are made
+        one by one again.
         """
         begun: list[asyncio.Task[V]] = []
         running: set[asyncio.Task[V]] = set()

@@ -1,4 +1,4 @@
-"""Merge patches of the status: what changed, whether it may wait, and whether the API server kept it."""
+"""Merge patches of the status: the changes, whether they may wait, and whether the API server kept them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,8 +18,8 @@ _COUNTS = ("replicas", "healthyReplicas", "updatedReplicas", "versions", "instan
 
 
 def merge_patch(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> JSON:
-    """What to send so that `known` becomes `wanted`; a None in `wanted`, and below the top level a missing key,
-    removes.
+    """The merge patch from `known` to `wanted`. A None in `wanted`, and below the top level a missing key, removes a
+    field.
 
     Lists are replaced whole.
     """
@@ -39,7 +39,7 @@ def merge_patch(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> JSON:
 
 
 def urgent(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether more than counts and sentences changed. What is not urgent may wait and be written together."""
+    """Whether more than counts and sentences changed. Other changes may wait and be written together."""
     return bool(merge_patch(_essence(known), _essence(wanted)))
 
 
@@ -63,15 +63,15 @@ class StatusWriter:
         self._client = client
 
     async def write(self, objects: CustomObjects[Any], seen: CustomObject[Any], wanted: Mapping[str, Any]) -> bool:
-        """Write what differs, if anything; whether the object's status is as wanted now. As `send`."""
+        """Write the differences, if any; returns whether the object's status is as wanted now. As `send`."""
         patch = merge_patch(*compared(objects.status, seen.status, wanted))
         return not patch or await self.send(objects, seen, patch)
 
     async def send(self, objects: CustomObjects[Any], seen: CustomObject[Any], patch: JSON) -> bool:
-        """Write what is known to differ.
+        """Write known differences.
 
-        False when the object changed or went away meanwhile: it has been read again, and the decision is to be taken
-        again. NotFound when the API server does not find what it shows.
+        False if the object changed or was deleted meanwhile: it was read again, and the decision must be taken again.
+        NotFound if the API server does not find an object that it shows.
         """
         body = {"metadata": {"resourceVersion": seen.resource_version}, "status": patch}
         try:
@@ -85,16 +85,16 @@ class StatusWriter:
             except NotFound:
                 objects.forget(seen)
                 return False
-            raise  # It is there, whatever the API server said: a control plane that comes up again may err.
+            raise  # The object exists: a control plane that is starting may give a wrong answer.
         return True
 
 
 def check_kept(stored: ScaleSetObject, after: JSON) -> None:
-    """Raise `NotKept` if what was to be written ahead, as `compared` gave it, is not what stands there now.
+    """Raise `NotKept` if the status does not contain the state that was written ahead, as given by `compared`.
 
-    A CustomResourceDefinition older than this operator drops fields that it does not know, without an error. What
-    only shows something may be lost; what decisions go on from may not: a batch that is not written down is begun
-    again, beside the one that runs, and a failed version is tried for ever.
+    A CustomResourceDefinition older than this operator silently drops unknown fields. Fields that are only shown may be
+    lost. Fields that decisions depend on must not: an unrecorded batch would begin again, beside the running one, and a
+    failed version would be tried for ever.
     """
     lost = sorted(merge_patch(_understood(ScaleSetStatus, stored.status), after))
     if lost and _remembered(stored.status) != _remembered({**stored.status, **after}):
@@ -112,10 +112,10 @@ def _remembered(status: Mapping[str, Any]) -> State:
 
 
 def compared(kind: type[Status], status: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[JSON, JSON]:
-    """What stands and what is wanted, in the same form, so that what differs is what has to be written.
+    """The present and the wanted status in the same form, so that each difference has to be written.
 
-    The form is the model's: the API server fills in defaults and the model cuts what is too long, so that one
-    status can be written in several ways. Keys that are not wanted, or that we do not know, are not ours to change.
+    The form is the model's, since one status can be written in several ways: the API server fills in defaults, and the
+    model cuts long values. Keys that are not wanted, or unknown, are left as they are.
     """
     after = _understood(kind, {key: value for key, value in wanted.items() if value is not None})
     return _understood(kind, status), {key: after.get(key) for key in wanted}

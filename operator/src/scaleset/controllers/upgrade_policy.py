@@ -1,4 +1,4 @@
-"""The reconcile of UpgradePolicies: whether they are valid and how many sets refer to them."""
+"""The reconcile of UpgradePolicies: their validity, and the number of sets that refer to them."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -44,7 +44,9 @@ class UpgradePolicyController:
 
 
 def usable(spec: UpgradePolicySpec) -> str:
-    """That it can be used, and what its author may not mean: operators before 1.1 wrote PT0S into every policy."""
+    """The condition of a valid policy, with a warning about a value that is probably not intended: operators before 1.1
+    wrote PT0S into every policy.
+    """
     text = "The policy can be used."
     if spec.min_ready_time == timedelta(0):
         text += (

@@ -1,4 +1,4 @@
-"""Which objects are watched, what is kept of each kind, and who has to look again when something changed."""
+"""The watched objects, the records kept of each kind, and the mapping of a changed object to the keys to reconcile."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -29,18 +29,18 @@ Later = Callable[[Key, float], None]
 
 
 REST_PER_INSTANCE_SECONDS = 50e-6
-"""A look at a set takes 5 µs an instance. Ten times as long is waited after an event for others to come, so that what
-happens to a large set, several things a pod, takes a tenth of the event loop and not all of it.
+"""Delay after an event, to collect further ones. A reconcile of a set takes 5 µs an instance, and the delay is ten
+times as long. So the events of a large set, several a pod, take a tenth of the event loop.
 """
 REST_PER_NODE_SECONDS = 20e-6
-"""The same for nodes: each version that is replicated looks at all of them, 2 µs a node, and nodes come and go."""
+"""The same delay for nodes: each replicated version walks all of them, 2 µs a node, and nodes come and go."""
 REST_FAILURES_SECONDS = 1.0
-"""A version fails in many sets at once, and each of them changes its count: it is written once for all of them."""
+"""Delay for failure counts: a version fails in many sets at once, and its count is written once for all of them."""
 
 
 class Wakes:
-    """Turns changed objects into keys of the three queues; `instances` and `replications` take the seconds, too, that a
-    look may wait for more events. `caches` is given later: the caches need this first.
+    """Maps a changed object to the keys to reconcile, in three queues. `instances` and `replications` also take the
+    seconds that a reconcile may wait for more events. `caches` is set later, since the caches need this object first.
     """
 
     def __init__(
@@ -59,15 +59,15 @@ class Wakes:
         self._instances(key, size * REST_PER_INSTANCE_SECONDS)
 
     def scale_set(self, key: Key) -> None:
-        """A ScaleSet: itself. Whom else its change concerns, `users` and `line` are told of."""
+        """A ScaleSet: itself. `users` and `line` handle the effects on other objects."""
         self._scale_sets(key)
 
     def users(self, policy: Key) -> None:
-        """A set began or ceased to refer to that UpgradePolicy, which counts its users."""
+        """A set began or ceased to refer to that UpgradePolicy, which counts its sets."""
         self._policies(policy)
 
     def line(self, policy: Key) -> None:
-        """A set of that policy began or ended to roll, or to wait for its turn: some of those that wait may go."""
+        """A set of that policy began or ended to roll or to wait: a waiting set may be able to start."""
         if self.caches is not None:
             for waiting in front(self.caches, policy):
                 self._scale_sets(waiting)
@@ -79,21 +79,21 @@ class Wakes:
             self._scale_sets((seen.namespace, seen.name))
 
     def version(self, key: Key) -> None:
-        """Versions of an image: themselves, and the sets that take their image from there."""
+        """Versions of an image: themselves, and the sets that follow them."""
         self._versions(key)
         self.replicated(key)
 
     def replicated(self, key: Key) -> None:
-        """The sets that take their image from that group of versions."""
+        """The sets that follow that group of versions."""
         for seen in self.caches.relations.followers.of(key) if self.caches is not None else ():
             self._scale_sets((seen.namespace, seen.name))
 
     def failures(self, versions: Key) -> None:
-        """Some of that group of versions failed in more sets or in fewer: they count them."""
+        """Failure counts of that group of versions changed: the versions themselves."""
         self._replications(versions, REST_FAILURES_SECONDS)
 
     def nodes(self, number: int) -> None:
-        """One of so many nodes came, went or changed: versions that want their image on all of them."""
+        """A node was added, removed or changed: the versions that need their image on all nodes."""
         if self.caches is None:
             return
         full = self.caches.relations.full
@@ -103,7 +103,7 @@ class Wakes:
             self._replications(key, rest)
 
     def prepull(self, version_uid: str) -> None:
-        """A pod that pulls the image of that version; without one it is nobody's."""
+        """A pod that pulls an image: its version, or the search for pods without one."""
         found = self.caches.relations.versions.of(by_uid(version_uid)) if self.caches is not None else []
         self._versions(group(found[0]) if found else SWEEP)
 
@@ -113,8 +113,8 @@ T = TypeVar("T", Pod, Claim, StoredRevision)
 
 
 def watch(client: Client, wakes: Wakes, *, namespaces: Namespaces = (None,)) -> Caches:
-    """Caches of those namespaces, (None,) being all of them, that wake whom their changes concern. They are empty until
-    `Caches.run`.
+    """Caches of those namespaces, or of all with (None,), which wake the affected keys after a change. They are empty
+    until `Caches.run`.
     """
     caches = Caches(
         relations=relations(users_changed=wakes.users, line_changed=wakes.line, failures_changed=wakes.failures),
@@ -164,7 +164,7 @@ def _of_instances(
     wake: Callable[[Key], None],
     namespaces: Namespaces,
 ) -> Informer[T]:
-    """What bears the label of a set, by the set."""
+    """The owner of an object with the label of a set."""
     return Informer(
         client,
         resource,

@@ -1,1 +1,1 @@
-"""How we talk to the API server: raw JSON, preconditions on every write, caches that know how fresh they are."""
+"""The Kubernetes client: raw JSON, preconditions on every write, caches with a known age."""

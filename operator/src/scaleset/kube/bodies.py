@@ -1,8 +1,8 @@
-"""How objects are written for the API server: as Go writes them, so that what it keeps is what it writes itself.
+"""The JSON of requests, encoded as Go encodes it, so that the API server stores exactly what it would write itself.
 
-A ControllerRevision's data is kept byte for byte as it was sent and is immutable. Every patch of the object, whoever
-makes it (the garbage collector takes owners away with one), has the server write it anew: without spaces, keys sorted,
-as UTF-8 with escapes for <, >, & and two line separators. Anything else is then refused as a change of the data.
+A ControllerRevision's data is stored byte for byte as it was sent, and is immutable. Every later patch of the object,
+such as the garbage collector's patch of owners, makes the server encode it anew: without spaces, with sorted keys, as
+UTF-8 with escapes for <, >, & and two line separators. Data in any other encoding would then be refused as changed.
 """
 
 import json
@@ -18,7 +18,7 @@ _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in
 
 
 def encode(body: Mapping[str, Any]) -> bytes:
-    """The JSON of an object, as Go writes it."""
+    """The JSON of an object in Go's encoding."""
     text = json.dumps(body, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
     return text.translate(_ESCAPES).encode(errors="replace")
 
@@ -26,13 +26,13 @@ def encode(body: Mapping[str, Any]) -> bytes:
 async def send(
     rest: Any, method: str, url: Any, *, headers: dict[str, str], data: bytes, limits: Any, gate: Callable[[], bool]
 ) -> Any:
-    """Send bytes as they are, as the library's REST client sends what it writes itself. Returns aiohttp's response.
+    """Send encoded bytes with the library's REST client. Returns aiohttp's response.
 
-    `gate` is asked right before the first byte leaves: waiting for a connection, or for a turn of the loop, takes time.
-    NotLeader if it says no.
+    `gate` is checked right before the first byte is sent, since waiting for a connection, or for the event loop, takes
+    time. NotLeader if the gate is closed.
     """
     if rest.pool_manager is None:
-        rest.pool_manager = rest._create_pool_manager()  # noqa: SLF001 - the library makes it with its first request
+        rest.pool_manager = rest._create_pool_manager()  # noqa: SLF001 - the library creates it with its first request
     options: dict[str, Any] = {}
     if rest.configuration.tls_server_name:
         options["server_hostname"] = rest.configuration.tls_server_name
@@ -51,7 +51,7 @@ async def send(
 
 
 class _Gated(aiohttp.BytesPayload):
-    """The body of a request. Aiohttp keeps the headers back until it is written, in a later turn of the loop."""
+    """The body of a request. Aiohttp holds the headers back until the body is written, in a later turn of the loop."""
 
     def __init__(self, value: bytes, *, gate: Callable[[], bool], what: str) -> None:
         super().__init__(value)

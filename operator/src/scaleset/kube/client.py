@@ -1,6 +1,6 @@
-"""Calls to the API server: raw JSON in, raw JSON out, and every way to fail mapped to an error that says what to do.
+"""Calls to the API server: raw JSON in, raw JSON out. Every failure is mapped to an error named by the reaction to it.
 
-Kept here and nowhere else: which writes need the lease, which requests take turns (`flow_control`), and the uid in
+Only this module decides which writes need the lease and which requests take turns (`rate_limit`), and puts the uid into
 every delete. A fresh LIST leaves resourceVersion unset: the server answers it from etcd's quorum or from a cache that
 proved to be as new.
 """
@@ -21,23 +21,23 @@ from scaleset.kube.resources import LEASES, Resource
 from scaleset.kube.transport import JSON, STRATEGIC_MERGE_PATCH, OnDate, OnRequest, Transport, always, ignore
 
 Page = tuple[list[JSON], str]
-"""Objects, and the resourceVersion of the state that they are."""
+"""Objects, and the resourceVersion of their list."""
 
 OnWait = Callable[[str, float], None]
 
 CALL_TIMEOUT_SECONDS = 15.0
-"""From its turn on: how long a request waits for that says nothing about the API server."""
+"""Timeout of a request, counted from its turn: the wait before it says nothing about the API server."""
 POOL_SIZE = 64
-"""Connections at most: those that flow control lets through at a time, lists, watches, and the lease, which must never
-queue behind them.
+"""Most connections: the requests admitted at a time, lists, watches, and the lease, which must never queue behind the
+others.
 """
 
 
 class Client:
     """The verbs of one API server. Made by `Client.open`.
 
-    `writes_allowed` is asked before every write except the lease's. `on_wait(method, seconds)` gets how long each
-    request waited for its turn.
+    `writes_allowed` is checked before every write except the lease's. `on_wait(method, seconds)` gets the time that
+    each request waited for its turn.
     """
 
     def __init__(self, transport: Transport, *, limits: Limits | None = None, on_wait: OnWait = ignore) -> None:
@@ -57,8 +57,8 @@ class Client:
         on_request: OnRequest = ignore,
         on_wait: OnWait = ignore,
     ) -> Self:
-        """Load credentials: in-cluster if neither a kubeconfig nor a context is given and we run in a pod. No request
-        is sent yet. `on_date` and `on_request`: see `Transport`.
+        """Load credentials: in-cluster if neither a kubeconfig nor a context is given and the process runs in a pod. No
+        request is sent yet. `on_date` and `on_request`: see `Transport`.
         """
         agent = f"scaleset-operator/{__version__}"
         connection = await connect(kubeconfig, context, user_agent=agent, pool_size=POOL_SIZE)
@@ -75,7 +75,7 @@ class Client:
         await self.aclose()
 
     def credentials(self) -> Credentials:
-        """The credentials in force, for a client that is not ours."""
+        """The credentials in force, for another client."""
         return self.transport.credentials()
 
     # Reading
@@ -83,9 +83,9 @@ class Client:
     async def list(
         self, resource: Resource, namespace: str | None, *, label_selector: str | None = None, limit: int = 500
     ) -> Page:
-        """All objects and the resourceVersion of the state that they are.
+        """All objects and the resourceVersion of their list.
 
-        Pages are of one state. A continue token that expired on the way starts the list again, once; then it is Gone.
+        All pages show one state. If the continue token expires on the way, the list starts again once; then it is Gone.
         """
         for attempt in (1, 2):
             items = []
@@ -94,7 +94,7 @@ class Client:
                 async with aclosing(
                     self.pages(resource, namespace, label_selector=label_selector, limit=limit)
                 ) as pages:
-                    async for page, version in pages:  # noqa: B007 - all pages bear the same one
+                    async for page, version in pages:  # noqa: B007 - all pages have the same version
                         items += page
             except errors.Gone:
                 if attempt == 2:
@@ -113,7 +113,8 @@ class Client:
         resource_version: str | None = None,
         timeout: float = CALL_TIMEOUT_SECONDS,
     ) -> AsyncGenerator[Page, None]:
-        """A list page by page, for whoever keeps less than the whole objects; `timeout` seconds hold for each page.
+        """A list page by page, for callers that keep less than the whole objects; `timeout` is the seconds for each
+        page.
 
         Gone when the continue token expires.
         """
@@ -156,7 +157,7 @@ class Client:
         label_selector: str | None = None,
         timeout: float = 300.0,
     ) -> AsyncGenerator[JSON, None]:
-        """What happened after `resource_version`, as `{type, object}`, BOOKMARK included, until the server ends it
+        """The events after `resource_version`, as `{type, object}` including BOOKMARK, until the server ends the watch
         after `timeout` seconds.
 
         Gone when that version is too old; Unavailable when the connection is cut or silent for 70 s. Use it within
@@ -193,8 +194,8 @@ class Client:
         strict: bool = False,
         timeout: float = CALL_TIMEOUT_SECONDS,
     ) -> JSON:
-        """Create an object. AlreadyExists if there is one of its name; a dry run passes admission and quota checks and
-        keeps nothing. Fields that the server does not know are dropped, or with `strict` Invalid.
+        """Create an object. AlreadyExists if its name is taken. A dry run passes admission and quota checks and stores
+        nothing. The server drops fields that it does not know; with `strict` it answers Invalid.
         """
         if resource.namespaced and namespace is None:
             raise ValueError(f"creating {resource} needs a namespace")
@@ -206,11 +207,9 @@ class Client:
     async def delete(
         self, resource: Resource, namespace: str | None, name: str, *, uid: str, resource_version: str | None = None
     ) -> JSON:
-        """Delete this object and no other of its name: Conflict if the uid, or the resourceVersion where given, is
-        another one.
+        """Delete exactly this object: Conflict if the uid, or the given resourceVersion, does not match.
 
-        Returns the object as it is now, terminating, or a Status when it is gone already. The grace period is always
-        the object's own.
+        Returns the terminating object, or a Status if it is gone already. The grace period is always the object's own.
         """
         if not uid:
             raise ValueError(f"deleting {resource} {namespace}/{name} needs its uid")
@@ -221,7 +220,7 @@ class Client:
         return await self._write("DELETE", resource, resource.item(namespace, name), body)
 
     async def patch(self, resource: Resource, namespace: str | None, name: str, body: Mapping[str, Any]) -> JSON:
-        """JSON merge patch. With `metadata.resourceVersion` in the body it is a Conflict when that is outdated."""
+        """JSON merge patch. Conflict if the body has an outdated `metadata.resourceVersion`."""
         return await self._write("PATCH", resource, resource.item(namespace, name), body)
 
     async def patch_merging(
@@ -243,7 +242,7 @@ class Client:
         *,
         timeout: float = CALL_TIMEOUT_SECONDS,
     ) -> JSON:
-        """Put a whole object in place of one that was read. Conflict if its uid or resourceVersion is outdated."""
+        """Replace an object that was read by a whole new one. Conflict if its uid or resourceVersion is outdated."""
         return await self._write("PUT", resource, resource.item(namespace, name), body, timeout=timeout)
 
     async def _write(
@@ -257,7 +256,7 @@ class Client:
         patch: str | None = None,
         timeout: float = CALL_TIMEOUT_SECONDS,
     ) -> JSON:
-        # The lease's own writes are what makes the gate open.
+        # The lease's own writes open the gate.
         gate = always if resource == LEASES else self.writes_allowed
         async with self._turn(method, resource):
             return await self.transport.call(
@@ -268,8 +267,8 @@ class Client:
 
     @asynccontextmanager
     async def _turn(self, method: str, resource: Resource) -> AsyncIterator[None]:
-        """Wait for our turn, and let everybody wait when the server asks for it. The lease never waits: whoever keeps
-        to the limits must not lose it by that.
+        """Wait for a turn, and pause all requests if the server asks for it. The lease never waits, so that a process
+        that keeps to the limits never loses it.
         """
         if resource == LEASES:
             yield

@@ -1,13 +1,13 @@
-"""Who we are for the API server, and that it stays so: tokens and certificates are read again before they expire.
+"""Credentials for the API server. Tokens and certificates are read again before they expire.
 
 The library loads them (kubeconfig, exec plugins, OIDC, in-cluster tokens). Its own refreshing is not enough: the
 in-cluster hook goes by the machine's wall clock, which may be set back by an hour, and a kubeconfig gets no hook at
-all. So the same loaders run again here, once a minute by the monotonic clock and whenever the server answers 401. What
-they load then is used from the next request on. New client certificates and a new CA need new connections; only then
-are the old ones closed.
+all. So this module runs the same loaders again, once a minute by the monotonic clock and after every 401. The next
+request uses the new credentials. New client certificates and a new CA need new connections; only then are the old ones
+closed.
 
-kopf's requests go the same way as ours: `Credentials` holds all that a kubeconfig and the environment say of it, and
-`session` makes of it what kopf sends with. What neither could do is refused at the start.
+kopf's requests use the same credentials: `Credentials` holds every setting of a kubeconfig and the environment, and
+`session` builds kopf's connection pool from it. A setting that neither supports is refused at the start.
 """
 
 import asyncio
@@ -36,34 +36,34 @@ RELOAD_SECONDS = 60.0
 before.
 """
 RETRY_SECONDS = 5.0
-"""How soon after a reload another 401 may cause the next one."""
+"""Least seconds between two reloads caused by a 401."""
 LOAD_TIMEOUT_SECONDS = 30.0
-"""An exec plugin may ask a server of its own."""
+"""Timeout of a reload; an exec plugin may call a server of its own."""
 
 Load = Callable[[Configuration, bool], Awaitable[None]]
-"""Puts credentials into a configuration. True: even if those that it has say of themselves that they are still good."""
+"""Puts credentials into a configuration. True: even if the present ones claim to be valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """How to reach and convince the API server: all of it, or a client that is not ours would go another way."""
+    """Address and credentials of the API server. They are complete, so that another client connects in the same way."""
 
     host: str
     authorization: str | None = field(repr=False)
     """The header: a token or a password."""
     tls: ssl.SSLContext
-    """Whom we trust, and our certificate."""
+    """The trusted CAs and the client certificate."""
     server_name: str | None
-    """The name that the server's certificate is for, where that is not the host."""
+    """The name in the server's certificate, if it is not the host."""
     proxy: str | None = field(repr=False)
-    """May have a password in it."""
+    """May contain a password."""
 
 
 def session(found: Credentials) -> aiohttp.ClientSession:
-    """A pool of connections that sends as those credentials say, for the loop that this runs in."""
+    """A connection pool with those credentials, for the running event loop."""
 
     async def identify(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        # Not among the session's own headers: aiohttp sends those to the proxy as well.
+        # Not a header of the session: aiohttp sends those to the proxy as well.
         if found.authorization:
             request.headers["Authorization"] = found.authorization
         request.server_hostname = found.server_name
@@ -78,7 +78,7 @@ def session(found: Credentials) -> aiohttp.ClientSession:
 
 
 class Connection:
-    """The library's client, with credentials that are kept fresh. Made by `connect`."""
+    """The library's client with fresh credentials. Created by `connect`."""
 
     def __init__(self, load: Load, configuration: Configuration, *, user_agent: str) -> None:
         self._load = load
@@ -101,8 +101,8 @@ class Connection:
         return str(self._configuration.host)
 
     def headers(self) -> dict[str, str]:
-        """The headers that identify us. Starts a reload in the background when the credentials were loaded a minute
-        ago: nobody waits for it.
+        """The headers with the credentials. Starts a reload in the background if the credentials are a minute old; no
+        request waits for it.
         """
         now = monotonic()
         if now - self._loaded_at > RELOAD_SECONDS and now - self._tried_at > RETRY_SECONDS:
@@ -113,27 +113,27 @@ class Connection:
         return found
 
     def credentials(self) -> Credentials:
-        """What is loaded now."""
+        """The credentials loaded now."""
         loaded = self._configuration
         return Credentials(
             host=self.host,
             authorization=_authorization(loaded),
-            # One more, made as the library makes ours: what a thread uses is changed by no other.
+            # A second configuration, loaded in the same way: no other thread changes the one that a thread uses.
             tls=RESTClientObject(loaded).ssl_context,
             server_name=loaded.tls_server_name,
             proxy=loaded.proxy,
         )
 
     async def renew(self, sent: float) -> bool:
-        """After a 401 to a request sent at that monotonic time: load the credentials again. True if it is worth another
-        try.
+        """Load the credentials again after a 401 to a request sent at that monotonic time. True if another try is
+        worthwhile.
         """
         if self._reloading is None:
             if self._loaded_at > sent:
                 return True
             if monotonic() - self._tried_at < RETRY_SECONDS:
                 return False
-        # Shielded: others may be waiting for the same, and a call that times out must not end it for them.
+        # Shielded: other calls may wait for the same reload, and a call that times out must not cancel it.
         return await asyncio.shield(self._reloading or self._start_reload(anew=True))
 
     async def aclose(self) -> None:
@@ -157,7 +157,7 @@ class Connection:
                 log.info("credentials_changed")
                 old, self._api, self._identity = self._api, self._new_api(), identity
                 await old.close()
-        except Exception as error:  # noqa: BLE001 - a plugin or a file may fail in any way; the credentials that we have may still do
+        except Exception as error:  # noqa: BLE001 - a plugin or a file may fail in any way; the present credentials may still be valid
             log.warning('credentials_reload_failed error="%(error)s"', {"error": f"{type(error).__name__}: {error}"})
             return False
         else:
@@ -171,10 +171,10 @@ class Connection:
 
 
 async def connect(kubeconfig: str | None, context: str | None, *, user_agent: str, pool_size: int) -> Connection:
-    """Load the credentials: the pod's own if neither a file nor a context is given and we are in a pod, else a
-    kubeconfig's.
+    """Load the credentials: the pod's own if neither a file nor a context is given and the process runs in a pod, else
+    a kubeconfig's.
 
-    The library's ConfigException, or OSError, if there are none that can be used, or none that we can use in full.
+    Raises the library's ConfigException, or OSError, if there are no usable or fully supported credentials.
     """
     configuration = Configuration()
     configuration.connection_pool_maxsize = pool_size
@@ -186,8 +186,8 @@ async def connect(kubeconfig: str | None, context: str | None, *, user_agent: st
     )
     await load(configuration, True)  # noqa: FBT003 - see Load
     configuration.proxy = _proxy(configuration.proxy or _environments_proxy(str(configuration.host)))
-    # The environment is not to be asked again at every request, in a thread, nor ~/.netrc for a password, which no
-    # other client of Kubernetes sends.
+    # Otherwise each request would read the environment in a thread, and ~/.netrc for a password, which no other
+    # client of Kubernetes sends.
     configuration.client_session_kwargs = {"trust_env": False}
     return Connection(load, configuration, user_agent=user_agent)
 
@@ -199,8 +199,8 @@ def _environments_proxy(host: str) -> str | None:
 
 
 def _proxy(url: str | None) -> str | None:
-    """A proxy's URL. ConfigException if it is of a kind that cannot be used; it is not shown, as it may have a password
-    in it.
+    """A proxy's URL. ConfigException if its kind is not supported; the error does not show the URL, which may contain a
+    password.
     """
     if not url:
         return None
@@ -242,8 +242,8 @@ class _Kubeconfig:
 
 
 def _refuse_impersonation(loader: Any) -> None:
-    """The library ignores it, so we would do with the user's own rights what was to be done with somebody else's."""
-    user = loader._user  # noqa: SLF001 - the library has no other way to it
+    """Refuse impersonation: the library ignores it, so requests would be sent with the user's own rights."""
+    user = loader._user  # noqa: SLF001 - the library has no public access
     asked = [name for name in ("as", "as-uid", "as-groups", "as-user-extra") if user and user.safe_get(name)]
     if asked:
         raise ConfigException(
@@ -253,7 +253,7 @@ def _refuse_impersonation(loader: Any) -> None:
 
 
 def _identity(configuration: Configuration) -> tuple[object, ...]:
-    """What a TLS connection was made with; the token is not part of it."""
+    """The credentials of a TLS connection; the token is not part of them."""
     files = (configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file)
     way = (configuration.host, configuration.proxy, configuration.tls_server_name, configuration.verify_ssl)
     return (*way, *(Path(file).read_bytes() if file else None for file in files))

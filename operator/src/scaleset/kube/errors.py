@@ -1,10 +1,10 @@
-"""What can go wrong with a call to the API server, named by what the caller can do about it.
+"""Errors of calls to the API server, named by the reaction of the caller.
 
 One distinction matters more than the status code: whether the outcome is known. After a 4xx nothing happened. After
-`Unavailable` a write may have happened or not, or may yet happen: whoever gets it reads again before deciding anything.
+`Unavailable` a write may have happened or not, or may still happen: the caller reads again before the next decision.
 """
 
-# ruff: noqa: N818 - named by what to do, as Kubernetes names them; `except Conflict` says enough
+# ruff: noqa: N818 - Kubernetes' own names; `except Conflict` is clear enough
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ class ApiError(Exception):
     """The API server refused a call, and nothing happened.
 
     `status` is the HTTP status (0 = there was no response), `reason` the server's one-word reason, `message` its
-    sentence. `retry_after` is how many seconds the server asked us to stay away, None if it did not say.
+    sentence. `retry_after` is the number of seconds that the server asked to wait, or None.
     """
 
     def __init__(self, status: int, reason: str, message: str, *, retry_after: float | None = None) -> None:
@@ -33,11 +33,11 @@ class NotFound(ApiError):
 
 
 class Conflict(ApiError):
-    """A precondition failed, uid or resourceVersion: what we decided on is outdated. Read again, decide again."""
+    """A precondition failed (uid or resourceVersion): the decision is outdated. Read again, decide again."""
 
 
 class AlreadyExists(ApiError):
-    """An object of that name exists. Read it: it is ours from an earlier try, or somebody else's."""
+    """The name is taken. Read the object: it is from an earlier try, or it is foreign."""
 
 
 class Gone(ApiError):
@@ -45,31 +45,33 @@ class Gone(ApiError):
 
 
 class Forbidden(ApiError):
-    """Our role, a quota or an admission plugin says no. Somebody else has to change something first."""
+    """The role, a quota or an admission plugin refuses the call. Somebody else has to change something first."""
 
 
 class Invalid(ApiError):
-    """The server does not accept the object as it is. Sending it again is of no use."""
+    """The server does not accept the object. Sending it again is useless."""
 
 
 class NamespaceTerminating(ApiError):
-    """The namespace is being deleted, or is gone: nothing can be created in it, and what is there goes by itself. No
-    refusal of anything, and nothing that somebody has to know.
+    """The namespace is being deleted, or is gone: no object can be created in it, and its objects go by themselves.
+    This is not a refusal, and users need no message about it.
     """
 
 
 class NotKept(ApiError):
-    """The write was carried out, but the server dropped a part of it that its schema does not know. Until somebody
-    applies newer CustomResourceDefinitions, nothing may be done that needs that part.
+    """The write was carried out, but the server dropped a part that its schema does not know. Work that needs this part
+    must wait for newer CustomResourceDefinitions.
     """
 
 
 class TooManyRequests(ApiError):
-    """The server is protecting itself; `retry_after` seconds is when to come back."""
+    """The server is protecting itself; try again after `retry_after` seconds."""
 
 
 class Overloaded(TooManyRequests):
-    """The same, said by the server's flow control before it looked at the request: all that we send concerns it."""
+    """TooManyRequests from the server's flow control, before it handled the request: it applies to all requests of this
+    client.
+    """
 
 
 class Unavailable(ApiError):
@@ -80,14 +82,14 @@ class Unavailable(ApiError):
 
 
 def refuses(error: Exception) -> bool:
-    """Whether the server has judged what was sent and will not have it: asking again at once is of no use. A webhook
-    that fails comes as a 500 with the server's words.
+    """Whether the server has judged and refused the request: repeating it at once is useless. A failing webhook is a
+    500 with a message of the server.
     """
     return isinstance(error, Forbidden | Invalid) or (isinstance(error, Unavailable) and error.status == 500)
 
 
 class NotLeader(Exception):
-    """We do not hold the lease, so the write was not sent."""
+    """This process does not hold the lease, so the write was not sent."""
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {
@@ -105,7 +107,7 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 
 def from_status(status: dict[str, Any], *, code: int, retry_after: float | None = None) -> ApiError:
-    """The error for a `Status` object; `code` counts where the object has none."""
+    """The error for a `Status` object; `code` is the fallback if the object has none."""
     code = int(status.get("code") or code)
     reason = str(status.get("reason") or f"HTTP{code}")
     message = str(status.get("message") or "the server gave no message")
@@ -125,7 +127,9 @@ def from_status(status: dict[str, Any], *, code: int, retry_after: float | None 
 
 
 def _of_a_namespace_that_ends(status: dict[str, Any], code: int) -> bool:
-    """Creating says 403 with this cause as long as the namespace is there, then 404 of the namespace itself."""
+    """Whether the namespace is ending. A create is answered with 403 and this cause while the namespace exists, then
+    with 404 for the namespace itself.
+    """
     details = status.get("details") or {}
     causes = details.get("causes") or ()
     return (code == 403 and any(cause.get("reason") == "NamespaceTerminating" for cause in causes)) or (
@@ -143,7 +147,7 @@ def from_response(code: int, body: bytes, retry_after: str | None) -> ApiError:
         status = None
     if not isinstance(status, dict) or status.get("kind") != "Status":
         message = body[:200].decode("utf-8", "replace").strip()
-        # What is refused for itself, by a webhook or by the storage of its kind, is answered with a Status.
+        # A refusal of this object alone, by a webhook or by the storage of its kind, is answered with a Status.
         if code == 429:
             return Overloaded(code, "HTTP429", message, retry_after=_seconds(retry_after) or 1.0)
         status = {"message": message}
@@ -151,12 +155,12 @@ def from_response(code: int, body: bytes, retry_after: str | None) -> ApiError:
 
 
 def from_transport(error: BaseException, what: str) -> Unavailable:
-    """The error for a call, described by `what`, whose response did not arrive or made no sense."""
+    """The error for a call without a usable response; `what` describes the call."""
     return Unavailable(0, type(error).__name__, f"{what}: {error}" if str(error) else what)
 
 
 def _seconds(header: str | None) -> float | None:
-    """Retry-After in seconds; its other form, a date, is nothing that an API server sends."""
+    """Retry-After in seconds; an API server never sends its other form, a date."""
     try:
         return max(0.0, float(header)) if header else None
     except ValueError:

@@ -1,10 +1,10 @@
-"""Records by something that they say of themselves: a few dictionaries that are kept with every change.
+"""Indexes of records by a key: dictionaries that are updated with every change.
 
-Whoever wants the objects that refer to a certain other one would otherwise look through all of them, at every event of
-every object: with 4,000 sets that is 16 million steps for one list in which all of them changed. Here a change costs
-the same however many records there are.
+Without an index, finding the objects that refer to another one means a walk over all objects at every event: with 4,000
+sets that is 16 million steps for one list in which all of them changed. With an index the cost of a change does not
+depend on the number of records.
 
-Invariant: what an index says is what a walk over all records would find (tests/unit/kube/test_index.py).
+Invariant: an index equals the result of a walk over all records (tests/unit/kube/test_index.py).
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -21,10 +21,10 @@ _NONE: Mapping[Place, object] = {}
 
 
 class Follower(Protocol[R_contra]):
-    """Is told of every record that comes, changes or goes, by the store that has it."""
+    """Notified by a store of every record that is added, changed or removed."""
 
     def follow(self, place: Place, before: R_contra | None, after: R_contra | None, /) -> None:
-        """The object of that place was `before` and is `after` now; None: there was or is none."""
+        """The record at that place was `before` and is `after` now; None means no record."""
 
 
 def _ignore(_: Key) -> None:
@@ -32,10 +32,10 @@ def _ignore(_: Key) -> None:
 
 
 class Index(Generic[R]):
-    """The records of each key; a record whose key is None is under none. `on_change` gets every key under which a
-    record came or went, not those of records that changed and stayed.
+    """The records of each key; a record with the key None is in no group. `on_change` gets every key that gained or
+    lost a record. It does not get keys of records that changed and stayed.
 
-    The key of a record must depend on the record alone, and no record may make `key` fail.
+    The key must depend on the record alone, and `key` must not raise for any record.
     """
 
     def __init__(self, key: Callable[[R], Key | None], *, on_change: Callable[[Key], None] = _ignore) -> None:
@@ -44,15 +44,15 @@ class Index(Generic[R]):
         self._members: dict[Key, dict[Place, R]] = {}
 
     def of(self, key: Key) -> list[R]:
-        """The records under that key, in no order."""
+        """The records of that key, in no order."""
         return list(self._members.get(key, {}).values())
 
     def number(self, key: Key) -> int:
-        """How many records are under that key."""
+        """The number of records of that key."""
         return len(self._members.get(key, ()))
 
     def places(self, key: Key) -> Collection[Place]:
-        """Where they are; to be read at once."""
+        """The places of the records of that key; read the view at once."""
         return self._members.get(key, _NONE).keys()
 
     def keys(self) -> list[Key]:

@@ -1,11 +1,11 @@
-"""A local view of one kind of object that follows the API server: LIST in pages, then WATCH with bookmarks, for ever.
+"""A local view of one kind of object that follows the API server: LIST in pages, then WATCH with bookmarks.
 
-Whatever breaks, it goes on from where it was, and lists again only when it has to: when the server has forgotten our
-version (410), when etcd went back in time, when one watch after the other fails, and every ten minutes, because an
-event that got lost on the way leaves no trace. Before each watch one object is listed just for the list's
-resourceVersion: a watch that starts at a version which the server has not reached yet, as after a restored backup,
-would be silent without an error. Its answer counts as news, too: where nothing of that kind changes, a server whose
-etcd does not tell it of its progress sends no bookmarks for ten minutes.
+After a failure it continues from its last version. It lists again if the server has forgotten that version (410), if
+etcd went back in time, or if several watches fail in a row. It also lists every ten minutes, because a lost event
+leaves no trace. Before each watch one object is listed just for the list's resourceVersion: a watch that starts at a
+version which the server has not reached yet, as after a restored backup, would be silent without an error. Its answer
+also counts as contact: if no object of the kind changes, a server whose etcd reports no progress sends no bookmarks for
+ten minutes.
 """
 
 import asyncio
@@ -25,22 +25,22 @@ from scaleset.kube.store import JSON, Key, Store, T, differ
 log = logging.getLogger(__name__)
 
 PAGE = 250
-"""Objects that are parsed and merged in one go, 10 ms of pods; a list of a whole cluster must not hold the loop."""
+"""Objects parsed and merged at a time, 10 ms of pods; a list of a whole cluster must not block the loop."""
 LIST_TIMEOUT_SECONDS = 30.0
 """For one page."""
 WATCH_SECONDS = (240.0, 330.0)
-"""How long one watch lasts before the server ends it: spread, so that all do not come back at once."""
+"""Length of one watch before the server ends it: spread, so that watches do not all return at once."""
 RESYNC_SECONDS = 600.0
 GOOD_WATCH_SECONDS = 5.0
-"""A watch that lasted so long was no failure, even if nothing happened in it."""
+"""A watch of this length was no failure, even without an event."""
 HOPELESS_WATCHES = 4
-"""So many failures in a row, without an event, and we list before we watch again."""
+"""Failures in a row, without an event, after which a list comes before the next watch."""
 BACKOFF_SECONDS = (0.2, 10.0)
-"""First and longest wait between tries. After an outage we are back within 10 s plus the time of a list."""
+"""First and longest wait between tries. After an outage the view is current within 10 s plus the time of a list."""
 
 
 class _Stream:
-    """What is followed: one namespace, or all of them."""
+    """One followed namespace, or all of them."""
 
     __slots__ = ("complaint", "contact", "failures", "limit", "namespace", "relist", "resync_at", "synced", "version")
 
@@ -51,12 +51,12 @@ class _Stream:
         self.synced = False
         self.contact = -inf
         self.resync_at = -inf
-        """By the event loop's clock: however many watches end before, they are of one list."""
+        """When to list again, by the event loop's clock; ended watches do not change it."""
         self.failures = 0
         self.complaint = ""
         self.limit: asyncio.Timeout | None = None
 
-    def heard(self) -> None:
+    def contacted(self) -> None:
         self.contact = monotonic()
         if self.complaint:
             log.info("informer_recovered namespace=%(namespace)s", {"namespace": self.namespace or "*"})
@@ -66,10 +66,10 @@ class _Stream:
 class Informer(Generic[T]):
     """Records of one kind of object, projected from raw JSON, by object and by what they belong to.
 
-    `project` makes a record of an object and `key` tells what it belongs to, None for nothing of ours; `on_change` is
-    called once for every key whose records changed, but for changes that are none to `same`. `namespaces` are watched
-    one by one, `[None]` is all of them with one watch; with `label` only what has a label of that name. `jitter` gives
-    numbers from 0 to 1.
+    `project` makes a record of an object. `key` names the owner of a record, None for a foreign object. `on_change` is
+    called once for every key whose records changed, except for changes that `same` ignores. `namespaces` are watched
+    one by one; `[None]` is one watch for all of them. With `label`, only objects with a label of that name are watched.
+    `jitter` gives numbers from 0 to 1.
     """
 
     def __init__(
@@ -93,18 +93,20 @@ class Informer(Generic[T]):
         self._store = Store(project, key, same=same)
         self._streams = [_Stream(namespace) for namespace in namespaces]
         self.relists = 0
-        """Lists taken so far, the first ones included."""
+        """Number of lists so far, including the first ones."""
 
-    # What is known
+    # Records
 
     @property
     def synced(self) -> bool:
-        """Whether every namespace was listed completely once. Before that, an absent object means nothing."""
+        """Whether every namespace was listed completely once. Before that, a missing record does not mean that the
+        object is missing.
+        """
         return all(stream.synced for stream in self._streams)
 
     def age(self) -> float:
-        """Seconds since the server last told us anything, in the worst namespace; a quiet one has a bookmark a minute,
-        or a new watch. Infinite at first.
+        """Seconds since the last answer or event of the server, in the worst namespace. A quiet namespace has a
+        bookmark a minute, or a new watch. Infinite at first.
         """
         return monotonic() - min(stream.contact for stream in self._streams)
 
@@ -127,12 +129,12 @@ class Informer(Generic[T]):
         """All records, also of objects that belong to no key."""
         return self._store.all()
 
-    # What others found out
+    # Knowledge from other calls
 
     def remember(self, raw: JSON) -> None:
-        """The answer to one of our own writes: seen at once, and no older event takes it back. What a delete may be
-        answered with is ignored: a Status, or an object of no version where somebody else's delete was first. An object
-        that has lost the label is none of these any more, as a watch would say.
+        """Merge the answer to an own write: it is visible at once, and no older event reverts it. Some answers to a
+        delete are ignored: a Status, or an object without a version if another delete came first. An object that has
+        lost the label is removed, as by a watch.
         """
         if raw.get("kind") == "Status" or not raw["metadata"].get("resourceVersion"):
             return
@@ -142,15 +144,14 @@ class Informer(Generic[T]):
             self._changed(self._store.remove(raw))
 
     def forget(self, namespace: str, name: str, uid: str) -> None:
-        """The server answered that this object does not exist any more: no older event brings it back."""
+        """Remove an object that the server reports as missing: no older event brings it back."""
         self._changed(self._store.forget(namespace, name, uid))
 
     async def refresh(self, key: Key, *, label_selector: str) -> list[T]:
-        """List what belongs to the key from the API server, merge it and return its records: the view that a batch is
-        admitted on.
+        """List the objects of the key, merge them and return their records. Batches are admitted on this view.
 
-        Unavailable, like any failed call, when the server's state turns out to be older than what we had seen:
-        everything is listed again then.
+        Unavailable, like any failed call, if the server's state is older than the known one: then everything is listed
+        again.
         """
         with self._store.listing(self._store.seen) as listing:
             pages = self._client.pages(self.resource, key[0], label_selector=label_selector, limit=PAGE)
@@ -185,7 +186,7 @@ class Informer(Generic[T]):
                 await self._pause(stream)
             except ApiError as error:
                 self._complain(stream, error)
-                # Where lists work and watches never do, behind a proxy that breaks streams, lists are all there is.
+                # Behind a proxy that breaks streams, lists work and watches never do: then lists must suffice.
                 stream.relist |= stream.failures >= HOPELESS_WATCHES
                 await self._pause(stream, at_least=error.retry_after)
             except Exception:
@@ -226,7 +227,7 @@ class Informer(Generic[T]):
                 return
 
     def _restart(self, version: int, *, but: _Stream | None = None) -> None:
-        """List everything again: etcd is at `version` now, less than what we had seen."""
+        """List everything again: etcd is at `version` now, which is older than the known state."""
         log.warning("etcd_restored resource=%(resource)s now=%(now)d", {"resource": self.resource, "now": version})
         for stream in self._streams:
             stream.relist |= stream is not but
@@ -258,8 +259,8 @@ class Informer(Generic[T]):
         stream.synced = True
         if listing.restored:
             self._restart(listing.version, but=stream)
-        # No reset of the back-off: a list that succeeds and a watch that fails each time would be a storm of lists.
-        stream.heard()
+        # The back-off is not reset: a successful list and a failing watch in turn would cause a storm of lists.
+        stream.contacted()
 
     async def _watch(self, stream: _Stream) -> None:
         shortest, longest = WATCH_SECONDS
@@ -278,19 +279,19 @@ class Informer(Generic[T]):
         raw = event["object"]
         kind = event["type"]
         if kind == "BOOKMARK":
-            self._store.saw(int(raw["metadata"]["resourceVersion"]))
+            self._store.observe_version(int(raw["metadata"]["resourceVersion"]))
         else:
             self._changed(self._store.remove(raw) if kind == "DELETED" else self._store.upsert(raw))
         stream.version = max(stream.version, int(raw["metadata"]["resourceVersion"]))
         stream.failures = 0
-        stream.heard()
+        stream.contacted()
 
     def _changed(self, keys: Iterable[Key]) -> None:
         for key in keys:
             self._on_change(key)
 
     def _complain(self, stream: _Stream, error: ApiError) -> None:
-        """Say once what is wrong, not once a try, and nothing of a connection that was cut and is back at once."""
+        """Log a failure once, not once a try. A cut connection that is back at once is not logged."""
         complaint = str(error)
         if complaint != stream.complaint and stream.failures >= 2:
             log.warning(

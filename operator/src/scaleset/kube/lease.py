@@ -1,14 +1,14 @@
-"""One writer at a time: a lease in the API server, held by whoever renews it.
+"""Leader election: one writer at a time, the process that renews a Lease.
 
-The rules, which are client-go's, so that it can share a lease with anything that obeys them:
+The rules are client-go's, so that the lease can be shared with any client that obeys them:
 
-- Somebody else's lease has expired when its record did not change for as long as it says, by our own monotonic clock
-  since we first saw it like that. Times written in it are for people; clocks of different machines are never compared.
-  A lease that was deleted counts as unchanged.
-- We hold ours for `renew_deadline` seconds after we *sent* the last renewal that succeeded, whatever has happened
-  since. `held()` computes that when it is asked, so it turns false on time even if nothing else in this process runs.
-  As renew_deadline < duration, it does so before anybody else may take over.
-- Lost is lost: no second term in one process. Whoever loses it stops writing and ends.
+- A lease of another process has expired if its record did not change for its duration, measured by the own monotonic
+  clock since the record was first observed. Times written in it are for people; clocks of different machines are never
+  compared. A deleted lease counts as unchanged.
+- The own lease is held for `renew_deadline` seconds after the last successful renewal was *sent*. `held()` computes
+  this at every call, so it turns false on time even if nothing else in this process runs. As renew_deadline < duration,
+  it does so before another process may take over.
+- A process has one term only. It stops writing and ends when it loses the lease.
 """
 
 import asyncio
@@ -32,14 +32,14 @@ JSON = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Somebody's lease, as it has been since the monotonic time `since`."""
+    """A lease record that has not changed since the monotonic time `since`."""
 
     spec: JSON
     since: float
 
     @property
     def expires(self) -> float:
-        """Monotonic time from which on it may be taken, if it does not change."""
+        """Monotonic time from which the lease may be taken if it does not change."""
         return self.since + float(self.spec.get("leaseDurationSeconds") or 0)
 
 
@@ -50,8 +50,8 @@ def _nothing() -> None:
 class Lease:
     """The right to write. `identity` must be unique to this process; durations are seconds.
 
-    `annotations` tell whoever looks at the lease about its holder. `on_started` is called when we get it, `on_lost`
-    when we do not have it any more, also after a release. `now` is what people read in it.
+    `annotations` describe the holder on the Lease. `on_started` is called when this process gets the lease, `on_lost`
+    when it does not have it any more, also after a release. `now` gives the times written for people.
     """
 
     def __init__(
@@ -92,18 +92,18 @@ class Lease:
         self._complaint = ""
 
     def held(self) -> bool:
-        """Whether we may write at this very moment."""
+        """Whether this process may write now."""
         return self._monotonic() < self._held_until
 
     @property
     def holder(self) -> str:
-        """Who was seen holding it last; empty if nobody."""
+        """The last observed holder; empty if there was none."""
         if self.held():
             return self.identity
         return str(self._other.spec.get("holderIdentity") or "") if self._other else ""
 
     async def run(self) -> None:
-        """Wait for the lease, hold it, and return when it is lost. Cancelling gives it back first: stop all writes
+        """Wait for the lease, hold it, and return when it is lost. Cancelling releases it first: stop all writes
         before.
         """
         while True:
@@ -117,7 +117,7 @@ class Lease:
         try:
             while (left := self._held_until - self._monotonic()) > 0:
                 await asyncio.sleep(min(left, self._retry_period))
-                # Not renewed once it has run out: after a pause of this process somebody else may be the holder.
+                # An expired lease is not renewed: after a pause of this process there may be another holder.
                 if self.held():
                     await self._try()
             log.error("lease_lost lease=%(namespace)s/%(lease)s holder=%(holder)s", self._about(holder=self.holder))
@@ -127,7 +127,7 @@ class Lease:
             raise
 
     async def _release(self) -> None:
-        """Give it back, so that the next one need not wait until it expires. `held()` is false from here on.
+        """Release the lease, so that the next holder need not wait until it expires. `held()` is false from now on.
 
         Not while a renewal is under way: its answer would make `held()` true again.
         """
@@ -154,8 +154,8 @@ class Lease:
             )
 
     async def _try(self) -> bool:
-        """One attempt to get or to renew it; True if that succeeded. No answer changes nothing: `held()` runs out by
-        itself.
+        """One attempt to get or to renew the lease; True if it succeeded. A missing answer changes nothing: `held()`
+        expires by itself.
         """
         sent = self._monotonic()
         try:
@@ -176,7 +176,7 @@ class Lease:
             try:
                 await self._put({**self._object["spec"], "renewTime": self._time()})
             except (Conflict, NotFound):
-                # Changed, deleted, or our own reply got lost: look.
+                # Changed, deleted, or the own reply got lost: read again.
                 pass
             else:
                 return True
@@ -187,7 +187,7 @@ class Lease:
         return await self._take(found)
 
     async def _create(self) -> bool:
-        # Its holder may not have noticed yet that it was deleted.
+        # The holder may not have noticed the deletion yet.
         if self._other is not None and self._monotonic() < self._other.expires:
             return False
         metadata = {"namespace": self._namespace, "name": self._name, "annotations": self._annotations}
@@ -208,7 +208,7 @@ class Lease:
                 return False
         self._object = found
         if holder == self.identity:
-            # A conflict here is somebody's annotation, or a deletion: no reason to give it up, the next try sees.
+            # A conflict here is a foreign annotation, or a deletion: no reason to give up, the next try shows it.
             await self._put({**spec, "leaseDurationSeconds": round(self._duration), "renewTime": self._time()})
             return True
         try:
@@ -237,7 +237,7 @@ class Lease:
 
     @property
     def _request_timeout(self) -> float:
-        """Short enough for a second try before the deadline, and never past it."""
+        """Timeout of a request: short enough for a second try before the deadline, and never past it."""
         third = self._renew_deadline / 3
         return min(third, max(0.1, self._held_until - self._monotonic())) if self.held() else third
 
@@ -245,7 +245,7 @@ class Lease:
         return datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def _about(self, **more: object) -> dict[str, object]:
-        """For the log: which lease, and what there is to say of it."""
+        """Log values: the lease and further details."""
         return {"namespace": self._namespace, "lease": self._name, **more}
 
     def _complain(self, error: ApiError) -> None:

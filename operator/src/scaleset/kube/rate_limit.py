@@ -1,12 +1,12 @@
-"""Whose request is sent next, and when: a bound on requests at a time, a token bucket for writes, turns by set.
+"""The order and rate of requests: a bound on requests at a time, a token bucket for writes, turns by set.
 
-Every request but lists, watches and the lease's takes a turn. A turn is one of `concurrency` that can be had at a time;
-that of a write also costs a token, of which there are `qps` new ones a second and `burst` at most, as in client-go.
-Turns go round by whom a request is for (`on_behalf_of`), not by who asked first: a set with two hundred writes to do
-and one with two get every other turn until the small one is through. Invariant: between two writes of a set that waits
-there is at most one of every other.
+Every request takes a turn, except lists, watches and the lease. There are `concurrency` turns at a time. A write also
+costs a token; there are `qps` new tokens a second and `burst` at most, as in client-go. Turns alternate between sets
+(`on_behalf_of`), regardless of which request came first: a set with two hundred writes and a set with two writes
+alternate until the small one is finished. Invariant: between two writes of a waiting set there is at most one write of
+each other set.
 
-An API server that protects itself (`pause`) is left alone by all for as long as it says, and met at `qps` afterwards.
+If the API server protects itself (`pause`), all requests wait for as long as it asks, and continue at `qps` afterwards.
 """
 
 import asyncio
@@ -22,18 +22,18 @@ QPS = 200.0
 BURST = 500
 """A set of a thousand that is replaced in batches of 200 writes 400 times a batch, and a batch takes some seconds."""
 CONCURRENCY = 24
-"""The pool has room for lists, watches and the lease beside them."""
+"""Requests at a time. The connection pool has additional room for lists, watches and the lease."""
 LONGEST_PAUSE_SECONDS = 60.0
-"""Of all requests: whoever asks for more is asked again once a minute."""
+"""Longest pause: a server that asks for more is tried again once a minute."""
 ROUNDING = 1e-6
-"""Of a token: sums of floats that should be 1 are a little less at times."""
+"""Tolerance of a token: a sum of floats may be slightly below 1."""
 
 _FLOW: ContextVar[Hashable] = ContextVar("flow", default="")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`qps` writes a second in the long run, infinite for no such limit, `burst` at once after a quiet time, and
+    """`qps` sustained writes a second (infinite for no limit), `burst` writes at once after a quiet time, and
     `concurrency` requests at a time.
     """
 
@@ -44,7 +44,7 @@ class Limits:
 
 @contextmanager
 def on_behalf_of(flow: Hashable) -> Iterator[None]:
-    """What is sent inside, also by tasks that are started there, is for that set; outside, for the operator itself."""
+    """Requests sent inside, also by tasks started there, are for that set; others are for the operator itself."""
     token = _FLOW.set(flow)
     try:
         yield
@@ -66,7 +66,7 @@ def _ignore(_: float) -> None:
 
 
 class FlowControl:
-    """Gives out turns. Lives in one event loop."""
+    """Grants turns. Lives in one event loop."""
 
     def __init__(self, limits: Limits | None = None, *, clock: Callable[[], float] = monotonic) -> None:
         self._limits = limits or Limits()
@@ -75,13 +75,13 @@ class FlowControl:
         self._tokens = float(self._limits.burst)
         self._counted = clock()
         self._paused_until = -inf
-        # In the order of their turns.
+        # Flows in the order of their turns.
         self._waiting: dict[Hashable, deque[_Waiter]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
     async def turn(self, *, write: bool, on_wait: Callable[[float], None] = _ignore) -> AsyncIterator[None]:
-        """Wait for a turn of the present set and have it inside; `on_wait` gets the seconds that it took."""
+        """Wait for a turn of the present set and hold it inside; `on_wait` gets the seconds waited."""
         waiter = await self._acquire(write=write)
         try:
             on_wait(self._clock() - waiter.since)
@@ -91,7 +91,7 @@ class FlowControl:
             self._dispatch()
 
     def pause(self, seconds: float) -> None:
-        """Give no turn for so long, and no burst right afterwards."""
+        """Grant no turn for that many seconds, and no burst right afterwards."""
         until = self._clock() + min(seconds, LONGEST_PAUSE_SECONDS)
         if until > self._paused_until:
             self._paused_until = until
@@ -100,7 +100,7 @@ class FlowControl:
             self._dispatch()
 
     async def after_pause(self) -> None:
-        """Return when there is no pause: for what takes no turn but is no less work for the server."""
+        """Wait for the end of a pause: for requests that take no turn but also load the server."""
         if (left := self._paused_until - self._clock()) > 0:
             await asyncio.sleep(left)
 
@@ -112,7 +112,7 @@ class FlowControl:
         try:
             await waiter.granted
         except asyncio.CancelledError:
-            # One that was not granted yet is passed over when its turn comes.
+            # A cancelled request is skipped when its turn comes.
             if not waiter.granted.cancelled():
                 self._free += 1
             self._dispatch()
@@ -120,7 +120,7 @@ class FlowControl:
         return waiter
 
     def _dispatch(self) -> None:
-        """Give out what can be had now; come back when there is more."""
+        """Grant all turns that are available; schedule the next call for when there are more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -141,7 +141,7 @@ class FlowControl:
         self._counted = max(now, self._counted)
 
     def _next(self) -> Hashable | None:
-        """The flow whose turn it is; without a token only those that want to read."""
+        """The next flow; without a token only flows with a read."""
         writes = self._tokens > 1 - ROUNDING or self._limits.qps == inf
         return next((flow for flow, queue in self._waiting.items() if writes or not queue[0].write), None)
 

@@ -1,7 +1,7 @@
-"""Where a kind of object lives: its URL paths.
+"""URL paths of kinds of objects.
 
-Names become parts of a URL here and nowhere else, and an empty one turns an object's URL into its collection's: a
-DELETE of everything. So every part is checked, whatever the caller believes it has.
+Only this module puts names into a URL. An empty name would turn an object's URL into the URL of its collection: a
+DELETE of everything. So every part is checked.
 """
 
 import re

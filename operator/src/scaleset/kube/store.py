@@ -1,17 +1,17 @@
-"""What an informer knows: one record per object, whoever told us about it, and in whatever order.
+"""The records of an informer: one per object, whatever the source and order of the news about it.
 
-Three sources speak about the same objects: the watch, lists, and the answers to our own writes. The rules that make
-them one view:
+There are three sources about the same objects: the watch, lists, and the answers to own writes. These rules make one
+view of them:
 
 - The higher resourceVersion wins; an equal or lower one changes nothing (but see `Store.believe`). So duplicates and
   late messages are harmless.
-- A list removes what it does not contain, unless we know that object by a version newer than the list.
-- What was deleted stays deleted: its uid leaves a tombstone, which only a version newer than the deletion gets past (an
-  object whose labels stop matching the selector is "deleted" too, and may come back).
-- A list older than what we had seen before we asked for it means that etcd was restored from a backup. Then the list is
-  the truth and all else is dropped, but for our own writes since it began.
-- A list that is not older, but shows an object older than we know it, means the same for that object: etcd has counted
-  on since.
+- A list removes the objects that it does not contain, unless the known version is newer than the list.
+- A deleted object stays deleted: its uid leaves a tombstone, which only a version newer than the deletion overrides (an
+  object whose labels stop matching the selector is "deleted" as well, and may come back).
+- A list older than the state known before it was requested means that etcd was restored from a backup. Then the list
+  replaces everything, except for own writes since it began.
+- A list that is not older, but shows an older version of an object, means the same for that object: etcd has counted on
+  since.
 
 Each method returns the keys whose records changed.
 """
@@ -32,13 +32,13 @@ Key = tuple[str, str]
 """Namespace and name: of an object, or of what it belongs to."""
 
 TOMBSTONE_SECONDS = 600.0
-"""No watch lags behind for longer: one that is silent is given up after 70 s, and a list passes every tombstone."""
+"""Lifetime of a tombstone. No watch lags behind for longer: a silent watch is given up after 70 s."""
 
 _NOTHING: frozenset[Key] = frozenset()
 
 
 class Record(Protocol):
-    """What a projection keeps of an object, at least: which one it is, and in which version."""
+    """The least fields that a projection keeps of an object: its identity and version."""
 
     @property
     def namespace(self) -> str: ...
@@ -54,7 +54,7 @@ T = TypeVar("T", bound=Record)
 
 
 class Listing:
-    """A list that is being merged page by page. Made by `Store.listing`."""
+    """A list that is merged page by page. Created by `Store.listing`."""
 
     def __init__(self, *, seen_before: int) -> None:
         self.seen_before = seen_before
@@ -66,20 +66,20 @@ class Listing:
 
     @property
     def restored(self) -> bool:
-        """Whether the list is older than what was seen before it was asked for."""
+        """Whether the list is older than the state known before it was requested."""
         return self.version < self.seen_before
 
 
 def differ(_: object, __: object) -> bool:
-    """Every newer record is news."""
+    """Never treat a newer record as unchanged."""
     return False
 
 
 class Store(Generic[T]):
     """Records by object and by what they belong to. Not thread-safe; it lives in one event loop.
 
-    `same` tells of two records of one object that nobody needs to hear of the newer one. Other views of the records
-    are kept by followers, such as an `Index`.
+    `same` decides whether the newer of two records of an object needs no notification. Followers, such as an `Index`,
+    keep other views of the records.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Store(Generic[T]):
         self._tombstones: dict[str, tuple[float, float]] = {}
         self._listings: list[Listing] = []
         self.seen = 0
-        """The highest resourceVersion that the server has told us."""
+        """The highest resourceVersion observed."""
 
     def __len__(self) -> int:
         return len(self._records)
@@ -117,19 +117,19 @@ class Store(Generic[T]):
         return list(self._records.values())
 
     def follow(self, follower: Follower[T]) -> None:
-        """Tell it of every record from now on, and of those that are known already."""
+        """Notify the follower of every known record, and of every change from now on."""
         self._followers.append(follower)
         for place, record in self._records.items():
             follower.follow(place, None, record)
 
-    def saw(self, version: int) -> None:
+    def observe_version(self, version: int) -> None:
         self.seen = max(self.seen, version)
 
     def upsert(self, raw: JSON) -> frozenset[Key]:
-        """An object as it was at its resourceVersion."""
+        """Merge an object as of its resourceVersion."""
         metadata = raw["metadata"]
         version = int(metadata["resourceVersion"])
-        self.saw(version)
+        self.observe_version(version)
         place = (metadata.get("namespace", ""), metadata["name"])
         known = self._records.get(place)
         if known is not None and int(known.resource_version) >= version:
@@ -140,39 +140,39 @@ class Store(Generic[T]):
         return self._put(place, raw)
 
     def remove(self, raw: JSON) -> frozenset[Key]:
-        """An object that the watch calls deleted, as it was last."""
+        """Remove an object that the watch reports as deleted, given its last state."""
         metadata = raw["metadata"]
         version = int(metadata["resourceVersion"])
-        self.saw(version)
+        self.observe_version(version)
         self._bury(metadata["uid"], version)
         place = (metadata.get("namespace", ""), metadata["name"])
         known = self._records.get(place)
-        # Another uid under the same name: an older one is gone as well, a newer one was created after this deletion.
+        # Another uid under the same name: an older object is gone as well, a newer one was created after this deletion.
         if known is None or (known.uid != metadata["uid"] and int(known.resource_version) > version):
             return _NOTHING
         return self._drop(place)
 
     def remember(self, raw: JSON) -> frozenset[Key]:
-        """The answer to one of our own writes."""
+        """Merge the answer to an own write."""
         metadata = raw["metadata"]
         for listing in self._listings:
             listing.written.add((metadata.get("namespace", ""), metadata["name"]))
         return self.upsert(raw)
 
     def believe(self, raw: JSON) -> frozenset[Key]:
-        """As `remember`, for a kind whose schema may be replaced: the answer counts even if we know that version. A
-        watch of before the replacement tells the same version without the fields that only the new schema knows.
+        """As `remember`, for a kind whose schema may be replaced: the answer counts even if the version is known. A
+        watch from before the replacement shows the same version without the fields of the new schema.
         """
         metadata = raw["metadata"]
         place = (metadata.get("namespace", ""), metadata["name"])
         known = self._records.get(place)
-        told = (metadata["uid"], metadata["resourceVersion"])
-        again = known is not None and (known.uid, known.resource_version) == told
+        reported = (metadata["uid"], metadata["resourceVersion"])
+        again = known is not None and (known.uid, known.resource_version) == reported
         changed = self._put(place, raw) if again else _NOTHING
         return changed | self.remember(raw)
 
     def forget(self, namespace: str, name: str, uid: str) -> frozenset[Key]:
-        """An object that the server says does not exist any more. A list that is asked for later knows better."""
+        """Remove an object that the server reports as missing. A list requested later overrides this."""
         for listing in self._listings:
             listing.forgotten.add(uid)
         self._bury(uid, inf)
@@ -180,7 +180,7 @@ class Store(Generic[T]):
         return self._drop((namespace, name)) if known is not None and known.uid == uid else _NOTHING
 
     def seen_in(self, namespace: str | None) -> int:
-        """The highest resourceVersion seen, counting that namespace's records: they outlive a restore that other
+        """The highest resourceVersion observed, including that namespace's records: they outlive a restore that other
         namespaces noticed first.
         """
         records = self._records.values() if namespace is None else self._namespaces.of((namespace, ""))
@@ -188,7 +188,7 @@ class Store(Generic[T]):
 
     @contextmanager
     def listing(self, seen_before: int) -> Iterator[Listing]:
-        """Begin before the list is asked for, with what has been seen until now; then `add` its pages and `finish`."""
+        """Begin a list before it is requested, with the state known until now; then `add` its pages and `finish`."""
         listing = Listing(seen_before=seen_before)
         self._listings.append(listing)
         try:
@@ -215,14 +215,16 @@ class Store(Generic[T]):
                 listing.changed |= self.upsert(raw)
 
     def _dig_up(self, uid: str, listing: Listing) -> None:
-        """A server that has lost its etcd for a moment may answer that something does not exist."""
+        """Drop a tombstone that a list contradicts: a server that has lost its etcd for a moment may report existing
+        objects as missing.
+        """
         buried = self._tombstones.get(uid)
         if buried is not None and buried[0] == inf and uid not in listing.forgotten:
             del self._tombstones[uid]
 
     def _undone(self, place: Key, raw: JSON, version: int) -> bool:
-        """Whether what we know of that object is from a past that a restored etcd has undone: a list of that version
-        would have shown it. It tells even when etcd has counted past all that we had seen before.
+        """Whether the known version of that object is from a past that a restored etcd has undone: a list of that
+        version would have shown it. This works even if etcd has counted beyond every version observed before.
         """
         known, buried = self._records.get(place), self._tombstones.get(raw["metadata"]["uid"])
         versions = [int(known.resource_version)] if known is not None else []
@@ -233,8 +235,8 @@ class Store(Generic[T]):
         return undone
 
     def finish(self, listing: Listing, *, namespace: str | None = None, key: Key | None = None) -> frozenset[Key]:
-        """Remove what the list of that namespace, or of that key's objects, does not contain."""
-        self.saw(listing.version)
+        """Remove the objects of that namespace, or of that key, that the list does not contain."""
+        self.observe_version(listing.version)
         missing = [place for place in self._asked_for(namespace, key) if place not in listing.found]
         for place in missing:
             record = self._records[place]
@@ -254,23 +256,23 @@ class Store(Generic[T]):
         try:
             record = self._project(raw)
         except Exception:
-            # One object that nobody expected must not blind us for all the others.
+            # One unexpected object must not hide all the others.
             log.exception(
                 "projection_failed object=%(namespace)s/%(object)s",
                 dict(zip(("namespace", "object"), place, strict=True)),
             )
             return _NOTHING
         known = self._records.get(place)
-        unheard = known is not None and known.uid == record.uid and self._same(known, record)
+        unchanged = known is not None and known.uid == record.uid and self._same(known, record)
         self._records[place] = record
-        keys = self._tell(place, known, record)
-        return keys - {self._key(record)} if unheard else keys
+        keys = self._notify(place, known, record)
+        return keys - {self._key(record)} if unchanged else keys
 
     def _drop(self, place: Key) -> frozenset[Key]:
-        return self._tell(place, self._records.pop(place), None)
+        return self._notify(place, self._records.pop(place), None)
 
-    def _tell(self, place: Key, before: T | None, after: T | None) -> frozenset[Key]:
-        """Tell the followers; the keys that both records belong to."""
+    def _notify(self, place: Key, before: T | None, after: T | None) -> frozenset[Key]:
+        """Notify the followers. Returns the keys of both records."""
         for follower in self._followers:
             follower.follow(place, before, after)
         keys = (self._key(record) for record in (before, after) if record is not None)
@@ -280,6 +282,6 @@ class Store(Generic[T]):
         now = monotonic()
         known = self._tombstones.pop(uid, (0.0, 0.0))
         self._tombstones[uid] = (max(version, known[0]), now)
-        # In order of burial, so the old ones come first.
+        # In order of deletion, so the oldest come first.
         while (oldest := next(iter(self._tombstones))) and self._tombstones[oldest][1] < now - TOMBSTONE_SECONDS:
             del self._tombstones[oldest]

@@ -1,8 +1,8 @@
-"""One request to the API server and its answer: limits of time, credentials, and every failure as an error that says
-what to do.
+"""One request to the API server and its answer: timeouts, credentials, and every failure as an error named by the
+reaction to it.
 
-Kept here and nowhere else: a total timeout for every call, the gate right before a request leaves, one more try with
-new credentials after a 401, and the API server's Date headers that feed the clock.
+Only this module applies the total timeout of every call, and checks the gate right before a request is sent. It tries
+again with new credentials after a 401, and feeds the clock with the API server's Date headers.
 """
 
 # ruff: noqa: ASYNC109 - a timeout in seconds is part of what a call means to its caller, not how it is carried out
@@ -30,18 +30,18 @@ STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 SILENCE_SECONDS = 70.0
-"""Bookmarks come once a minute, so a watch that is silent for longer is dead."""
+"""Longest silence of a watch: bookmarks come once a minute, so a longer silence means a dead watch."""
 
 _TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
 
 
 def always() -> bool:
-    """The gate of what anybody may send at any time."""
+    """A gate that is always open."""
     return True
 
 
 def ignore(*_: object) -> None:
-    """For whoever does not want to know."""
+    """A callback that does nothing."""
 
 
 class Transport:
@@ -61,11 +61,11 @@ class Transport:
         await self._connection.aclose()
 
     def credentials(self) -> Credentials:
-        """The credentials in force, for a client that is not ours."""
+        """The credentials in force, for another client."""
         return self._connection.credentials()
 
     async def lines(self, path: str, query: Mapping[str, str], *, what: str) -> AsyncGenerator[bytes, None]:
-        """The lines of an answer that goes on until the server ends it; `what` names it in errors.
+        """The lines of a stream until the server ends it; `what` names the stream in errors.
 
         Unavailable when the connection is cut or silent for 70 s. Use it within `aclosing`.
         """
@@ -77,7 +77,7 @@ class Transport:
         except _TRANSPORT_ERRORS as error:
             raise errors.from_transport(error, what) from error
         finally:
-            # Not release(): the rest of an endless body must not be waited for.
+            # Not release(), which would wait for the rest of an endless body.
             response.close()
 
     async def call(
@@ -91,14 +91,14 @@ class Transport:
         gate: Callable[[], bool] = always,
         timeout: float,
     ) -> JSON:
-        """Send one request and return its answer; Unavailable if that is not there within `timeout` seconds.
+        """Send one request and return its answer; Unavailable if there is none within `timeout` seconds.
 
-        `patch` is the media type of a patch, a JSON merge patch where it is absent. `gate` is asked before the
-        first byte of each attempt; NotLeader if it says no.
+        `patch` is the media type of a patch, by default a JSON merge patch. `gate` is checked before the first byte of
+        each attempt; NotLeader if it is closed.
         """
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS)
         try:
-            # One bound for all of it: the wait for a connection, new credentials after a 401, the body.
+            # One timeout for the wait for a connection, for new credentials after a 401, and for the body.
             async with asyncio.timeout(timeout):
                 url = self._url(path, query)
                 response = await self._send(method, url, body=body, patch=patch, gate=gate, limits=limits)
@@ -120,7 +120,7 @@ class Transport:
         gate: Callable[[], bool] = always,
         limits: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
-        """Send one request, again with new credentials after a 401, and return its response if that is a success."""
+        """Send one request, a second time with new credentials after a 401, and return a successful response."""
         sent = monotonic()
         response = await self._attempt(method, url, body=body, patch=patch, gate=gate, limits=limits)
         if response.status == 401 and await self._connection.renew(sent):
@@ -159,7 +159,7 @@ class Transport:
             self.on_request(method, "<error>", monotonic() - sent)
             raise errors.from_transport(error, f"{method} {url.path}") from error
         except asyncio.CancelledError:
-            # The call's own timeout arrives like this.
+            # This is the call's own timeout.
             self.on_request(method, "<error>", monotonic() - sent)
             raise
         received = monotonic()
@@ -185,12 +185,12 @@ class Transport:
 
     def _url(self, path: str, query: Mapping[str, str] | None) -> URL:
         text = self._connection.host + path + (f"?{urlencode(query)}" if query else "")
-        # Encoded already: yarl must not normalise what we mean literally.
+        # Encoded already: yarl must not normalise it.
         return URL(text, encoded=True)
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-    """The lines of a stream. A last one without its newline was cut and is dropped."""
+    """The lines of a stream. A last line without a newline is cut off and is dropped."""
     rest: list[bytes] = []
     async for chunk in response.content.iter_any():
         head, newline, tail = chunk.partition(b"\n")

@@ -1,1 +1,1 @@
-"""What others can see of the operator: logs, metrics, events."""
+"""Logs, metrics and events of the operator."""

@@ -1,8 +1,8 @@
-"""Every metric: its name, type, labels and meaning. The code exports what stands here and docs/reference/metrics.md is
-written from it.
+"""Every metric: its name, type, labels and meaning. The code exports these metrics, and docs/reference/metrics.md is
+generated from them.
 
 Names of controller-runtime and client-go are theirs, so that dashboards made for operators in Go work. No label has
-unbounded values, and none ever has the name of a pod or of an instance.
+unbounded values, and no label names a pod or an instance.
 """
 
 from collections.abc import Iterable
@@ -26,15 +26,15 @@ STATES = ("pending", "in_progress", "succeeded", "failed", "restored")
 CHECKS = tuple(state.value.lower() for state in HealthState)
 BLOCKS = figures.REASONS
 WAITS = tuple(each for each in BLOCKS if each not in (figures.MAX_UNHEALTHY, "back_off", "target_failed"))
-"""Of a rollout that runs: the others keep one from starting, or end it."""
+"""Reasons for a running rollout to wait; the other reasons keep a rollout from starting, or end it."""
 CONDITIONS = ("Accepted", "Available", "Progressing", "Ready", "Reconciling", "Stalled", "UpToDate")
 TRUTHS = ("true", "false")
-"""The operator knows of each of its conditions whether it holds."""
+"""No condition of the operator is ever Unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One metric. `values` are those that a label can have, where they are few and fixed."""
+    """One metric. `values` are the possible values of a label, if they are few and fixed."""
 
     name: str
     kind: Literal["gauge", "counter", "histogram"]
@@ -43,11 +43,11 @@ class Definition:
     values: tuple[tuple[str, tuple[str, ...]], ...] = ()
     buckets: tuple[float, ...] = ()
     leader: bool = field(default=False, kw_only=True)
-    """Whether only the leader has it."""
+    """Whether only the leader exports it."""
 
     @property
     def base(self) -> str:
-        """Without `_total`, which the library adds to counters."""
+        """The name without `_total`, which the library adds to counters."""
         return self.name.removesuffix("_total")
 
     def gauges(self) -> GaugeMetricFamily:
@@ -87,14 +87,14 @@ SPEC_REPLICAS = _of_set("scaleset_spec_replicas", "Desired instances.")
 STATUS_REPLICAS = _of_set("scaleset_status_replicas", "Instances whose pod exists and is not terminating.")
 INSTANCES = _of_set(
     "scaleset_instances",
-    "Instances by version and health. The sum is all instances; one without a pod is Unhealthy.",
+    "Instances by version and health. The sum is all instances; an instance without a pod is Unhealthy.",
     "version",
     "health",
     health=[state.value for state in HealthState],
 )
 CONDITION = _of_set(
     "scaleset_status_condition",
-    "1 for the status that a condition has, 0 for the others.",
+    "1 for the current status of the condition, 0 for the others.",
     "condition",
     "status",
     condition=CONDITIONS,
@@ -103,50 +103,52 @@ CONDITION = _of_set(
 GENERATION = _of_set("scaleset_metadata_generation", "Generation of the spec.")
 OBSERVED_GENERATION = _of_set(
     "scaleset_status_observed_generation",
-    "Generation that the status is about; below scaleset_metadata_generation the operator is behind. 0 without any.",
+    "Generation that the status is about. A value below scaleset_metadata_generation means that the "
+    "operator is behind; 0 means no status yet.",
 )
 IN_PROGRESS = _of_set("scaleset_rollout_in_progress", "1 while a rollout runs.")
 ROLLOUT_STATUS = _of_set(
     "scaleset_rollout_status",
-    "1 for the state of the running or last rollout, 0 for the others. Idle: there was none yet. Paused: it runs, and "
-    "waits for the pause between batches or for spec.suspend.",
+    "1 for the state of the running or last rollout, 0 for the others. Idle: no rollout yet. Paused: "
+    "the rollout waits for the pause between batches or for spec.suspend.",
     "status",
     status=STATUSES,
 )
 ROLLOUT_INSTANCES = _of_set(
     "scaleset_rollout_instances",
-    "Instances of the running or last rollout, each in one state. The sum is all that it is about; restored ones are "
-    "not counted as failed, and those being restored are in_progress.",
+    "Instances of the running or last rollout, each in one state. Restored instances do not count as "
+    "failed; instances being restored count as in_progress.",
     "state",
     state=STATES,
 )
 BATCH = _of_set("scaleset_rollout_batch", "The running batch, counted from 1; between batches the last one.")
-BATCHES = _of_set("scaleset_rollout_batches", "Batches of the rollout in all, as planned now.")
+BATCHES = _of_set("scaleset_rollout_batches", "Number of batches of the rollout, as planned now.")
 TARGET = _of_set(
     "scaleset_rollout_target_info",
-    "Always 1; what the running or last rollout leads to. Of a rollout of the model the versions are the same.",
+    "Always 1; the target of the running or last rollout. In a rollout of the model both versions are the same.",
     "from_version",
     "to_version",
     "started_by",
     started_by=changes.STARTED_BY,
 )
 STARTED = _of_set(
-    "scaleset_rollout_start_timestamp_seconds", "When the running or last rollout started, Unix time; absent without."
+    "scaleset_rollout_start_timestamp_seconds",
+    "When the running or last rollout started, Unix time; absent without a rollout.",
 )
 PROGRESSED = _of_set(
     "scaleset_rollout_last_progress_timestamp_seconds",
-    "When the running or last rollout last moved, Unix time: a batch began or ended, an instance was done with. After "
-    "a restart of the operator at least the start of the batch.",
+    "When the running or last rollout last made progress, Unix time: a batch began or ended, or an "
+    "instance was finished. After a restart of the operator at least the start of the batch.",
 )
 BLOCKED = _of_set(
     "scaleset_rollout_blocked",
-    "1 for what keeps a rollout from starting or going on, 0 for the others.",
+    "1 for the reason that keeps a rollout from starting or continuing, 0 for the others.",
     "reason",
     reason=BLOCKS,
 )
 BEHIND = _of_set(
     "scaleset_image_versions_behind",
-    "Versions that latest could choose and that are newer than the oldest one that an instance runs.",
+    "Number of versions that latest may choose and that are newer than the oldest running version.",
 )
 PUBLISHED = Definition(
     "scaleset_image_version_published_timestamp_seconds",
@@ -174,13 +176,14 @@ ROLLOUT_DURATION = _histogram(
 )
 ROLLOUT_WAIT = _of_set(
     "scaleset_rollout_wait_seconds_total",
-    "Seconds of running rollouts in which no batch ran, by what they waited for: duration is work and wait.",
+    "Seconds in which a running rollout had no running batch, by the reason to wait. The duration of a "
+    "rollout includes them.",
     "reason",
     reason=WAITS,
 )
 BATCH_DURATION = _histogram(
     "scaleset_batch_duration_seconds",
-    "Seconds from the start of a batch until all its instances were done with; failed if any of them failed.",
+    "Seconds from the start of a batch until all its instances were finished; failed if any of them failed.",
     "result",
     buckets=ROLLOUT_SECONDS,
     leader=True,
@@ -188,7 +191,7 @@ BATCH_DURATION = _histogram(
 )
 UPGRADES = _of_set(
     "scaleset_instance_upgrades_total",
-    "Instances that a rollout was done with, each once by its end: failed ones that were restored are restored.",
+    "Instances finished by a rollout, each counted once. A failed instance that was restored counts as restored.",
     "result",
     result=changes.UPGRADE_RESULTS,
 )
@@ -203,18 +206,18 @@ UPGRADE_DURATION = _histogram(
 )
 RESTORES = _of_set(
     "scaleset_instance_restores_total",
-    "Restores of failed instances to their previous build; failed: not healthy on that either.",
+    "Restores of failed instances to their previous build; failed: not healthy on the previous build either.",
     "result",
     result=changes.RESTORE_RESULTS,
 )
 HEALTH_CHECKS = _of_set(
     "scaleset_health_checks_total",
-    "Instances looked at for a health gate or a verdict, on a fresh list of the pods.",
+    "Health checks of instances for a health gate or a verdict, on a fresh list of the pods.",
     "result",
     result=CHECKS,
 )
 EVENTS = Definition(
-    "scaleset_events_total", "counter", "Events told, repeated ones included.", ("type", "reason"), leader=True
+    "scaleset_events_total", "counter", "Events recorded, including repeated ones.", ("type", "reason"), leader=True
 )
 RECONCILES = Definition(
     "controller_runtime_reconcile_total",
@@ -233,18 +236,18 @@ ACTIVE_WORKERS = Definition("controller_runtime_active_workers", "gauge", "Recon
 QUEUE_DEPTH = Definition("workqueue_depth", "gauge", "Keys that wait to be reconciled.", ("name",))
 QUEUE_ADDS = Definition("workqueue_adds_total", "counter", "Keys added since the start.", ("name",))
 QUEUE_RETRIES = Definition(
-    "workqueue_retries_total", "counter", "Keys added to be looked at later: after an error, or at a time.", ("name",)
+    "workqueue_retries_total", "counter", "Keys added with a delay: after an error, or for a deadline.", ("name",)
 )
 QUEUE_UNFINISHED = Definition(
     "workqueue_unfinished_work_seconds",
     "gauge",
-    "Seconds that the reconciles running now have taken so far, in sum.",
+    "Sum of the seconds that the running reconciles have taken so far.",
     ("name",),
 )
 QUEUE_LONGEST = Definition(
     "workqueue_longest_running_processor_seconds",
     "gauge",
-    "Seconds that the longest of the reconciles running now has taken so far.",
+    "Seconds that the longest running reconcile has taken so far.",
     ("name",),
 )
 QUEUE_WAIT = _histogram(
@@ -254,7 +257,7 @@ QUEUE_WORK = _histogram("workqueue_work_duration_seconds", "Seconds that a key i
 REQUESTS = Definition(
     "rest_client_requests_total",
     "counter",
-    "Requests to the API server by method and status code; <error> is one without a response.",
+    "Requests to the API server by method and status code; <error> means no response.",
     ("code", "method", "host"),
 )
 REQUEST_SECONDS = _histogram(
@@ -266,25 +269,24 @@ REQUEST_SECONDS = _histogram(
 )
 REQUEST_WAIT = _histogram(
     "rest_client_rate_limiter_duration_seconds",
-    "Seconds that a request waits for its turn: for a token of --kube-api-qps if it writes, for one of the requests "
-    "under way to end, for a server that asked to be left alone. Never of the lease.",
+    "Seconds that a request waits: a write for a token of --kube-api-qps, any request for a free slot "
+    "or for the end of a pause that the API server asked for. Requests of the lease never wait.",
     "verb",
     "host",
     buckets=SECONDS,
 )
 LOOP_LAG = _histogram(
     "scaleset_operator_event_loop_lag_seconds",
-    "How much later than due the event loop got to a task, looked at 20 times a second: what it was at meanwhile, and "
-    "what the machine kept from it.",
+    "Delay of the event loop, sampled 20 times a second; includes time taken by other processes.",
     buckets=SECONDS,
 )
 LEADER = Definition("leader_election_master_status", "gauge", "1 while this process holds the lease.", ("name",))
 BUILD = Definition(
     "scaleset_operator_build_info",
     "gauge",
-    "Always 1; what is running.",
+    "Always 1; versions of the running operator.",
     ("version", "revision", "python_version", "kopf_version"),
 )
 
 CATALOGUE: tuple[Definition, ...] = tuple(each for each in list(globals().values()) if isinstance(each, Definition))
-"""All of them, in the order in which they stand here."""
+"""All metrics, in the order of their definitions."""

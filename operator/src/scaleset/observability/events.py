@@ -1,10 +1,10 @@
 """Events: one per decision, so that `kubectl describe` and `kubectl events` tell the story of a rollout.
 
-An event is a courtesy. It is sent in the background, tried once, and its loss changes nothing: events may be
-forbidden, or a namespace's quota for them used up. Its sentence is the log's, cut to what an event may hold.
+Events are best effort. An event is sent in the background, tried once, and its loss changes nothing: events may be
+forbidden, or a namespace's quota for them used up. Its sentence is that of the log, cut to the limit of an event.
 
-What is said again is the same event, with a count (`series`); and about one set only so many different ones are told in
-a short time, so that nothing that goes back and forth fills etcd.
+A repeated event increases the count (`series`) of the first one. The number of different events about one set is
+limited in a short time, so that a flapping state cannot fill etcd.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ log = logging.getLogger(__name__)
 REPORTING_CONTROLLER = f"{names.GROUP}/operator"
 MAX_NOTE = 1024
 BACKLOG = 1000
-"""Events that wait to be sent, at most."""
+"""Most events waiting to be sent."""
 REMEMBERED = 2000
-"""Events that are known again, at most."""
+"""Most events remembered to recognise repeated ones."""
 SERIES_SECONDS = 1800.0
-"""How long after it was last told an event is told again by its count. API servers keep events for an hour."""
+"""Seconds in which a repeated event increases a count. API servers keep events for an hour."""
 BURST = 100
 """Different events about one set at once: forty batches with begin and end fit in."""
 REFILL_SECONDS = 3.0
-"""One more of them may be told in this time."""
+"""Seconds until one more event about the set is allowed."""
 
 
 Key = tuple[str, str, str, str]
@@ -44,8 +44,8 @@ Key = tuple[str, str, str, str]
 
 
 @dataclass(slots=True)
-class _Told:
-    """An event, and how often it was told."""
+class _Recorded:
+    """An event, and how often it was recorded."""
 
     namespace: str
     body: dict[str, Any]
@@ -53,7 +53,7 @@ class _Told:
     count: int = 1
     sent: bool = False
     waits: bool = True
-    """Whether it is in the queue already."""
+    """Whether the event is in the queue."""
 
     @property
     def name(self) -> str:
@@ -62,7 +62,7 @@ class _Told:
 
 @dataclass(slots=True)
 class _Allowance:
-    """What may still be told about one set."""
+    """Remaining allowance of events about one set."""
 
     at: float
     left: float = field(default=float(BURST))
@@ -78,7 +78,7 @@ class _Allowance:
 
 class EventRecorder:
     """Sends events in the order in which they were recorded. `now` is the API server's clock; `on_event(type, reason)`
-    counts what is told.
+    counts what is recorded.
     """
 
     def __init__(
@@ -88,32 +88,32 @@ class EventRecorder:
         self._instance = instance[:128]
         self._now = now
         self._on_event = on_event
-        self._waiting: asyncio.Queue[_Told] = asyncio.Queue(BACKLOG)
-        self._told: OrderedDict[Key, _Told] = OrderedDict()
+        self._waiting: asyncio.Queue[_Recorded] = asyncio.Queue(BACKLOG)
+        self._recorded: OrderedDict[Key, _Recorded] = OrderedDict()
         self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
         self._complained = False
         self._latest = 0
 
     def record(self, regarding: Record, event: Event) -> None:
-        """Put it into the queue; when that is full, or too much was told about the set, it is dropped."""
+        """Queue the event. It is dropped if the queue is full, or after too many events about the set."""
         kind, now = WARNING if event.warning else NORMAL, self._now()
         key = (regarding.uid, kind, event.reason, event.message)
-        told = self._told.pop(key, None)
-        if told is not None and now - told.last < SERIES_SECONDS:
-            told.count += 1
-            told.last = now
-        elif self._may_tell(regarding, now):
-            told = _Told(regarding.namespace, self._body(regarding, event, kind=kind, now=now), now)
+        recorded = self._recorded.pop(key, None)
+        if recorded is not None and now - recorded.last < SERIES_SECONDS:
+            recorded.count += 1
+            recorded.last = now
+        elif self._may_record(regarding, now):
+            recorded = _Recorded(regarding.namespace, self._body(regarding, event, kind=kind, now=now), now)
         else:
             return
-        if (told.count == 1 or not told.waits) and not self._enqueue(told):
+        if (recorded.count == 1 or not recorded.waits) and not self._enqueue(recorded):
             return
         self._on_event(kind, event.reason)
-        self._told[key] = told
-        while len(self._told) > REMEMBERED:
-            self._told.popitem(last=False)
+        self._recorded[key] = recorded
+        while len(self._recorded) > REMEMBERED:
+            self._recorded.popitem(last=False)
 
-    def _may_tell(self, regarding: Record, now: float) -> bool:
+    def _may_record(self, regarding: Record, now: float) -> bool:
         allowance = self._allowances.pop(regarding.uid, None) or _Allowance(now)
         self._allowances[regarding.uid] = allowance
         while len(self._allowances) > REMEMBERED:
@@ -123,44 +123,44 @@ class EventRecorder:
         self._complain(f"more than {BURST} different events about {regarding.namespace}/{regarding.name} at once")
         return False
 
-    def _enqueue(self, told: _Told) -> bool:
+    def _enqueue(self, recorded: _Recorded) -> bool:
         try:
-            self._waiting.put_nowait(told)
+            self._waiting.put_nowait(recorded)
         except asyncio.QueueFull:
             self._complain("the backlog is full")
             return False
-        told.waits = True
+        recorded.waits = True
         return True
 
     async def run(self) -> None:
         """Send until cancelled."""
         while True:
-            told = await self._waiting.get()
-            told.waits = False
+            recorded = await self._waiting.get()
+            recorded.waits = False
             try:
-                await self._send(told)
+                await self._send(recorded)
                 self._complained = False
             except NamespaceTerminating as error:
                 log.debug('event_dropped error="%(error)s"', {"error": error})
-            except Exception as error:  # noqa: BLE001 - a courtesy must not end the process
+            except Exception as error:  # noqa: BLE001 - a lost event must not end the process
                 self._complain(f"{type(error).__name__}: {error}")
             finally:
                 self._waiting.task_done()
 
-    async def _send(self, told: _Told) -> None:
-        if told.sent:
+    async def _send(self, recorded: _Recorded) -> None:
+        if recorded.sent:
             try:
-                await self._client.patch(EVENTS, told.namespace, told.name, {"series": _series(told)})
+                await self._client.patch(EVENTS, recorded.namespace, recorded.name, {"series": _series(recorded)})
             except NotFound:
-                told.body["metadata"]["name"] = self._name(told.body["regarding"]["name"], told.last)
+                recorded.body["metadata"]["name"] = self._name(recorded.body["regarding"]["name"], recorded.last)
             else:
                 return
-        body = {**told.body, "series": _series(told)} if told.count > 1 else told.body
-        await self._client.create(EVENTS, told.namespace, body)
-        told.sent = True
+        body = {**recorded.body, "series": _series(recorded)} if recorded.count > 1 else recorded.body
+        await self._client.create(EVENTS, recorded.namespace, body)
+        recorded.sent = True
 
     async def flush(self, seconds: float) -> None:
-        """Give what is waiting that long to leave."""
+        """Wait up to that many seconds for queued events to be sent."""
         try:
             await asyncio.wait_for(self._waiting.join(), seconds)
         except TimeoutError:
@@ -172,7 +172,7 @@ class EventRecorder:
             self._complained = True
 
     def _name(self, of: str, now: float) -> str:
-        """By time, as client-go names events: `kubectl describe` shows them in the order of their names."""
+        """A name by time, as in client-go: `kubectl describe` shows events in the order of their names."""
         self._latest = max(self._latest + 1, int(now * 1e9))
         return f"{of[:200]}.{self._latest:016x}"
 
@@ -200,8 +200,8 @@ class EventRecorder:
         }
 
 
-def _series(told: _Told) -> dict[str, Any]:
-    return {"count": told.count, "lastObservedTime": _time(told.last)}
+def _series(recorded: _Recorded) -> dict[str, Any]:
+    return {"count": recorded.count, "lastObservedTime": _time(recorded.last)}
 
 
 def _time(seconds: float) -> str:

@@ -1,11 +1,11 @@
-"""Metrics of ScaleSets: their state as it was last seen, and what happened to them, counted from zero.
+"""Metrics of ScaleSets: gauges of their last observed state, and counters that start at zero.
 
-A set's series are there as long as the set is: they are read when somebody scrapes, from the sets that are watched and
-from one record a set, which goes with it. Nothing is kept for sets that nobody sees any more.
+The series of a set exist as long as the set: a scrape reads them from the watched sets and from one record per set,
+which is removed with it.
 
-What counters count is the difference of two states, the second of which was written (planner.changes). A reply that
-was lost is counted at the next look; a process that is killed after a write and before its count loses that one, which
-its successor, who finds it written, does not count again.
+Counters count the difference of two states, the second of which was written (planner.changes). After a lost reply the
+difference is counted at the next reconcile. A process that is killed between a write and its count loses that count:
+its successor finds the state written and does not count it again.
 """
 
 from collections import Counter
@@ -26,19 +26,19 @@ from scaleset.planner.state import Rollout
 
 @dataclass(slots=True)
 class _Record:
-    """Of one set."""
+    """The record of one set."""
 
     uid: str
     figures: Figures | None = None
     rollout: Rollout | None = None
     mode: str = ""
     came_from: str = ""
-    """What the rollout started from: after its end the status does not say it any more."""
+    """Version that the rollout started from: after its end the status does not show it any more."""
     known: bool = False
-    """Whether `rollout` was ever read: before, nothing is counted."""
+    """Whether `rollout` was ever read; before that nothing is counted."""
     progressed: float = 0.0
     waiting: tuple[str, float] | None = None
-    """Why no batch of the running rollout runs, and since when by our monotonic clock."""
+    """Why no batch of the running rollout runs, and since when by the monotonic clock."""
     rollouts: Counter[tuple[str, str]] = field(default_factory=Counter)
     waits: dict[str, float] = field(default_factory=dict)
     upgrades: Counter[str] = field(default_factory=Counter)
@@ -47,7 +47,7 @@ class _Record:
 
 
 class Fleet(Collector):
-    """Collects the sets; the histograms of all of them together are in the registry itself."""
+    """Collects the metrics of all sets; histograms over all sets are in the registry itself."""
 
     def __init__(self, registry: CollectorRegistry, *, now: Callable[[], float] = monotonic) -> None:
         self._now = now
@@ -67,31 +67,31 @@ class Fleet(Collector):
         registry.register(self)
 
     def watch(self, objects: Callable[[], Iterable[Seen]], *, leads: Callable[[], bool]) -> None:
-        """Export those sets while `leads`. Both are asked from the thread that answers a scrape."""
+        """Export those sets while `leads`. The thread of a scrape calls both."""
         self._objects, self._leads = objects, leads
 
-    # What happens
+    # Notifications
 
-    def saw(self, seen: Seen) -> None:
-        """There is such a set: its counters begin at zero."""
+    def added(self, seen: Seen) -> None:
+        """A set was added: its counters begin at zero."""
         self._record(seen)
 
     def gone(self, place: Place) -> None:
-        """The set is no more."""
+        """The set was removed."""
         self._records.pop(place, None)
 
     def refused(self, seen: Seen) -> None:
-        """Its spec cannot be understood, so nobody looks at its instances: what was known of them is not shown on."""
+        """The set's spec cannot be parsed, so its instances are not evaluated: their figures are removed."""
         record = self._record(seen)
         record.figures = None
         self._wait(record)
 
     def looked(self, seen: Seen, snapshot: Snapshot) -> None:
-        """What the status says before anything is decided, with what was written and never answered."""
+        """The status before a decision, including a write whose answer was lost."""
         self._advance(self._record(seen), snapshot.state.rollout, snapshot)
 
     def decided(self, seen: Seen, snapshot: Snapshot, plan: Plan) -> None:
-        """The status says what was decided."""
+        """The decision was written to the status."""
         record = self._record(seen)
         self._advance(record, plan.state.rollout, snapshot)
         record.figures = plan.figures
@@ -134,7 +134,7 @@ class Fleet(Collector):
         record.restores.update(found.restores)
 
     def _wait(self, record: _Record) -> None:
-        """Add what was waited, and begin anew."""
+        """Add the time waited so far, and restart the measurement."""
         now = self._now()
         if record.waiting is not None:
             reason, since = record.waiting
@@ -143,7 +143,7 @@ class Fleet(Collector):
         waits = rollout is not None and rollout.running and rollout.batch is None
         record.waiting = (figures.blocked, now) if waits and figures is not None and figures.blocked else None
 
-    # What is scraped
+    # Scrapes
 
     def collect(self) -> Iterator[Metric]:
         families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {

@@ -1,4 +1,4 @@
-"""Metrics of GalleryImageVersions: what is published, and when it was."""
+"""Metrics of GalleryImageVersions: published versions and their times."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -10,15 +10,15 @@ from scaleset.planner.gallery import GalleryVersion
 
 
 class Images(Collector):
-    """The versions that count, by the group of them that was reconciled last."""
+    """The exported versions, by group, as of their last reconcile."""
 
     def __init__(self) -> None:
         self.leads: Callable[[], bool] = bool
-        """Asked from the thread that answers a scrape: only the leader exports them."""
+        """Called by the thread of a scrape: only the leader exports versions."""
         self._groups: dict[tuple[str, str], tuple[GalleryVersion, ...]] = {}
 
     def reconciled(self, group: tuple[str, str], versions: Iterable[GalleryVersion]) -> None:
-        """These are the versions of that group now, one of each number; none of them means that it is gone."""
+        """Set the versions of a group, one of each number; an empty group is removed."""
         found = tuple(versions)
         if found:
             self._groups[group] = found

@@ -22,11 +22,11 @@ from scaleset.observability.reasons import REASONS
 from scaleset.observability.series import Seen
 
 REVISION_VARIABLE = "SCALESET_REVISION"
-"""The commit that an image was built from; whoever builds one sets it."""
+"""The commit that an image was built from, set by the image build."""
 
 
 class Metrics:
-    """What the parts of the operator report to. State is read by collectors when it is scraped; the rest is counted
+    """Metrics that the parts of the operator report to. Collectors read state at a scrape; everything else is counted
     here.
     """
 
@@ -34,7 +34,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no annotation there
         registry = self.registry = CollectorRegistry()
         self.host = ""
-        """Of the API server, once it is known."""
+        """Host of the API server, once it is known."""
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -65,12 +65,12 @@ class Metrics:
                 self._events.labels(kind, reason)
 
     def lead(self, scale_sets: Callable[[], Iterable[Seen]], *, leads: Callable[[], bool]) -> None:
-        """Export those sets, and the images, while `leads`. Both are asked from the thread that answers a scrape."""
+        """Export those sets, and the images, while `leads`. The thread of a scrape calls both."""
         self.fleet.watch(scale_sets, leads=leads)
         self.images.leads = leads
 
     def watch_queue(self, name: str, queue: Queue) -> None:
-        """Export the figures of a queue, and its controller's from zero on."""
+        """Export the figures of a queue, and those of its controller from zero on."""
         self.queues.queues[name] = queue
         self._errors.labels(name)
         self._seconds.labels(name)
@@ -96,15 +96,15 @@ class Metrics:
         self._request_seconds.labels(method, self.host).observe(seconds)
 
     def held_back(self, method: str, seconds: float) -> None:
-        """A request had to wait that long for its turn."""
+        """Record the time that a request waited for its turn."""
         self._request_waits.labels(method, self.host).observe(seconds)
 
     def lagged(self, seconds: float) -> None:
-        """The event loop was that late."""
+        """Record the delay of the event loop."""
         self._lags.observe(seconds)
 
     def told(self, kind: str, reason: str) -> None:
-        """An event of that type and reason."""
+        """Count an event of that type and reason."""
         self._events.labels(kind, reason).inc()
 
     def leading(self, name: str, *, leader: bool) -> None:

@@ -1,4 +1,4 @@
-"""What the work queues say of themselves when they are scraped."""
+"""The figures of the work queues at a scrape."""
 
 from collections.abc import Callable, Iterator
 from typing import Protocol

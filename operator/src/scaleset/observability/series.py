@@ -1,4 +1,4 @@
-"""The series of one ScaleSet: which samples say what is known of it."""
+"""The series of one ScaleSet: samples from its object, figures and rollout."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -13,14 +13,14 @@ from scaleset.planner.state import Rollout
 Place = tuple[str, str]
 """Namespace and name of a set."""
 Families = Mapping[str, GaugeMetricFamily | CounterMetricFamily]
-"""What is being filled, by name of the metric."""
+"""The metric families to fill, by name."""
 
 GAUGES = tuple(each for each in catalogue.CATALOGUE if each.labels[:2] == catalogue.SET and each.kind == "gauge")
 COUNTERS = tuple(each for each in catalogue.CATALOGUE if each.labels[:2] == catalogue.SET and each.kind == "counter")
 
 
 class Seen(Protocol):
-    """A ScaleSet as it is watched."""
+    """A ScaleSet as watched."""
 
     @property
     def namespace(self) -> str: ...
@@ -39,7 +39,7 @@ class Seen(Protocol):
 
 
 def of_object(families: Families, place: Place, seen: Seen, *, mode: str) -> None:
-    """What the object itself says, whether or not the operator keeps up with it. Its status may be anybody's."""
+    """Samples from the object itself, even if the operator is behind. Its status may be written by anybody."""
     status = seen.status
     families[catalogue.GENERATION.name].add_metric(place, seen.generation)
     families[catalogue.OBSERVED_GENERATION.name].add_metric(place, _number(status.get("observedGeneration")))
@@ -66,7 +66,7 @@ def _number(value: Any) -> float:
 
 
 def of_figures(families: Families, place: Place, figures: Figures) -> None:
-    """What the last decision found."""
+    """Samples from the last decision."""
     for (version, health), count in figures.instances.items():
         families[catalogue.INSTANCES.name].add_metric((*place, version, health), count)
     for reason in catalogue.BLOCKS:
@@ -77,7 +77,7 @@ def of_figures(families: Families, place: Place, figures: Figures) -> None:
 
 
 def of_rollout(families: Families, place: Place, rollout: Rollout | None, *, from_version: str, moved: float) -> None:
-    """The running or last rollout; zeros where there was none yet."""
+    """Samples about the running or last rollout; zeros without any."""
     families[catalogue.IN_PROGRESS.name].add_metric(place, rollout is not None and rollout.running)
     status = _status(rollout)
     for value in catalogue.STATUSES:
@@ -112,7 +112,7 @@ def _instances(rollout: Rollout | None) -> dict[str, int]:
 
 
 def last_moved(rollout: Rollout) -> float:
-    """When a rollout moved last, as far as its status tells."""
+    """When a rollout last made progress, according to its status."""
     times = [rollout.started, rollout.completed]
     times += [rollout.batch.started, rollout.batch.restore_started] if rollout.batch is not None else []
     return max(time for time in times if time is not None)

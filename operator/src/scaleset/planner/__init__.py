@@ -1,1 +1,1 @@
-"""Pure decisions: no I/O, no clock, no randomness, no logging. `decide.decide(snapshot)` is the only door in."""
+"""Pure decisions: no I/O, no clock, no randomness, no logging. `decide.decide(snapshot)` is the only entry point."""

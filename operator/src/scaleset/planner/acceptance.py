@@ -33,14 +33,14 @@ TWO_HEALTH_SOURCES = (
 )
 
 MAX_IMAGE = 256
-"""So much of an image is told; no reference that works is longer."""
+"""Longest image reference in a sentence; no reference that works is longer."""
 MIN_SERVICE_FABRIC = 5
-"""Instances that durability Silver and Gold need."""
+"""Least number of instances for durability Silver and Gold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What is accepted of a spec: the facts with it, the model to store for it, and what else comes of it."""
+    """The accepted part of a spec: the facts that include it, the model to store, and the step with its events."""
 
     facts: Facts
     store: tuple[Revision, ...]
@@ -61,7 +61,7 @@ def accept(facts: Facts) -> Accepted:
     store: tuple[Revision, ...] = ()
     if refused is None:
         unused = _unused_image(facts)
-        step = _tell_unused(facts, step, unused)
+        step = _add_unused_event(facts, step, unused)
         said = (
             "The spec is valid and can be carried out.",
             unused,
@@ -109,7 +109,7 @@ def _settled(
 
 
 def _unused_image(facts: Facts) -> str:
-    """A sentence where the template gives the instance container an image, as image updaters do."""
+    """A sentence if the template gives the instance container an image, as image updaters do."""
     spec = facts.snapshot.spec
     name = spec.instance_container_name
     image = next(c.get("image") for c in spec.template["spec"]["containers"] if c.get("name") == name)
@@ -122,8 +122,8 @@ def _unused_image(facts: Facts) -> str:
     )
 
 
-def _tell_unused(facts: Facts, step: Step, text: str) -> Step:
-    """An event says it once for each image."""
+def _add_unused_event(facts: Facts, step: Step, text: str) -> Step:
+    """Adds one event for each unused image."""
     reported = find_condition(facts.reported.conditions, "Accepted")
     known = reported is not None and text in (reported.message or "")
     return step.with_event("ImageNotUsed", text, warning=True) if text and not known else step
@@ -135,7 +135,7 @@ def _settle_size(facts: Facts, acceptance: Acceptance) -> tuple[Acceptance, Stat
     if not acceptance.refuses_all:
         return acceptance, replace(state, replicas=asked) if state.replicas != asked else state
     if state.replicas is None and facts.snapshot.pods:
-        # The status was lost: what is there is all that is known to have been accepted.
+        # The status was lost: only the existing instances show which size was accepted.
         state = replace(state, replicas=len(facts.snapshot.pods))
     size = asked if state.replicas is None else state.replicas
     if size != asked:
@@ -145,7 +145,7 @@ def _settle_size(facts: Facts, acceptance: Acceptance) -> tuple[Acceptance, Stat
 
 
 def _ask_again(facts: Facts, refused: Acceptance) -> Step:
-    """What is applied together is not seen together: it is looked for before anybody is told that it is missing."""
+    """Objects applied together arrive one after the other: the policy is looked up before it is reported as missing."""
     reported = find_condition(facts.reported.conditions, "Accepted")
     missing = refused.reason in ("PolicyNotFound", "ImageNotFound")
     if not missing or facts.fresh or (reported is not None and reported.reason == refused.reason):
@@ -233,7 +233,7 @@ def _service_fabric(spec: ScaleSetSpec, fabric: ServiceFabric, policy: UpgradePo
 
 
 def _windows(facts: Facts, found: gallery.GalleryVersion) -> Acceptance | None:
-    """A Windows image that updates itself must not be upgraded by us as well, and nothing in it is run by /bin/sh."""
+    """A Windows image that updates itself must not be upgraded by the operator as well, and it has no /bin/sh."""
     if found.os_type != "Windows":
         return None
     spec = facts.snapshot.spec

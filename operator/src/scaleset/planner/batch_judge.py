@@ -1,9 +1,9 @@
-"""The running batch: which of its instances are decided, what is still waited for, and its end.
+"""The running batch: which of its instances are decided, what the others wait for, and how the batch ends.
 
-An instance is decided when it is healthy on the build that it is to run, or when it is not at its deadline
+An instance is decided when it is healthy on its new build, or when it is still not healthy at its deadline
 (`deadlines`). A failed one gets its previous build back within the same batch where the rollout restores, with a
-deadline of its own, and stays failed. One whose old pod is still there at its deadline keeps it. Nothing is judged but
-on fresh pods.
+deadline of its own, and stays failed. An instance whose old pod is still there at the deadline keeps that pod.
+Instances are judged on fresh pods only.
 """
 
 from collections.abc import Collection, Iterable
@@ -21,7 +21,7 @@ TERMINATING = "PodsTerminating"
 
 
 def judge(facts: Facts) -> Step:
-    """Take out of `in_progress` what is decided: healthy, failed, restored or beyond restoring."""
+    """Remove decided instances from `in_progress`: healthy, failed, restored or beyond restoring."""
     rollout = facts.running
     batch = rollout.batch
     if not rollout.in_progress or batch is None:
@@ -39,7 +39,7 @@ def judge(facts: Facts) -> Step:
 
 
 def _verdict(facts: Facts, rollout: Rollout, batch: Batch, number: int) -> tuple[bool, float | None]:
-    """Whether the instance is healthy on the build that it is to run, and when it must be."""
+    """Whether the instance is healthy on its new build, and its deadline."""
     timeout = rollout.policy.health_timeout
     started = batch.started
     if number in rollout.failed and batch.restore_started is not None:
@@ -77,13 +77,13 @@ def _record(facts: Facts, rollout: Rollout, batch: Batch, *, healthy: set[int], 
     )
     late = {n for n in unhealthy & rollout.failed if facts.instances[n].untouched}
     state = _go_on_replacing(restore(replace(facts.state, rollout=updated), restoring | kept), batch, late)
-    # Again: one that was never replaced has its previous build already, and nothing will happen to it.
+    # Decide again: an instance that was never replaced runs its previous build already, so no event will follow.
     return facts.step(state, again=bool(restoring))
 
 
 def _go_on_replacing(state: State, batch: Batch, ids: set[int]) -> State:
-    """Instances that could not be restored in time, since their pod may not be deleted, still get their previous build
-    once it may: no batch waits for that.
+    """Instances that were not restored in time because the API server refuses to delete their pod get their previous
+    build once the delete is allowed. No batch waits for them.
     """
     late = dict.fromkeys(ids, Clock(batch.restore_started))
     return replace(state, applying=state.applying | ids, clocks={**state.clocks, **late}) if ids else state
@@ -95,8 +95,8 @@ def _ran(instance: Instance) -> bool:
 
 
 def put_back(facts: Facts) -> Step:
-    """Take out of the batch instances that keep the pod they have, or would have waited for ever: those that were
-    protected before their pod was touched, and once the run is to end, those that somebody keeps from going on.
+    """Take instances out of the batch that keep their pod: instances protected before their pod was touched and, once
+    the run is to end, instances that cannot go on because of somebody else.
     """
     rollout = facts.running
     protected, ways_back = facts.protected, facts.state.previous.keys()
@@ -114,8 +114,8 @@ def put_back(facts: Facts) -> Step:
 
 
 def _stuck(facts: Facts, number: int) -> bool:
-    """Whether an instance of a run that is to end waits for what may never happen, and has no pod of the new build: its
-    delete or create is refused, or its old pod does not end in its grace period.
+    """Whether an instance has no pod of the new build and may never get one: its delete or create is refused, or its
+    old pod does not end in its grace period.
     """
     instance = facts.instances[number]
     pod = instance.pod
@@ -138,7 +138,7 @@ def restore(state: State, restoring: Iterable[int]) -> State:
 
 
 def explain(facts: Facts, batch: Batch, *, healthy: Collection[int] = ()) -> Step:
-    """Say what the batch waits for; `healthy` are those of its instances that need not be waited for."""
+    """Set the reason that the batch waits for. `healthy` are the instances of the batch that are ready already."""
     rollout = facts.running
     open_ids = rollout.in_progress.difference(healthy)
     if not open_ids:
@@ -148,7 +148,7 @@ def explain(facts: Facts, batch: Batch, *, healthy: Collection[int] = ()) -> Ste
 
 
 def _terminating(facts: Facts, open_ids: Collection[int]) -> Waiting | None:
-    """Pods that do not end in the time that they asked for themselves."""
+    """Pods that are still there after their own grace period."""
     late = []
     for number in sorted(open_ids):
         pod = facts.instances[number].pod
@@ -176,7 +176,7 @@ def _ordinary(rollout: Rollout, batch: Batch, open_ids: Collection[int]) -> Wait
 
 
 def end_batch(facts: Facts) -> Step:
-    """End the running batch, all of whose instances are decided, once the pods that it lets go are on their way."""
+    """End the running batch once all its instances are decided and the pods that it lets go are terminating."""
     facts, step = in_order(facts, surge.keep_old_ones, surge.let_go)
     if step.needs or surge.still_there(facts):
         return step
@@ -184,7 +184,7 @@ def end_batch(facts: Facts) -> Step:
 
 
 def _finish(facts: Facts) -> Step:
-    """Tell how the batch went and begin the pause."""
+    """Add the event about the batch's end and begin the pause."""
     rollout = facts.running
     batch = rollout.batch
     if batch is None:
@@ -198,11 +198,11 @@ def _finish(facts: Facts) -> Step:
         waiting=None,
     )
     previous = {n: b for n, b in facts.state.previous.items() if n in kept or _needs_previous(facts, n)}
-    step = _tell(facts.step(), rollout, batch).to(replace(facts.state, rollout=ended, previous=previous))
+    step = _add_batch_event(facts.step(), rollout, batch).to(replace(facts.state, rollout=ended, previous=previous))
     return step.then(surge.finish(facts.after(step), batch))
 
 
-def _tell(step: Step, rollout: Rollout, batch: Batch) -> Step:
+def _add_batch_event(step: Step, rollout: Rollout, batch: Batch) -> Step:
     mine = batch.instances & rollout.upgraded
     good, bad = mine & rollout.successful, mine & rollout.failed
     if rollout.error is None:
@@ -219,7 +219,7 @@ def _tell(step: Step, rollout: Rollout, batch: Batch) -> Step:
 
 
 def _needs_previous(facts: Facts, number: int) -> bool:
-    """Until its pod exists, what an instance ran before tells which claims it had: a new one may not exist yet."""
+    """Until the pod exists, only the previous build shows which claims the instance had: new ones may not exist yet."""
     if number in facts.state.applying:
         return True
     return number in facts.instances and facts.instances[number].pod is None

@@ -1,13 +1,13 @@
 """Which instances go into the next batch (docs/behaviour.md, Rolling upgrade).
 
 A batch holds at most floor(N * maxBatchInstancePercent / 100) instances, at least one. It shrinks when instances
-outside it are unhealthy already, so that the two together stay within maxUnhealthyInstancePercent. Replacing an
-instance that is unhealthy anyway costs nothing of that room: a broken instance never blocks its own fix. Invariant:
-len(batch) <= batch_limit(N).
+outside it are unhealthy already, so that the two together stay within maxUnhealthyInstancePercent. An instance that is
+unhealthy already takes none of that room: a broken instance never blocks its own fix. Invariant: len(batch) <=
+batch_limit(N).
 
 Order: unhealthy first where they are to go first, then zone, then update domain, then id. A batch never mixes zones,
 unless the policy allows it, and never mixes update domains of a Service Fabric set. Instances whose pod cannot be
-replaced now go last, in batches of their own: they must not hold up the others.
+replaced now go last, in batches of their own, so that they do not delay the others.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ class Rules:
     unhealthy_first: bool = False
     by_update_domain: bool = False
     first: frozenset[int] = frozenset()
-    """Instances that go first while they are unhealthy, for what they run, where the others wait for their turn."""
+    """Instances that go first while they are unhealthy because of the version they run. The others keep their order."""
 
     @property
     def limit(self) -> int:
@@ -40,11 +40,11 @@ class Rules:
         return min(self.limit, max(1, self.replicas * self.policy.max_unhealthy_instance_percent // 100))
 
     def goes_first(self, instance: Instance) -> bool:
-        """Whether the instance is unhealthy and is not to wait for the healthy ones."""
+        """Whether the instance is unhealthy and goes before the healthy instances."""
         return instance.bad and (self.unhealthy_first or instance.id in self.first)
 
     def group(self, instance: Instance) -> tuple[int, int]:
-        """Instances that may be in one batch have the same."""
+        """The group of an instance. A batch takes instances of one group only."""
         zone = -1 if self.policy.enable_cross_zone_upgrade else instance.place.zone
         return zone, instance.place.update_domain if self.by_update_domain else -1
 
@@ -65,12 +65,12 @@ def next_batch(candidates: Sequence[Instance], *, unhealthy: Collection[int], ru
 
 
 def only_broken(candidates: Sequence[Instance], *, rules: Rules) -> tuple[int, ...]:
-    """A batch of nothing but unhealthy instances: it cannot make anything worse, so it passes a closed gate."""
+    """A batch of unhealthy instances only. It cannot make the set worse, so it passes a closed gate."""
     return together([instance for instance in candidates if instance.bad], rules=rules)
 
 
 def together(candidates: Sequence[Instance], *, rules: Rules) -> tuple[int, ...]:
-    """The first candidates that may be in one batch, as many as its size allows, however healthy anybody is."""
+    """The first candidates that may be in one batch, up to its usual size, regardless of health."""
     return tuple(sorted(instance.id for instance in _first_group(candidates, rules)[: rules.limit]))
 
 

@@ -1,18 +1,18 @@
-"""The gate after a batch, and what is taken back when it is breached (docs/behaviour.md, Rolling upgrade).
+"""The gate after a batch, and which instances are restored when it is breached (docs/behaviour.md, Rolling upgrade).
 
-More than `maxUnhealthyUpgradedInstancePercent` of the upgraded instances failed or unhealthy: the run ends as Faulted.
-It is judged at the end of each batch, before the next one and at the end of the run, and during a pause once an
-instance has been unhealthy for the health timeout, since a moment without readiness is no verdict.
+The run ends as Faulted if more than `maxUnhealthyUpgradedInstancePercent` of the upgraded instances are failed or
+unhealthy. The gate is judged at the end of each batch, before the next batch and at the end of the run. During a pause
+it counts an instance only after the health timeout, since a moment without readiness is no verdict.
 
-Before the run ends, batch by batch, those that broke after their batch get their previous build back where the run
-restores (an image upgrade of the platform), and those that failed where a policy takes models back. Nothing is taken
-back
-- while instances that the run has not touched, and that run something else, are unhealthy beyond the limit of the gate
-  before a batch: an outage is not the version;
-- after a batch of which no instance became healthy again: the version is not what is wrong.
+Before the run ends, instances get their previous build back, batch by batch. If the run restores (an image upgrade of
+the platform), these are the instances that broke after their batch. If the policy rolls models back, these are the
+failed instances. Nothing is taken back
+- while too many instances that the run has not touched, on other builds, are unhealthy (the limit of the gate before a
+  batch): that is an outage, not the version;
+- after a restored batch in which no instance became healthy again: the version is not the cause.
 
-An image that never ran on any of the failed instances is not to blame, nor is it in an outage: the run is tried again
-by the back-off. Otherwise the target is remembered.
+An image that never ran on any failed instance is not to blame, and no image is to blame during an outage: then the run
+is tried again after a back-off. Otherwise the target is remembered as failed.
 """
 
 from dataclasses import dataclass, replace
@@ -32,17 +32,17 @@ class Breach:
 
     bad: frozenset[int]
     counted: frozenset[int]
-    """What they are a part of."""
+    """The number of instances that `bad` is a part of."""
     outage: bool
-    """Whether too much is unhealthy that the run has not touched, too."""
+    """Whether too many instances that the run has not touched are unhealthy as well."""
 
 
 def found(facts: Facts, rollout: Rollout) -> Breach | None:
-    """The breach on the pods as they are known, if there is one.
+    """The breach that the known pods show, or None.
 
-    A run that comes back for instances which failed on a version that is proven by now counts those that already run
-    it beside its own: one bad node must not condemn the version. Nor do they condemn it: what a run did not touch is
-    the business of the gate before a batch.
+    A later run to a proven version, for instances that failed before, also counts the instances that already run the
+    version: one bad node must not condemn it. Their own health does not breach the gate: instances that the run did not
+    touch are judged by the gate before a batch.
     """
     upgraded, target = rollout.upgraded, rollout.target
     pausing = facts.last_batch is None and rollout.next_batch is not None and facts.now < rollout.next_batch
@@ -67,7 +67,9 @@ def _unhealthy(facts: Facts, rollout: Rollout, number: int, *, pausing: bool) ->
 
 
 def _outage(facts: Facts, rollout: Rollout) -> bool:
-    """Whether too much is unhealthy that the run has not touched. What is still to be created says nothing."""
+    """Whether too many instances that the run has not touched are unhealthy. Instances still to be created do not
+    count.
+    """
     target = rollout.target
     others = facts.instances.keys() - rollout.upgraded - rollout.in_progress
     untouched = [n for n in others if facts.instances[n].build is not None and not _runs(facts.instances[n], target)]
@@ -77,7 +79,7 @@ def _outage(facts: Facts, rollout: Rollout) -> bool:
 
 
 def _runs(instance: Instance, target: Target) -> bool:
-    """Whether an instance has what the run brings, from the run or not."""
+    """Whether an instance runs the run's target, however it got there."""
     build = instance.build
     if build is None:
         return False
@@ -87,7 +89,7 @@ def _runs(instance: Instance, target: Target) -> bool:
 
 
 def end(facts: Facts, rollout: Rollout, breach: Breach) -> Step:
-    """Decide that the run is over, and take back what there is to be taken back."""
+    """Decide that the run ends, and restore what can be restored."""
     error = rollout_end.upgraded_unhealthy(facts, rollout, breach.bad, counted=breach.counted)
     blameless = breach.outage or breach.bad <= rollout.never_ran
     if blameless:
@@ -98,7 +100,7 @@ def end(facts: Facts, rollout: Rollout, breach: Breach) -> Step:
 
 
 def go_on(facts: Facts, rollout: Rollout, error: UpgradeError) -> Step:
-    """Take the next batch back, or end."""
+    """Restore the next batch, or end the run."""
     back = _to_be_taken_back(facts, rollout)
     if back and not facts.fresh:
         return facts.need_fresh()
@@ -113,7 +115,7 @@ def go_on(facts: Facts, rollout: Rollout, error: UpgradeError) -> Step:
 
 
 def _left_as_they_are(facts: Facts, rollout: Rollout, back: frozenset[int]) -> str:
-    """Why nothing more is taken back, in a sentence; empty where it is."""
+    """A sentence that says why nothing more is restored; empty if more is restored."""
     last = facts.last_batch if rollout.error is not None else None
     if not rollout.restores:
         return ""
@@ -126,9 +128,10 @@ def _left_as_they_are(facts: Facts, rollout: Rollout, back: frozenset[int]) -> s
         return ""
     if last is not None:
         return (
-            f"Instances that it had not touched are unhealthy by now, too, so {abridged(back)} were left as they are."
+            f"Instances outside the rollout are unhealthy as well by now, so instances {abridged(back)} were left as "
+            "they are."
         )
-    return "Instances that it had not touched are unhealthy, too, so nothing was taken back."
+    return "Instances outside the rollout are unhealthy as well, so no instance got its previous build back."
 
 
 def _take_back(facts: Facts, rollout: Rollout, error: UpgradeError, back: frozenset[int]) -> Step:
@@ -146,7 +149,7 @@ def _take_back(facts: Facts, rollout: Rollout, error: UpgradeError, back: frozen
         error=error,
         next_batch=None,
     )
-    # Again: a pod that does not end has had its time already, and nothing will happen to it.
+    # Decide again: the deadline of a pod that does not end has passed already, so no event will follow.
     taken = facts.step(batch_judge.restore(replace(facts.state, rollout=returning), ids), again=True)
     said = batch_judge.explain(facts.after(taken), batch)
     what = "build" if rollout.restores else "model"
@@ -155,8 +158,8 @@ def _take_back(facts: Facts, rollout: Rollout, error: UpgradeError, back: frozen
 
 
 def _watched(facts: Facts, rollout: Rollout) -> Waiting | None:
-    """Where a version broke after its batch, those that it has reached last are not believed yet: each is watched until
-    it has been healthy for the health timeout.
+    """If the version broke instances after their batch, the newest ones are watched as well: each until it has been
+    healthy for the health timeout.
     """
     if rollout.error is None or not rollout.restores:
         return None
@@ -168,11 +171,11 @@ def _watched(facts: Facts, rollout: Rollout) -> Waiting | None:
             young.append(number)
     if not young:
         return None
-    return Waiting("Restoring", f"Watching instances {abridged(young)}, which may break as those before them did.")
+    return Waiting("Restoring", f"Watching instances {abridged(young)}, which may break like the ones before.")
 
 
 def _to_be_taken_back(facts: Facts, rollout: Rollout) -> frozenset[int]:
-    """Those with a way back that are not protected; one that was protected meanwhile stays as it is."""
+    """Instances with a previous build to return to. An instance that was protected meanwhile stays as it is."""
     if rollout.restores:
         back = _broken_later(facts, rollout)
     else:
@@ -181,7 +184,7 @@ def _to_be_taken_back(facts: Facts, rollout: Rollout) -> frozenset[int]:
 
 
 def _broken_later(facts: Facts, rollout: Rollout) -> frozenset[int]:
-    """Upgraded instances that became healthy in their batch and are not any more, where the run restores."""
+    """Upgraded instances that became healthy in their batch and lost their health since, if the run restores."""
     if not rollout.restores:
         return NOBODY
     return frozenset(n for n in rollout.successful if n in facts.instances and facts.instances[n].bad)

@@ -1,8 +1,8 @@
-"""What happened between two states of a set: what counters count.
+"""Differences between two states of a set; counters count these.
 
 The state is written before anything is done about it, under the resourceVersion that was read, so every step between
-two states is taken once, whoever restarts meanwhile. Whoever counts the differences of states that were written counts
-each decision once.
+two states is taken once, even across restarts. Counting the differences of written states therefore counts each
+decision once.
 """
 
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A batch or an instance is done with; `seconds` is None when nobody knows any more how long it took."""
+    """A batch or an instance is finished; `seconds` is None if its duration is not known any more."""
 
     result: str
     seconds: float | None
@@ -41,7 +41,7 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """In the order of the fields: the whole run, its batches, its instances."""
+    """Fields in order: the whole run, its batches, its instances."""
 
     ended: Ended | None = None
     batch: Settled | None = None
@@ -55,7 +55,7 @@ NOTHING = Changes()
 
 
 def changes(before: Rollout | None, after: Rollout | None, snapshot: Snapshot) -> Changes:
-    """What led from one rollout of a set to the other; `snapshot` is what the decision was taken on."""
+    """The differences between two rollout states of a set; `snapshot` is the input of the decision."""
     if after is None or before == after:
         return NOTHING
     if before is None or before.id != after.id:
@@ -80,8 +80,8 @@ def result(rollout: Rollout) -> str:
 
 
 def failed(rollout: Rollout) -> frozenset[int]:
-    """Instances that failed and were not restored, as far as it is decided: not those being restored, nor those that
-    a breach of the policy may still take back, nor new instances of a surge: these end as those that they replace.
+    """Instances whose failure is final. Excluded are instances being restored, instances that a breach may still
+    restore, and new instances of a surge, which end as the instances that they replace.
     """
     open_ = rollout.failed if rollout.running and rollout.rolls_back_on_breach else rollout.in_progress
     surge = rollout.batch.surge if rollout.batch is not None else NOBODY
@@ -135,7 +135,7 @@ def _instances(before: Rollout, after: Rollout, snapshot: Snapshot) -> tuple[Set
 
 
 def _seconds(result: str, instance: int, batch: Batch | None, *, by: str, snapshot: Snapshot) -> float | None:
-    """From the moment that the delete was authorised, right before it, until the instance was healthy or given up."""
+    """Seconds from the authorised delete until the instance was healthy or given up."""
     if batch is None or instance not in batch.instances:
         return None
     pod = snapshot.pods.get(instance)

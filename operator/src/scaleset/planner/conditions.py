@@ -1,7 +1,7 @@
 """The conditions of a ScaleSet.
 
-They follow kstatus: `Reconciling` and `Stalled` are there to be true only when something is going on or cannot go on,
-so that `kubectl wait`, `helm --wait` and GitOps tools understand a set without knowing it.
+They follow kstatus: `Reconciling` is true only while work is under way, `Stalled` only while work is stuck, so that
+`kubectl wait`, `helm --wait` and GitOps tools understand a set without knowing it.
 """
 
 from collections import Counter
@@ -29,11 +29,12 @@ _ROLLING = {
     "InstancesInitializing": "WaitingForHealth",
     "HealthGateWaiting": "WaitingForHealth",
 }
-"""Reasons of Ready while a rollout runs, by what it waits for; otherwise it rolls forward."""
+"""Reasons of Ready while a rollout waits, by the reason it waits for; without one the reason is that it rolls forward.
+"""
 
 
 def conditions(facts: Facts, counts: Counts, diff: Diff) -> list[dict[str, Any]]:
-    """All of them, each with the generation that it is about; `diff` is what is done to pods now."""
+    """All conditions, each with the observed generation; `diff` holds the changes of pods in this decision."""
     progressing = _progressing(facts)
     why = stalled(facts)
     busy = _busy(facts, counts, diff)
@@ -106,19 +107,19 @@ def _ready(facts: Facts, counts: Counts, diff: Diff, *, ready: bool, progressing
 
 
 def _ill(facts: Facts, diff: Diff) -> bool:
-    """Whether an instance is unhealthy. One whose pod is only now asked for has yet to start."""
+    """Whether an instance is unhealthy. An instance whose pod is created in this decision is still starting."""
     coming = {creation.instance for creation in diff.creations} - refused(facts).keys()
     return any(instance.bad and number not in coming for number, instance in facts.instances.items())
 
 
 def _worst(facts: Facts) -> str:
-    """What keeps most instances from being healthy."""
+    """The most frequent cause of unhealthy instances."""
     messages = Counter(i.message for i in facts.instances.values() if not i.healthy and i.message)
     return messages.most_common(1)[0][0] if messages else ""
 
 
 def _behind(facts: Facts, counts: Counts) -> str:
-    """How many instances are behind the spec, and what carries it out."""
+    """How many instances are behind the spec, and what will update them."""
     left = counts.wanted - counts.updated
     if left <= 0 or facts.wanted is None:
         return ""
@@ -157,7 +158,7 @@ def _ended(rollout: Rollout) -> str:
 
 
 def _busy(facts: Facts, counts: Counts, diff: Diff) -> str:
-    """What is under way, or nothing."""
+    """A reason and sentence about the work under way, or None."""
     under_way = []
     if facts.rollout is not None:
         under_way.append(f"Rolling upgrade {facts.rollout.id} is running.")
@@ -175,7 +176,7 @@ def _busy(facts: Facts, counts: Counts, diff: Diff) -> str:
 
 
 def stalled(facts: Facts) -> tuple[str, str] | None:
-    """What only a user can resolve."""
+    """A problem that only a user can resolve, or None."""
     if not facts.acceptance.accepted:
         return facts.acceptance.reason, facts.acceptance.message
     if facts.blocked:
@@ -197,7 +198,7 @@ def stalled(facts: Facts) -> tuple[str, str] | None:
 
 
 def _unhealthy_for_long(facts: Facts) -> tuple[str, str] | None:
-    """Instances that are not healthy after all the time that an upgrade would give them, while nothing is under way."""
+    """Instances that stay unhealthy for longer than an upgrade would allow, while nothing is under way."""
     if facts.rollout is not None or facts.state.applying or _born_again(facts):
         return None
     timeout = facts.health_timeout
@@ -213,7 +214,9 @@ def _unhealthy_for_long(facts: Facts) -> tuple[str, str] | None:
 
 
 def _born_again(facts: Facts) -> bool:
-    """Whether a set that was never healthy is being made again, batch by batch, and one of the batch still starts."""
+    """Whether a set that was never healthy is being recreated batch by batch, and an instance of the batch still
+    starts.
+    """
     starting = any(instance.health is HealthState.INITIALIZING for instance in facts.instances.values())
     return facts.state.proven is None and starting
 
@@ -228,7 +231,7 @@ def _up_to_date(facts: Facts, counts: Counts) -> tuple[bool, str, str]:
 
 
 def refused(facts: Facts) -> dict[int, str]:
-    """Instances without a pod, or a claim, since the API server refuses to create it."""
+    """Instances whose pod or claim the API server refuses to create."""
     missing = (number for number, i in facts.instances.items() if i.pod is None and number not in facts.blocked)
     return {number: words for number in missing if (words := facts.refusal(number)) is not None}
 

@@ -1,19 +1,19 @@
 """By when an instance that is being replaced has to be healthy (docs/behaviour.md, Rolling upgrade).
 
-A deadline counts from the batch, or from the request to replace the instance, never from the pod that happens to be
-there: a version whose pods are evicted again and again is judged like one that never becomes ready.
+A deadline counts from the batch, or from the request to replace the instance, never from the current pod. So a version
+whose pods are evicted again and again is judged like a version that never becomes ready.
 
 | the instance's pod | its clock |
 |---|---|
 | the old one, not deleted yet | has not begun |
-| the old one, which the API server does not let be replaced | began with the batch |
-| the old one, terminating | has not begun; the instance is given up the health timeout after the grace period |
+| the old one, whose delete or change the API server refuses | began with the batch |
+| the old one, terminating | has not begun; the instance fails a health timeout after the grace period |
 | none, and the operator is about to create it | has not begun |
-| none, and it may not or cannot be created | began when that was first so |
-| a new one | began with the first of them, whatever became of that |
-| a new one that others delete (a drain, a person) | stands still, and begins anew with the next pod, at most twice |
+| none, and it may not or cannot be created | began when this was first seen |
+| a new one | began with the first new pod, whatever became of it |
+| a new one that others delete (a drain, a person) | stops, and starts again with the next pod, at most twice |
 
-Invariant: an instance in hand that can become healthy only by what somebody else does has a deadline.
+Invariant: an instance in hand has a deadline whenever only somebody else's action can make it healthy.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,15 +27,15 @@ from scaleset.planner.step import Step
 
 DELETE_REFUSED = "DeleteRefused"
 KILLING_SECONDS = 5.0
-"""So long after its grace period a pod may still be there without anything being wrong: a process that does not listen
-to SIGTERM is killed at the end of the grace period, and that takes a moment.
+"""Seconds after its grace period in which a pod may normally still be there: a process that ignores SIGTERM is killed
+at the end of the grace period, and that takes a moment.
 """
 MOST_LOST = 2
-"""How often an instance begins anew because others took its pod away, so that a drain condemns no version."""
+"""How often the clock starts again because others deleted the pod, so that a drain condemns no version."""
 
 
 def wind(facts: Facts) -> Step:
-    """Start, stop or go on with the clock of every instance in hand; those of others are thrown away."""
+    """Start, stop or keep the clock of every instance in hand; clocks of other instances are dropped."""
     in_batch = facts.in_batch
     clocks = {number: _in_batch(facts, number) for number in in_batch & facts.instances.keys()}
     asked: dict[int, Clock | None] = {
@@ -46,7 +46,7 @@ def wind(facts: Facts) -> Step:
 
 
 def forget(facts: Facts) -> Step:
-    """Throw the clocks away of instances that this decision let out of hand."""
+    """Drop the clocks of instances that are no longer in hand after this decision."""
     clocks, in_hand = facts.state.clocks, facts.in_hand
     if not clocks.keys() - in_hand:
         return facts.step()
@@ -54,9 +54,7 @@ def forget(facts: Facts) -> Step:
 
 
 def of_batch(facts: Facts, number: int, *, started: float, timeout: float) -> float | None:
-    """When an instance of a batch that began at `started` has to be healthy; None where nothing keeps it from going
-    on: its old pod is about to be deleted.
-    """
+    """Deadline of an instance in a batch that began at `started`; None while its old pod is about to be deleted."""
     instance, clock = facts.instances[number], facts.state.clocks.get(number)
     pod, build = instance.pod, instance.build
     if clock is not None and clock.since is not None:
@@ -70,17 +68,17 @@ def of_batch(facts: Facts, number: int, *, started: float, timeout: float) -> fl
 
 
 def given_up(pod: Pod, *, timeout: float) -> float:
-    """When a terminating pod counts as one that does not end: on a lost node, or kept by a finalizer."""
+    """When a terminating pod counts as stuck: on a lost node, or kept by a finalizer."""
     return (pod.deletion_due if pod.deletion_due is not None else pod.begun) + timeout
 
 
 def past_grace(facts: Facts, pod: Pod, *, slack: float = 0.0) -> bool:
-    """Whether a terminating pod has had the time that it asked for itself."""
+    """Whether the grace period of a terminating pod is over."""
     return facts.now >= given_up(pod, timeout=slack)
 
 
 def refused(facts: Facts, numbers: Iterable[int]) -> Waiting | None:
-    """What the API server says against letting the pods of those instances go, if it was asked and does."""
+    """The API server's reason for refusing to delete the pods of those instances, if it has refused."""
     words = {
         number: facts.snapshot.delete_errors[pod.uid]
         for number in sorted(numbers)
@@ -93,8 +91,8 @@ def refused(facts: Facts, numbers: Iterable[int]) -> Waiting | None:
 
 
 def overdue(facts: Facts) -> frozenset[int]:
-    """Instances that are replaced at once and have had the time for it: nobody waits for them any more, and the gate
-    counts them as they are.
+    """Instances replaced at once whose time is over: nothing waits for them any more, and the gate counts their actual
+    health.
     """
     late = set()
     for number in facts.state.applying:
@@ -112,7 +110,7 @@ def _in_batch(facts: Facts, number: int) -> Clock | None:
     lost = known.lost if known is not None else 0
     if pod is None:
         counts = known is not None and known.since is not None
-        kept = number in facts.blocked or number in facts.snapshot.refusals  # Not by an operator that was down.
+        kept = number in facts.blocked or number in facts.snapshot.refusals  # not by an operator that was down
         return Clock(facts.now, lost) if kept and not counts else known
     if build is None or not build.same_as(pod):
         return None
@@ -121,4 +119,4 @@ def _in_batch(facts: Facts, number: int) -> Clock | None:
         return known if counted or lost >= MOST_LOST else Clock(None, lost + 1)
     if known is None or known.since is None:
         return Clock(pod.begun, lost)
-    return known if known.since <= pod.begun else Clock(pod.begun, lost)  # What is written down was rounded up.
+    return known if known.since <= pod.begun else Clock(pod.begun, lost)  # The recorded time was rounded up.

@@ -1,14 +1,14 @@
-"""The decision: what is to be done about one ScaleSet, given all that was observed.
+"""The decision: from everything observed about one ScaleSet to the plan for it.
 
-Pure and level-triggered. It is taken again after every event, from the whole observed state; it looks at no earlier
-decision but what the status records. The caller carries out a plan in this order: store the model, write the status,
-delete, change in place and create, tell. If it is killed in between, the next decision goes on from there.
+Pure and level-triggered. It is taken again after every event, from the whole observed state. Of earlier decisions it
+knows only what the status records. The caller carries out a plan in this order: store the model, write the status,
+delete, change in place and create, record events. If it is killed in between, the next decision goes on from there.
 
 Invariants, whatever the snapshot (tests/exploration explores them):
 - at most max(1, floor(N * maxBatchInstancePercent / 100)) instances are in progress;
 - a plan that admits a batch or judges an instance at its deadline was made from a fresh LIST;
 - every deletion names a pod's uid, every change in place its resourceVersion too, and no claim is ever deleted;
-- deciding again about what a plan led to, with nothing new, changes nothing.
+- deciding again after a plan was carried out, with nothing new observed, changes nothing.
 """
 
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ from scaleset.planner.step import Step
 
 
 def decide(snapshot: Snapshot) -> Plan:
-    """The plan for that snapshot. When it has needs, observe what they name and decide again."""
+    """The plan for that snapshot. If the plan has needs, observe what they name and decide again."""
     accepted = acceptance.accept(observed(snapshot))
     facts, step = in_order(accepted.facts, *PARTS)
     if facts.needs:
@@ -58,7 +58,7 @@ def decide(snapshot: Snapshot) -> Plan:
 
 
 def observed(snapshot: Snapshot) -> Facts:
-    """The facts before anything is decided."""
+    """The facts before the decision."""
     return Facts(
         snapshot=snapshot,
         state=snapshot.state,
@@ -69,7 +69,7 @@ def observed(snapshot: Snapshot) -> Facts:
 
 
 def _forget_old_history(facts: Facts) -> Step:
-    """The history reaches back two months, whether or not anything is added to it."""
+    """The history reaches back two months. Old entries are removed even if no new entry is added."""
     kept = history.prune(facts.state.history, now=facts.now)
     return facts.step(replace(facts.state, history=kept) if len(kept) < len(facts.state.history) else None)
 
@@ -98,11 +98,11 @@ PARTS = (
     rollout.queue,
     deadlines.forget,
 )
-"""What is decided, in this order."""
+"""The parts of a decision, in order."""
 
 
 def _used(facts: Facts) -> frozenset[str]:
-    """Models that an instance, a restore or the rollout may need."""
+    """Models that an instance, a restore or the rollout may still need."""
     state = facts.state
     named: list[Iterable[str]] = [
         (build.model for build in state.builds.values()),

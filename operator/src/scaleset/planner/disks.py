@@ -1,9 +1,9 @@
-"""What may change in the claim templates of a set.
+"""Allowed changes of the claim templates of a set.
 
-A claim is made once, and no edit of its template reaches it: an edit that replaced instances would restart a fleet and
-change no disk. So the spec of a template keeps its value as long as there is a template of that name, in whatever
-spelling; templates may be added and removed. Labels and annotations, and the order of the templates, make no model of
-their own: claims that are made bear those that the model had when it was stored.
+A claim is created once, and later edits of its template never reach it. An edit that replaced instances would restart a
+fleet and change no disk. So the spec of a claim template cannot change while a template of that name exists; another
+spelling of the same value is allowed, and so is adding or removing templates. Labels, annotations and the order of the
+templates do not make a new model: new claims bear the labels and annotations that the stored model has.
 """
 
 import re
@@ -38,7 +38,7 @@ def changed(asked: Revision, before: Revision) -> str | None:
 
 
 def aligned(asked: Revision, before: Revision) -> Revision:
-    """The same with the labels, annotations and order that the claim templates have in a model that is stored."""
+    """The model with the labels, annotations and order of the claim templates taken from a stored model."""
     mine, known = _by_name(asked), _by_name(before)
     order = [*(name for name in known if name in mine), *(name for name in mine if name not in known)]
     templates = [{**mine[n], "metadata": known[n]["metadata"]} if n in known else mine[n] for n in order]
@@ -52,7 +52,7 @@ def _by_name(model: Revision) -> dict[str, JSON]:
 
 
 def _meaning(spec: JSON) -> JSON:
-    """The spec without what says nothing: empty parts, the default mode, and other spellings of a size."""
+    """The spec without insignificant parts: empty fields, the default mode, and other spellings of a size."""
     found = {key: value for key, value in spec.items() if key != "resources" and value not in ({}, [])}
     found.setdefault("volumeMode", "Filesystem")
     if isinstance(found.get("accessModes"), list):

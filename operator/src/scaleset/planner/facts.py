@@ -1,7 +1,7 @@
-"""What a decision goes by: all that was observed, and what follows from it.
+"""The input of a decision: everything observed, and everything derived from it.
 
-`Facts` are computed once a look and never change. Where one part of a decision changes the state, the next part gets
-the facts as they are then (`Facts.after`): the instances whose build or rollout changed are judged anew.
+`Facts` are computed once per decision and never change. If one part of a decision changes the state, the next part gets
+new facts (`Facts.after`), in which the instances with a changed build or rollout are judged anew.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -28,11 +28,11 @@ UNREACHABLE = "Instance found to be unhealthy or unreachable."
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that is known about one ScaleSet in one look."""
+    """Everything known about one ScaleSet in one decision."""
 
     snapshot: Snapshot
     state: State
-    """As decided so far. `snapshot.state` is the one that is stored."""
+    """The state as decided so far. `snapshot.state` is the stored one."""
     models: Mapping[str, Revision]
     policy: UpgradePolicySpec
     reported: ScaleSetStatus
@@ -45,12 +45,12 @@ class Facts:
     waiting: Waiting | None = None
     """Why no rollout starts."""
     shrinking: Waiting | None = None
-    """How far scaling in is, and what it waits for; None when the set is not larger than wanted."""
+    """Progress of scaling in, and its reason to wait; None if the set is not larger than wanted."""
     needs: Needs = NO_NEEDS
     health_source: str = ""
-    """By the model that counts: a spec that is refused does not change how running instances are judged."""
+    """The health source of the accepted model: a refused spec does not change how running instances are judged."""
     instances: Mapping[int, Instance] = field(default_factory=dict)
-    """By id: those that the state records, and those that are still to be created."""
+    """Instances by id: the recorded ones, and those still to be created."""
 
     # What a part of a decision returns
 
@@ -100,12 +100,12 @@ class Facts:
         )
 
     def judged(self) -> "Facts":
-        """The facts with every instance judged, once it is known which model counts."""
+        """The facts with every instance judged, once the accepted model is known."""
         by = health.source(self.wanted.model if self.wanted is not None else self.snapshot.model)
         facts = replace(self, health_source=by)
         return replace(facts, instances={n: _judge(facts, n) for n in _ids(facts)})
 
-    # What there is
+    # Derived facts
 
     @property
     def now(self) -> float:
@@ -123,7 +123,7 @@ class Facts:
 
     @property
     def replicas(self) -> int:
-        """How many instances there are to be: the size that was accepted last."""
+        """The wanted number of instances: the size that was accepted last."""
         accepted = self.state.replicas
         return self.snapshot.spec.replicas if accepted is None else accepted
 
@@ -167,14 +167,14 @@ class Facts:
 
     @property
     def goal(self) -> Wanted:
-        """What is wanted, for steps that are taken only once the spec, or one before it, was accepted."""
+        """The accepted build, for steps taken only once this spec or an earlier one was accepted."""
         if self.wanted is None:
             raise LookupError("no model was accepted yet")
         return self.wanted
 
     @property
     def target_build(self) -> Build | None:
-        """Newest model and wanted version; None when there is nothing to create instances from."""
+        """Newest model and wanted version; None if no instance can be created."""
         wanted = self.wanted
         if wanted is None or wanted.version is None or wanted.image is None:
             return None
@@ -203,7 +203,7 @@ class Facts:
         return Definition(gallery, reference.publisher, reference.offer, reference.sku)
 
     def known_image(self, version: str) -> str | None:
-        """Image of a version that an instance runs or ran, whatever became of its GalleryImageVersion."""
+        """Image of a version that an instance runs or ran, even if its GalleryImageVersion is gone."""
         state = self.state
         if same(state.current_version, version) and state.current_image:
             return state.current_image
@@ -214,7 +214,9 @@ class Facts:
         return None
 
     def batch_rules(self, rollout: Rollout) -> Rules:
-        """How batches are put together. A new model is how one recovers, so its rollout goes to the broken first."""
+        """The rules of a batch. A new model is the usual way to recover, so its rollout replaces broken instances
+        first.
+        """
         policy = rollout.policy.rolling
         return Rules(
             replicas=self.replicas,
@@ -241,39 +243,39 @@ class Facts:
         )
 
     def restarted(self, number: int, pod: Pod) -> bool:
-        """Whether a container has ended since the running rollout upgraded this instance, where the state of the
-        containers is all that tells of its health: a container that was started again is running, too.
+        """Whether a container has ended since the running rollout upgraded this instance. Only asked if the state of
+        the containers is the sole health signal, since a restarted container runs as well.
         """
         rollout = self.rollout
         if rollout is None or self.health_source != health.INSTANCE_STATE or not pod.restarted:
             return False
         build = self.state.builds.get(number)
         if build is None or not build.same_as(pod):
-            return False  # It is the pod from before, and that is over.
+            return False  # This is the previous pod, and it has ended.
         return number in rollout.successful or number in rollout.verifying
 
-    # What the API server says
+    # Answers of the API server
 
     def refusal(self, number: int) -> str | None:
         """Why the API server would not create the pod or a claim of that instance when last asked."""
         return self.snapshot.refusals.get(number)
 
     def dry_run(self, model: Revision, moves: Mapping[int, Build]) -> DryRun:
-        """The question whether the API server would take everything that those instances need in that model."""
+        """A dry run of everything that those instances need in that model."""
         batch = tuple(Newcomer(n, moves[n], self.missing_claims(model, n)) for n in sorted(moves))
         return DryRun(model, batch[0].build, batch[0].instance, batch)
 
     def missing_claims(self, model: Revision, number: int) -> tuple[str, ...]:
-        """Claims that an instance needs in that model and has not."""
+        """Claims that an instance lacks for that model."""
         owner, claims = self.snapshot.owner, self.snapshot.claims
         return tuple(name for name in model.claim_names if owner.claim(name, number) not in claims)
 
     def admission(self, dry_run: DryRun) -> Verdict | None:
-        """The answer to this dry run; None when it has to be made first."""
+        """The answer to this dry run; None if it has not been made yet."""
         return self.snapshot.admissions.get(dry_run.about)
 
     def held_admission(self, dry_run: DryRun) -> Verdict | None:
-        """The same for what every look asks about until it is taken: after a refusal the answer holds for a while."""
+        """The answer to a dry run that every decision repeats until it is accepted. A refusal is kept for a while."""
         declined = self.snapshot.declined.get(dry_run.model.name)
         retry_at = declined.retry_at if declined is not None else None
         held = retry_at is not None and self.now < retry_at and dry_run.about not in self.snapshot.admissions
@@ -284,7 +286,7 @@ Part = Callable[[Facts], Step]
 
 
 def in_order(facts: Facts, *parts: Part) -> tuple[Facts, Step]:
-    """One part of a decision after the other, each on the facts that the parts before it led to."""
+    """Run the parts of a decision in order, each on the facts after the previous part."""
     done = facts.step()
     for part in parts:
         step = part(facts)
@@ -297,8 +299,8 @@ def in_order(facts: Facts, *parts: Part) -> tuple[Facts, Step]:
 
 
 def _ids(facts: Facts) -> Iterator[int]:
-    """Recorded instances, and the lowest free ids for those that are still to be created. An id that the stored state
-    gives to somebody is not free in this decision, even if its instance is let go: its pod is still there.
+    """Recorded instances, and the lowest free ids for those still to be created. An id in use by the stored state is
+    not free in this decision, even if its instance is let go: the pod is still there.
     """
     builds, stored = facts.state.builds, facts.snapshot.state
     yield from sorted(builds)
@@ -309,7 +311,7 @@ def _ids(facts: Facts) -> Iterator[int]:
 
 
 def _judged_otherwise(before: Facts, now: Facts) -> set[int]:
-    """Instances whose judgement may be another one in the new state."""
+    """Instances that the new state may judge differently."""
     old, new = before.state, now.state
     stale = {n for n, build in new.builds.items() if old.builds.get(n) is not build} if old is not new else set()
     stale |= before.blocked.keys() ^ now.blocked.keys()
@@ -354,14 +356,14 @@ def _health(facts: Facts, number: int, pod: Pod | None) -> tuple[HealthState, st
 
 
 def _ends(state: State, number: int) -> bool:
-    """Whether pods of the instance have ended one after the other: nobody waits for the next one."""
+    """Whether several pods of the instance have ended in a row. The rollout does not wait for the next one."""
     ended = state.ended.get(number)
     return ended is not None and ended.count > 1
 
 
 def _was_healthy(state: State, number: int, pod: Pod) -> bool:
-    """Whether this very pod was healthy when its batch ended. After a change in place its status forgets that with the
-    second crash; a new pod never was.
+    """Whether the current pod was healthy when its batch ended. After a change in place, a second crash removes that
+    from the pod's status. A new pod never was healthy then.
     """
     rollout = state.rollout
     if pod.change is None or rollout is None or number not in rollout.successful:

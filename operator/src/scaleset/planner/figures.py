@@ -1,4 +1,4 @@
-"""A set in numbers, as a decision found it: what metrics show of its state (docs/reference/metrics.md)."""
+"""A set in numbers after a decision; metrics export them (docs/reference/metrics.md)."""
 
 from collections import Counter
 
@@ -11,7 +11,7 @@ from scaleset.planner.snapshot import Figures
 from scaleset.planner.state import Code, Rollout, State
 
 NO_VERSION = "none"
-"""The version of an instance that never had one."""
+"""Version label of an instance that never had a version."""
 
 BLOCKED = {
     "Pause": "pause",
@@ -35,7 +35,7 @@ REASONS = (*dict.fromkeys(BLOCKED.values()), MAX_UNHEALTHY)
 
 
 def figures(facts: Facts) -> Figures:
-    """Of a decision that has been taken."""
+    """The figures of a decision."""
     found = _by_version_and_health(facts)
     rollout = facts.state.rollout
     batch, of = _batch(facts, rollout) if rollout is not None else (0, 0)
@@ -63,7 +63,7 @@ def _by_version_and_health(facts: Facts) -> Counter[tuple[str, str]]:
 
 def _version_and_health(instance: Instance) -> tuple[str, str]:
     ran = instance.pod or instance.build
-    # Nearly all are healthy, and the value of an enum takes its time.
+    # Fast path: nearly all instances are healthy, and reading an enum's value is slow.
     health = "Healthy" if instance.health is HealthState.HEALTHY else instance.health.value
     return (ran.version if ran is not None else "") or NO_VERSION, health
 

@@ -4,13 +4,13 @@ Numerically the highest of the versions that are not excluded, not past end of l
 and replicated to the region. When it was published does not matter. Of two objects that claim the same version the
 older one wins.
 
-A version is one to four numbers. `1.2`, `1.2.0` and `01.2` are the same version: whoever compares versions compares
-their numbers (`number`, `same`), and whoever shows one shows it as it was published.
+A version is one to four numbers. `1.2`, `1.2.0` and `01.2` are the same version. Comparisons use the numbers (`number`,
+`same`); outputs use the published spelling.
 
-Readiness is computed here from the objects themselves and not read back from their status: a version counts the
-moment it is seen. The one exception is where a version with replicationMode Full has arrived. That is known only by
-pulling the image onto every node, and once Completed it stays so, whatever nodes come later: no look at the cluster
-can tell it again, so the status is where it is kept.
+Readiness is computed here from the objects themselves and not read back from their status: a version counts the moment
+it is seen. The one exception is the set of regions where a version with replicationMode Full is Completed. Only pulling
+the image onto every node shows that, and Completed stays even if nodes are added later. The cluster cannot show it
+again, so the status keeps it.
 """
 
 import re
@@ -34,7 +34,7 @@ class Definition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GalleryVersion:
-    """A GalleryImageVersion reduced to what the choice depends on."""
+    """The fields of a GalleryImageVersion that the choice depends on."""
 
     name: str
     definition: Definition
@@ -46,7 +46,7 @@ class GalleryVersion:
     """Target regions with their own exclusion; None means every region."""
     end_of_life: float | None = None
     replicated: frozenset[str] | None = None
-    """Regions whose nodes have the image; None when that is not waited for."""
+    """Regions whose nodes have the image; None if `latest` does not wait for that."""
     os_type: str = "Linux"
     scope: str = "Private"
     shared_with: frozenset[str] = frozenset()
@@ -54,7 +54,7 @@ class GalleryVersion:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks: a set's namespace and region."""
+    """Namespace and region of the set that asks."""
 
     namespace: str
     region: str = DEFAULT_REGION
@@ -69,7 +69,7 @@ _SPELLED = 3
 
 
 def is_number(version: str) -> bool:
-    """Whether it is what a version may be: a label of a pod is whatever somebody made of it."""
+    """Whether a text is a valid version: anybody can write any text into a pod's label."""
     return _NUMBER.fullmatch(version) is not None
 
 
@@ -85,14 +85,14 @@ def number(version: str) -> Number:
 
 
 def same(one: str | None, other: str | None) -> bool:
-    """Whether two texts are spellings of one version. What is no version is the same as itself alone."""
+    """Whether two texts are spellings of one version. A text that is no version equals only itself."""
     if one == other or one is None or other is None:
         return one == other
     return is_number(one) and is_number(other) and number(one) == number(other)
 
 
 def usual(version: str) -> str:
-    """The spelling that all spellings of a version have in common: three parts, or four, without leading zeros."""
+    """The canonical spelling of a version: three parts, or four, without leading zeros."""
     if not is_number(version):
         return version
     parts = number(version)
@@ -100,7 +100,7 @@ def usual(version: str) -> str:
 
 
 def spellings(versions: Iterable[str]) -> dict[str, str]:
-    """For each of them how it is to be shown, so that one version is shown in one way: as the first of them."""
+    """The spelling to show for each version: the first spelling given, so that one version is shown in one way."""
     first: dict[Number | str, str] = {}
     return {text: first.setdefault(number(text) if is_number(text) else text, text) for text in versions}
 
@@ -117,7 +117,7 @@ def winners(versions: Iterable[GalleryVersion]) -> dict[tuple[Definition, Number
 
 
 def why_not(version: GalleryVersion, asker: Asker, *, now: float) -> str | None:
-    """Why ``latest`` passes this version over, as a sentence's end; None when it does not."""
+    """Why ``latest`` skips this version, as the end of a sentence; None if it does not skip it."""
     if not shared(version, asker.namespace):
         return f"it is not shared with namespace {asker.namespace}"
     if version.excluded:
@@ -159,9 +159,7 @@ def eligible(
 def exact(
     versions: Iterable[GalleryVersion], definition: Definition, version: str, asker: Asker
 ) -> GalleryVersion | None:
-    """The object behind a pinned version. Exclusion and end of life do not matter to somebody who names it; sharing
-    and regions do.
-    """
+    """The object behind a pinned version. A pin ignores exclusion and end of life; sharing and regions apply."""
     found = winners(versions).get((definition, number(version))) if is_number(version) else None
     if found is None or not shared(found, asker.namespace):
         return None

@@ -1,9 +1,9 @@
 """The health gates (docs/behaviour.md, Rolling upgrade).
 
 Before every batch: more than `maxUnhealthyInstancePercent` of the whole set unhealthy closes the gate. After every
-batch: more than `maxUnhealthyUpgradedInstancePercent` of the instances upgraded so far unhealthy ends the rollout.
-Both are "more than", in integers: exactly 20 % passes. Instances that are still starting are neither: they are waited
-for.
+batch: more than `maxUnhealthyUpgradedInstancePercent` of the instances upgraded so far unhealthy ends the rollout. Both
+are "more than", in integers: exactly 20 % passes. Instances that are still starting count in neither gate; the rollout
+waits for them.
 """
 
 from collections.abc import Collection, Iterable
@@ -14,14 +14,14 @@ from scaleset.planner.instances import HealthState, Instance
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Health of a set, seen by the gate before a batch."""
+    """Health of a set as the gate before a batch counts it."""
 
     unhealthy: tuple[int, ...]
     initializing: tuple[int, ...]
     replicas: int
     percent: int
     settles_at: float | None = None
-    """When the last healthy instance will have been healthy for as long as was asked."""
+    """When the last healthy instance will have been healthy for the time asked for."""
 
     @property
     def open(self) -> bool:
@@ -35,12 +35,12 @@ class Gate:
 
 
 def exceeds(part: int, whole: int, percent: int) -> bool:
-    """Whether part of whole is more than percent."""
+    """Whether `part` is more than `percent` of `whole`."""
     return part * 100 > percent * whole
 
 
 def share(part: int, whole: int) -> int:
-    """Whole percents, rounded up so that a breach never reads like its limit."""
+    """Whole percents, rounded up so that a breach never looks equal to the limit."""
     return -(-part * 100 // whole) if whole else 0
 
 

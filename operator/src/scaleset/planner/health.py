@@ -3,13 +3,12 @@
 Readiness is application health: an instance is Healthy while its pod is Ready. Without any application signal the
 rule is Azure's default, "power state and extension provisioning": all containers run.
 
-A pod that was never Ready is Initializing until the health timeout after its creation, then Unhealthy. One that was
-Ready and is not any more is Unhealthy whatever its age. That it was Ready shows in the Ready condition itself: it
-changed after the pod had started. The kubelet writes the first `Ready=False` together with the start time; both have
-whole seconds.
+A pod that was never Ready is Initializing until the health timeout after its creation, then Unhealthy. A pod that lost
+readiness is Unhealthy, however old it is. The Ready condition shows this: it changed after the pod had started. The
+kubelet writes the first `Ready=False` together with the start time; both have whole seconds.
 
-A pod whose image was changed in place begins anew with the change: what its status says before the container was
-started again (`Pod.current`) is about the image before.
+A pod whose image was changed in place starts anew with the change. Until the container is restarted, its status
+(`Pod.current`) is about the previous image.
 """
 
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from scaleset.planner.revisions import Revision
 READINESS = "ReadinessProbe"
 INSTANCE_STATE = "InstanceState"
 
-# The two times come from two lines of the kubelet and are cut to seconds.
+# The kubelet takes the two times one after the other and cuts them to seconds.
 _SAME_MOMENT = 2.0
 
 
@@ -36,7 +35,7 @@ def has_application_signal(model: Revision) -> bool:
 
 
 def _lasting(pod: dict[str, Any]) -> Iterator[Any]:
-    """The containers that run as long as the pod, native sidecars among them: their readiness is part of the pod's."""
+    """Containers that run as long as the pod, including native sidecars: their readiness is part of the pod's."""
     yield from pod.get("containers") or ()
     for container in pod.get("initContainers") or ():
         if isinstance(container, dict) and container.get("restartPolicy") == "Always":
@@ -44,7 +43,7 @@ def _lasting(pod: dict[str, Any]) -> Iterator[Any]:
 
 
 def source(model: Revision) -> str:
-    """The health source in force: as asked for, else readiness when there is any signal, else the state of the
+    """The health source in force: the configured one, else readiness if there is a signal, else the state of the
     containers.
     """
     asked = _asked(model).get("source")
@@ -59,7 +58,7 @@ def _asked(model: Revision) -> dict[str, Any]:
 
 
 def healthy_since(pod: Pod, *, by: str) -> float | None:
-    """Since when the pod has been healthy without a break; None when it is not."""
+    """Since when the pod has been healthy without a break; None if it is not healthy."""
     if pod.deleting or pod.ended or not pod.reporting or not pod.current:
         return None
     if by == INSTANCE_STATE:

@@ -27,7 +27,7 @@ def progress(rollout: Rollout) -> dict[str, int]:
 
 
 def rollback(rollout: Rollout) -> dict[str, Any]:
-    """What became of the instances that got their previous build back."""
+    """The results of instances that got their previous build back."""
     info: dict[str, Any] = {
         "successfullyRolledbackInstanceCount": len(rollout.restored),
         "failedRolledbackInstanceCount": len(rollout.restore_failed),

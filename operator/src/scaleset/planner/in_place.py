@@ -1,14 +1,14 @@
 """Changing the image of a running pod instead of replacing the pod.
 
-One PATCH takes an instance from one build to another: the image of its instance container and of those that have none
-of their own, the labels that name the build, the build before. The pod keeps its uid, IP, node, volumes and other
-containers; the kubelet starts the changed ones again. Possible when the two builds differ in nothing but the image, and
-neither anything of ours nor an init container of that image ran before the containers: those run in new pods only.
+One PATCH takes an instance from one build to another: the image of the instance container and of containers without an
+image of their own, the labels that name the build, and the annotation with the previous build. The pod keeps its uid,
+IP, node, volumes and other containers; the kubelet starts the changed ones again. It is possible if the two builds
+differ in the image only, and if neither custom data, extensions nor an init container of that image ran first: those
+run in new pods only.
 
-The change leaves a note on the pod, since the status that follows is about the old containers for a while. A kubelet
-reports the new generation as observed before it restarts anything, so Ready with that generation proves nothing;
-containers of other ids do. The names of images prove nothing either: a runtime may tell them otherwise, and one
-image may have two of them.
+The change leaves a note on the pod, since for a while the pod's status is still about the old containers. A kubelet
+reports the new generation as observed before it restarts anything, so Ready with that generation proves nothing; new
+container ids do. Image names prove nothing either: a runtime may report another name, and one image may have two names.
 """
 
 import json
@@ -27,7 +27,7 @@ from scaleset.planner.step import Step
 
 
 def possible(facts: Facts, number: int, pod: Pod, build: Build) -> bool:
-    """Whether that pod is taken to the build in place."""
+    """Whether the pod can be changed to the build in place."""
     return not pod.ended and pod.uid not in facts.snapshot.patch_errors and _wanted(facts, number, pod, build)
 
 
@@ -40,8 +40,8 @@ def change(facts: Facts, number: int, pod: Pod, build: Build) -> ImageChange:
 
 
 def _ran(pod: Pod, container: str) -> Ran:
-    """What a container runs until the change. If the kubelet has not come to the last one yet, it is still what it ran
-    before that.
+    """The image that a container runs until the change. If the kubelet has not carried out the last change yet, this is
+    the image before that one.
     """
     running = dict(pod.container_ids).get(container, "")
     before = pod.change.ran if pod.change is not None else ()
@@ -49,7 +49,7 @@ def _ran(pod: Pod, container: str) -> Ran:
     return untouched or Ran(container, pod.image(container), running)
 
 
-def tell_refusals(facts: Facts, deletions: Iterable[Deletion], step: Step) -> Step:
+def add_refusal_events(facts: Facts, deletions: Iterable[Deletion], step: Step) -> Step:
     """The step with an event about the pods that are replaced because the API server would not change them."""
     patch_errors = facts.snapshot.patch_errors
     refused = {each.instance: patch_errors[each.uid] for each in deletions if each.uid in patch_errors}
@@ -87,7 +87,7 @@ def _noted(ran: Ran) -> dict[str, Any]:
 
 
 def _wanted(facts: Facts, number: int, pod: Pod, build: Build) -> bool:
-    """The running rollout goes by the policy that it started with, everything else by the one that stands."""
+    """The running rollout uses the policy that it started with; everything else uses the current policy."""
     rollout = facts.rollout
     in_batch = rollout is not None and number in rollout.in_progress
     if not (rollout.policy.in_place if rollout is not None and in_batch else facts.policy.changes_in_place):
@@ -97,7 +97,7 @@ def _wanted(facts: Facts, number: int, pod: Pod, build: Build) -> bool:
 
 
 def _differ_by_image(before: Revision, after: Revision) -> bool:
-    """Whether pods of the two models differ in nothing but their image, and nothing of ours has to run again."""
+    """Whether pods of the two models differ in the image only, and no custom data or extension has to run again."""
     if after.data.get("extensions") or (after.data.get("customData") and after.data.get("runCustomData")):
         return False
     if after.image_init_containers:

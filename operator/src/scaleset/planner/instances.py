@@ -1,4 +1,4 @@
-"""What the planner knows of one instance: the build it is to run, the pod that runs it, and how that pod is.
+"""One instance for the planner: its recorded build, its pod, and the health of that pod.
 
 A *build* is the pair that an upgrade moves: a model (a ControllerRevision) and an image version. It carries the image
 reference too, so that an instance can be created again after its GalleryImageVersion was deleted.
@@ -20,14 +20,14 @@ class Build:
     image: str
 
     def same_as(self, pod: "Pod") -> bool:
-        """Whether the pod was created from this build. Pods of operators before 1.1 do not say which image they were
-        created with: the version has to do.
+        """Whether the pod was created from this build. Pods of operators before 1.1 do not record their image; for
+        these the version decides.
         """
         known = pod.asked_image or self.image
         return (self.model, self.image) == (pod.model, known) and same(self.version, pod.version)
 
     def means(self, other: "Build | None") -> bool:
-        """Whether the other one makes the same pod, however its version is spelled."""
+        """Whether the other build makes the same pod, however its version is spelled."""
         if other is None:
             return False
         return (self.model, self.image) == (other.model, other.image) and same(self.version, other.version)
@@ -35,7 +35,7 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a container ran until its image was changed in place."""
+    """The previous image of a container that was changed in place."""
 
     container: str
     image: str
@@ -53,7 +53,7 @@ class Change:
     restarts: int | None = None
     """How often containers of the pod had been started again by then; None where it was not recorded."""
     others: tuple[Ran, ...] = ()
-    """What the other containers that got the image ran; operators before 1.1 changed no other."""
+    """Previous images of the other changed containers; operators before 1.1 changed only the instance container."""
 
     @property
     def ran(self) -> tuple[Ran, ...]:
@@ -95,18 +95,17 @@ class Pod:
     previous: Build | None = None
     instance_created: float | None = None
     note: str = ""
-    """What its custom data or a suppressed extension left behind though it failed."""
+    """Last words of failed custom data or of a failed extension whose failure is suppressed."""
     images: tuple[tuple[str, str], ...] = ()
     container_ids: tuple[tuple[str, str], ...] = ()
     change: Change | None = None
     current: bool = True
-    """Whether its status is about the image that it has now: after a change in place, not before its container was
-    started again.
+    """Whether its status is about its current image: after a change in place only once its container was started again.
     """
     asked_image: str | None = None
     """The image that was asked for, which admission may have rewritten; None where it was not recorded."""
     reached: bool = True
-    """Whether the kubelet got as far as the pod's images: before that, nothing of what happened is their fault."""
+    """Whether the kubelet got as far as the pod's images; a failure before that is not the fault of an image."""
     unschedulable: bool = False
     """Whether the scheduler has found no node for it."""
     deletion_due: float | None = None
@@ -123,7 +122,7 @@ class Pod:
 
     @property
     def begun(self) -> float:
-        """When it began with its present build: at its creation, or when its image was changed in place."""
+        """When it got its present build: at its creation, or when its image was changed in place."""
         return self.created if self.change is None else self.change.at
 
     def image(self, container: str | None) -> str:
@@ -165,15 +164,15 @@ class Instance:
 
     @property
     def on_old_pod(self) -> bool:
-        """Whether its pod is that of another build than the one that it is to run."""
+        """Whether its pod still has another build than the recorded one."""
         return self.pod is not None and self.build is not None and not self.build.same_as(self.pod)
 
     @property
     def untouched(self) -> bool:
-        """Whether nothing has been done yet about that pod."""
+        """Whether the pod has been neither deleted nor changed yet."""
         return self.on_old_pod and self.pod is not None and not self.pod.deleting
 
     @property
     def bad(self) -> bool:
-        """Counts as unhealthy in every gate; an instance that is still starting does not, it is waited for."""
+        """Whether every gate counts it as unhealthy. A starting instance does not count; the rollout waits for it."""
         return self.health in (HealthState.UNHEALTHY, HealthState.UNKNOWN)

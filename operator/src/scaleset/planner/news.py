@@ -1,4 +1,4 @@
-"""The events that go with a change of the status: what a decision newly finds."""
+"""The events that accompany a change of the status: everything that a decision finds for the first time."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,11 +15,11 @@ from scaleset.planner.step import about
 MAX_OBSTACLES = 5
 """Different sentences about newly blocked instances in one decision."""
 _TOLD = 1024
-"""So much of a sentence tells it from another: long ones are cut in the status."""
+"""Length at which two sentences are compared: the status cuts long ones."""
 
 
 def news(facts: Facts) -> tuple[Event, ...]:
-    """What this decision newly finds, told once. It comes before what was done about it, so it is about the rollout
+    """Events about new findings, each recorded once. They precede the events about actions, so they name the rollout
     that ran before.
     """
     before = facts.snapshot.state.rollout
@@ -35,7 +35,7 @@ def _found(facts: Facts) -> Iterator[Event]:
     if not facts.acceptance.accepted and (accepted is None or accepted.message[:_TOLD] != refusal[:_TOLD]):
         yield Event(facts.acceptance.reason, refusal, warning=True)
     listed = rows(facts)
-    if facts.wanted is not None:  # Without any model the refusal has said it all.
+    if facts.wanted is not None:  # Without any model, the event about the refusal is enough.
         blocked = {row.id for row in before.instances if row.state == "Blocked"}
         for text in _newly(facts, listed, "blocked", known=blocked, obstacles=facts.blocked):
             yield Event("InstanceBlocked", text, warning=True)
@@ -58,8 +58,8 @@ def _found(facts: Facts) -> Iterator[Event]:
 def _newly(
     facts: Facts, listed: list[dict[str, Any]], what: str, *, known: set[int], obstacles: Mapping[int, str]
 ) -> Iterator[str]:
-    """Sentences about instances that are newly kept from running, those with the same obstacle together. What remembers
-    that they were told is the list of instances, which has an end: those beyond it are told with the first of it.
+    """Sentences about newly blocked instances, grouped by obstacle. The status lists which instances were reported
+    before, up to its limit; instances beyond the limit are reported with the first listed one.
     """
     if obstacles.keys() & {row["id"] for row in listed} <= known:
         return
@@ -74,8 +74,8 @@ def _newly(
 
 
 def _notes(facts: Facts, listed: list[dict[str, Any]]) -> Iterator[Event]:
-    """Failures that do not fail an instance: of custom data, and of extensions that may fail. Of instances that are not
-    listed nothing is told, since nothing would remember it.
+    """Failures that do not fail an instance: of custom data, and of extensions that may fail. Instances beyond the
+    limit of the status get no event, since nothing would record that it was sent.
     """
     known = {row.id: row.message or "" for row in facts.reported.instances}
     new = {

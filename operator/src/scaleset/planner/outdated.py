@@ -1,4 +1,4 @@
-"""Which instances are outdated, and what the platform remembers not to try again."""
+"""Which instances are outdated, and which targets the platform does not try again."""
 
 import hashlib
 from collections.abc import Collection, Iterator
@@ -16,8 +16,9 @@ _JUDGED = "judged-"
 
 
 def by_image(facts: Facts, target: Target) -> dict[int, Build]:
-    """Unprotected instances of the target's definition that run a lower version, or the same with another image, with
-    the build they are taken to: never a downgrade, never another sku. Blocked ones are left alone.
+    """Outdated instances for an image upgrade, with their new builds. These are unprotected instances of the same image
+    definition on a lower version, or on the same version with another image. Never a downgrade, never another sku;
+    Blocked instances are left alone.
     """
     goal = number(target.version or "0.0.0")
     definition = _reference(facts, target).definition
@@ -31,8 +32,8 @@ def by_image(facts: Facts, target: Target) -> dict[int, Build]:
 
 
 def other_image(instance: Instance, build: Build, target: Target) -> bool:
-    """Whether the instance runs another image of that very version: it was deleted and published again. Only where the
-    pod says what was asked for; what admission made of it proves nothing.
+    """Whether the instance runs another image of the same version, which was deleted and published again. Only the
+    image that the pod records as asked for counts; admission may have rewritten the one in its spec.
     """
     pod = instance.pod
     if pod is None or pod.asked_image is None or target.image is None:
@@ -41,20 +42,20 @@ def other_image(instance: Instance, build: Build, target: Target) -> bool:
 
 
 def by_model(facts: Facts, target: Target) -> dict[int, Build]:
-    """Unprotected instances that the newest model changes, with the build they are taken to. Blocked ones are left
-    alone.
-    """
+    """Unprotected instances that the newest model changes, with their new builds. Blocked instances are left alone."""
     return {number: new for number, new in by_hand(facts, target).items() if number not in facts.blocked}
 
 
 def by_hand(facts: Facts, target: Target) -> dict[int, Build]:
-    """The same and Blocked ones: to give those the newest model may be what unblocks them."""
+    """As `by_model`, with Blocked instances as well: the newest model may unblock them."""
     moves = ((i.id, build, _with_model(facts, target, build)) for i, build in _replaceable(facts))
     return {number: new for number, build, new in moves if not new.means(build)}
 
 
 def _with_model(facts: Facts, target: Target, build: Build) -> Build:
-    """The version changes only where the image reference did, and goes down only to one that the user pinned."""
+    """The build with the newest model. The version changes only if the image reference did, and goes down only to a
+    pin.
+    """
     kept = Build(target.model, build.version, build.image)
     model = facts.models.get(build.model)
     reference = _reference(facts, target)
@@ -91,7 +92,7 @@ def model_target(facts: Facts) -> Target:
 
 
 def version_only(facts: Facts) -> bool:
-    """Whether the newest model differs from those that instances run in nothing but the version: a pin, or its end."""
+    """Whether the newest model differs from the running ones in the version only: a pin was set or removed."""
     wanted = facts.goal.model
     return all(
         model.rest == wanted.rest and model.reference.definition == wanted.reference.definition
@@ -106,8 +107,8 @@ def _others(facts: Facts) -> list[Revision]:
 
 
 def judged_by(facts: Facts, model: str) -> str:
-    """Identifies what a verdict depends on: the model but for its image reference, and of the policy timeouts and
-    limits. Editing that lifts what is remembered; a pause or a pin does not.
+    """Hash of everything that a verdict depends on: the model without its image reference, and the policy's timeouts
+    and limits. Editing any of it lifts a remembered failure; a pause or a pin does not.
     """
     policy = facts.policy
     known = facts.models.get(model)
@@ -123,7 +124,7 @@ def judged_by(facts: Facts, model: str) -> str:
 
 
 def remembered(facts: Facts, target: Target) -> FailedTarget | None:
-    """Why the platform does not start towards this target by itself."""
+    """Why the platform does not start a rollout to this target by itself."""
     rule = judged_by(facts, target.model)
     return next(
         (
@@ -136,8 +137,8 @@ def remembered(facts: Facts, target: Target) -> FailedTarget | None:
 
 
 def _of_old(facts: Facts, failed: FailedTarget, target: Target) -> str | None:
-    """The rule of an entry of an operator before 1.1 if it holds: it had the hash of the whole policy, which cannot be
-    compared any more, and holds for as long as the model stays what it was but for its image reference.
+    """The rule of an entry from an operator before 1.1, if the entry still holds. It has the hash of the whole policy,
+    which cannot be compared any more. It holds as long as the model differs in its image reference only.
     """
     if failed.policy.startswith(_JUDGED):
         return None
@@ -147,14 +148,14 @@ def _of_old(facts: Facts, failed: FailedTarget, target: Target) -> str | None:
 
 
 def _same_target(failed: FailedTarget, target: Target) -> bool:
-    """Of an image it is the version and the image that failed, whatever the model; of a model the model."""
+    """Whether two targets are the same: of an image upgrade by version and image, of a model rollout by model."""
     if target.version is None or failed.version is None:
         return (failed.model, failed.version) == (target.model, target.version)
     return same(failed.version, target.version) and failed.image in (None, target.image)
 
 
 def failed_here(facts: Facts, build: Build, *, but: str = "") -> bool:
-    """Whether a run to the version of that build failed in this set, or was cancelled; `but` is a reason that does not
+    """Whether a run to the build's version failed in this set or was cancelled. Failures for the reason `but` do not
     count.
     """
     return any(
@@ -164,8 +165,8 @@ def failed_here(facts: Facts, build: Build, *, but: str = "") -> bool:
 
 
 def ways_back(facts: Facts, rollout: Rollout) -> frozenset[int]:
-    """Instances that may get the build back that they ran before. A pin, or its end, leads away from a version on
-    purpose: nothing goes back to one that failed.
+    """Instances that may return to their previous build. Setting or removing a pin leaves a version on purpose, so no
+    instance returns to a failed version then.
     """
     previous = facts.state.previous
     if not rollout.version_only:
@@ -174,9 +175,9 @@ def ways_back(facts: Facts, rollout: Rollout) -> frozenset[int]:
 
 
 def pass_closed_gate(facts: Facts, rollout: Rollout, candidates: Collection[Instance]) -> list[Instance]:
-    """Those of the candidates of which a batch may be taken though the gate is closed, as far as they are unhealthy:
-    where the unhealthy ones are to go first, all of them; else those that run a version which failed here, or which
-    a run left behind that did not complete. The fix is never locked out by what it is to fix.
+    """Candidates that may pass a closed gate while they are unhealthy. If unhealthy instances go first, these are all
+    candidates. Otherwise these are the candidates on a version that failed here or whose run did not complete. So
+    broken instances never keep out their own fix.
     """
     if facts.batch_rules(rollout).unhealthy_first:
         return list(candidates)
@@ -184,13 +185,13 @@ def pass_closed_gate(facts: Facts, rollout: Rollout, candidates: Collection[Inst
 
 
 def _unproven(facts: Facts, build: Build) -> bool:
-    """Whether a run brought that version and did not complete."""
+    """Whether the run that brought the version did not complete."""
     current = facts.state.current_version
     return current is not None and number(build.version) > number(current)
 
 
 def remember(facts: Facts, rollout: Rollout, reason: str) -> State:
-    """The state that keeps the target of a run which faulted, or which the user cancelled."""
+    """The state that remembers the target of a faulted or cancelled run."""
     target = rollout.target
     rule = judged_by(facts, target.model)
     entry = FailedTarget(target.model, target.version, rule, reason, facts.now, target.image)
@@ -199,13 +200,13 @@ def remember(facts: Facts, rollout: Rollout, reason: str) -> State:
 
 
 def forget(facts: Facts, rollout: Rollout) -> State:
-    """The state after a completed run: it proves its target."""
+    """The state after a completed run, which proves its target."""
     kept = tuple(f for f in facts.state.failed_targets if not _same_target(f, rollout.target))
     return replace(facts.state, failed_targets=kept)
 
 
 def try_later(facts: Facts, rollout: Rollout) -> State:
-    """The state that backs off from a target which is not held to be bad."""
+    """The state with a back-off for a target that is not to blame."""
     target, retry = rollout.target, retry_for(facts, rollout.target)
     attempts = retry.attempts + 1 if retry is not None else 1
     return replace(facts.state, retry=Retry(target.model, target.version, attempts, facts.now))
@@ -219,7 +220,7 @@ def retry_for(facts: Facts, target: Target) -> Retry | None:
 
 
 def outdated(facts: Facts, rollout: Rollout) -> dict[int, Build]:
-    """Instances that the rollout has to replace, with the build each is taken to."""
+    """Instances that the rollout has to replace, with their new builds."""
     if rollout.kind is Kind.MODEL:
         return by_model(facts, rollout.target)
     moves = by_image(facts, rollout.target)

@@ -23,7 +23,7 @@ NOWHERE = Place(0, 0)
 
 
 def place(number: int, *, zones: int, update_domains: int) -> Place:
-    """Where an instance is, of so many zones (0 for a set without) and update domains."""
+    """The place of an instance, given the number of zones (0 for a set without zones) and of update domains."""
     zones = max(1, zones)
     return Place(number % zones, number // zones % update_domains)
 
@@ -39,8 +39,8 @@ def scale_in_order(
     """The instances in the order in which scaling in removes them.
 
     Zones are balanced first: each removal is from the zones that have most instances, protected ones (`staying`)
-    counted. Among those Default takes the highest id, OldestVM and NewestVM go by age (`removable` has the time of
-    creation by id), over all tied zones together.
+    counted. Among the tied zones together, Default takes the highest id; OldestVM and NewestVM go by age (`removable`
+    maps ids to creation times).
     """
     queue = sorted(removable, key=lambda number: _turn(number, removable, rule))
     rank = {number: index for index, number in enumerate(queue)}
@@ -62,7 +62,7 @@ def scale_in_order(
 
 
 def _turn(number: int, created: Mapping[int, float], rule: ScaleInRule) -> tuple[float, int]:
-    """Who has the smallest goes first."""
+    """Sort key; the smallest goes first."""
     if rule == "OldestVM":
         return created[number], number
     return (-created[number] if rule == "NewestVM" else 0.0), -number

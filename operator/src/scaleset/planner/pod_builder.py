@@ -1,8 +1,8 @@
 """The objects of an instance, as they are sent to the API server: its pod and its claims.
 
-The template is the user's; we add identity (name, hostname, labels), the image of the instance container and of every
-container without one, the volumes of the claims, the region, and the health probe. Claims bear labels and no owner:
-nothing that we or the garbage collector do deletes data.
+The template is the user's. The operator adds identity (name, hostname, labels), the image of the instance container and
+of every container without one, the volumes of the claims, the region, and the health probe. Claims bear labels and no
+owner: neither the operator nor the garbage collector ever deletes data.
 """
 
 import json
@@ -117,8 +117,8 @@ def claim(owner: Identity, template: Mapping[str, Any], number: int) -> dict[str
 
 
 def revision(owner: Identity, model: Revision, number: int) -> dict[str, Any]:
-    """The ControllerRevision that keeps a model. It bears the template's labels, too: rules of a cluster may ask for
-    labels on everything.
+    """The ControllerRevision that stores a model. It bears the template's labels as well: a cluster may require labels
+    on every object.
     """
     labels = (model.template.get("metadata") or {}).get("labels") or {}
     return {
@@ -144,12 +144,12 @@ def _labels(owner: Identity, number: int) -> dict[str, str]:
 
 
 def build_labels(build: Build) -> dict[str, str]:
-    """The labels by which a pod says what it runs."""
+    """The labels that name the build of a pod."""
     return {names.LABEL_VERSION: build.version, names.LABEL_MODEL: build.model}
 
 
 def previous_build(build: Build) -> str:
-    """The annotation by which a pod says what its instance ran before."""
+    """The annotation that names the previous build of a pod's instance."""
     return json.dumps({"model": build.model, "version": build.version, "image": build.image}, separators=(",", ":"))
 
 
@@ -167,14 +167,16 @@ def _finalizers(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _add_image(spec: dict[str, Any], instance_container: dict[str, Any], image: str) -> None:
-    """The image of the version, for the instance container and for all that ask for none: tools of the same image."""
+    """Adds the image of the version to the instance container and to every container without an image: tools of the
+    same image.
+    """
     for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
         if container is instance_container or not container.get("image"):
             container["image"] = image
 
 
 def _add_probe(container: dict[str, Any], probe: Mapping[str, Any] | None) -> None:
-    """The health extension's settings as probes: as many probes in a row as asked for change the state, in both
+    """Adds the health extension's settings as probes: the same number of probes in a row changes the state in both
     directions.
     """
     if not probe:

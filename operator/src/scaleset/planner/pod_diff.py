@@ -1,10 +1,10 @@
-"""What the state says, compared with the pods: what to create, what to delete, what to change in place.
+"""The state compared with the pods: which pods to create, to delete and to change in place.
 
-A pod is replaced only where the state authorises it (its instance is in the running batch or in `applying`); a lost
-one is created again with the build that is recorded for it. A pod that ended for good (evicted, rejected by the
-kubelet, node shut down) is deleted so that it can be created again: at once the first time, then after a growing
-while, as a kubelet starts a crashing container. An instance is Blocked, and left alone, when its name is taken by
-something that is not ours or its data would be lost.
+A pod is replaced only where the state authorises it (its instance is in the running batch or in `applying`); a lost pod
+is created again with its recorded build. A pod that ended for good (evicted, rejected by the kubelet, node shut down)
+is deleted so that it can be created again: at once the first time, then after a growing back-off, as a kubelet restarts
+a crashing container. An instance is Blocked, and left alone, if a foreign object has its name or if its data would be
+lost.
 
 Replacing is one intent with two methods: the image is changed in the running pod where policy and builds allow it
 (`in_place`), otherwise the pod is deleted and created again.
@@ -27,7 +27,7 @@ from scaleset.planner.step import Step
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """What leads from the pods to the state."""
+    """The changes that lead from the pods to the state."""
 
     deletions: tuple[Deletion, ...] = ()
     changes: tuple[ImageChange, ...] = ()
@@ -35,7 +35,7 @@ class Diff:
 
 
 def block(facts: Facts) -> Step:
-    """Find the instances that must not be touched, before anything is decided about them."""
+    """Find the instances that must not be touched, before any other decision."""
     fresh_build = new_build(facts)
     dying = any(claim.deleting for claim in facts.snapshot.claims.values())
     blocked = {}
@@ -52,8 +52,8 @@ def block(facts: Facts) -> Step:
 
 
 def diff(facts: Facts) -> tuple[Diff, Step]:
-    """Compare the pods with the state. Before anything is deleted the state says what the pods themselves cannot say
-    any more: when they were created, and how many of an instance ended one after the other.
+    """Compare the pods with the state. Before a pod is deleted, the state records what only the pod shows: its creation
+    time, and how many pods of the instance ended in a row.
     """
     replaced = _to_be_replaced(facts)
     state = replace(facts.state, ended=replaced.ended) if replaced.ended is not facts.state.ended else facts.state
@@ -63,10 +63,10 @@ def diff(facts: Facts) -> tuple[Diff, Step]:
         creations=tuple(_creations(facts)),
     )
     known = facts.snapshot.state.builds
-    # Again: what blocks an instance was said of the build before.
+    # Decide again: the reason that blocked the instance was about its previous build.
     again = any(facts.state.builds.get(number) != known.get(number) for number in facts.blocked)
     step = facts.step(_with_ages(facts, state, found.deletions), again=again)
-    return found, in_place.tell_refusals(facts, found.deletions, _tell_ended(facts, step))
+    return found, in_place.add_refusal_events(facts, found.deletions, _add_ended_event(facts, step))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class _Replaced:
 
 def _to_be_replaced(facts: Facts) -> _Replaced:
     """Pods that the state authorises to replace, by the method that the policy asks for and the two builds allow; and
-    pods that ended, of which the time is written down.
+    ended pods whose end is recorded.
     """
     replaceable = facts.state.applying | _batch(facts)
     deletions, changes, ended = [], [], dict(facts.state.ended)
@@ -101,19 +101,19 @@ def _to_be_replaced(facts: Facts) -> _Replaced:
 
 
 def _authorised(instance: Instance, replaceable: frozenset[int]) -> bool:
-    """Whether the state says that the pod of this instance is to be replaced."""
+    """Whether the state authorises replacing the pod of this instance."""
     return instance.id in replaceable and instance.untouched
 
 
 def _superfluous(facts: Facts) -> Iterator[Deletion]:
-    """Pods of instances that are no more."""
+    """Pods of instances that no longer exist."""
     for number, pod in facts.snapshot.pods.items():
         if number not in facts.instances and not pod.deleting:
             yield _deletion(number, pod)
 
 
 def _creations(facts: Facts) -> Iterator[Creation]:
-    """Pods that are missing, with the build that is recorded for their instance."""
+    """Missing pods, with the recorded build of their instance."""
     fresh_build = new_build(facts)
     for number, instance in facts.instances.items():
         if instance.pod is not None or number in facts.blocked:
@@ -124,7 +124,7 @@ def _creations(facts: Facts) -> Iterator[Creation]:
 
 
 def _with_ages(facts: Facts, state: State, deletions: Collection[Deletion]) -> State:
-    """Write down when an instance was first created before its pod, which says so, is deleted."""
+    """Record when an instance was first created before the pod that shows it is deleted."""
     known = {**state.ages, **facts.snapshot.ages}
     going = {deletion.instance for deletion in deletions}
     gone = {n for n, i in facts.instances.items() if i.pod is None or i.pod.deleting}
@@ -132,16 +132,16 @@ def _with_ages(facts: Facts, state: State, deletions: Collection[Deletion]) -> S
     return replace(state, ages=ages) if ages != state.ages else state
 
 
-def _tell_ended(facts: Facts, step: Step) -> Step:
-    """The first of a row of pods that end is told; a row is over once a pod has run for ten minutes."""
+def _add_ended_event(facts: Facts, step: Step) -> Step:
+    """Add an event for the first of a row of ended pods. A row is over once a pod has run for ten minutes."""
     before, after = facts.snapshot.state.ended, step.state.ended
     first = [n for n, ended in after.items() if ended.count == 1 and before.get(n) != ended]
     if first:
         why = facts.instances[min(first)].message.rstrip(".")
         step = step.with_event(
             "PodEnded",
-            f"The pods of instances {abridged(first)} ended: {why}. They are made again; if that goes on, after 10 s, "
-            "20 s and so on up to 5 minutes.",
+            f"The pods of instances {abridged(first)} ended: {why}. They are created again; if new pods "
+            "end as well, after 10 s, 20 s and so on up to 5 minutes.",
             warning=True,
         )
     over = {
@@ -153,8 +153,8 @@ def _tell_ended(facts: Facts, step: Step) -> Step:
 
 
 def _batch(facts: Facts) -> frozenset[int]:
-    """Instances of the running batch that may be taken down now. All of them, unless the set shrank since the batch
-    was admitted: then as many at a time as its size allows now.
+    """Instances of the running batch that may be taken down now. If the set shrank since the batch was admitted, only
+    as many at a time as its present size allows.
     """
     rollout = facts.rollout
     if rollout is None:
@@ -169,7 +169,7 @@ def _batch(facts: Facts) -> frozenset[int]:
 
 
 def _made_again(facts: Facts, number: int) -> Ended | None:
-    """What is written down of an ended pod when it is time to make it again; None before that."""
+    """The record of an ended pod once its recreation is due; None before that."""
     known = facts.state.ended.get(number)
     if known is None or facts.now >= known.time + known.delay + ROW_SECONDS:
         return Ended(1, facts.now)
@@ -192,7 +192,7 @@ def _creation(facts: Facts, number: int, build: Build) -> Creation:
 
 
 def _obstacle(facts: Facts, number: int, build: Build | None) -> str | None:
-    """Why the pod of this instance cannot be created without harm."""
+    """Why creating the pod of this instance would do harm."""
     if build is None:
         return "There is no image version to create this instance from."
     model = facts.models.get(build.model)
@@ -211,7 +211,7 @@ def _obstacle(facts: Facts, number: int, build: Build | None) -> str | None:
                 "give the ScaleSet another name."
             )
         if claim is not None and claim.deleting:
-            return f"PersistentVolumeClaim {claim.name} is being deleted: a pod would bind a claim that goes."
+            return f"PersistentVolumeClaim {claim.name} is being deleted: a new pod would lose it."
         if claim is None and _had_claim(facts, number, name):
             missing = owner.claim(name, number)
             return (
@@ -223,8 +223,8 @@ def _obstacle(facts: Facts, number: int, build: Build | None) -> str | None:
 
 
 def _had_claim(facts: Facts, number: int, name: str) -> bool:
-    """Whether the instance ran with that claim before. An instance is recorded only once its pod was seen, so after
-    its claims existed.
+    """Whether the instance ran with that claim before. An instance is recorded once its pod was seen, so its claims
+    existed then.
     """
     ran = facts.state.previous.get(number) or facts.state.builds.get(number)
     model = facts.models.get(ran.model) if ran is not None else None
@@ -232,7 +232,7 @@ def _had_claim(facts: Facts, number: int, name: str) -> bool:
 
 
 def _dying_claim(facts: Facts, number: int, model_name: str) -> str | None:
-    """A claim that waits only for this pod to go, to be deleted with its data."""
+    """A terminating claim that is deleted with its data as soon as this pod is gone."""
     model = facts.models.get(model_name)
     owner: Identity = facts.snapshot.owner
     for name in model.claim_names if model is not None else ():

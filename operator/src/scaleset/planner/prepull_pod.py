@@ -1,10 +1,9 @@
 """The pod that pulls an image onto one node.
 
-Pulling is all that it is for: its command need not exist in the image, and whatever the container does after the pull,
-also to fail at once, tells that the image is there. The scheduler places it as it places a DaemonSet's pods, so limits
-of the node count, and a policy that checks pods sees nothing unusual: it passes Pod Security `restricted`, has no token
-and asks for next to nothing. Images that need a pull secret are pulled with those of its service account: the operator
-itself has no business with secrets.
+Its only purpose is the pull: the command need not exist in the image, and a container that starts, or fails to start,
+after the pull shows that the image is there. The scheduler places it like a DaemonSet's pod, so limits of the node
+apply. The pod passes Pod Security `restricted`, has no token and requests almost no resources. Pull secrets are those
+of its service account: the operator itself reads no secrets.
 """
 
 import hashlib
@@ -16,7 +15,7 @@ from scaleset.planner.replication import Node
 
 CONTAINER = "image"
 DEADLINE_SECONDS = 1800
-"""A pull that takes longer is tried again; what was fetched until then is mostly kept by the node."""
+"""Longest time of one try. A longer pull is tried again; the node mostly keeps the layers fetched so far."""
 
 _TOLERATED = (
     ("node.kubernetes.io/not-ready", "NoExecute"),
@@ -26,20 +25,20 @@ _TOLERATED = (
     ("node.kubernetes.io/pid-pressure", "NoSchedule"),
     ("node.kubernetes.io/unschedulable", "NoSchedule"),
 )
-"""What the DaemonSet controller lets its pods tolerate."""
+"""Tolerations that the DaemonSet controller adds to its pods."""
 _LINUX: dict[str, Any] = {"runAsUser": 65534, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 _LINUX_CONTAINER: dict[str, Any] = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
-# The other fields are refused for pods of Windows.
+# The API server refuses the other fields for Windows pods.
 _WINDOWS: dict[str, Any] = {"runAsNonRoot": True, "windowsOptions": {"runAsUserName": "ContainerUser"}}
 _RESOURCES = {"requests": {"cpu": "1m", "memory": "8Mi"}, "limits": {"cpu": "100m", "memory": "64Mi"}}
 
 
 def pod_name(version_name: str, version_uid: str, node: Node) -> str:
-    """The same for the same version and node, so that a create can be repeated."""
+    """Name of the pod. It is the same for the same version and node, so that a create can be repeated."""
     readable = re.sub(r"[^a-z0-9]+", "-", version_name.lower())[:36].strip("-")
     digest = hashlib.sha256(f"{version_uid}/{node.uid}".encode()).hexdigest()[:12]
     return f"prepull-{readable}-{digest}"
@@ -48,7 +47,7 @@ def pod_name(version_name: str, version_uid: str, node: Node) -> str:
 def pod(
     namespace: str, *, version: tuple[str, str, str], image: str, node: Node, service_account: str
 ) -> dict[str, Any]:
-    """The pod in the operator's namespace for a version, given by namespace, name and uid."""
+    """The pod that pulls a version, in the operator's namespace. The version is given by namespace, name and uid."""
     version_namespace, version_name, version_uid = version
     windows = node.os == "windows"
     container: dict[str, Any] = {

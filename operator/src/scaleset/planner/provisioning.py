@@ -1,9 +1,8 @@
-"""What a new pod runs before its containers: custom data, then the extensions.
+"""Custom data and extensions, which a new pod runs before its containers.
 
-Both are init containers, so they run again with every new pod, and the instance is not healthy before they are
-through. Custom data travels in an annotation of the pod and is mounted from there (downward API): it needs no Secret
-and no ConfigMap, and cannot differ from what the model says. Everything of ours shares /var/lib/scaleset with the
-instance container.
+Both are init containers, so they run again in every new pod, and the instance is healthy only after they have finished.
+Custom data travels in an annotation of the pod and is mounted from there (downward API): it needs no Secret and no
+ConfigMap, and cannot differ from the model. All these containers share /var/lib/scaleset with the instance container.
 """
 
 import base64
@@ -25,7 +24,7 @@ _SHARED_VOLUME = "scaleset-shared"
 _CUSTOM_DATA_VOLUME = "scaleset-custom-data"
 _INHERITED = ("securityContext", "resources", "imagePullPolicy")
 
-# A failure is written down and not passed on. $0 is what is run, $@ its arguments.
+# A failure is recorded and not passed on. $0 is the command, $@ its arguments.
 _NEVER_FAILS = '"$0" "$@"; code=$?; [ "$code" = 0 ] || echo "exit code $code" >/dev/termination-log; exit 0'
 
 
@@ -38,7 +37,9 @@ def text(custom_data: str) -> str:
 
 
 def _decoded(custom_data: str) -> str:
-    """Base64 is what decodes strictly, and to text. A short word may be both; whoever means text adds a line break."""
+    """Custom data that decodes strictly to text is base64. A short word may be both; a line break at its end marks it
+    as plain text.
+    """
     if any(sign.isspace() for sign in custom_data.strip()) and "\n" not in custom_data.strip():
         return custom_data
     try:
@@ -48,9 +49,9 @@ def _decoded(custom_data: str) -> str:
 
 
 def order(extensions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The extensions in the order in which they run: as listed, but each after those that it waits for.
+    """The extensions in the order in which they run: as listed, but each after the extensions that it depends on.
 
-    ValueError names an extension that is listed twice or unknown, or those that wait for one another.
+    ValueError names an extension that is listed twice or unknown, or extensions that depend on one another.
     """
     names_listed = [extension["name"] for extension in extensions]
     twice = next((name for name in names_listed if names_listed.count(name) > 1), None)
@@ -75,7 +76,7 @@ def order(extensions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _cycle(extensions: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One cycle among extensions that all wait for one of themselves."""
+    """One cycle among extensions that each depend on another one of them."""
     waits = {e["name"]: e["provisionAfterExtensions"] for e in extensions}
     path = [extensions[0]["name"]]
     while True:
@@ -86,7 +87,7 @@ def _cycle(extensions: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def add(pod: JSON, model: Mapping[str, Any], container: JSON) -> None:
-    """Complete a pod that is being rendered; `container` is its instance container, with its image."""
+    """Add the provisioning to a pod that is being built; `container` is its instance container, with its image."""
     data, extensions = model.get("customData"), model.get("extensions") or ()
     if not data and not extensions:
         return
@@ -119,7 +120,7 @@ def _custom_data_volume() -> JSON:
 
 
 def _custom_data_container(container: JSON) -> JSON:
-    """Runs in the instance image with everything that the instance container sees."""
+    """The custom data container: it runs the instance image with everything that the instance container sees."""
     own = {key: container[key] for key in ("env", "envFrom", "volumeMounts", *_INHERITED) if key in container}
     runner = {
         **own,
@@ -132,11 +133,11 @@ def _custom_data_container(container: JSON) -> JSON:
 
 
 def _extension_container(extension: Mapping[str, Any], container: JSON, *, data: bool) -> JSON:
-    """One extension. Its last words become the instance's error, so a failing one may speak through its log."""
+    """The container of one extension. The end of its log becomes the instance's error."""
     env = list(extension.get("env") or ())
     if extension.get("settings") is not None:
         settings = json.dumps(extension["settings"], sort_keys=True, separators=(",", ":"))
-        # In the value of a variable the kubelet puts others in the place of $(NAME), and takes $$ for one $.
+        # The kubelet expands $(NAME) in the value of a variable and reads $$ as one $.
         env.append({"name": "SCALESET_EXTENSION_SETTINGS", "value": settings.replace("$", "$$")})
     if secret := extension.get("protectedSettingsSecretRef"):
         source = {"secretKeyRef": {"name": secret["name"], "key": secret.get("key", "settings")}}

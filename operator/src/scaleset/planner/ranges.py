@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 _DIGITS = 4
 LARGEST = 10**_DIGITS - 1
-"""Instance id that no set goes beyond."""
+"""Largest instance id of any set."""
 _SHOWN = 6
-"""So many ranges a sentence or a cell has at most."""
+"""Most ranges in a sentence or a table cell."""
 
 
 def render(ids: Iterable[int]) -> str:
@@ -30,7 +30,7 @@ def render(ids: Iterable[int]) -> str:
 
 
 def abridged(ids: Iterable[int]) -> str:
-    """The same for people: of many ranges the first ones, and how many instances there are."""
+    """The ranges shortened for people: the first ranges, and the number of instances."""
     every = sorted(ids)
     parts = render(every).split(",")
     if len(parts) <= _SHOWN:
@@ -39,7 +39,7 @@ def abridged(ids: Iterable[int]) -> str:
 
 
 def parse(text: str | None) -> frozenset[int]:
-    """The ids that the text names.
+    """The ids in a text.
 
     Raises ValueError when the text is not a list of ids and ranges, or names one beyond ``LARGEST``: a range is
     user input in `scaleset.dev/apply-model`, and ``0-999999999`` must not become a list.

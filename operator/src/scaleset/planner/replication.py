@@ -1,15 +1,15 @@
 """Which nodes pull an image next, and how far each region is.
 
 A region is Completed when every usable node of it (Ready, schedulable, of the image's operating system) has the image.
-Completed is latched: it is read back from the status, and nodes that come later do not take it back. A node that goes
+Completed is latched: it is read back from the status, and nodes that are added later do not revert it. A node that goes
 away is not waited for. At most PER_VERSION pods of a version pull at a time and OVERALL of all versions; nodes that
-were never tried come first, so one broken node holds up nobody else.
+were never tried come first, so one broken node does not delay the others.
 
-Where no region is named, every region with nodes is meant, and besides them `default`: sets without a location belong
-to it and may run on any node, so without nodes of its own it is Completed when all the others are.
+Without named regions, the targets are every region with nodes, and `default`. Sets without a location belong to
+`default` and may run on any node, so without nodes of its own `default` is Completed when all other regions are.
 
-What is remembered between two looks (the ledger) may be lost with the process: nodes that list the image in their
-status need no second pod, the others answer at once when asked again.
+The ledger is kept in memory and may be lost with the process: nodes that list the image in their status need no second
+pod, and a second pull on the others ends at once.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,11 +23,11 @@ from scaleset.planner.gallery import DEFAULT_REGION
 PER_VERSION = 5
 OVERALL = 20
 PATIENCE = 60.0
-"""Seconds that a pull may go wrong before its node counts as failed: kubelets try again by themselves."""
+"""Seconds of failing pulls after which a node counts as failed: kubelets retry by themselves."""
 FIRST_RETRY = 30.0
 LAST_RETRY = 900.0
 ROOM_SECONDS = 5.0
-"""How soon to look again while the pods of other versions take all the room."""
+"""Seconds until the next look while the pods of other versions take all the room."""
 
 State = Literal["Unknown", "Replicating", "Completed", "Failed"]
 Aggregate = Literal["Unknown", "InProgress", "Completed", "Failed"]
@@ -35,7 +35,7 @@ Aggregate = Literal["Unknown", "InProgress", "Completed", "Failed"]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """The part of a node that matters. `images`: those that it lists, as far as anybody asked for them."""
+    """The fields of a node that replication needs. `images` are the listed images that some version asks for."""
 
     name: str
     uid: str
@@ -88,7 +88,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What went wrong last, how often it did, and when it is tried again."""
+    """The last failure of a node, the number of failures, and the time of the next try."""
 
     attempts: int
     message: str
@@ -97,21 +97,21 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What is remembered of one version; keys are node uids."""
+    """The operator's memory of one version; keys are node uids."""
 
     done: frozenset[str] = frozenset()
     failures: Mapping[str, Failure] = field(default_factory=dict)
     troubled: Mapping[str, float] = field(default_factory=dict)
-    """Since when the pull onto a node goes wrong."""
+    """Since when the pull onto a node has been failing."""
     refused: Failure | None = None
     """The API server would not create a pod."""
     inherited: frozenset[str] | None = None
-    """Regions that an earlier process left as Failed; they stay so until all their nodes were asked again."""
+    """Regions that an earlier process left as Failed; they stay Failed until all their nodes were tried again."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One version and all that its replication depends on. `regions`: the targets, none for every region."""
+    """One version and everything that its replication depends on. `regions` are the targets, empty for every region."""
 
     image: str
     os: str
@@ -126,7 +126,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Replication:
-    """What to do and what to say."""
+    """The result: pods to create and delete, and the status to write."""
 
     summary: tuple[Region, ...]
     create: tuple[Node, ...] = ()
@@ -134,7 +134,7 @@ class Replication:
     ledger: Ledger = Ledger()
     wake_at: float | None = None
     problem: str = ""
-    """Why nothing can be said about nodes."""
+    """Why the nodes are not known."""
 
     @property
     def aggregate(self) -> Aggregate:
@@ -147,7 +147,7 @@ class Replication:
 
 
 def image_names(image: str) -> frozenset[str]:
-    """How a node may list the image: as it was asked for, and by its digest without the tag."""
+    """Names under which a node may list the image: as written, and by its digest without the tag."""
     repository, at, digest = image.partition("@")
     if not at:
         return frozenset((image,))
@@ -156,13 +156,13 @@ def image_names(image: str) -> frozenset[str]:
 
 
 def after(failure: Failure | None, message: str, *, now: float) -> Failure:
-    """One failure more."""
+    """The record after one more failure."""
     attempts = failure.attempts + 1 if failure is not None else 1
     return Failure(attempts, message, now + min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(attempts - 1, 10)))
 
 
 def decide_replication(view: View) -> Replication:
-    """The pods to create and delete, what the status says, and when to look again."""
+    """The pods to create and delete, the status, and the time of the next look."""
     usable = _usable(view, (name for name in _targets(view) if not _latched(view, name)))
     ledger, kept, wakes = _judge(view, usable)
     inherited = view.ledger.inherited
@@ -182,7 +182,7 @@ def decide_replication(view: View) -> Replication:
 
 
 def without_nodes(view: View, problem: str, *, delete: bool) -> Replication:
-    """What can be said while the nodes are not known: what was Completed stays so."""
+    """The result while the nodes are not known: Completed regions stay Completed."""
     summary = (
         view.reported[name] if _latched(view, name) else Region(name, "Unknown", 0, problem) for name in _targets(view)
     )
@@ -215,7 +215,7 @@ def _usable(view: View, regions: Iterable[str]) -> dict[str, list[Node]]:
 
 
 def _judge(view: View, usable: Mapping[str, Sequence[Node]]) -> tuple[Ledger, set[str], list[float]]:
-    """What became of each node, the pods that go on, and when to judge those again."""
+    """The result of each node, the pods that continue, and when to judge these again."""
     names, before, pods = image_names(view.image), view.ledger, {pod.node: pod for pod in view.pods}
     alive = {node.uid for node in view.nodes}
     done = set(before.done & alive)
@@ -250,7 +250,7 @@ def _unasked(nodes: Iterable[Node], ledger: Ledger) -> bool:
 
 
 def _next(view: View, usable: Mapping[str, Sequence[Node]], ledger: Ledger) -> tuple[list[Node], list[float]]:
-    """Nodes to be asked now: regions in their order, and before any retry the nodes that were never asked."""
+    """Nodes to pull onto now: regions in order, and nodes never tried before any retry."""
     busy = {pod.node for pod in view.pods}
     place = {name: order for order, name in enumerate(usable)}
     idle = [node for nodes in usable.values() for node in nodes if node.uid not in ledger.done and node.uid not in busy]
@@ -258,7 +258,7 @@ def _next(view: View, usable: Mapping[str, Sequence[Node]], ledger: Ledger) -> t
     wakes = [at for node in idle if (at := _retry_at(node, ledger)) > view.now]
     free = PER_VERSION - len(view.pods)
     if ledger.refused is not None:
-        # Whatever refused one pod will refuse the others: ask with one.
+        # A refusal of one pod applies to the others as well: try with one pod.
         free = min(free, 1)
         if view.now < ledger.refused.retry_at:
             free = 0

@@ -1,12 +1,11 @@
-"""Is the model that the spec asks for a new one, and would the API server take it?
+"""Is the model of the spec a new one, and would the API server accept it?
 
-A model that is stored (a ControllerRevision) was accepted once. One that is not is asked about first; if the API server
-makes the same instances of it as of a stored one, it *is* that one: the revision and its name stay, and nothing is
-replaced. What was found out about the model of the spec is kept in the status (`State.checked`), so that a restart
-asks nothing again.
+A stored model (a ControllerRevision) was accepted once. Any other model is checked by dry run first. If the API server
+makes the same instances from it as from a stored model, it *is* that model: the revision and its name stay, and nothing
+is replaced. The status keeps the result of the check (`State.checked`), so that a restart does not repeat it.
 
-A refusal is asked about again later, since a quota may be lifted. A model that runs already is never refused for what
-it holds, only warned about: it may be older than the rule.
+A refused model is checked again later, since a quota may be lifted. A model that runs already is never refused for its
+content: it may be older than the rule. It only gets a warning.
 """
 
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ _CANDIDATES = 4
 
 
 def known(facts: Facts) -> Revision:
-    """The model that the spec asks for: the stored one, if it is stored or known to be the same as one."""
+    """The model of the spec. If it is stored, or known to equal a stored one, the stored one."""
     asked, checked = facts.snapshot.model, facts.state.checked
     newest = facts.newest
     if newest is not None and disks.aligned(asked, newest).content == newest.content:
@@ -38,7 +37,7 @@ def known(facts: Facts) -> Revision:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The model to go by, why it cannot be, and what has to be asked or remembered about it."""
+    """The model to use, or why it cannot be used, and what must be checked or remembered about it."""
 
     model: Revision
     refused: Acceptance | None
@@ -46,7 +45,7 @@ class Judged:
 
 
 def judge(facts: Facts, model: Revision, found: GalleryVersion) -> Judged:
-    """Whether the API server takes that model; `found` is the version that it is asked with."""
+    """Whether the API server accepts the model; `found` is the version for the dry run."""
     if model.number:
         if (problem := other_disks(facts, model)) is not None:
             return Judged(model, problem, facts.step())
@@ -65,13 +64,13 @@ def judge(facts: Facts, model: Revision, found: GalleryVersion) -> Judged:
 
 
 def warning(state: State, asked: Revision) -> str:
-    """What is wrong with the accepted model, though it runs."""
+    """A warning about the accepted model, which runs nevertheless."""
     checked = state.checked
     return checked.warning if checked is not None and checked.asked == asked.name else ""
 
 
 def numbered(facts: Facts, model: Revision) -> Revision:
-    """The model as it is to be stored. One that was used before becomes the newest again."""
+    """The model to store, with its number. A model that was used before becomes the newest again."""
     newest = _newest(facts)
     return model if model.number and model.number >= newest else replace(model, number=newest + 1)
 
@@ -81,7 +80,7 @@ def _newest(facts: Facts) -> int:
 
 
 def _check_running(facts: Facts, model: Revision, found: GalleryVersion) -> Step:
-    """Once for each model of the spec: it may have been stored by an operator that did not check."""
+    """Check a running model once: an operator that did not check may have stored it."""
     asked, checked = facts.snapshot.model.name, facts.state.checked
     if checked is not None and (checked.asked, checked.model) == (asked, model.name):
         return facts.step()
@@ -94,7 +93,9 @@ def _check_running(facts: Facts, model: Revision, found: GalleryVersion) -> Step
 
 
 def _unstored(facts: Facts, model: Revision) -> Acceptance | None:
-    """A model that was used before has to become the newest again, or the next refusal falls back on another one."""
+    """The refusal of a known model that could not be renumbered. It has to be the newest, or the next refusal falls
+    back to another one.
+    """
     verdict = facts.snapshot.verdicts.get(model.name)
     waits = verdict is not None and verdict.reason == NOT_STORED and not _stale(facts, verdict)
     if verdict is None or not waits or model.number == _newest(facts):
@@ -120,7 +121,7 @@ def _need_check(facts: Facts, model: Revision, found: GalleryVersion) -> Step:
 
 
 def _candidates(facts: Facts) -> tuple[Revision, ...]:
-    """What a new model may be another spelling of: the newest one, those that instances run, those before."""
+    """Stored models that a new one may be another spelling of: the newest, the running ones, the earlier ones."""
     newest, used = _newest(facts), {build.model for build in facts.state.builds.values()}
     stored = [model for model in facts.models.values() if model.number]
     stored.sort(key=lambda model: (model.number == newest, model.name in used, model.number), reverse=True)
@@ -128,7 +129,7 @@ def _candidates(facts: Facts) -> tuple[Revision, ...]:
 
 
 def _free(facts: Facts, models: tuple[Revision, ...]) -> int:
-    """The lowest id of which neither a pod nor a claim is there."""
+    """The lowest id without a pod and without claims."""
     snapshot = facts.snapshot
     names = {name for model in models for name in model.claim_names}
     number = 0
@@ -142,14 +143,16 @@ def _free(facts: Facts, models: tuple[Revision, ...]) -> int:
 
 
 def other_disks(facts: Facts, model: Revision) -> Acceptance | None:
-    """Whether the model wants other disks by the names of those that the newest one has."""
+    """Whether the model changes a claim template that the newest model has by the same name."""
     newest = facts.newest
     problem = None if newest is None or newest.name == model.name else disks.changed(model, newest)
     return None if problem is None else Acceptance(INVALID, problem)
 
 
 def _ends_by_itself(model: Revision) -> str | None:
-    """As in a StatefulSet: instances are meant to run for ever, and all of them would end at one moment."""
+    """Why the model is refused if its pods end by themselves, as in a StatefulSet: all instances would end at the same
+    moment.
+    """
     if (model.template.get("spec") or {}).get("activeDeadlineSeconds") is None:
         return None
     return (

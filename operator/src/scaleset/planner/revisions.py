@@ -1,8 +1,8 @@
 """The model of a ScaleSet: the part of its spec that instances are made from.
 
 A model is kept as an apps/v1 ControllerRevision. Its name carries a hash of its content, so that going back to an
-earlier model finds the earlier revision, and a restart of the operator, or a newer operator with more fields, makes
-no new one: what is absent or null does not count. A pinned version is kept in its usual spelling, since `1.2` and
+earlier model finds the earlier revision. Absent and null fields do not count, so neither a restart of the operator nor
+a newer operator with more fields makes a new revision. A pinned version is kept in its usual spelling, since `1.2` and
 `1.2.0` are one version.
 """
 
@@ -19,7 +19,7 @@ from scaleset.planner.gallery import LATEST, usual
 
 KEPT = 10
 UPDATE_DOMAINS = 5
-"""Update domains of a model that does not say."""
+"""Update domains of a model without that field."""
 _NAME_PART = 52
 _HASH_LENGTH = 10
 
@@ -40,7 +40,7 @@ class Reference(NamedTuple):
 
     @property
     def definition(self) -> tuple[str | None, str, str, str]:
-        """What versions are of: those of another definition do not compare."""
+        """The image definition. Versions of different definitions cannot be compared."""
         return self.gallery, self.publisher, self.offer, self.sku
 
 
@@ -66,7 +66,7 @@ class Revision:
 
     @cached_property
     def rest(self) -> str:
-        """Identifies the model but for its image reference."""
+        """Hash of the model without its image reference."""
         rest = {key: value for key, value in self.content.items() if key != "imageReference"}
         return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:_HASH_LENGTH]
 
@@ -76,7 +76,7 @@ class Revision:
 
     @cached_property
     def instance_container(self) -> str | None:
-        """Name of the container whose image is the OS image: the one asked for, else the first."""
+        """Name of the container that runs the OS image: the configured one, else the first."""
         chosen = self.data.get("instanceContainer")
         if chosen:
             return str(chosen)
@@ -85,7 +85,7 @@ class Revision:
 
     @cached_property
     def content(self) -> Mapping[str, Any]:
-        """What instances are made from: operators before 1.1 kept all of the template, what it is not used for too."""
+        """The content that instances are made from. Operators before 1.1 also stored unused fields of the template."""
         template = self.data.get("template")
         if not isinstance(template, Mapping):
             return self.data
@@ -93,8 +93,8 @@ class Revision:
 
     @cached_property
     def image_containers(self) -> tuple[str, ...]:
-        """Names of the containers that run the image of the version: the instance container, which is the first here,
-        and all that have no image of their own.
+        """Names of the containers that run the image of the version: first the instance container, then all containers
+        without an image of their own.
         """
         containers = (self.template.get("spec") or {}).get("containers") or ()
         others = (str(c.get("name")) for c in containers if not c.get("image"))
@@ -113,12 +113,12 @@ class Revision:
 
 
 def describe(set_name: str, spec: ScaleSetSpec) -> Revision:
-    """The model that the spec asks for."""
+    """The model of the spec."""
     return _described(set_name, spec, what_counts(spec.template, spec.instance_container))
 
 
 def former_name(set_name: str, spec: ScaleSetSpec) -> str:
-    """The name of the model by operators before 1.1: all of the template counted, the image that is not used too."""
+    """The model's name in operators before 1.1, which hashed the whole template, including the unused image."""
     return _described(set_name, spec, spec.template).name
 
 
@@ -154,15 +154,13 @@ def _described(set_name: str, spec: ScaleSetSpec, template: Mapping[str, Any]) -
 
 
 def stored(models: Mapping[str, Revision], asked: Revision) -> Revision | None:
-    """The newest stored model of the content that is asked for; an older operator gave it another name."""
+    """The newest stored model with the wanted content; an older operator gave it another name."""
     same = (model for model in models.values() if model.number and model.content == asked.content)
     return max(same, key=lambda model: model.number, default=None)
 
 
 def without_nulls(value: Any) -> Any:
-    """The same JSON without null members: clients write `creationTimestamp: null` into templates and mean nothing by
-    it.
-    """
+    """The same JSON without null members: clients write an insignificant `creationTimestamp: null` into templates."""
     if isinstance(value, Mapping):
         return {key: without_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
@@ -171,6 +169,6 @@ def without_nulls(value: Any) -> Any:
 
 
 def expendable(models: tuple[Revision, ...], used: frozenset[str]) -> tuple[Revision, ...]:
-    """Stored revisions that may go: beyond the newest ten, and no instance needs them."""
+    """Stored revisions that may be deleted: beyond the newest ten, and needed by no instance."""
     oldest_first = sorted((model for model in models if model.number), key=lambda model: model.number)
     return tuple(model for model in oldest_first[: max(0, len(oldest_first) - KEPT)] if model.name not in used)

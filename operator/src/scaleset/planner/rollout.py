@@ -4,10 +4,10 @@ A rollout moves by small steps, each written to the status before anything is do
 
 start -> [gate -> batch admitted -> every instance decided -> gate after the batch -> pause]* -> end
 
-`BATCH` are the parts that go on with the running batch (`batch_judge`). Once it is over, the first of `PHASES` that
-has something to do says what comes next: take back, end, wait or admit. `REASONS_TO_WAIT` has one function for each
-reason not to admit a batch; a new reason is another function there. The health gate comes last, on a LIST taken after
-all waiting. Nothing here deletes or creates: `pod_diff` compares what the state says with the pods.
+`BATCH` lists the parts that continue the running batch (`batch_judge`). Once the batch is over, the first of `PHASES`
+that has something to do decides the next step: take back, end, wait or admit. `REASONS_TO_WAIT` has one function for
+each reason not to admit a batch; a new reason is another function there. The health gate comes last, on a LIST taken
+after all waiting. Nothing here deletes or creates: `pod_diff` compares the state with the pods.
 
 Ordering rules, each covered by a test:
 - a batch is admitted, and an instance judged at its deadline, only on fresh pods;
@@ -41,7 +41,7 @@ CONCURRENCY = "ConcurrencyLimit"
 
 
 def begin(facts: Facts, rollout: Rollout) -> Step:
-    """Put a new rollout into the state and go as far as it can."""
+    """Put a new rollout into the state and advance it as far as possible."""
     pending = frozenset(outdated.outdated(facts, rollout))
     what = f"version {rollout.target.version}" if rollout.target.version else f"model {rollout.target.model}"
     who = "the platform" if rollout.started_by is StartedBy.PLATFORM else "the user"
@@ -51,7 +51,7 @@ def begin(facts: Facts, rollout: Rollout) -> Step:
 
 
 def advance(facts: Facts) -> Step:
-    """Carry the running rollout on as far as it can go now."""
+    """Advance the running rollout as far as possible now."""
     if facts.rollout is None:
         return facts.step()
     facts, step = in_order(facts, *BATCH)
@@ -72,7 +72,9 @@ def advance(facts: Facts) -> Step:
 
 
 def join(facts: Facts) -> Step:
-    """Pending are the outdated instances that the run has not touched: those added or unprotected meanwhile join it."""
+    """Set the pending instances: outdated instances that the run has not touched. Instances added or unprotected
+    meanwhile join the run.
+    """
     rollout = facts.running
     going = rollout.batch.replaces if rollout.batch is not None else NOBODY
     left = (
@@ -86,7 +88,7 @@ def join(facts: Facts) -> Step:
 
 
 def end_if_gone(facts: Facts) -> Step:
-    """Decide to end a rollout whose target is superseded or withdrawn. The running batch is finished first."""
+    """Decide to end a rollout whose target is superseded or withdrawn. The running batch finishes first."""
     rollout = facts.running
     if rollout.ending is not None:
         return facts.step()
@@ -117,7 +119,7 @@ def _withdrawn(facts: Facts, rollout: Rollout) -> str | None:
 
 
 BATCH = (join, end_if_gone, surge.keep_protected, surge.fall_back, batch_judge.put_back, batch_judge.judge)
-"""What happens to the running batch, in this order."""
+"""The parts that continue the running batch, in order."""
 
 
 # --- between batches
@@ -144,7 +146,7 @@ def cancel(facts: Facts, rollout: Rollout) -> Step | None:
 
 
 def complete(facts: Facts, rollout: Rollout) -> Step | None:
-    """End a run that has nothing left to do."""
+    """End a run without remaining instances."""
     if rollout.pending or replacing(facts, rollout) is not None:
         return None
     return rollout_end.complete(facts, rollout) if facts.fresh else facts.need_fresh()
@@ -179,7 +181,7 @@ def admit(facts: Facts, rollout: Rollout) -> Step | None:
 
 Phase = Callable[[Facts, Rollout], Step | None]
 PHASES: tuple[Phase, ...] = (take_back, gate_after_batch, cancel, complete, hold, admit)
-"""What comes after a batch: the first that has something to do."""
+"""The phases between batches: the first one that has something to do decides."""
 
 
 # --- reasons not to admit a batch
@@ -200,7 +202,7 @@ def pausing(facts: Facts, rollout: Rollout) -> Waiting | None:
 
 
 def not_accepted(facts: Facts, _: Rollout) -> Waiting | None:
-    """The spec is refused meanwhile. A missing policy is none: the run goes by the one that it started with."""
+    """The spec is refused meanwhile. A missing policy is no reason: the run keeps the policy that it started with."""
     acceptance = facts.acceptance
     if acceptance.accepted or acceptance.reason == "PolicyNotFound":
         return None
@@ -208,7 +210,7 @@ def not_accepted(facts: Facts, _: Rollout) -> Waiting | None:
 
 
 def scaling_in(facts: Facts, _: Rollout) -> Waiting | None:
-    """What scaling in has taken is waited for: a batch beside it would take down more than a batch."""
+    """The pods that scaling in deletes are waited for: together with a batch, more than a batch would be down."""
     ids = shrinking.leaving(facts) if facts.state.scale_in is not None else NOBODY
     if not ids:
         return None
@@ -217,13 +219,13 @@ def scaling_in(facts: Facts, _: Rollout) -> Waiting | None:
 
 
 def replacing(facts: Facts, _: Rollout) -> Waiting | None:
-    """Instances that are replaced at once are waited for: they are in no batch, and join the rollout after it."""
+    """Instances that are replaced at once are waited for: they are in no batch and join the rollout later."""
     ids = facts.state.applying - deadlines.overdue(facts)
     return Waiting("ApplyingModel", f"Instances {abridged(ids)} are being replaced at once.") if ids else None
 
 
 def starting(facts: Facts, _: Rollout) -> Waiting | None:
-    """Instances that are still starting are waited for: nobody knows yet whether they are healthy."""
+    """Instances that are still starting are waited for: their health is not known yet."""
     initializing = [
         i.id for i in facts.instances.values() if i.health is HealthState.INITIALIZING or _to_be_created(facts, i)
     ]
@@ -239,7 +241,7 @@ def _to_be_created(facts: Facts, instance: Instance) -> bool:
 
 
 def not_our_turn(facts: Facts, rollout: Rollout) -> Waiting | None:
-    """The policy lets only so many sets roll at once; the one that has waited longest is next. A run that has begun
+    """The concurrency limit of the policy is reached. The set that has waited longest is next; a run that has begun
     goes on.
     """
     limit, turn = facts.policy.max_concurrent_scale_sets, facts.snapshot.turn
@@ -251,7 +253,7 @@ def not_our_turn(facts: Facts, rollout: Rollout) -> Waiting | None:
 
 Reason = Callable[[Facts, Rollout], Waiting | None]
 REASONS_TO_WAIT: tuple[Reason, ...] = (suspended, pausing, not_accepted, scaling_in, replacing, starting, not_our_turn)
-"""In the order in which the status names them."""
+"""Reasons to wait, in the order in which the status reports them."""
 
 
 def queue(facts: Facts) -> Step:
@@ -270,7 +272,7 @@ def queue(facts: Facts) -> Step:
 
 
 def _ask(facts: Facts, rollout: Rollout, moves: Mapping[int, Build], extra: tuple[int, ...]) -> Step:
-    """Ask for all that the batch needs before anything is deleted, and start it. Where a quota has no room for new
+    """Dry-run everything that the batch needs before anything is deleted, then start it. If a quota has no room for new
     instances beside the old ones, the old ones go first.
     """
     model = facts.models[rollout.target.model]
@@ -305,7 +307,7 @@ def _start_batch(facts: Facts, rollout: Rollout, moves: Mapping[int, Build], ext
     started = replace(
         rollout, batch=batch, in_progress=batch.instances, pending=rollout.pending - ids, next_batch=None, waiting=None
     )
-    # Again: an old pod that cannot be replaced may have had its time already, and nothing will happen to it.
+    # Decide again: the deadline of an old pod that cannot be replaced may have passed, so no event will follow.
     held = any(facts.instances[old].held for old in ids if old in facts.instances)
     step = facts.step(
         replace(

@@ -19,8 +19,8 @@ _MOST_DETAILS = 5
 
 
 def complete(facts: Facts, rollout: Rollout) -> Step:
-    """Everything that could be upgraded was. Failed instances within the limit stay on their previous build and are
-    tried again later.
+    """End as Completed: every instance that could be upgraded was. Failed instances within the limit stay on their
+    previous build and are tried again later.
     """
     retry = outdated.try_later(facts, rollout).retry if rollout.failed else None
     state = replace(_proven(outdated.forget(facts, rollout), rollout), retry=retry)
@@ -38,7 +38,9 @@ def _proven(state: State, rollout: Rollout) -> State:
 
 
 def cancel(facts: Facts, rollout: Rollout, ending: Ending) -> Step:
-    """Superseded, withdrawn, or as the user asked; only the last is remembered, or it would start again at once."""
+    """End as Cancelled: superseded, withdrawn, or cancelled by the user. Only a target that the user cancelled is
+    remembered; otherwise it would start again at once.
+    """
     by_user = ending.reason == outdated.CANCELLED
     state = outdated.remember(facts, rollout, ending.reason) if by_user else facts.state
     error = UpgradeError(ending.reason, ending.message, facts.snapshot.owner.name)
@@ -46,7 +48,7 @@ def cancel(facts: Facts, rollout: Rollout, ending: Ending) -> Step:
 
 
 def upgraded_unhealthy(facts: Facts, rollout: Rollout, bad: frozenset[int], *, counted: frozenset[int]) -> UpgradeError:
-    """The gate after a batch, which `bad` of `counted` breach: what the run ends with."""
+    """The error of a run that breached the gate after a batch: `bad` of `counted` instances."""
     messages = {n: rollout.messages.get(n) or _message(facts, n) for n in bad}
     percent = share(len(bad), len(counted))
     limit = rollout.policy.rolling.max_unhealthy_upgraded_instance_percent
@@ -61,8 +63,8 @@ def upgraded_unhealthy(facts: Facts, rollout: Rollout, bad: frozenset[int], *, c
 
 
 def gate_closed(facts: Facts, rollout: Rollout, gate: Gate) -> Step:
-    """The gate before a batch: too much of the set is unhealthy, for whatever reason. Tried again once it has been
-    open for a while.
+    """End because of the gate before a batch: too much of the set is unhealthy, for whatever reason. The target is
+    tried again once the gate has been open for a while.
     """
     messages = {n: _message(facts, n) for n in gate.unhealthy}
     percent = share(len(gate.unhealthy), gate.replicas)
@@ -87,18 +89,18 @@ def gate_closed(facts: Facts, rollout: Rollout, gate: Gate) -> Step:
 
 
 def refused(facts: Facts, rollout: Rollout, message: str) -> Step:
-    """The API server would not take a pod of the target: nothing was deleted for it."""
+    """End because the API server refuses a pod of the target; no pod was deleted for it."""
     text = f"Rolling Upgrade failed: the API server refuses the new pod. {message}"
     return fault(facts, outdated.try_later(facts, rollout), rollout, _error(facts, REFUSED, text, {}))
 
 
 def extended(error: UpgradeError, text: str) -> UpgradeError:
-    """The error with another sentence."""
+    """The error with one more sentence."""
     return replace(error, message=f"{error.message} {text}")
 
 
 def fault(facts: Facts, state: State, rollout: Rollout, error: UpgradeError) -> Step:
-    """End as Faulted, in a state that says what is remembered of it."""
+    """End as Faulted. `state` already records what is remembered of the run."""
     return _end(facts, state, rollout, Code.FAULTED, error).with_event("RolloutFaulted", error.message, warning=True)
 
 

@@ -1,4 +1,4 @@
-"""How many instances are how, and a row for each that is not simply healthy and current."""
+"""Counts of instances, and a row for each instance that is not simply healthy and current."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +15,10 @@ MAX_NOTE = 100
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many instances are how."""
+    """Numbers of instances by state."""
 
     wanted: int
-    """How many there are to be; while the set is larger, how many there are."""
+    """The wanted number of instances; while the set is larger, the actual number."""
     existing: int
     healthy: int
     updated: int
@@ -39,7 +39,7 @@ def count(facts: Facts) -> Counts:
 
 
 def current(instance: Instance, goal: Build | None) -> bool:
-    """Whether the instance runs what it is to run."""
+    """Whether the instance runs its recorded build."""
     pod = instance.pod
     return goal is not None and pod is not None and not pod.deleting and goal.same_as(pod)
 
@@ -70,12 +70,12 @@ def rows(facts: Facts) -> list[dict[str, Any]]:
 
 
 def note_of(instance: Instance) -> str:
-    """What a failure that does not fail the instance has left behind."""
+    """The note left by a failure that does not fail the instance."""
     return instance.pod.note[:MAX_NOTE] if instance.pod is not None else ""
 
 
 def _sentence(message: str, note: str) -> str:
-    """Both, the note always whole: by it the next decision knows that it was told."""
+    """Sentence and note together. The note is never cut: the next decision recognises by it that the event was sent."""
     if not (message and note):
         return (message or note)[:MAX_MESSAGE]
     return f"{message[: MAX_MESSAGE - len(note) - 2]}; {note}"

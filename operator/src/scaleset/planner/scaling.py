@@ -1,8 +1,8 @@
 """How many instances there are and which (docs/behaviour.md, Instances).
 
-A new instance takes the lowest free id. Scaling in removes the highest ids first and passes protected instances over.
-A new instance gets the version that a completed rollout last proved while a rollout runs or has failed, else what its
-image reference means now.
+A new instance takes the lowest free id. Scaling in removes the highest ids first and skips protected instances. While a
+rollout runs or has failed, a new instance gets the version that a completed rollout last proved. Otherwise it gets the
+version that its image reference means now.
 """
 
 from collections import Counter
@@ -29,9 +29,10 @@ from scaleset.planner.step import Step
 
 
 def adopt(facts: Facts) -> Step:
-    """Record the builds of pods that the state does not know: new ones, or all of them after a restore without
-    status. A recorded build whose model does not exist is none, where the pod's own makes sense: nothing was ever
-    created from it. What an instance ran before is forgotten once its pod runs and no batch or request has it in hand.
+    """Record the builds of pods that the state does not know: new ones, or all of them after a restore without status.
+    If the model of a recorded build does not exist, the pod's own build is used where it makes sense: no pod was ever
+    created from the recorded one. The previous build of an instance is forgotten once its pod runs and no batch or
+    request has it in hand.
     """
     return in_order(facts, _record_builds, _first_version, _settle_current, _forget_previous)[1]
 
@@ -62,12 +63,12 @@ def _forget_previous(facts: Facts) -> Step:
 
 
 def _made_up(facts: Facts, number: int, in_hand: frozenset[int]) -> bool:
-    """Whether the recorded build of an instance that stays as it is names a model that there is not."""
+    """Whether the recorded build of an instance outside any batch names a model that does not exist."""
     return number not in in_hand and facts.state.builds[number].model not in facts.models
 
 
 def build_of(facts: Facts, pod: Pod) -> Build | None:
-    """The build that a pod says it runs; None where that makes no sense."""
+    """The build that the labels of a pod name; None if they make no sense."""
     model = facts.models.get(pod.model)
     if model is None or not is_number(pod.version):
         return None
@@ -75,8 +76,8 @@ def build_of(facts: Facts, pod: Pod) -> Build | None:
 
 
 def _first_version(facts: Facts) -> Step:
-    """The version that the set was created with; after a restore without status, the one that most instances run, the
-    higher one where there are as many of two.
+    """The version that the set was created with. After a restore without status, the version that most instances run,
+    and of two equally frequent ones the higher.
     """
     if facts.state.current_version is not None:
         return facts.step()
@@ -93,8 +94,8 @@ def _first_version(facts: Facts) -> Step:
 
 
 def _settle_current(facts: Facts) -> Step:
-    """While nothing rolls, the version that all unprotected instances run is the current one, however they came by it
-    (a pin needs no rollout); but not one whose rollout failed or was cancelled.
+    """Without a rollout, the current version is the one that all unprotected instances run, however they got it (a pin
+    needs no rollout). A version whose rollout failed or was cancelled never becomes current.
     """
     state, pods, protected = facts.state, facts.snapshot.pods, facts.protected
     if facts.rollout is not None or state.applying:
@@ -111,8 +112,8 @@ def _settle_current(facts: Facts) -> Step:
 
 
 def scale(facts: Facts) -> Step:
-    """Settle which ids the set has. Surplus instances leave at once where they have no pod; the others do by batches
-    (`shrinking`), which are a part of the size that the set comes from. By a refused spec none goes that has a pod:
+    """Decide which ids the set has. Surplus instances without a pod leave at once; the others leave in batches
+    (`shrinking`), sized by the original size of the set. Under a refused spec no instance with a pod leaves, since
     neither its size nor its protection counts.
     """
     going = to_go(facts)
@@ -126,19 +127,21 @@ def scale(facts: Facts) -> Step:
 
 
 def to_go(facts: Facts) -> list[int]:
-    """The instances that are more than wanted and may go, in the order in which they do."""
+    """Surplus instances that may go, in the order in which they go."""
     surplus = len(facts.state.builds) - extra(facts.state) - facts.replicas
     return _first_to_go(facts, beside_each_other(facts.state))[:surplus] if surplus > 0 else []
 
 
 def kept_by_protection(facts: Facts) -> int:
-    """How many instances more than wanted stay because they are protected from scaling in."""
+    """Number of surplus instances that stay because they are protected from scaling in."""
     surplus = len(facts.state.builds) - extra(facts.state) - facts.replicas
     return max(0, surplus - len(to_go(facts)))
 
 
 def _first_to_go(facts: Facts, beside: Collection[int]) -> list[int]:
-    """The instances that scaling in may remove, in that order; `beside` are not counted and go with their old ones."""
+    """The instances that scaling in may remove, in order; `beside` are not counted and go with the old instances they
+    replace.
+    """
     spec, ages = facts.snapshot.spec, facts.snapshot.ages
     staying = {i.id for i in spec.protected_instances if i.keeps_from_scale_in}
     counted = [n for n in facts.state.builds if n not in beside]
@@ -148,7 +151,7 @@ def _first_to_go(facts: Facts, beside: Collection[int]) -> list[int]:
 
 
 def without(state: State, gone: frozenset[int]) -> State:
-    """The state after those instances were scaled in: they leave the running batch too."""
+    """The state after those instances were scaled in; they also leave the running batch."""
     if not gone:
         return state
     rollout = state.rollout
@@ -168,13 +171,13 @@ def without(state: State, gone: frozenset[int]) -> State:
 
 
 def _unpaired(batch: Batch, gone: frozenset[int]) -> Batch:
-    """Who takes the id of an instance that went belongs to nobody else."""
+    """Surge pairs without removed instances: a reused id belongs to a new instance."""
     pairs = {new: old for new, old in batch.pairs.items() if new not in gone and old not in gone}
     return replace(batch, surge=frozenset(pairs), replaces=frozenset(pairs.values()))
 
 
 def new_build(facts: Facts) -> Build | None:
-    """The build of an instance that does not exist yet; None when there is no image for it."""
+    """The build of an instance that does not exist yet; None if there is no image for it."""
     wanted = facts.wanted
     if wanted is None:
         return None
@@ -192,8 +195,8 @@ def new_build(facts: Facts) -> Build | None:
 
 
 def _not_older(facts: Facts, current: str) -> str:
-    """The proven version, unless all instances were pinned to a higher one since (a pin needs no rollout). That all
-    got to one whose rollout did not complete does not prove it.
+    """The proven version, unless all instances were pinned to a higher one since (a pin needs no rollout). A version
+    whose rollout did not complete is not proven, even if all instances run it.
     """
     lowest = min((build.version for build in facts.state.builds.values()), key=number, default=current)
     return current if _unproven(facts.state, lowest, facts.known_image(lowest)) else max(current, lowest, key=number)
@@ -204,7 +207,7 @@ def _image_rollout_runs(state: State) -> bool:
 
 
 def _unproven(state: State, version: str, image: str | None) -> bool:
-    """Whether a rollout to that version runs, or ended otherwise than Completed."""
+    """Whether a rollout to that version runs, or ended but not as Completed."""
     if any(same(failed.version, version) and failed.image in (None, image) for failed in state.failed_targets):
         return True
     rollout: Rollout | None = state.rollout
@@ -215,8 +218,8 @@ def _unproven(state: State, version: str, image: str | None) -> bool:
 
 
 def _same_definition(facts: Facts) -> bool:
-    """Whether the instances' models name the same image definition as the wanted one: versions of two of them do not
-    compare.
+    """Whether the instances' models name the same image definition as the wanted one: versions of different definitions
+    cannot be compared.
     """
     mine = facts.goal.model.reference.definition
     used = {build.model for build in facts.state.builds.values()}

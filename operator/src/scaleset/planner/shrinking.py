@@ -1,21 +1,21 @@
 """How fast scaling in takes instances (docs/behaviour.md, Instances).
 
-A set shrinks by batches, as it is upgraded: at most `maxBatchInstancePercent` of the size that it comes from go at the
-same time, at least one, or as many as `scaleInPolicy.maxConcurrent` says. The next ones go when the pods of those
-before are gone and every instance that stays is healthy, so that a quorum follows. Nobody waits for ever:
+A set shrinks in batches, as it is upgraded. A batch has at most `maxBatchInstancePercent` of the original size, and at
+least one instance; `scaleInPolicy.maxConcurrent` overrides this. The next batch goes once the pods of the last one are
+gone and every remaining instance is healthy, so that a quorum can follow. Every wait is bounded:
 
 | an instance that stays | is waited for |
 |---|---|
-| not healthy | until it has been so for the health timeout |
+| not healthy | until it has been unhealthy for the health timeout |
 | terminating, because others deleted it | until the health timeout after its grace period |
 | without a pod, which is about to be created | until it has one |
 | without a pod, since the API server refuses it or it is blocked | until the health timeout after scaling in began |
-| whatever they do, all together | for twice the health timeout |
+| in any state, all waits together | for twice the health timeout |
 
-A pod that has gone and does not end counts until the health timeout after its grace period. What has no pod takes
-nothing away from anybody: it leaves at once (`scaling`) and counts in no batch.
+A deleted pod that does not end counts until the health timeout after its grace period. An instance without a pod leaves
+at once (`scaling`) and counts in no batch.
 
-Invariant: of the instances that scaling in has taken at most a batch is terminating.
+Invariant: at most one batch of the instances removed by scaling in is terminating.
 """
 
 from collections.abc import Collection
@@ -33,7 +33,7 @@ SCALING_IN = "ScalingIn"
 
 
 def shrink(facts: Facts) -> Step:
-    """Take the next instances of a set that is larger than wanted, if it is their time, and say what it waits for."""
+    """Remove the next surplus instances if they may go now, and report the reason to wait."""
     return in_order(facts, _go_on, _explain)[1]
 
 
@@ -52,7 +52,7 @@ def _go_on(facts: Facts) -> Step:
 
 
 def _take(facts: Facts, scale_in: ScaleIn, going: Collection[int]) -> Step:
-    """Let the next batch go, or note since when it waits."""
+    """Remove the next batch, or record since when it waits."""
     chosen = _next(facts, scale_in, going)
     if _waited_for(facts, scale_in, chosen):
         since = facts.now if scale_in.waiting is None else scale_in.waiting
@@ -62,11 +62,11 @@ def _take(facts: Facts, scale_in: ScaleIn, going: Collection[int]) -> Step:
     gone = with_new_ones(facts, chosen)
     step = facts.step(replace(without(facts.state, gone), scale_in=replace(scale_in, waiting=None)))
     over = not leaving(facts.after(step)) and not all(_undeletable(facts, number) for number in chosen)
-    return replace(step, again=over)  # Pods that do not end are waited for no more.
+    return replace(step, again=over)  # Pods that do not end are not waited for any more.
 
 
 def _next(facts: Facts, scale_in: ScaleIn, going: Collection[int]) -> frozenset[int]:
-    """The first ones; those that the API server does not let go come last, so that they hold up nobody."""
+    """The next batch. Instances whose delete is refused come last, so that they do not delay the others."""
     policy, percent = facts.snapshot.spec.scale_in_policy, facts.policy.rolling_upgrade_policy
     limit = policy.limit(scale_in.size, percent=percent.max_batch_instance_percent)
     free = [number for number in going if not _undeletable(facts, number)]
@@ -74,13 +74,13 @@ def _next(facts: Facts, scale_in: ScaleIn, going: Collection[int]) -> frozenset[
 
 
 def with_new_ones(facts: Facts, olds: Collection[int]) -> frozenset[int]:
-    """Those instances and the new ones that a surging batch has made to replace them."""
+    """Those instances, and the new instances of a surging batch that replace them."""
     return frozenset(olds).union(new for new, old in beside_each_other(facts.state).items() if old in olds)
 
 
 def leaving(facts: Facts) -> frozenset[int]:
-    """Instances that are no more and whose pods will end: one that does not end in its time is not waited for, nor one
-    that the API server does not let go.
+    """Removed instances whose pods are expected to end. A pod that does not end in its time, or whose delete is
+    refused, is not waited for.
     """
     left = set()
     for number, pod in facts.snapshot.pods.items():
@@ -97,7 +97,7 @@ def leaving(facts: Facts) -> frozenset[int]:
 
 
 def _waited_for(facts: Facts, scale_in: ScaleIn, chosen: Collection[int]) -> dict[int, float | None]:
-    """The instances that keep `chosen` from going, with the time until which they do; None where nobody knows."""
+    """The instances that keep `chosen` from going, each with the time until which it does; None if that is unknown."""
     gone = with_new_ones(facts, chosen)
     last = (facts.now if scale_in.waiting is None else scale_in.waiting) + 2 * facts.health_timeout
     found = {
@@ -109,7 +109,7 @@ def _waited_for(facts: Facts, scale_in: ScaleIn, chosen: Collection[int]) -> dic
 
 
 def _settled(facts: Facts, instance: Instance) -> bool:
-    """Whether it is healthy and nobody is about to take its pod away."""
+    """Whether the instance is healthy and its pod is not about to be deleted."""
     return instance.healthy and not (instance.id in facts.in_hand and instance.on_old_pod)
 
 
@@ -125,15 +125,15 @@ def _until(facts: Facts, scale_in: ScaleIn, instance: Instance) -> float | None:
 
 
 def _unhealthy_since(pod: Pod) -> float | None:
-    """Since when it is not Ready; None for one that is Ready and does not count as healthy all the same."""
+    """Since when the instance is not Ready; None if it is Ready and still does not count as healthy."""
     return None if pod.ready else max(pod.begun, pod.ready_since or pod.begun)
 
 
-# --- what is said about it
+# --- how it is reported
 
 
 def _explain(facts: Facts) -> Step:
-    """Say how far it is and what it waits for."""
+    """Report the progress and the reason to wait."""
     scale_in = facts.state.scale_in
     if scale_in is None:
         return facts.step()
@@ -156,7 +156,7 @@ def _explain(facts: Facts) -> Step:
 
 
 def _kept_alive(facts: Facts, going: Collection[int]) -> Waiting | None:
-    """Of those that are to go, and of those that were to go just now."""
+    """The API server's refusal to delete instances that are to go, or that scaling in has just removed."""
     return deadlines.refused(facts, {n for n in facts.snapshot.pods if n in going or n not in facts.instances})
 
 
@@ -166,7 +166,7 @@ def _undeletable(facts: Facts, number: int) -> bool:
 
 
 def _terminating(facts: Facts, still_there: Collection[int]) -> Waiting | None:
-    """Pods that do not end in the time that they asked for themselves."""
+    """Pods that are still there after their own grace period."""
     pods = facts.snapshot.pods
     slack = deadlines.KILLING_SECONDS
     late = [n for n in sorted(still_there) if pods[n].deleting and deadlines.past_grace(facts, pods[n], slack=slack)]

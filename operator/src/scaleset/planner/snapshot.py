@@ -1,4 +1,4 @@
-"""What goes into a decision and what comes out of it. Both are plain frozen data."""
+"""The input and the output of a decision, both plain frozen data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from scaleset.planner.state import State
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Where a set stands among those of its policy (`maxConcurrentScaleSets`)."""
+    """Position of a set among the sets of its policy (`maxConcurrentScaleSets`)."""
 
     rolling: int
     """Other sets that roll."""
@@ -25,26 +25,26 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the API server said to a dry run of one pod of a model. A refusal is asked about again at `retry_at`."""
+    """The API server's answer to a dry run of one pod of a model. A refused dry run is repeated at `retry_at`."""
 
     accepted: bool
     message: str = ""
     quota: bool = False
-    """Whether it is a quota that refuses: what does not fit beside the others may still fit in place of one."""
+    """Whether a quota refuses: a pod without room beside the others may still fit in place of one."""
     retry_at: float | None = None
     reason: str = "ModelRefused"
-    """Of a refusal: what is refused, in one word."""
+    """Reason of a refusal, in one word."""
     same_as: str = ""
-    """Name of the stored model that makes the same instances."""
+    """Name of the stored model that produces the same instances."""
     warning: str = ""
-    """What is wrong with a model that runs all the same."""
+    """A warning about a model that runs nevertheless."""
     unanswered: bool = False
-    """Whether nothing was learned about a model that runs already: it is asked about again at `retry_at`."""
+    """Whether the dry run of a running model had no result: it is repeated at `retry_at`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
-    """An instance that is to be made anew, and those of its claims that are missing."""
+    """An instance to create anew, with its missing claims."""
 
     instance: int
     build: Build
@@ -52,7 +52,7 @@ class Newcomer:
 
 
 Question = tuple[Newcomer, ...]
-"""What a dry run is about."""
+"""Identity of a dry run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,44 +66,44 @@ class Snapshot:
     spec: ScaleSetSpec
     state: State
     model: Revision
-    """The model that the spec asks for."""
+    """The model of the spec."""
     now: float
     policy: UpgradePolicySpec | None = field(default_factory=UpgradePolicySpec)
-    """None when the policy that the set refers to does not exist."""
+    """None if the policy that the set refers to does not exist."""
     annotations: Mapping[str, str] = field(default_factory=dict)
     pods: Mapping[int, Pod] = field(default_factory=dict)
     """Pods that the set owns, by instance id."""
     foreign_pods: Mapping[int, str] = field(default_factory=dict)
-    """Instance ids whose pod name is taken by something that is not ours, with a sentence."""
+    """Instance ids whose pod name is taken by a foreign object, with a sentence."""
     claims: Mapping[str, Claim] = field(default_factory=dict)
     models: tuple[Revision, ...] = ()
     """Stored models (ControllerRevisions of the set)."""
     catalogue: tuple[GalleryVersion, ...] = ()
     refusals: Mapping[int, str] = field(default_factory=dict)
-    """Instances whose pod or claim the API server would not create when last asked, with its words."""
+    """Instances whose pod or claim the API server refused to create, with its words."""
     patch_errors: Mapping[str, str] = field(default_factory=dict)
-    """Pods, by uid, whose image the API server would not change in place, with its words."""
+    """Pods, by uid, whose image the API server refused to change in place, with its words."""
     delete_errors: Mapping[str, str] = field(default_factory=dict)
-    """Pods, by uid, that the API server would not let be deleted, or changed, when last asked, with its words."""
+    """Pods, by uid, that the API server refused to delete or change, with its words."""
     ages: Mapping[int, float] = field(default_factory=dict)
-    """When each instance was first created, as far as it is remembered."""
+    """When each instance was first created, if it is remembered."""
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     """By name of the model."""
     admissions: Mapping[Question, Verdict] = field(default_factory=dict)
-    """The dry runs that were made for this pass because a plan asked for them, by what they are about."""
+    """Answers to the dry runs that a plan of this pass asked for, by their identity."""
     declined: Mapping[str, Verdict] = field(default_factory=dict)
-    """By name of the model, the last refusal of what was to be replaced, with the time to ask again."""
+    """The last refusal of a replacement with the time to ask again, by name of the model."""
     turn: Turn | None = None
-    """None when the policy lets any number of sets roll."""
+    """None if the policy has no concurrency limit."""
     fresh: bool = False
     """Whether `pods`, `policy` and `catalogue` are from LISTs that began after our last write."""
     reported: Mapping[str, Any] = field(default_factory=dict)
-    """The status as it stands, for what must be said only once."""
+    """The present status: it shows which events were sent already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """Create the pod of an instance, after those of its claims that are missing."""
+    """Create the pod of an instance, after its missing claims."""
 
     instance: int
     build: Build
@@ -114,7 +114,7 @@ class Creation:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """Delete a pod: this very one."""
+    """Delete exactly this pod."""
 
     instance: int
     name: str
@@ -123,7 +123,7 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True)
 class ImageChange:
-    """Change the image of a running pod: of this very one, as it was seen."""
+    """Change the image of exactly this running pod, as it was observed."""
 
     instance: int
     name: str
@@ -136,7 +136,7 @@ class ImageChange:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One decision, told to the user."""
+    """An event for the user about one decision."""
 
     reason: str
     message: str
@@ -149,8 +149,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """Ask the API server whether it would take this pod and, where a batch is named, all that the batch needs. The pods
-    that have the names of these instances now will be gone by then.
+    """Ask the API server whether it would accept this pod and, if a batch is named, everything that the batch needs.
+    The present pods of these instances will be gone by then.
     """
 
     model: Revision
@@ -160,7 +160,7 @@ class DryRun:
 
     @property
     def about(self) -> Question:
-        """What tells it from another one."""
+        """The identity of the dry run."""
         return self.batch or (Newcomer(self.instance, self.build),)
 
 
@@ -171,20 +171,18 @@ class ModelCheck:
     model: Revision
     build: Build
     instance: int
-    """Whose name the pod bears that is to be admitted: rules that go by names apply."""
+    """The instance whose name the pod of the dry run bears, so that rules about names apply."""
     beside: int = 0
-    """An id whose pod and claims do not exist: what bears a name that is taken is answered with no object."""
+    """An id without pod and claims: a dry run under a taken name returns no object."""
     stored: tuple[Revision, ...] = ()
-    """Stored models that it may be another spelling of, the likeliest first."""
+    """Stored models that it may be another spelling of, the most likely first."""
     runs: bool = False
-    """Whether it is stored itself: then it is only warned about."""
+    """Whether it is stored itself: then it only gets a warning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What must be observed before this decision can be taken. While there are needs nothing else of the plan is
-    carried out.
-    """
+    """Observations that this decision still needs. While there are needs, the rest of the plan is not carried out."""
 
     fresh: bool = False
     verdict: ModelCheck | None = None
@@ -204,25 +202,25 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """A set in numbers, for metrics: what the status does not say, or not in numbers."""
+    """A set in numbers, for metrics that the status does not contain."""
 
     instances: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """How many instances by version and health; together they are all instances, the missing ones too."""
+    """Number of instances by version and health, including missing instances."""
     behind: int = 0
     """Versions that `latest` could choose and that are newer than the oldest one that an instance runs."""
     blocked: str = ""
-    """Why no batch runs, one of `figures.REASONS`; empty when a batch runs, or nothing is to be done."""
+    """Why no batch runs, one of `figures.REASONS`; empty if a batch runs, or if no rollout is needed."""
     batch: int = 0
     """The running batch, else the last one."""
     batches: int = 0
-    """How many batches the rollout takes in all, as planned now."""
+    """Number of batches of the whole rollout, as planned now."""
     from_version: str = ""
-    """What the running or last rollout started from, as far as it is known."""
+    """The version that the running or last rollout started from, if it is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do: store the model, write the status, then delete, change in place and create, then tell."""
+    """The actions: store the model, write the status, then delete, change in place and create, then record events."""
 
     state: State
     status: Mapping[str, Any] = field(default_factory=dict)

@@ -1,8 +1,8 @@
-"""What survives a crash: the part of a ScaleSet's status that decisions depend on.
+"""The durable state: the part of a ScaleSet's status that decisions depend on. It survives a crash.
 
-Everything here is written before the first thing is done about it (write-ahead), so that an operator that is killed
-at any point and started again goes on where it was. `builds` says what each instance is to run; pods that differ from
-it are replaced only while their instance is in the running batch or in `applying`, and a lost pod comes back from it.
+The state is written before it is acted on (write-ahead), so that an operator that is killed at any point continues
+after a restart. `builds` names the build of each instance. A pod that differs from it is replaced only while its
+instance is in the running batch or in `applying`; a lost pod is created again from it.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,18 +18,18 @@ NOBODY: frozenset[int] = frozenset()
 V = TypeVar("V")
 
 ROW_SECONDS = 600.0
-"""So long after the last one a pod that ends begins a new row."""
+"""Seconds after which an ended pod begins a new row."""
 
 
 class Kind(StrEnum):
-    """What a rollout moves."""
+    """The subject of a rollout: the image or the model."""
 
     IMAGE = "Image"
     MODEL = "Model"
 
 
 class Code(StrEnum):
-    """Azure's states of a rolling upgrade."""
+    """Azure's status codes of a rolling upgrade."""
 
     ROLLING_FORWARD = "RollingForward"
     CANCELLED = "Cancelled"
@@ -38,7 +38,7 @@ class Code(StrEnum):
 
 
 class StartedBy(StrEnum):
-    """Who authorised a rollout."""
+    """The origin of a rollout: the platform or a user."""
 
     PLATFORM = "Platform"
     USER = "User"
@@ -62,7 +62,7 @@ class Policy:
 
     @classmethod
     def snapshot(cls, spec: UpgradePolicySpec, kind: Kind, *, by: str) -> "Policy":
-        """What of an UpgradePolicy applies to a rollout of that kind; `by` is the set's health source."""
+        """The part of an UpgradePolicy that applies to a rollout of that kind; `by` is the set's health source."""
         automatic = spec.automatic_os_upgrade_policy
         own = kind is Kind.MODEL or automatic.use_rolling_upgrade_policy
         return cls(
@@ -76,7 +76,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a rollout leads. Without a version each instance keeps its own."""
+    """The target of a rollout. Without a version each instance keeps its own."""
 
     model: str
     publisher: str
@@ -88,7 +88,7 @@ class Target:
     image: str | None = None
 
     def build_for(self, current: Build) -> Build:
-        """The build that an instance on `current` is taken to."""
+        """The new build of an instance that runs `current`."""
         return Build(self.model, self.version or current.version, self.image or current.image)
 
 
@@ -102,24 +102,24 @@ class Batch:
     started: float
     restore_started: float | None = None
     surge: frozenset[int] = NOBODY
-    """Those of `instances` that were created beside the ones that they are to replace."""
+    """New instances of a surge, created beside the instances that they replace; a part of `instances`."""
     replaces: frozenset[int] = NOBODY
-    """The instances that go when those of `surge` are healthy: in order of their ids, one for one."""
+    """Old instances that go once the instances of `surge` are healthy: paired one for one, in order of their ids."""
 
     @property
     def pairs(self) -> Mapping[int, int]:
-        """Which old instance each new one replaces."""
+        """The old instance that each new one replaces."""
         return dict(zip(sorted(self.surge), sorted(self.replaces), strict=False))
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a rollout waits for: a reason code and a sentence."""
+    """Why a rollout waits: a reason code and a sentence."""
 
     reason: str
     message: str
     stalls: bool = False
-    """Whether only somebody else can end it."""
+    """Whether only somebody else can end the wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +153,8 @@ class Ending:
 class Rollout:
     """One rolling upgrade.
 
-    `in_progress` are the instances of the running batch that are not settled; those of them that are also `failed`
-    are being restored.
+    `in_progress` are the undecided instances of the running batch; an instance that is also in `failed` is being
+    restored.
     """
 
     id: str
@@ -177,21 +177,19 @@ class Rollout:
     in_progress: frozenset[int] = NOBODY
     pending: frozenset[int] = NOBODY
     with_model: bool = False
-    """Of an image upgrade: whether it also goes to instances that lack nothing but the newest model."""
+    """For an image upgrade: whether it includes instances that lack only the newest model."""
     version_only: bool = False
-    """Of a model rollout: whether the models differ in nothing but the version, so that it restores like an image
-    upgrade.
-    """
+    """For a model rollout: whether the models differ in the version only, so that it restores like an image upgrade."""
     never_ran: frozenset[int] = NOBODY
-    """Failed instances on which the image did not get as far as the kubelet: it is not to blame for them."""
+    """Failed instances whose kubelet never tried the image: the image is not to blame."""
     without_surge: bool = False
-    """Whether new instances could not be scheduled beside the old ones: the rest goes without surge."""
+    """Whether new instances could not be scheduled beside the old ones: the rest of the rollout runs without surge."""
     messages: Mapping[int, str] = field(default_factory=dict)
-    """What Kubernetes said of each failed instance."""
+    """The message of Kubernetes about each failed instance."""
     waiting: Waiting | None = None
     ending: Ending | None = None
     error: UpgradeError | None = None
-    """Why it ended; while it runs, why it will end once the failed instances have their previous model back."""
+    """Why the run ended. While it runs: why it will end once the failed instances have their previous model back."""
 
     @property
     def running(self) -> bool:
@@ -199,7 +197,7 @@ class Rollout:
 
     @property
     def upgraded(self) -> frozenset[int]:
-        """Instances that this run has finished with, one way or the other."""
+        """Instances that this run has finished, successful or failed."""
         return self.successful | self.failed
 
     @property
@@ -212,9 +210,9 @@ class Rollout:
 
     @property
     def leaving(self) -> frozenset[int]:
-        """Instances that go at the end of a surging batch: old ones whose new one is healthy, and new ones that failed.
+        """Instances that go at the end of a surging batch: old instances with a healthy successor, and failed new ones.
 
-        The batch is not over before they are on their way, so that whoever takes over knows of them.
+        The batch stays open until their pods are terminating, so that a new leader knows of them.
         """
         if self.batch is None or self.in_progress or not self.running:
             return NOBODY
@@ -235,8 +233,8 @@ class Rollout:
 
     @property
     def may_go_back(self) -> frozenset[int]:
-        """Instances whose build before is still needed, though a pod of the new one may be there: where the run
-        restores, until it has ended, since a version may break after its batch.
+        """Instances whose previous build is still needed, although a pod of the new build may exist. If the run
+        restores, they are kept until it has ended, since a version may break after its batch.
         """
         if self.restores:
             return self.in_progress | self.upgraded
@@ -253,15 +251,14 @@ class Rollout:
 
     @property
     def mends(self) -> bool:
-        """Whether it goes to the broken instances first: a new model is how one recovers."""
+        """Whether the run replaces broken instances first: a new model is the usual way to recover."""
         return self.kind is Kind.MODEL or self.with_model
 
 
 @dataclass(frozen=True, slots=True)
 class FailedTarget:
-    """What the platform does not try again by itself: an image, or a model, under the rules that it
-    was judged by. Entries of operators before 1.1 have no image and the hash of another rule: they hold for the
-    version.
+    """A target that the platform does not try again by itself: an image or a model, with the hash of the rules that
+    judged it. Entries of operators before 1.1 have no image and another hash: they hold for the version.
     """
 
     model: str
@@ -274,7 +271,7 @@ class FailedTarget:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Back-off of a target that could not be finished but is not held to be bad."""
+    """Back-off of a target whose rollout failed without being to blame."""
 
     model: str
     version: str | None
@@ -289,36 +286,36 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was found out about the model that the spec asks for, so that it is asked once."""
+    """The result of checking the model of the spec, kept so that it is checked once."""
 
     asked: str
     """Its name, whether or not a ControllerRevision has it."""
     model: str
-    """The stored model that it is: itself, or one that the API server makes the same instances from."""
+    """The stored model that it equals: itself, or one that produces the same instances."""
     warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """How long one instance may still take: it has until the health timeout after `since`."""
+    """The deadline of one instance: the health timeout after `since`."""
 
     since: float | None
-    """When it began to count; None while it stands still, because others took the pod away."""
+    """When the clock started; None while it stands still because others deleted the pod."""
     lost: int = 0
-    """How often others took a pod away that had the build which is to become healthy."""
+    """How often others deleted a pod that had the new build."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Pods of one instance that ended for good (evicted, rejected by the kubelet), one after the other."""
+    """Pods of one instance that ended for good (evicted, rejected by the kubelet) in a row."""
 
     count: int
     time: float
-    """When the last one was deleted to be made again."""
+    """When the last one was deleted to be created again."""
 
     @property
     def delay(self) -> float:
-        """Seconds until the next one is made again: 10 s after the first, doubling up to 5 minutes, as a kubelet starts
+        """Seconds until the pod is created again: 10 s after the first, doubling up to 5 minutes, as a kubelet restarts
         a crashing container.
         """
         return float(min(300, 10 * 2 ** min(self.count - 1, 10)))
@@ -329,7 +326,7 @@ class ScaleIn:
     """Scaling in that is under way."""
 
     size: int
-    """How many instances the set comes from."""
+    """The number of instances before scaling in."""
     started: float
     waiting: float | None = None
     """Since when the next batch waits for the instances that stay."""
@@ -344,9 +341,9 @@ class State:
     current_version: str | None = None
     current_image: str | None = None
     proven: float | None = None
-    """When the gate was first open: from then on there is something to protect."""
+    """When the gate was first open. From then on there is something to protect."""
     waiting_since: float | None = None
-    """Since when a rollout could start but for `maxConcurrentScaleSets`."""
+    """Since when only `maxConcurrentScaleSets` keeps a rollout from starting."""
     handled_start: str | None = None
     handled_cancel: str | None = None
     handled_apply: str | None = None
@@ -354,10 +351,10 @@ class State:
     previous: Mapping[int, Build] = field(default_factory=dict)
     applying: frozenset[int] = NOBODY
     clocks: Mapping[int, Clock] = field(default_factory=dict)
-    """Of instances that a batch or a request has in hand."""
+    """Deadlines of instances that a batch or a request has in hand."""
     ended: Mapping[int, Ended] = field(default_factory=dict)
     ages: Mapping[int, float] = field(default_factory=dict)
-    """When instances were first created whose pod is about to be deleted: a pod that is gone cannot say it."""
+    """First creation times of instances whose pod is about to be deleted: only the pod shows them."""
     scale_in: ScaleIn | None = None
     failed_targets: tuple[FailedTarget, ...] = ()
     retry: Retry | None = None
@@ -368,12 +365,12 @@ class State:
 
 
 def extra(state: State) -> int:
-    """How many instances there are on purpose beyond the number wanted: a surging batch has both old and new."""
+    """Number of instances deliberately beyond the wanted size: a surging batch has old and new ones."""
     return len(beside_each_other(state))
 
 
 def beside_each_other(state: State) -> dict[int, int]:
-    """The new instances of a surging batch, with the old one that each of them is to replace."""
+    """The new instances of a surging batch, each with the old instance that it replaces."""
     rollout = state.rollout
     batch = rollout.batch if rollout is not None and rollout.running else None
     if batch is None:
@@ -382,7 +379,9 @@ def beside_each_other(state: State) -> dict[int, int]:
 
 
 def moved(state: State, builds: Mapping[int, Build]) -> State:
-    """Those instances are to run these builds. What was counted of their pods was about the build before."""
+    """The state with new builds for those instances. Counts of their ended pods are dropped: they were about the
+    previous build.
+    """
     return replace(
         state,
         builds={**state.builds, **builds},
@@ -392,7 +391,7 @@ def moved(state: State, builds: Mapping[int, Build]) -> State:
 
 
 def dropped(state: State, gone: Collection[int]) -> State:
-    """Nothing is known any more of instances that are no more."""
+    """The state without everything about removed instances."""
     return replace(
         state,
         builds=_but(state.builds, gone),

@@ -1,6 +1,4 @@
-"""The whole status as it should stand after a decision: the durable state, counts, versions, rows and
-conditions.
-"""
+"""The whole status after a decision: the durable state, counts, versions, rows and conditions."""
 
 from collections import Counter
 from typing import Any
@@ -20,7 +18,7 @@ MAX_VERSIONS = 4
 
 
 def status(facts: Facts, diff: Diff) -> dict[str, Any]:
-    """The whole status, as it should stand after this decision; `diff` is what is done to pods now."""
+    """The whole status after this decision; `diff` holds the changes of pods in this decision."""
     snapshot = facts.snapshot
     counts = count(facts)
     wanted = {
@@ -40,14 +38,14 @@ def status(facts: Facts, diff: Diff) -> dict[str, Any]:
 
 
 def reported(snapshot: Snapshot) -> ScaleSetStatus:
-    """What users were told so far, as far as it makes sense."""
+    """The status that users see now, without parts that make no sense."""
     parts = ("conditions", "instances", "latestVersion")
-    told = {name: snapshot.reported[name] for name in parts if name in snapshot.reported}
-    return ScaleSetStatus.parse({"status": told})
+    present = {name: snapshot.reported[name] for name in parts if name in snapshot.reported}
+    return ScaleSetStatus.parse({"status": present})
 
 
 def _versions(facts: Facts) -> str:
-    """What the instances run: the one version, or all of them, most of them first."""
+    """The versions that the instances run: a single one, or all, the most frequent first."""
     texts = Counter(version for i in facts.instances.values() if (version := _runs(i)) and is_number(version))
     shown_as = spellings(version for version, _ in texts.most_common())
     ran: Counter[str] = Counter()
@@ -66,8 +64,8 @@ def _runs(instance: Instance) -> str:
 
 
 def _within_bounds(wanted: dict[str, Any]) -> dict[str, Any]:
-    """The same with sentences cut and lists shortened to what the CRD allows: a status that is refused would stop
-    everything, since it is written first.
+    """The status with sentences and lists cut to the limits of the CRD. A refused status would stop everything, since
+    it is written first.
     """
     present = {name: value for name, value in wanted.items() if value is not None}
     cut = ScaleSetStatus.model_validate(present).model_dump(mode="json", by_alias=True, exclude_unset=True)

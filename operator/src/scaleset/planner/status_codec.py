@@ -1,7 +1,7 @@
-"""The durable state as it stands in a ScaleSet's status, in both directions.
+"""Converts the durable state to and from a ScaleSet's status.
 
-Reading forgives: a user can write a status, and one that makes no sense must not stop the operator. What does not fit
-together is left out, and decided again from the pods.
+Reading forgives: a user can write a status, and one that makes no sense must not stop the operator. Parts that do not
+fit together are left out, and decided again from the pods.
 """
 
 import math
@@ -72,15 +72,15 @@ ONLY_SHOWN = frozenset(
         "versions",
     )
 )
-"""Fields that `read` does without: an API server that drops them takes nothing from a decision. Those of the top level
-with all that is in them.
+"""Fields that `read` does not use: decisions do not depend on them, even if the API server drops them. A field of the
+top level includes all fields below it.
 """
 
 # --- status -> state
 
 
 def read(status: api.ScaleSetStatus) -> State:
-    """The state that a status records."""
+    """The state recorded in a status."""
     builds = _read_builds(status.builds)
     previous = {n: b for n, b in _read_builds(status.previous_builds).items() if n in builds}
     rollout = _read_rollout(status.rolling_upgrade) if status.rolling_upgrade is not None else None
@@ -130,7 +130,7 @@ def _read_builds(recorded: tuple[api.RecordedBuild, ...]) -> dict[int, Build]:
 
 
 def _each(entries: Iterable[E], builds: Mapping[int, Build], read: Callable[[E], V]) -> dict[int, V]:
-    """What entries say, for each of their instances that there is."""
+    """The values of the entries, for each existing instance."""
     return {number: read(entry) for entry in entries for number in ranges.parse(entry.instances) & builds.keys()}
 
 
@@ -236,7 +236,7 @@ def _read_error(seen: api.UpgradeError | None) -> UpgradeError | None:
 
 
 def seconds(time: datetime | None) -> float | None:
-    """Seconds since the epoch. A time without a zone is in UTC, and what cannot be written again is no time."""
+    """Seconds since the epoch. A time without a zone is in UTC; a time that cannot be formatted again is ignored."""
     if time is None:
         return None
     seconds = ((time if time.tzinfo is not None else time.replace(tzinfo=UTC)) - _EPOCH).total_seconds()
@@ -299,7 +299,7 @@ def _write_builds(builds: Mapping[int, Build]) -> list[dict[str, str]]:
 
 
 def _rows(known: Mapping[int, K], write: Callable[[K], dict[str, Any]]) -> list[dict[str, Any]] | None:
-    """What is known of instances, those alike together; None for nothing."""
+    """Entries about instances, grouped by equal values; None without instances."""
     groups: defaultdict[K, list[int]] = defaultdict(list)
     for number, value in known.items():
         groups[value].append(number)
@@ -308,7 +308,7 @@ def _rows(known: Mapping[int, K], write: Callable[[K], dict[str, Any]]) -> list[
 
 
 def _upwards(seconds: float | None) -> str | None:
-    """A time from which a deadline counts: rounded up, so that none comes early."""
+    """A time from which a deadline counts, rounded up so that no deadline comes early."""
     return None if seconds is None else timestamp(math.ceil(seconds))
 
 

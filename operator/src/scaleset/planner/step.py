@@ -1,7 +1,7 @@
-"""What one part of a decision comes to.
+"""The result of one part of a decision.
 
-A part of a decision is a function of the facts that returns a `Step`. It changes nothing that it is given, so a part
-that says "not now" has to say so in what it returns.
+A part of a decision is a function of the facts that returns a `Step`. It never changes its arguments, so a part that
+says "not now" has to return that.
 """
 
 from collections.abc import Mapping
@@ -15,21 +15,21 @@ NO_NEEDS = Needs()
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The state after one part of a decision, and what else comes of it. A part that finds nothing to do returns the
-    state as it was.
+    """The state after one part of a decision, with events, needs and reasons to wait. A part without work returns the
+    state unchanged.
     """
 
     state: State
     now: float
     events: tuple[Event, ...] = ()
     needs: Needs = NO_NEEDS
-    """What has to be observed before the state may change; nothing else of the decision is carried out then."""
+    """Observations needed before the state may change; the rest of the decision is not carried out then."""
     again: bool = False
     """Whether to decide again as soon as this is carried out."""
     waiting: Waiting | None = None
     """Why no rollout starts."""
     shrinking: Waiting | None = None
-    """How far scaling in is, and what it waits for."""
+    """Progress of scaling in, and its reason to wait."""
     blocked: Mapping[int, str] = field(default_factory=dict)
     """Instances that must not be touched, with the reason."""
 
@@ -43,7 +43,7 @@ class Step:
         return replace(self, events=(*self.events, event))
 
     def then(self, other: "Step") -> "Step":
-        """This step and the one that was taken on what it led to."""
+        """This step followed by the next one."""
         return Step(
             other.state,
             other.now,
@@ -57,7 +57,7 @@ class Step:
 
 
 def about(event: Event, rollout: Rollout | None, *, now: float) -> Event:
-    """The event with the rollout and the batch that it is about: a rollout that runs, or ends in this decision."""
+    """The event with its rollout and batch: a rollout that runs, or ends in this decision."""
     if rollout is None or not (rollout.running or rollout.completed == now):
         return replace(event, rollout=None, batch=None)
     return replace(event, rollout=rollout.id, batch=rollout.batch.number if rollout.batch is not None else None)

@@ -1,12 +1,11 @@
-"""Max surge: a batch's new instances are created beside the old ones, which go when those are healthy (semantics
-4.6).
+"""Max surge: a batch's new instances are created beside the old ones, which go once the new ones are healthy
+(docs/behaviour.md, Rolling upgrade).
 
-The engine is the same: the new instances are the batch. What differs is here: which ids they get, that a failed one
-is simply removed (the one that it was to replace still runs), and that the batch falls back to taking the old ones
-down first when there is no room for more pods: a quota says so at once, the scheduler until the deadline, since nodes
-may be added. Any other refusal would meet the next pod of an old one as well, so
-it fails the new instance and leaves the old one alone. The number of healthy instances never drops below what it was.
-Only for sets without claims: a data disk belongs to its instance.
+The engine is the same: the new instances are the batch. This module has the differences. It chooses the ids of the new
+instances, and removes failed ones, since the instance to be replaced still runs. Without room for more pods the old
+instances go first. A quota shows the lack of room at once; the scheduler has until the deadline, since nodes may be
+added. Any other refusal would also affect a recreated old pod, so it fails the new instance and leaves the old one
+alone. The number of healthy instances never drops. Only for sets without claims: a data disk belongs to its instance.
 """
 
 from dataclasses import replace
@@ -22,15 +21,15 @@ from scaleset.planner.state import NOBODY, Batch, Rollout, Waiting, dropped, mov
 from scaleset.planner.step import Step
 
 QUOTA = "exceeded quota"
-"""Kubernetes' words for a pod that there is no room for."""
+"""Reason that Kubernetes gives for a pod without room."""
 _LONGEST_NAME = 63
 
 
 def ids(facts: Facts, rollout: Rollout, chosen: tuple[int, ...]) -> tuple[int, ...]:
     """Ids of the new instances; empty when not surging.
 
-    For each of `chosen` it is a free one of its zone, the lowest above those before: in order of their ids the new ones
-    then belong to the old ones, one for one. No surge where such an id would make a name too long for a host.
+    Each of `chosen` gets a free id of its zone, ascending, so that new and old instances pair one for one in order of
+    their ids. There is no surge if such an id would make a host name too long.
     """
     model = facts.models[rollout.target.model]
     if not rollout.policy.rolling.max_surge or rollout.without_surge or model.claim_names:
@@ -48,17 +47,17 @@ def ids(facts: Facts, rollout: Rollout, chosen: tuple[int, ...]) -> tuple[int, .
 
 
 def keep_protected(facts: Facts) -> Step:
-    """Take back the new instances whose old ones were protected meanwhile: those stay."""
+    """Remove the new instances whose old ones were protected meanwhile: a protected instance stays."""
     batch = facts.running.batch
     if batch is None:
         return facts.step()
-    staying = facts.protected & facts.state.builds.keys()  # Not one that was let go already.
+    staying = facts.protected & facts.state.builds.keys()  # An old instance that was let go already is not kept.
     taken_back = frozenset(new for new, old in batch.pairs.items() if old in staying)
     return facts.step(without(facts.state, taken_back))
 
 
 def fall_back(facts: Facts) -> Step:
-    """Take down the old ones of what there is no room for beside the others."""
+    """Take down the old instances first where there is no room beside the others."""
     rollout = facts.running
     batch = rollout.batch
     if batch is None:
@@ -104,7 +103,7 @@ def fall_back(facts: Facts) -> Step:
 
 
 def _finds_no_node(facts: Facts, rollout: Rollout, batch: Batch, number: int) -> bool:
-    """Whether the scheduler has found no node for a new instance in all the time that it had."""
+    """Whether the scheduler found no node for a new instance until its deadline."""
     pod = facts.instances[number].pod
     if pod is None or pod.deleting or not pod.unschedulable:
         return False
@@ -113,8 +112,8 @@ def _finds_no_node(facts: Facts, rollout: Rollout, batch: Batch, number: int) ->
 
 
 def let_go(facts: Facts) -> Step:
-    """Let go of the instances that are not needed any more. The rollout waits while some of their pods are still to be
-    deleted.
+    """Remove the instances that are not needed any more. The rollout waits while some of their pods are not deleted
+    yet.
     """
     leaving = facts.running.leaving
     gone = facts.step(dropped(facts.state, leaving))
@@ -127,15 +126,14 @@ def let_go(facts: Facts) -> Step:
 
 
 def still_there(facts: Facts) -> list[int]:
-    """Instances that the running batch lets go and whose pods are not on their way yet."""
+    """Instances that the running batch lets go and whose pods are not terminating yet."""
     pods = facts.snapshot.pods
     return [n for n in sorted(facts.running.leaving) if n in pods and not pods[n].deleting]
 
 
 def keep_old_ones(facts: Facts) -> Step:
-    """Keep old instances that are still there though their time to go has come: those whose successor has broken
-    meanwhile, and those that the API server does not let go once the run is to end or twice the health timeout is over.
-    They count as failed, and the new ones beside them go.
+    """Keep old instances that should have gone by now: their successor has broken meanwhile, or the API server refuses
+    the delete and the run is to end or twice the health timeout is over. They count as failed, and their successors go.
     """
     rollout, pods = facts.running, facts.snapshot.pods
     broken, held = _broken_or_held(facts)
@@ -164,8 +162,8 @@ def keep_old_ones(facts: Facts) -> Step:
 
 
 def _broken_or_held(facts: Facts) -> tuple[dict[int, int], dict[int, int]]:
-    """Which old instances are to be kept, each by the id of its successor: since that has broken, and since the API
-    server has kept the old one for too long.
+    """Old instances to keep, by the id of their successor: first those with a broken successor, then those that the API
+    server has refused to delete for too long.
     """
     rollout, pods = facts.running, facts.snapshot.pods
     batch = rollout.batch
@@ -183,7 +181,7 @@ def _broken_or_held(facts: Facts) -> tuple[dict[int, int], dict[int, int]]:
 
 
 def finish(facts: Facts, batch: Batch) -> Step:
-    """A new instance that failed is gone, and counts as the failure of the one that it was to replace."""
+    """Remove failed new instances; each failure counts for the instance that was to be replaced."""
     rollout = facts.running
     failed = {new: old for new, old in batch.pairs.items() if new in rollout.failed}
     olds = frozenset(failed.values())

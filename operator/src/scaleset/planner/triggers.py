@@ -1,7 +1,7 @@
-"""What starts a rollout, and what replaces instances without one (docs/behaviour.md, Rolling upgrade).
+"""The triggers of rollouts, and of replacements without a rollout (docs/behaviour.md, Rolling upgrade).
 
-A request by annotation is handled once: its value is recorded in the state together with what it led to. A start that
-is refused is no rollout.
+A request by annotation is handled once: its value is recorded in the state together with its result. A refused start
+creates no rollout.
 """
 
 from collections.abc import Mapping
@@ -27,12 +27,12 @@ NOTHING_TO_UPGRADE = (
 
 
 def requests(facts: Facts) -> Step:
-    """Carry out what the user asked for by annotation since we last looked: cancel, then apply-model."""
+    """Carry out the user's new requests by annotation: cancel, then apply-model."""
     return in_order(facts, _cancel, _apply_by_hand)[1]
 
 
 def start_by_hand(facts: Facts) -> Step:
-    """Start the image upgrade that the user asked for, or say why not."""
+    """Start the image upgrade that the user asked for, or add an event with the reason against it."""
     value = _new(facts, names.ANNOTATION_START, facts.state.handled_start)
     if value is None or facts.needs:
         return facts.step()
@@ -45,11 +45,11 @@ def start_by_hand(facts: Facts) -> Step:
 
 
 def start_by_platform(facts: Facts) -> Step:
-    """Start what the policy allows to start by itself: a model change in mode Rolling, then a newer image."""
+    """Start a rollout that the policy allows to start by itself: a model change in mode Rolling, then a newer image."""
     if facts.rollout is not None or facts.needs or facts.wanted is None or not facts.acceptance.accepted:
         return facts.step()
     if facts.state.handled_start != facts.snapshot.state.handled_start:
-        return facts.step(again=True)  # What became of the start by hand is written down before anything else starts.
+        return facts.step(again=True)  # The result of the start by hand is recorded before anything else starts.
     step = facts.step()
     for rollout in _due(facts):
         failed = outdated.remembered(facts, rollout.target)
@@ -64,8 +64,9 @@ def start_by_platform(facts: Facts) -> Step:
 
 
 def replace_at_once(facts: Facts) -> Step:
-    """Mode Automatic brings every outdated instance to the newest model at once; so does the repair of a set that was
-    never healthy. One that is protected before its pod is touched keeps it.
+    """Replace instances without batches. Mode Automatic brings every outdated instance to the newest model at once; so
+    does the repair of a set that was never healthy. An instance that is protected before its pod is touched keeps the
+    pod.
     """
     facts, step = in_order(facts, _spare_protected, _forget_applied)
     idle = facts.wanted is None or facts.rollout is not None
@@ -107,9 +108,8 @@ def _refusal(facts: Facts) -> str | None:
 
 
 def _due(facts: Facts) -> list[Rollout]:
-    """What somebody authorised and some instance is behind of, in the order in which it is tried. A new model and a new
-    version are one rollout, so that no instance runs a mix of both that nobody tested; if that failed, the model goes
-    alone.
+    """Authorised targets that some instance lacks, in the order in which they are tried. A new model and a new version
+    are one rollout, so that no instance runs an untested mix of both; if that rollout failed, the model is tried alone.
     """
     wanted = facts.goal
     automatic = facts.policy.automatic_os_upgrade_policy.enable_automatic_os_upgrade
@@ -139,7 +139,7 @@ def _never_healthy(facts: Facts, _: Rollout) -> Waiting | None:
         return None
     return Waiting(
         "HealthGateWaiting",
-        "The set was never healthy: no rollout starts; instances that are not healthy are made again, batch by batch.",
+        "The set was never healthy, so no rollout starts. Unhealthy instances are created again, batch by batch.",
     )
 
 
@@ -173,11 +173,11 @@ REASONS_NOT_TO_START = (
     _unhealthy,
     not_our_turn,
 )
-"""What an automatic start waits for. It adds nothing to the history while it waits."""
+"""Reasons not to start automatically. A start that waits adds nothing to the history."""
 
 
 def _gate_closed(facts: Facts, gate: Gate) -> Waiting:
-    """By whom, and what opens it. Instances that have just become healthy need nobody's help."""
+    """Which instances close the gate, and what opens it. Instances that have just become healthy need no help."""
     bad = [number for number in gate.unhealthy if facts.instances[number].bad]
     text = f"The health gate is closed: {gate.describe()}."
     if not exceeds(len(bad), gate.replicas, gate.percent):
@@ -191,7 +191,7 @@ def _gate_closed(facts: Facts, gate: Gate) -> Waiting:
 
 
 def _fixes_broken(facts: Facts, rollout: Rollout, rules: Rules) -> bool:
-    """Whether the first batch could consist of unhealthy outdated instances only that pass a closed gate."""
+    """Whether the first batch could consist only of unhealthy outdated instances, which pass a closed gate."""
     candidates = [facts.instances[n] for n in sorted(outdated.outdated(facts, rollout))]
     return bool(batches.only_broken(outdated.pass_closed_gate(facts, rollout, candidates), rules=rules))
 
@@ -223,7 +223,7 @@ def _rollout(facts: Facts, kind: Kind, by: StartedBy, target: Target) -> Rollout
 
 
 def _apply_by_hand(facts: Facts) -> Step:
-    """`apply-model`: the named instances now, as `az vmss update-instances` does."""
+    """`apply-model`: update the named instances now, as `az vmss update-instances` does."""
     value = _new(facts, names.ANNOTATION_APPLY, facts.state.handled_apply)
     if value is None:
         return facts.step()
@@ -253,8 +253,8 @@ def _apply_by_hand(facts: Facts) -> Step:
 
 
 def _apply_where_admitted(facts: Facts, moves: Mapping[int, Build]) -> Step:
-    """Replace those instances at once, but no pod whose successor the API server would refuse: it is asked again later,
-    and until then its instance is Blocked.
+    """Replace those instances at once, except a pod whose successor the API server would refuse: its instance is
+    Blocked until a later dry run succeeds.
     """
     step = facts.step()
     if going := _going(facts, moves):
@@ -269,7 +269,7 @@ def _apply_where_admitted(facts: Facts, moves: Mapping[int, Build]) -> Step:
 
 
 def _going(facts: Facts, moves: Mapping[int, Build]) -> dict[int, Build]:
-    """Those of them whose pod would be deleted; what is gone already has nothing to lose."""
+    """Instances whose pod would be deleted; an instance without a pod has nothing to lose."""
     pods = facts.snapshot.pods
     return {
         n: build
@@ -283,8 +283,8 @@ def _refused(verdict: Verdict) -> str:
 
 
 def _apply(facts: Facts, moves: Mapping[int, Build]) -> Step:
-    """Replace those instances at once, except what the running batch has in hand. One that is being replaced already
-    is taken to the newer build instead: the one before may be what cannot be created.
+    """Replace those instances at once, except those in the running batch. An instance that is being replaced already
+    gets the newer build instead: its last build may be the one that cannot be created.
     """
     moves = {n: build for n, build in moves.items() if n not in facts.in_batch}
     if not moves:
@@ -312,7 +312,7 @@ def _forget_applied(facts: Facts) -> Step:
         return facts.step()
     previous = {n: b for n, b in facts.state.previous.items() if n not in done}
     state = replace(facts.state, applying=facts.state.applying - done, previous=previous)
-    return facts.step(state, again=facts.rollout is not None)  # It may have waited for them.
+    return facts.step(state, again=facts.rollout is not None)  # The rollout may have waited for these.
 
 
 def _applied(facts: Facts, number: int) -> bool:
@@ -324,7 +324,7 @@ def _applied(facts: Facts, number: int) -> bool:
 
 
 def _prove(facts: Facts) -> Step:
-    """From the first time that enough instances are healthy there is something to protect."""
+    """Record the first time that enough instances are healthy: from then on there is something to protect."""
     if facts.state.proven is not None or not facts.instances:
         return facts.step()
     healthy = sum(instance.healthy for instance in facts.instances.values())
@@ -335,8 +335,8 @@ def _prove(facts: Facts) -> Step:
 
 
 def _bring_all(facts: Facts) -> Step:
-    """Mode Automatic: take all outdated instances to the newest revision at once; not to one that failed, as no rollout
-    would either: where the image reference changed, the version that it means now may be the one that was remembered.
+    """Mode Automatic: take all outdated instances to the newest revision at once, but, like a rollout, never to a
+    failed target. After a changed image reference the version that it means may be a remembered one.
     """
     if facts.policy.mode != "Automatic":
         return facts.step()
@@ -349,9 +349,7 @@ def _bring_all(facts: Facts) -> Step:
 
 
 def _repair(facts: Facts) -> Step:
-    """A set that was never healthy has nothing to protect: what is not healthy and outdated is made again, batch by
-    batch.
-    """
+    """A set that was never healthy has nothing to protect: unhealthy outdated instances are recreated in batches."""
     build = facts.target_build
     if facts.state.proven is not None or build is None:
         return facts.step()

@@ -1,8 +1,7 @@
-"""When a decision has to be taken again though nothing happens: the earliest moment at which something may be decided
-otherwise.
+"""When to decide again without an event: the earliest moment at which the decision may be a different one.
 
-Every deadline and every wait of a decision is here, once, so that no part of a decision has to ask for it. A moment too
-many costs a look that changes nothing.
+Every deadline and every wait of a decision is listed here once, so that no part of a decision has to request a wake-up.
+A superfluous wake-up costs one decision that changes nothing.
 """
 
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from scaleset.planner.state import ROW_SECONDS, Rollout
 
 
 def next_look(facts: Facts) -> float | None:
-    """The earliest of them; None when nothing is waited for."""
+    """The earliest moment; None if nothing is waited for."""
     later = (at for at in _moments(facts) if at > facts.now)
     return min(later, default=None)
 
@@ -32,14 +31,14 @@ def _moments(facts: Facts) -> Iterator[float]:
     retry = facts.state.retry
     if retry is not None and facts.rollout is None:
         yield retry.time + retry.delay
-        for instance in facts.instances.values():  # The gate has to have been open for as long.
+        for instance in facts.instances.values():  # The gate has to be open for the length of the back-off.
             since = healthy_since(instance.pod, by=facts.health_source) if instance.pod is not None else None
             if since is not None:
                 yield max(since, retry.time) + retry.delay
 
 
 def _of_instances(facts: Facts) -> Iterator[float]:
-    """The health timeout of what is starting, not healthy or terminating, and the back-off of pods that end."""
+    """The health timeout of starting, unhealthy and terminating instances, and the back-off of ended pods."""
     timeout = facts.health_timeout
     ending = facts.rollout.ending if facts.rollout is not None else None
     for instance in facts.instances.values():
@@ -61,7 +60,7 @@ def _of_instances(facts: Facts) -> Iterator[float]:
 
 
 def _of_answers(facts: Facts) -> Iterator[float]:
-    """Refusals that are asked about again: of models, and of batches that every look asks about until then."""
+    """When refused dry runs are repeated: of models, and of batches."""
     rollout = facts.rollout
     surging = rollout is not None and rollout.batch is not None and bool(rollout.batch.surge)
     declined = facts.snapshot.declined if facts.blocked or surging else {}

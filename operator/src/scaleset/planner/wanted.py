@@ -1,4 +1,4 @@
-"""What the spec asks for, as far as it is accepted."""
+"""The accepted part of the spec."""
 
 from dataclasses import dataclass
 
@@ -18,9 +18,9 @@ class Acceptance:
 
     @property
     def refuses_all(self) -> bool:
-        """Whether the spec contradicts itself or its policy: then nothing of it is acted on, its size included. What
-        only misses something outside it (a policy, an image, room for its pods) is about new pods: scaling goes on
-        with the model before, and scaling in may be what makes room.
+        """Whether the spec contradicts itself or its policy: then no part of it is carried out, not even its size. A
+        spec that only lacks something outside it (a policy, an image, room for its pods) affects new pods only: scaling
+        continues with the previous model, and scaling in may free the room.
         """
         return self.reason == INVALID
 
@@ -30,7 +30,7 @@ PENDING = Acceptance("Pending", "not looked at yet")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a new instance would run: the newest accepted model, and the version that its image reference means now."""
+    """The build of a new instance: the newest accepted model, and the version that its image reference means now."""
 
     model: Revision
     version: str | None
@@ -38,7 +38,7 @@ class Wanted:
 
     @property
     def target(self) -> Target:
-        """As the target of an image upgrade or of a changed image reference."""
+        """The target of an image upgrade or of a changed image reference."""
         reference = self.model.reference
         return Target(
             self.model.name,

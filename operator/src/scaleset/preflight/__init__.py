@@ -1,1 +1,1 @@
-"""What is asked of the API server before a revision is accepted, and before anything is deleted for a replacement."""
+"""Dry runs on the API server before a revision is accepted, and before a pod is deleted for a replacement."""

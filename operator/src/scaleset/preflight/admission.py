@@ -1,13 +1,12 @@
-"""Would the API server take everything that a batch needs? Asked before the batch deletes anything.
+"""Would the API server accept everything that a batch needs? Checked before the batch deletes a pod.
 
-A dry run passes admission, webhooks and quotas and keeps nothing. One pod of each build is tried under the name of
-its instance, so that rules which go by name apply, and each claim that is missing. AlreadyExists comes last and means
-that everything else was passed.
+A dry run passes admission, webhooks and quotas and stores nothing. One pod of each build is tried under the name of its
+instance, so that rules about names apply, and each missing claim. AlreadyExists comes last and means that every other
+check was passed.
 
-A quota counts the old pods beside the new ones, and each dry run by itself. So what a quota says is compared with
-what will be there in the end: used - the pods that go, as admitted + all that comes <= limit. A refusal names one
-quota; of the others it is not known whether they were asked, so they are read, too. What cannot be told for certain
-is a refusal.
+A quota counts the old pods beside the new ones, and each dry run by itself. So its figures are compared with the final
+state: used - the pods that go, as admitted + everything that comes <= limit. A refusal names one quota. Whether the
+other quotas were checked is not known, so they are read as well. An uncertain result counts as a refusal.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,14 +25,14 @@ from scaleset.preflight.quotas import Change, Exceeded, Quota, Size
 from scaleset.records.projections import JSON, plain
 
 ROUNDS, AT_ONCE = 5, 8
-"""How often the same is asked again, so many at a time. Where several quotas are exceeded it is chance which of them is
-named, and not an even one: the API server walks a small Go map, in which the same one of two comes first seven times
-of eight. An unnamed one is missed once in 200 times; then what is not certain is a refusal.
+"""Number of repetitions of a dry run, and how many are sent at a time. If several quotas are exceeded, chance decides
+which one is named, and not evenly: the API server walks a small Go map, in which the same one of two comes first seven
+times of eight. An unnamed quota is missed once in 200 times; then the uncertain result counts as a refusal.
 """
 
 
 def questions(owner: Identity, asked: DryRun, *, now: float) -> Questions[Verdict]:
-    """What to ask the API server, and in the end its verdict. An error that says nothing about it is raised."""
+    """The requests to the API server, and finally its verdict. An error without a verdict is raised."""
     batch = asked.batch or (Newcomer(asked.instance, asked.build),)
     run = _Run(owner, asked, batch, now)
     refused = yield from _try_pods(run)
@@ -49,26 +48,26 @@ def questions(owner: Identity, asked: DryRun, *, now: float) -> Questions[Verdic
 
 @dataclass(slots=True)
 class _Run:
-    """What is known so far."""
+    """The answers so far."""
 
     owner: Identity
     asked: DryRun
     batch: tuple[Newcomer, ...]
     now: float
     admitted: JSON | None = None
-    """A new pod as the API server would make it."""
+    """A new pod as the API server would create it."""
     refusals: list[str] = field(default_factory=list)
-    """What quotas said."""
+    """Refusals of quotas."""
     claims: list[JSON] = field(default_factory=list)
-    """New claims as the API server would make them."""
+    """New claims as the API server would create them."""
 
     def body(self, newcomer: Newcomer) -> JSON:
         return pod_builder.pod(
             self.owner, self.asked.model, newcomer.build, newcomer.instance, previous=None, created_at=self.now
         )
 
-    def hear(self, answer: Answer) -> Verdict | None:
-        """Note what was said of a pod; a refusal by somebody else than a quota is the end of it."""
+    def record(self, answer: Answer) -> Verdict | None:
+        """Record the answer about a pod; a refusal by anything but a quota is final."""
         if not isinstance(answer, ApiError):
             self.admitted = answer
             return None
@@ -78,7 +77,7 @@ class _Run:
         return None if said.quota or said.accepted else said
 
     def doubt(self, why: str) -> Verdict:
-        """A refusal in the server's words, if it said any, and in ours."""
+        """A refusal with the server's words, if there are any, and a sentence of the operator."""
         words = [plain(text).rstrip(".") + "." for text in self.refusals[:1]]
         return Verdict(accepted=False, message=" ".join([*words, why]), quota=True)
 
@@ -86,13 +85,15 @@ class _Run:
 def _try_pods(run: _Run) -> Questions[Verdict | None]:
     kinds = {newcomer.build: newcomer for newcomer in reversed(run.batch)}
     for answer in (yield [Call("try", PODS, run.body(newcomer)) for newcomer in kinds.values()]):
-        if (refused := run.hear(answer)) is not None:
+        if (refused := run.record(answer)) is not None:
             return refused
     return None
 
 
 def _try_claims(run: _Run) -> Questions[Verdict | None]:
-    """Nothing goes for a claim, so a quota has the last word. One that is there already has to be ours."""
+    """Try the missing claims. No claim is deleted for a new one, so a quota's refusal is final. An existing claim has
+    to belong to the set.
+    """
     templates = {str(each["metadata"]["name"]): each for each in run.asked.model.data.get("volumeClaimTemplates") or ()}
     wanted = [
         pod_builder.claim(run.owner, templates[name], each.instance) for each in run.batch for name in each.claims
@@ -128,11 +129,11 @@ def _not_usable(owner: Identity, claim: Mapping[str, Any]) -> str | None:
 
 
 def _count(run: _Run) -> Questions[Verdict]:
-    """Whether there is room for all of it, by what the quotas say."""
+    """Whether the quotas have room for everything."""
     (listed,) = yield [Call("list", QUOTAS)]
     if isinstance(listed, Forbidden):
         if not run.refusals:
-            return ACCEPTED  # One by one they fit; that the role is of an older chart must not stop every upgrade.
+            return ACCEPTED  # Each pod fits by itself; the role of an older chart must not stop every upgrade.
         return run.doubt("Other quotas of the namespace cannot be read: the operator's role lacks list resourcequotas.")
     found = [each for each in map(quotas.quota, _sound(listed)) if _matters(each, run)]
     if not found and not run.refusals:
@@ -141,20 +142,20 @@ def _count(run: _Run) -> Questions[Verdict]:
     mine = {pod["metadata"]["name"]: pod for pod in _sound(present) if _owned(run.owner, pod)}
     leaving = [mine[name] for name in map(run.owner.instance, (n.instance for n in run.batch)) if name in mine]
     if run.refusals:
-        refused = yield from _hear_of_others(run, found, leaving)
+        refused = yield from _name_others(run, found, leaving)
         if refused is not None:
             return refused
     elif run.admitted is None:
-        # Each would fit, but how large one is says no answer: what exists is not given back.
+        # Each pod would fit, but no answer shows its size: the API server does not return an existing object.
         free = next(n for n in range(len(mine) + len(run.batch) + 1) if run.owner.instance(n) not in mine)
         (answer,) = yield [Call("try", PODS, run.body(replace(run.batch[0], instance=free)))]
         run.admitted = None if isinstance(answer, ApiError) else answer
     return _compare(run, found, leaving)
 
 
-def _hear_of_others(run: _Run, found: list[Quota], leaving: list[JSON]) -> Questions[Verdict | None]:
-    """Where it is not certain what a new pod counts for in a quota that was not named: ask until it is likely that each
-    that refuses was.
+def _name_others(run: _Run, found: list[Quota], leaving: list[JSON]) -> Questions[Verdict | None]:
+    """Repeat the dry run if the size of a new pod is uncertain in a quota that was not named, until each refusing quota
+    has probably been named.
     """
     again = Call("try", PODS, run.body(run.batch[0]))
     for _ in range(ROUNDS):
@@ -162,13 +163,13 @@ def _hear_of_others(run: _Run, found: list[Quota], leaving: list[JSON]) -> Quest
         if all(_known(each, size, run) for each in found):
             break
         for answer in (yield [again] * AT_ONCE):
-            if (refused := run.hear(answer)) is not None:
+            if (refused := run.record(answer)) is not None:
                 return refused
     return None
 
 
 def _compare(run: _Run, found: list[Quota], leaving: list[JSON]) -> Verdict:
-    """What is there and what comes, with the limits."""
+    """Compare the present and the coming objects with the limits."""
     if any(quotas.exceeded(text) is None for text in run.refusals):
         return run.doubt("What it says of amounts is not understood.")
     change = Change(
@@ -188,7 +189,7 @@ def _matters(found: Quota, run: _Run) -> bool:
 
 
 def _known(found: Quota, size: Size, run: _Run) -> bool:
-    """Whether what a new pod counts for in that quota is certain."""
+    """Whether the size of a new pod in that quota is certain."""
     asked = filter(quotas.of_pods, found.hard)
     return found.name in _named(run) or not found.counts(size.traits) or all(map(size.knows, asked))
 
@@ -229,7 +230,7 @@ def _size(run: _Run, leaving: list[JSON]) -> Size:
 
 
 def _defaulted(body: JSON) -> JSON:
-    """What is limited and not asked for is asked for as much as it is limited to, as the API server does."""
+    """The pod with defaulted requests: a resource with only a limit requests that limit, as in the API server."""
     spec = body["spec"]
     for each in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
         resources = each.get("resources") or {}

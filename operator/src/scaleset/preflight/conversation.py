@@ -1,8 +1,8 @@
-"""What is asked of the API server before anything is made or deleted, and what its answers mean.
+"""Conversations with the API server before objects are created or deleted: requests, and the meaning of the answers.
 
-A conversation is a generator. It yields the requests of one step, gets their answers in the same order, and ends with
-what they mean. So the operator, which sends those of a step together, and the plugin, which sends them one after the
-other, ask the same.
+A conversation is a generator. It yields the requests of one step, gets their answers in the same order, and returns
+their meaning. So the operator, which sends the requests of a step together, and the plugin, which sends them one by
+one, share the same requests.
 """
 
 from collections.abc import Callable, Generator
@@ -52,13 +52,13 @@ ACCEPTED = Verdict(accepted=True)
 
 
 def verdict(error: ApiError) -> Verdict:
-    """The API server's verdict in an error; raises the error again if it says nothing about the object.
+    """The API server's verdict in an error; raises the error again if it is not about the object.
 
-    A pod bears the name of an instance: that it exists is said last, after everything else was passed.
+    A pod bears the name of an instance: AlreadyExists comes last, after every other check was passed.
     """
     if isinstance(error, AlreadyExists):
         return ACCEPTED
-    # A webhook that is down comes as 500; without any status nobody has said anything about the object.
+    # A webhook that is down is a 500; an error without a status is not about the object.
     said = isinstance(error, Forbidden | Invalid | NotFound) or (isinstance(error, Unavailable) and error.status == 500)
     if not said:
         raise error

@@ -1,13 +1,13 @@
-"""What the API server is asked about a model before anything is made from it, and what the answers mean.
+"""Dry runs of a model before objects are created from it, and the meaning of the answers.
 
 The questions are dry runs of the objects of one instance:
 
-1. Does it make the same instances as a model that is stored? Then it is that model, and nothing is rolled.
-2. Has it fields that Kubernetes does not know? Those are dropped in silence, so a misspelt limit is no limit. A new
-   model is refused for it; one that runs already is warned about and never stopped.
-3. Are its claims valid? A quota on claims says nothing about the model: an instance that has its claims needs none.
+1. Does it produce the same instances as a stored model? Then it is that model, and no rollout starts.
+2. Has it fields that Kubernetes does not know? Those are dropped silently, so a misspelt limit is no limit. A new model
+   is refused for it; a running model only gets a warning.
+3. Are its claims valid? A quota on claims is not about the model: an instance that has its claims needs no new ones.
 
-Whether the pod itself is admitted is asked as it is before a batch (`controllers.dry_runs`).
+The admission of the pod itself is checked as before a batch (`controllers.dry_runs`).
 """
 
 import re
@@ -29,14 +29,14 @@ JSON = dict[str, Any]
 
 
 NAMED = 5
-"""Fields that a sentence names; more do not fit a condition that somebody reads."""
+"""Most fields that a sentence names; more make a condition unreadable."""
 _STRICT = "strict decoding error"
 _FIELD = re.compile(r'(?:unknown|duplicate) field "([^"]+)"')
 _CONTAINER = re.compile(r"spec\.((?:initC|c)ontainers)\[(\d+)\]\.(.+)")
 
 
 def converse(owner: Identity, asked: ModelCheck, *, now: float) -> Questions[Verdict | None]:
-    """Everything that is asked about a model but whether its pod is admitted."""
+    """All checks of a model except the admission of its pod."""
     unknown = yield from _unknown_fields(owner, asked.model, asked, now=now)
     if asked.runs:
         return Verdict(accepted=True, warning=_warning(unknown))
@@ -53,18 +53,18 @@ def converse(owner: Identity, asked: ModelCheck, *, now: float) -> Questions[Ver
 
 
 def _bodies(owner: Identity, model: Revision, asked: ModelCheck, *, now: float) -> list[JSON]:
-    """Under a name that nobody has, since an answer that says AlreadyExists shows no object. All models are asked
-    about as if they were the new one: rules that go by our labels see no difference.
+    """The objects of an instance under a free name, since an answer AlreadyExists returns no object. All models are
+    tried as if they were the new one, so that rules about the operator's labels see no difference.
     """
     build = Build(asked.model.name, asked.build.version, asked.build.image)
     return sameness.bodies(owner, model, build, asked.beside, now=now)
 
 
-# --- is it one that is stored?
+# --- does it equal a stored model?
 
 
 def _same_as(owner: Identity, asked: ModelCheck, *, now: float) -> Questions[Revision | None]:
-    """The first stored model that makes the same instances."""
+    """The first stored model that produces the same instances."""
     for model in asked.stored:
         aligned = disks.aligned(asked.model, model)
         if sameness.outside(owner, model) == sameness.outside(owner, aligned):
@@ -83,9 +83,9 @@ def _all_same(mine: Sequence[JSON], theirs: Sequence[JSON]) -> Questions[bool]:
 
 
 def _same(asked: JSON, known: JSON) -> Questions[bool]:
-    """What is stored is asked for before and after, so that two defaults, of an API server before and after its
-    upgrade, are not taken for a difference. Without an answer (a quota has no room, a webhook is down) the two are
-    taken to differ: to wait for it might be to wait for ever.
+    """Whether two models produce the same instances. The stored model is tried before and after the new one, so that
+    the defaults of an API server during its upgrade do not count as a difference. Without an answer (a quota has no
+    room, a webhook is down) the models count as different, since the wait might never end.
     """
     before = _object((yield from _ask(known)))
     found = _object((yield from _ask(asked))) if before is not None else None
@@ -103,7 +103,7 @@ def _ask(body: JSON, *, strict: bool = False) -> Questions[Answer]:
 
 
 def _object(answer: Answer) -> JSON | None:
-    """The object; None when it is refused. Raises what says nothing about it."""
+    """The object; None if it is refused. Raises an error that is not about the object."""
     if isinstance(answer, ApiError):
         verdict(answer)
         return None
@@ -111,12 +111,12 @@ def _object(answer: Answer) -> JSON | None:
     return found
 
 
-# --- fields that nobody knows
+# --- unknown fields
 
 
 def _unknown_fields(owner: Identity, model: Revision, asked: ModelCheck, *, now: float) -> Questions[tuple[str, ...]]:
-    """Fields of the template and of the claim templates that the API server would drop, in words. Reading an object
-    comes before everything else, so any other refusal says that all of them are known.
+    """A sentence about fields of the template and of the claim templates that the API server would drop. The server
+    parses an object before every other check, so any other refusal means that all fields are known.
     """
     found: list[str] = []
     bodies = _bodies(owner, model, asked, now=now)
@@ -131,8 +131,8 @@ def _unknown_fields(owner: Identity, model: Revision, asked: ModelCheck, *, now:
 
 
 def _fields(message: str, body: Mapping[str, Any]) -> list[str]:
-    """By the names of containers: what is before them in the pod is ours, so their numbers are not those of the
-    template.
+    """Unknown fields with containers by name: the operator adds containers before them, so their numbers differ from
+    the template.
     """
     words = []
     for path in _FIELD.findall(message):
@@ -167,7 +167,7 @@ def _warning(unknown: Sequence[str]) -> str:
 
 
 def _claims_refused(owner: Identity, asked: ModelCheck, *, now: float) -> Questions[Verdict | None]:
-    """Why the API server would not create a claim of the model; None when it would."""
+    """Why the API server refuses a claim of the model; None if it accepts all."""
     templates: Iterable[Mapping[str, Any]] = asked.model.data.get("volumeClaimTemplates") or ()
     bodies = sameness.bodies(owner, asked.model, asked.build, asked.instance, now=now)[1:]
     for template, body in zip(templates, bodies, strict=True):

@@ -1,7 +1,7 @@
-"""ResourceQuotas: what a refusal says, which pods a quota counts, and whether there is room for what is to come.
+"""ResourceQuotas: the figures of a refusal, the pods that a quota counts, and whether there is room for new objects.
 
-A refusal names one quota and the resources of it that are exceeded, each with what was asked for, what is used and
-the limit. The other resources of that quota have room. Of other quotas it says nothing.
+A refusal names one quota and its exceeded resources, each with the requested amount, the used amount and the limit. The
+other resources of that quota have room. Nothing is known about other quotas.
 """
 
 import re
@@ -18,7 +18,7 @@ _QOS = ("cpu", "memory")
 
 @dataclass(frozen=True, slots=True)
 class Exceeded:
-    """One refusal by a quota, in figures."""
+    """The figures of one refusal by a quota."""
 
     quota: str
     requested: Usage
@@ -27,7 +27,7 @@ class Exceeded:
 
 
 def exceeded(message: str) -> Exceeded | None:
-    """The figures of a refusal; None if it has none that we understand."""
+    """The figures of a refusal; None if they cannot be parsed."""
     found = _EXCEEDED.findall(message)
     if len(found) != 1:
         return None
@@ -48,17 +48,17 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 class Traits(NamedTuple):
-    """What the scopes of a quota ask of a pod."""
+    """The properties of a pod that scopes of a quota select by."""
 
     terminating: bool
     best_effort: bool
     priority: str
     elsewhere: bool
-    """Whether its affinity looks at pods of other namespaces."""
+    """Whether its affinity selects pods of other namespaces."""
 
 
 def traits(pod: Mapping[str, Any]) -> Traits:
-    """Of a pod as the API server gave it back, or, without a status, as it is going to be sent."""
+    """The traits of a pod as the API server returned it, or, without a status, as it will be sent."""
     spec = pod["spec"]
     quality = (pod.get("status") or {}).get("qosClass")
     return Traits(
@@ -70,7 +70,7 @@ def traits(pod: Mapping[str, Any]) -> Traits:
 
 
 def _asks(spec: Mapping[str, Any]) -> bool:
-    """Whether anything in the pod asks for CPU or memory."""
+    """Whether any container of the pod requests CPU or memory."""
     holders = (spec, *(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
     lists = ((each.get("resources") or {}).get(kind) for each in holders for kind in ("requests", "limits"))
     return any(amount for each in lists for name, amount in amounts(each).items() if name in _QOS)
@@ -87,14 +87,14 @@ def _looks_elsewhere(affinity: Mapping[str, Any]) -> bool:
 
 
 class Scope(NamedTuple):
-    """One condition on what a quota counts."""
+    """One selector of a quota."""
 
     name: str
     operator: str
     values: tuple[str, ...] = ()
 
     def holds(self, pod: Traits) -> bool:
-        """Whether it is so for such a pod."""
+        """Whether the scope matches such a pod."""
         known = {
             "Terminating": pod.terminating,
             "NotTerminating": not pod.terminating,
@@ -105,7 +105,7 @@ class Scope(NamedTuple):
         return self.selects(pod.priority) if self.name == "PriorityClass" else known.get(self.name, False)
 
     def selects(self, value: str) -> bool:
-        """Whether it is so for an object whose class has that name, or that has none."""
+        """Whether the scope matches an object with that class name, or without a class."""
         if self.operator == "In":
             return value in self.values
         if self.operator == "NotIn":
@@ -115,7 +115,7 @@ class Scope(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """A ResourceQuota as it stands. `used` lacks what was not counted yet."""
+    """A ResourceQuota. `used` lacks resources that were not counted yet."""
 
     name: str
     hard: Usage
@@ -123,27 +123,27 @@ class Quota:
     scopes: tuple[Scope, ...] = ()
 
     def counts(self, pod: Traits) -> bool:
-        """Whether such a pod counts in it."""
+        """Whether the quota counts such a pod."""
         return all(scope.holds(pod) for scope in self.scopes)
 
     def counts_claim(self, claim: Mapping[str, Any]) -> bool:
-        """Whether that claim counts in it."""
+        """Whether the quota counts that claim."""
         chosen = str(claim["spec"].get("volumeAttributesClassName") or "")
         return all(scope.name == "VolumeAttributesClass" and scope.selects(chosen) for scope in self.scopes)
 
     @property
     def concerns_pods(self) -> bool:
-        """Whether it may limit pods."""
+        """Whether the quota may limit pods."""
         return any(map(of_pods, self.hard))
 
     @property
     def concerns_claims(self) -> bool:
-        """Whether it limits claims."""
+        """Whether the quota limits claims."""
         return any(map(_of_claims, self.hard))
 
 
 def of_pods(name: str) -> bool:
-    """Whether pods count in that resource."""
+    """Whether pods consume that resource."""
     compute = name in ("cpu", "memory", "ephemeral-storage") or name.startswith(("requests.", "limits.", "hugepages-"))
     return name in POD_COUNTS or (compute and not _of_claims(name))
 
@@ -153,8 +153,8 @@ def _of_claims(name: str) -> bool:
 
 
 def quota(raw: Mapping[str, Any]) -> Quota:
-    """Record of a ResourceQuota. Where it was changed just now, the lower limit holds: the API server is about to go by
-    what was written.
+    """Record of a ResourceQuota. If its limits were just changed, the lower limit counts: the API server is about to
+    apply the new ones.
     """
     spec, status = raw.get("spec") or {}, raw.get("status") or {}
     wanted, hard = amounts(spec.get("hard")), amounts(status.get("hard"))
@@ -169,14 +169,14 @@ def quota(raw: Mapping[str, Any]) -> Quota:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What each new pod counts for. What is not `known` is a guess."""
+    """The size of each new pod. Amounts outside `known` are guesses."""
 
     amounts: Usage
     traits: Traits
     known: frozenset[str]
     """Resources whose amount is certain."""
     whole: bool = False
-    """Whether the API server gave the whole pod back: then there is nothing to guess."""
+    """Whether the API server returned the whole pod: then no amount is a guess."""
 
     def knows(self, name: str) -> bool:
         return self.whole or name in self.known
@@ -184,19 +184,19 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What goes and what comes: `pods` new ones of one size, and claims."""
+    """The change of a batch: pods that go, `pods` new ones of one size, and claims."""
 
     pods: int
     size: Size
     leaving: tuple[tuple[Traits, Usage], ...] = ()
-    """Pods that will be gone by then, as they count now."""
+    """Pods that will be gone by then, with their present size."""
     claims: tuple[Mapping[str, Any], ...] = ()
     claim_usage: tuple[Usage, ...] = ()
     named: Mapping[str, Exceeded] = field(default_factory=dict)
-    """What the API server said of single quotas, by their names."""
+    """Refusals by single quotas, by name."""
 
     def left(self, found: Quota | None) -> Usage:
-        """What those that go count for in that quota; in one that is not known, those count that are like the new."""
+        """The amounts that leaving pods free in that quota; in an unknown quota, only pods like the new ones count."""
         return added(
             usage
             for like, usage in self.leaving
@@ -205,7 +205,7 @@ class Change:
 
 
 def obstacle(quotas: Iterable[Quota], change: Change) -> str | None:
-    """Why there is no room, or none that is certain."""
+    """Why there is no room, or no certain room."""
     known = {found.name: found for found in quotas}
     for name, said in change.named.items():
         left = change.left(known.get(name))
@@ -279,12 +279,12 @@ def guess(
     same_model: bool,
     like: Traits | None,
 ) -> Size:
-    """What a new pod counts for if it was refused, so that the API server did not give it back.
+    """The size of a new pod that was refused, so that the API server did not return it.
 
-    `body` is what was sent and `counted` what it would count for unchanged, `before` what those count for that it
-    replaces, `named` what refusals said. Certain is what they said; what every container of the pod asks for itself,
-    as long as that agrees with what they said; and, where only the image changes, that it is as large as before, if
-    that agrees, too.
+    `body` is the sent pod and `counted` its size if it is stored unchanged; `before` is the size of the pods that it
+    replaces, `named` the figures of refusals. Certain amounts are those of the refusals, and those that every container
+    requests explicitly, if they agree with the refusals. If only the image changes, the previous size is certain as
+    well, if it agrees.
     """
     certain = POD_COUNTS | named.keys()
     said = {name: amount for name, amount in named.items() if name not in POD_COUNTS}
@@ -303,7 +303,7 @@ def guess(
 
 
 def _explicit(body: Mapping[str, Any], name: str) -> bool:
-    """Whether the pod itself, or each of its containers, says how much of it: then no LimitRange adds any."""
+    """Whether the pod itself, or each of its containers, sets the amount: then no LimitRange adds one."""
     if name in POD_COUNTS:
         return True
     limits = name.startswith("limits.")

@@ -1,9 +1,9 @@
-"""Do two models make the same instances?
+"""Do two models produce the same instances?
 
-One pod can be written in many ways: a default that is spelled out, an empty map, 500m for 0.5. Which of them are the
-same is known to the API server alone, and changes with its version, so it is asked for a pod of each model at the same
-moment, and the answers are compared: everything but what it makes up for every pod. An injected sidecar and the
-defaults of a newer Kubernetes are in both answers. What is in no pod is compared here.
+One pod can be written in many ways: with an explicit default, with an empty map, with 500m for 0.5. Only the API server
+knows which spellings are equal, and this changes with its version. So a pod of each model is dry-run at the same
+moment, and the answers are compared, except values generated for every pod. An injected sidecar and the defaults of a
+newer Kubernetes are in both answers. This module also compares the parts of a model that are in no pod.
 """
 
 import re
@@ -21,13 +21,13 @@ JSON = dict[str, Any]
 Path = tuple[str | int, ...]
 
 _MADE_UP = frozenset(("uid", "creationTimestamp", "resourceVersion", "generation", "managedFields", "selfLink"))
-"""Metadata that each object has for itself."""
+"""Metadata that differs for every object."""
 _TOKEN_VOLUME = re.compile(r"kube-api-access-[a-z0-9]{5}")
-"""The volume of the service account's token, which is named anew for every pod."""
+"""The volume of the service account's token, with a new name in every pod."""
 
 _QUANTITIES = (("resources", "requests", ""), ("resources", "limits", ""), ("emptyDir", "sizeLimit"), ("overhead", ""))
-"""Where a pod or a claim has quantities; an empty word is any name. The API server leaves 2Gi and 2147483648 as they
-are.
+"""Paths of quantities in a pod or claim; an empty word is any name. The API server does not normalise 2Gi and
+2147483648.
 """
 
 
@@ -39,8 +39,8 @@ def bodies(owner: Identity, model: Revision, build: Build, number: int, *, now: 
 
 
 def outside(owner: Identity, model: Revision) -> tuple[Any, ...]:
-    """What of a model is in no pod and no claim, in a form in which equal means the same. A container may have the
-    image of the version by chance: that it follows the next one, too, is in no pod.
+    """The parts of a model that are in no pod and no claim, in a canonical form. A container may have the image of the
+    version by chance: no pod shows whether it follows the next version.
     """
     reference, data = model.reference, model.data
     version = gallery.usual(reference.version)
@@ -60,7 +60,7 @@ def outside(owner: Identity, model: Revision) -> tuple[Any, ...]:
 
 
 def settled(answer: Mapping[str, Any]) -> JSON:
-    """What the API server makes of an object, without what it makes up for every single one."""
+    """The API server's answer without values generated for every object."""
     metadata = {key: value for key, value in answer["metadata"].items() if key not in _MADE_UP}
     found: JSON = _without_token_names({"metadata": metadata, "spec": answer.get("spec")})
     return found
@@ -75,9 +75,8 @@ def _without_token_names(value: Any) -> Any:
 
 
 def same(asked: JSON, known: JSON, *, again: JSON | None = None) -> bool:
-    """Whether two answers differ in nothing; with another answer to the question that `known` answers, in nothing but
-    what these two differ in, too: a webhook may add a time or a random word, and may be switched on at this very
-    moment.
+    """Whether two answers are equal. `known` and a second answer to the same request show which differences to ignore:
+    a webhook may add a time or a random word, and may be switched on at this very moment.
     """
     made_up = set(differences(settled(known), settled(again))) if again is not None else set()
     return all(_within(path, made_up) for path in differences(settled(asked), settled(known)))
@@ -88,7 +87,7 @@ def _within(path: Path, places: set[Path]) -> bool:
 
 
 def differences(one: Any, other: Any, path: Path = ()) -> Iterator[Path]:
-    """Where two JSON values differ. The order of a list counts, as it does for Kubernetes."""
+    """Paths where two JSON values differ. The order of a list counts, as in Kubernetes."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for key in sorted(one.keys() | other.keys()):
             if key in one and key in other:

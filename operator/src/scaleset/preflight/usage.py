@@ -1,9 +1,9 @@
-"""What a pod or a claim counts for in a ResourceQuota.
+"""The amounts that a pod or a claim uses in a ResourceQuota.
 
 The rules are Kubernetes' own, see "Resource sharing within containers" and "Resource Quotas" in its documentation: the
-containers and the restartable init containers together, or the largest init container where that is more; the pod's
-own `resources` in their place; the overhead of its RuntimeClass on top. An object is taken as the API server gave it
-back, so with everything that defaults, LimitRanges and webhooks wrote into it.
+containers and the restartable init containers together, or the largest init container where that is more; the pod's own
+`resources` in their place; the overhead of its RuntimeClass on top. The object is the one that the API server returned,
+including the changes of defaults, LimitRanges and webhooks.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,14 +22,14 @@ NOTHING = Decimal(0)
 POD_COUNTS = frozenset({"pods", "count/pods"})
 CLAIM_COUNTS = ("persistentvolumeclaims", "count/persistentvolumeclaims")
 _BARE = ("cpu", "memory", "ephemeral-storage")
-"""Resources that a quota may name without `requests.`, and that it may limit by `limits.`."""
+"""Resources that a quota may name without `requests.`, and may limit by `limits.`."""
 _BY_POD = ("cpu", "memory")
 _HUGE = "hugepages-"
 _CLASS = ".storageclass.storage.k8s.io/"
 
 
 def of_pod(pod: Mapping[str, Any], *, now: float) -> Usage:
-    """What that pod counts for; an ended one, or one whose time to end is over, only as an object."""
+    """The amounts that a pod uses. An ended pod, or one whose grace period is over, counts only as an object."""
     if _ended(pod, now):
         return {"count/pods": ONE}
     usage = dict.fromkeys(POD_COUNTS, ONE)
@@ -44,7 +44,7 @@ def of_pod(pod: Mapping[str, Any], *, now: float) -> Usage:
 
 
 def of_claim(claim: Mapping[str, Any]) -> Usage:
-    """What that claim counts for."""
+    """The amounts that a claim uses."""
     spec = claim["spec"]
     usage = dict.fromkeys(CLAIM_COUNTS, ONE)
     annotations = claim["metadata"].get("annotations") or {}
@@ -75,13 +75,13 @@ def amounts(listed: Mapping[str, Any] | None) -> Usage:
 
 
 def total(pod: Mapping[str, Any], kind: str) -> Usage:
-    """The pod's `requests` or `limits` in all."""
+    """The total `requests` or `limits` of the pod."""
     spec = pod["spec"]
     found = _of_containers(pod, kind)
     own = amounts((spec.get("resources") or {}).get(kind))
     found |= {name: amount for name, amount in own.items() if name in _BY_POD or name.startswith(_HUGE)}
     for name, amount in amounts(spec.get("overhead")).items():
-        # A limit that nobody set stays unlimited; a request grows from nothing.
+        # A missing limit stays unlimited; a missing request counts from zero.
         if kind == "requests" or found.get(name):
             found[name] = found.get(name, NOTHING) + amount
     return found
@@ -111,8 +111,8 @@ def _of_containers(pod: Mapping[str, Any], kind: str) -> Usage:
 
 
 def _of(container: Mapping[str, Any], state: Mapping[str, Any] | None, kind: str, *, stuck: bool) -> Usage:
-    """Of one container. While it is resized both sizes count, whichever is larger; a resize that no node has room for
-    does not.
+    """The amounts of one container. During a resize the larger size counts; a resize without room on any node does not
+    count.
     """
     asked = amounts((container.get("resources") or {}).get(kind))
     if state is None or state.get("resources") is None:

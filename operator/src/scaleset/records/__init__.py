@@ -1,1 +1,1 @@
-"""What is kept of objects that were read: pure, from raw JSON to slotted records."""
+"""Records of objects: pure conversions from raw JSON to slotted records."""

@@ -1,4 +1,4 @@
-"""A custom resource as a record: what of it is needed, its spec understood or the reason why it cannot be."""
+"""A custom resource as a record: the needed fields, with a parsed spec or the reason why it cannot be parsed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, slots=True)
 class CustomObject(Generic[S]):
-    """One custom resource. `spec` is None when it cannot be understood; `problem` says why."""
+    """One custom resource. `spec` is None if it cannot be parsed; `problem` says why."""
 
     namespace: str
     name: str
@@ -30,7 +30,7 @@ class CustomObject(Generic[S]):
     problem: str
     status: Mapping[str, Any] = field(repr=False)
     model: Revision | None = field(default=None, repr=False)
-    """Of a ScaleSet: the model that its spec asks for."""
+    """For a ScaleSet: the model of its spec."""
 
 
 ScaleSetObject = CustomObject[ScaleSetSpec]
@@ -39,9 +39,9 @@ VersionObject = CustomObject[GalleryImageVersionSpec]
 
 
 class Projection(Generic[S]):
-    """Parses a kind's objects. The last parse of each is kept: a status or an annotation changes no spec. But for an
-    object that is older than it was: after a restore of etcd a generation may be another spec's. What is kept goes with
-    the object: the projection follows the store that it fills.
+    """Parses the objects of a kind. The last parse of each spec is cached, since a status or an annotation changes no
+    spec. The cache is not used for an object older than before: after a restore of etcd, the same generation may have
+    another spec. The projection follows the store that it fills, so an entry is removed with its object.
     """
 
     def __init__(self, parse: Callable[[object], S], model: Callable[[str, S], Revision] | None = None) -> None:
@@ -74,7 +74,7 @@ class Projection(Generic[S]):
         )
 
     def follow(self, _: Key, before: CustomObject[S] | None, after: CustomObject[S] | None, /) -> None:
-        """However the store learned that an object is gone: by an event, by a list or by the answer to a write."""
+        """Follow the store: an entry is removed with its object, however the store learned of the deletion."""
         if before is not None and (after is None or after.uid != before.uid):
             self._parsed.pop(before.uid, None)
 

@@ -1,4 +1,4 @@
-"""Which pods are instances of a set."""
+"""The pods that are instances of a set."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from scaleset.records.custom_objects import ScaleSetObject
 
 
 def owned(pods: Iterable[Pod], seen: ScaleSetObject) -> tuple[dict[int, Pod], dict[int, str]]:
-    """Pods of a set by instance id, and what sits on its names without being its own, with a sentence."""
+    """Pods of a set by instance id, and a sentence for each foreign object that has one of its names."""
     mine: dict[int, Pod] = {}
     foreign_pods: dict[int, str] = {}
     for pod in pods:
@@ -22,12 +22,12 @@ def owned(pods: Iterable[Pod], seen: ScaleSetObject) -> tuple[dict[int, Pod], di
 
 
 def not_ours(name: str) -> str:
-    """What is said of a pod that has one of our names and another owner."""
+    """The sentence about a pod that has the name of an instance and another owner."""
     return f"Pod {name} exists but does not belong to this ScaleSet. Delete it."
 
 
 def instance_number(set_name: str, pod_name: str) -> int | None:
-    """The id in an instance's name; None for a name that is none."""
+    """The id in an instance's name; None for any other name."""
     prefix, _, number = pod_name.rpartition("-")
     if prefix != set_name or not number.isascii() or not number.isdecimal() or len(number) > 4:
         return None

@@ -1,4 +1,4 @@
-"""Where our own kinds live."""
+"""URL paths of the operator's own kinds."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What is kept of each object that is watched: the few fields that decisions need, in slotted records.
+"""Projections of watched objects: the few fields that decisions need, in slotted records.
 
 A set of 1000 instances as raw JSON is 10 MB; as records it is well below 1 MB.
 """
@@ -41,7 +41,9 @@ class StoredRevision:
 
 
 def seconds(time: str | None) -> float | None:
-    """Seconds since the epoch of an RFC 3339 time; None for anything else, and for what cannot be written again."""
+    """Seconds since the epoch of an RFC 3339 time; None for anything else, and for a time that cannot be formatted
+    again.
+    """
     if not time:
         return None
     try:
@@ -52,7 +54,7 @@ def seconds(time: str | None) -> float | None:
 
 
 def plain(text: str) -> str:
-    """One line without control or direction characters: what others wrote goes into our status, events and logs."""
+    """One line without control or direction characters: foreign texts appear in the status, events and logs."""
     return CONTROL.sub(" ", text).strip()[:MAX_MESSAGE]
 
 
@@ -112,7 +114,7 @@ def pod(raw: JSON) -> Pod:
 
 
 def _lasting(spec: Mapping[str, Any], status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Statuses of the containers that run as long as the pod: its containers and its native sidecars."""
+    """Statuses of the containers that run as long as the pod: containers and native sidecars."""
     init = spec.get("initContainers") or ()
     sidecars = {container.get("name") for container in init if container.get("restartPolicy") == "Always"}
     beside = [each for each in status.get("initContainerStatuses") or () if each.get("name") in sidecars]
@@ -120,7 +122,7 @@ def _lasting(spec: Mapping[str, Any], status: Mapping[str, Any]) -> list[Mapping
 
 
 def _reached(status: Mapping[str, Any]) -> bool:
-    """Whether the kubelet tried to run something of the pod: a container runs, has ended or cannot be started."""
+    """Whether the kubelet tried to run a container of the pod: one runs, has ended or cannot be started."""
     for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         state = container.get("state") or {}
         waits = (state.get("waiting") or {}).get("reason")
@@ -136,8 +138,8 @@ def _running_since(container: Mapping[str, Any]) -> float | None:
 
 
 def _first_start(change: Change, containers: Iterable[Mapping[str, Any]]) -> float | None:
-    """When the new image began to run in all containers that got it: what ended after the change counts as well as
-    what runs.
+    """When the new image began to run in all changed containers. A container that ended after the change counts like a
+    running one.
     """
     statuses = {each.get("name"): each for each in containers}
     starts = [_start(ran, statuses.get(ran.container, {})) for ran in change.ran]
@@ -153,7 +155,7 @@ def _start(ran: Ran, container: Mapping[str, Any]) -> float | None:
 
 
 def _change(text: str | None) -> Change | None:
-    """The note of a change in place. Whoever writes one that makes no sense has the pod judged as if it had none."""
+    """The note of a change in place. A note that makes no sense is ignored."""
     if text is None:
         return None
     try:
@@ -172,8 +174,8 @@ def _change(text: str | None) -> Change | None:
 
 
 def _restarted(change: Change, images: Mapping[str, str], ids: Mapping[str, str]) -> bool:
-    """Whether the containers that the status tells of are those of the image that the pod has now: others than before
-    the change, or the same with the image that they had.
+    """Whether the status is about the pod's present image: its containers are new since the change, or the change left
+    their image as it was.
     """
     return all(
         images.get(ran.container) == ran.image or ids.get(ran.container, "") != ran.container_id for ran in change.ran
@@ -181,13 +183,15 @@ def _restarted(change: Change, images: Mapping[str, str], ids: Mapping[str, str]
 
 
 def _observed(condition: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
-    """Whether it is said of the pod as it is now. Kubernetes before 1.34 does not tell."""
+    """Whether the condition is about the present generation of the pod. Kubernetes before 1.34 does not report this."""
     observed = condition.get("observedGeneration")
     return observed is None or int(observed) >= int(metadata.get("generation") or 0)
 
 
 def explain(status: Mapping[str, Any], conditions: Mapping[Any, Mapping[str, Any]]) -> str:
-    """Why a pod is not ready, in Kubernetes' own words: the container that waits or ended, else the condition."""
+    """Why a pod is not ready, in Kubernetes' own words: from the container that waits or ended, else from the
+    condition.
+    """
     if (conditions.get("Ready") or {}).get("status") == "True":
         return ""
     if status.get("phase") in _ENDED and status.get("reason"):
@@ -214,13 +218,15 @@ def _container(container: Mapping[str, Any]) -> str:
         return f"{text} (last exit code {last['exitCode']}{f': {words}' if words else ''})"
     if ended.get("exitCode"):
         return _both(f"{ended.get('reason') or 'Error'}, exit code {ended['exitCode']}", ended.get("message"))
-    if last.get("exitCode") and not container.get("ready"):  # it runs for a moment, between two crashes
+    if last.get("exitCode") and not container.get("ready"):  # the container runs for a moment between two crashes
         return _both(f"restarted after exit code {last['exitCode']}", last.get("message"))
     return ""
 
 
 def _note(status: Mapping[str, Any]) -> str:
-    """What custom data or an extension that may fail has left behind: it ended well and had something to say."""
+    """The note of custom data, or of an extension that may fail: its container succeeded and left a termination
+    message.
+    """
     for container in status.get("initContainerStatuses") or []:
         name = str(container.get("name", ""))
         ended = (container.get("state") or {}).get("terminated") or {}
@@ -282,7 +288,7 @@ def _controller(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def unchanged(known: Pod | Claim | StoredRevision, new: Pod | Claim | StoredRevision) -> bool:
-    """Whether nothing is different that a decision could go by: somebody's annotation, a probe's time."""
+    """Whether the change does not affect decisions: a foreign annotation, the time of a probe."""
     return replace(known, resource_version=new.resource_version) == new
 
 

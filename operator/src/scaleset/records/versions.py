@@ -9,23 +9,23 @@ from scaleset.records.projections import Key
 
 
 def definition_key(namespace: str, publisher: str, offer: str) -> Key:
-    """What groups versions: the gallery and the image definition, whatever the sku."""
+    """The group key of versions: the gallery and the image definition without the sku."""
     return namespace, f"{publisher}/{offer}"
 
 
 def group(seen: VersionObject) -> Key:
-    """The group of a version; one that cannot be understood is alone."""
+    """The group of a version; a version that cannot be parsed is a group of its own."""
     spec = seen.spec
     return (seen.namespace, seen.name) if spec is None else definition_key(seen.namespace, spec.publisher, spec.offer)
 
 
 def followed(namespace: str, image: ImageReference) -> Key:
-    """The group of versions that a set of that namespace takes its image from."""
+    """The group of versions that a set of that namespace gets its image from."""
     return definition_key(image.gallery_namespace or namespace, image.publisher, image.offer)
 
 
 def gallery_version(seen: VersionObject) -> GalleryVersion | None:
-    """As the planner sees it; None when its spec cannot be understood."""
+    """The version for the planner; None if its spec cannot be parsed."""
     spec = seen.spec
     if spec is None:
         return None
@@ -47,7 +47,7 @@ def gallery_version(seen: VersionObject) -> GalleryVersion | None:
 
 
 def _replicated(seen: VersionObject) -> frozenset[str] | None:
-    """Where the image is on the nodes, by the status; None when that is not waited for."""
+    """Regions whose nodes have the image, by the status; None if `latest` does not wait for that."""
     if not full(seen):
         return None
     return frozenset(region.name for region in reported(seen).values() if region.state == "Completed")
@@ -59,7 +59,7 @@ def full(seen: VersionObject) -> bool:
 
 
 def reported(seen: VersionObject) -> dict[str, Region]:
-    """The regions as the status of a Full version has them; none where the status speaks of another mode."""
+    """The regions in the status of a Full version; empty if the status is about another mode."""
     status = GalleryImageVersionStatus.parse({"status": seen.status}).replication_status
     if status is None or status.mode != "Full":
         return {}

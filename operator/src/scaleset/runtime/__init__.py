@@ -1,1 +1,1 @@
-"""What keeps reconciles running: the queue, its workers, the clock, a loop for a library that wants its own."""
+"""The machinery of reconciles: the queue, its workers, the clock, and a loop for a library that needs its own."""

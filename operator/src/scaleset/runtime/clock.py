@@ -1,17 +1,16 @@
-"""The API server's clock: every deadline is a time that it wrote, so every deadline is judged by it.
+"""The API server's clock. Deadlines count from times that the API server wrote, so they are judged by its clock.
 
-Each response's Date header is an interval for what to add to our monotonic clock (`offsets`). Intersecting them narrows
-it to well below a second. Between responses the monotonic clock counts on, so that a jump of this machine's wall clock
-changes nothing; the interval widens by the most that two clocks drift apart.
+Each response's Date header gives an interval for the offset of that clock from the own monotonic clock (`offsets`).
+Intersecting the intervals narrows the offset to well below a second. Between responses the monotonic clock continues,
+so a jump of this machine's wall clock changes nothing; the interval widens by the largest drift of two clocks.
 
-Several API servers may stand behind one address, and their clocks may differ. What counts is the point that most of the
-last responses contain. What is believed is given up for another point in two cases only:
+Several API servers may stand behind one address, and their clocks may differ. The accepted offset is the point that
+most of the last responses contain. It is given up for another point in two cases only:
 
-- The last responses, CONFIRMATIONS of them, all contradict it, and most of them agree. So a real step of the server's
-  clock is believed soon.
-- Far more of the last responses agree with the other point: more than chance explains where half of the servers say
-  this and half of them that. So a first response from the one server that is wrong is corrected, and two servers that
-  disagree do not take turns.
+- The last CONFIRMATIONS responses all contradict it, and most of them agree. So a real step of the server's clock is
+  accepted soon.
+- Far more of the last responses agree with the other point, beyond the chance of an even split between servers. So a
+  first response from a single wrong server is corrected, and two servers that disagree do not alternate.
 
 Invariant: `now()` never goes back, but for a step of more than STANDSTILL_SECONDS. A smaller one is waited out.
 """
@@ -25,23 +24,23 @@ from math import sqrt
 from scaleset.runtime.offsets import Offset, majority
 
 CONFIRMATIONS = 24
-"""Responses in a row that must contradict what we know before it is given up: some seconds of a rollout, a minute of
-renewing the lease.
+"""Responses in a row that must contradict the accepted offset before it is given up: some seconds of a rollout, a
+minute of lease renewals.
 """
 WINDOW = 256
-"""Responses that are remembered."""
+"""Number of remembered responses."""
 DEVIATIONS = 4.0
-"""Standard deviations of a fair coin: by so much must the votes for another point outnumber those for what we know."""
+"""Least lead of votes for another point over the accepted one, in standard deviations of a fair coin."""
 NEAR_SECONDS = 1.0
-"""A header has whole seconds: points closer to each other than that are the same time, known better or worse."""
+"""Least distance of two different times: a header has whole seconds."""
 STANDSTILL_SECONDS = 10.0
-"""So long `now()` may stand still until the server's clock has caught up. Deadlines are minutes."""
+"""Longest standstill of `now()` until the server's clock has caught up. Deadlines are minutes."""
 
 
 class ServerClock:
     """The API server's time, in seconds since 1970. Feed it with `Transport.on_date`.
 
-    Until the first response it is this machine's wall clock, which nothing can be decided on yet anyway.
+    Until the first response it is this machine's wall clock; no decision is taken before that.
     """
 
     def __init__(
@@ -54,11 +53,11 @@ class ServerClock:
         self._contradictions = 0
         self._latest = 0.0
         self.steps = 0
-        """How often another time was believed than before."""
+        """How often the accepted time was replaced by another one."""
 
     @property
     def known(self) -> bool:
-        """Whether the server has told its time yet."""
+        """Whether a response has given the server's time."""
         return self._offset is not None
 
     @property
@@ -73,7 +72,7 @@ class ServerClock:
         """Seconds since 1970 by the server's clock."""
         if self._offset is None:
             return self._wall()
-        # A narrower interval may lie a little earlier: wait there until time has caught up.
+        # A narrower interval may lie a little earlier: stand still until time has caught up.
         self._latest = max(self._latest, self._monotonic() + self._offset.middle)
         return self._latest
 

@@ -1,12 +1,13 @@
-"""How far the API server's clock is from our monotonic one, as intervals, and the point that most of them contain.
+"""Offsets of the API server's clock from the own monotonic clock, as intervals, and the point that most of them
+contain.
 
-Each response's Date header says, to the second, what a server's time was at some moment between sending the request
-and receiving the response. In terms of our monotonic clock that is an interval for the offset between the two:
+Each response's Date header is the server's time, in whole seconds, at some moment between sending the request and
+receiving the response. This gives an interval for the offset from the monotonic clock:
 
     date - received  <=  offset  <  date + 1 - sent
 
 The intervals of servers that agree have a point in common. Where they do not, the point that most of them contain is
-the time of the majority (K. Marzullo, 1984): how far off the others are does not matter, as it would for an average.
+the time of the majority (K. Marzullo, 1984). Unlike in an average, the error of the others does not matter.
 """
 
 from collections.abc import Iterable
@@ -14,14 +15,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 DRIFT = 500e-6
-"""Seconds per second that two clocks drift apart at most; the kernel slews no faster."""
+"""Largest drift of two clocks in seconds per second; the kernel slews no faster."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """Bounds, in seconds, of what to add to our monotonic clock to get the server's time; true at the monotonic time
-    `at`.
-    """
+    """Bounds in seconds of the offset from the monotonic clock to the server's time, at the monotonic time `at`."""
 
     low: float
     high: float
@@ -32,12 +31,12 @@ class Offset:
         return (self.low + self.high) / 2
 
     def drifted(self, until: float) -> "Offset":
-        """The same knowledge at a later monotonic time: a little less certain."""
+        """The bounds at a later monotonic time, slightly wider."""
         spread = max(0.0, until - self.at) * DRIFT
         return Offset(self.low - spread, self.high + spread, max(self.at, until))
 
     def intersect(self, other: "Offset") -> "Offset | None":
-        """What both say, or None if they contradict each other."""
+        """The intersection, or None if the two contradict each other."""
         low, high = max(self.low, other.low), min(self.high, other.high)
         return Offset(low, high, max(self.at, other.at)) if low < high else None
 
@@ -55,12 +54,12 @@ class Majority:
 
 
 def majority(seen: Iterable[Offset], *, now: float, near: Offset) -> Majority:
-    """Where most of what was seen agrees; of several such places, the one nearest to `near`."""
+    """The interval on which most observations agree; of several ones, the nearest to `near`."""
     ends: list[tuple[float, int]] = []
     for each in seen:
         spread = max(0.0, now - each.at) * DRIFT
         ends += ((each.low - spread, 1), (each.high + spread, -1))
-    ends.sort()  # At one place an interval ends before another begins: the high end is not part of it.
+    ends.sort()  # At the same point, ends sort before beginnings: the high end is not part of an interval.
     best = Majority(near, 0)
     votes = 0
     for (place, change), (following, _) in pairwise(ends):

@@ -1,9 +1,9 @@
-"""The work queue: which keys need a look, each at most once in the queue and at most with one worker.
+"""The work queue: keys to reconcile, each at most once in the queue and with at most one worker.
 
-Semantics of client-go's workqueue, which every controller written in Go relies on: a key added while it waits is added
-once; one added while a worker has it is handed out again when that worker is done, never to a second one meanwhile; a
-delayed key comes at the earliest of its times. So an event that arrives in the middle of a reconcile is never lost and
-never processed twice at once.
+Semantics of client-go's workqueue, which every controller written in Go relies on: a waiting key that is added again
+stays in the queue once. A key added during its reconcile is handed out again after that reconcile, never to a second
+worker meanwhile. A delayed key comes at the earliest of its times. So an event during a reconcile is never lost, and a
+key is never reconciled twice at the same time.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ BASE_SECONDS = 0.05
 CAP_SECONDS = 30.0
 
 
-class QueueClosed(Exception):  # noqa: N818 - not an error: the end of the work
+class QueueClosed(Exception):  # noqa: N818 - not an error: the end of work
     """The queue hands out nothing more."""
 
 
@@ -55,7 +55,7 @@ class WorkQueue(Generic[K]):
         self._jitter = jitter
         self._monotonic = monotonic
         self._ready: deque[K] = deque()
-        # Since when each key waits to be handed out, and since when a worker has it.
+        # Times since which each key waits to be handed out, and since which a worker has it.
         self._dirty: dict[K, float] = {}
         self._processing: dict[K, float] = {}
         self._delayed: dict[K, asyncio.TimerHandle] = {}
@@ -74,12 +74,12 @@ class WorkQueue(Generic[K]):
         return len(self._processing)
 
     def unfinished_work(self) -> float:
-        """Seconds that the keys being worked on have taken so far, in sum."""
+        """Sum of the seconds that the keys in work have taken so far."""
         now = self._monotonic()
         return sum(now - since for since in self._begun())
 
     def longest_running(self) -> float:
-        """Seconds that the slowest of them has taken so far."""
+        """Seconds that the slowest key in work has taken so far."""
         now = self._monotonic()
         return now - min(self._begun(), default=now)
 
@@ -88,7 +88,7 @@ class WorkQueue(Generic[K]):
         return list(self._processing.values())
 
     def add(self, key: K) -> None:
-        """Have the key looked at as soon as a worker is free."""
+        """Reconcile the key as soon as a worker is free."""
         if self._closed or key in self._dirty:
             return
         self.adds += 1
@@ -97,7 +97,7 @@ class WorkQueue(Generic[K]):
             self._push(key)
 
     def add_after(self, key: K, seconds: float) -> None:
-        """Have the key looked at when so many seconds have passed, or earlier if it is due earlier already."""
+        """Reconcile the key after that many seconds, or earlier if it is due earlier already."""
         if self._closed:
             return
         self.retries += 1
@@ -116,8 +116,8 @@ class WorkQueue(Generic[K]):
         self._delayed[key] = loop.call_later(seconds, self._due, key)
 
     def add_within(self, key: K, seconds: float) -> None:
-        """Have the key looked at when so many seconds have passed, or earlier if it is due earlier already: what is
-        added meanwhile is one look.
+        """Reconcile the key after that many seconds, or earlier if it is due earlier already. Further calls meanwhile
+        add no second reconcile.
         """
         if not self._closed and key not in self._dirty:
             self._delay(key, seconds)
@@ -134,11 +134,11 @@ class WorkQueue(Generic[K]):
         return wait
 
     def forget(self, key: K) -> None:
-        """It went well: the next back-off starts small again."""
+        """Reset the back-off of the key after a success."""
         self._failures.pop(key, None)
 
     def failures(self, key: K) -> int:
-        """How often it was added with back-off since it went well."""
+        """How often the key was added with back-off since its last success."""
         return self._failures.get(key, 0)
 
     async def get(self) -> K:
@@ -155,13 +155,13 @@ class WorkQueue(Generic[K]):
         return key
 
     def done(self, key: K) -> None:
-        """The caller has finished with it; if it was added meanwhile, it is handed out again."""
+        """The caller has finished the key; a key added meanwhile is handed out again."""
         self.on_work_duration(self._monotonic() - self._processing.pop(key))
         if key in self._dirty and not self._closed:
             self._push(key)
 
     def close(self) -> None:
-        """Hand out nothing more and take nothing in. Keys that workers have stay theirs until `done`."""
+        """Hand out and accept no further keys. Workers keep their keys until `done`."""
         self._closed = True
         for timer in self._delayed.values():
             timer.cancel()

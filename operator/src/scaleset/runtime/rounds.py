@@ -1,7 +1,7 @@
-"""One run of something for all who asked for it before it began.
+"""Shared runs: one run answers all callers that asked before it began.
 
-A list of an API server answers whoever asked before it was sent; to somebody who asks while it is under way it may
-show what was, from before their last write. So those who ask meanwhile share the next one.
+A list is valid for callers that asked before it was sent. A caller that asks while it is under way might get a state
+from before its own last write. So callers that ask meanwhile share the next list.
 """
 
 import asyncio
@@ -11,13 +11,11 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 PATIENCE_SECONDS = 1.0
-"""So long the next run waits for the one before: one that hangs must not hold up those who have nothing to do with
-it.
-"""
+"""Longest wait for the previous run: a run that hangs must not delay later callers."""
 
 
 class Rounds(Generic[K]):
-    """Runs `run(key)` for those who ask. Lives in one event loop."""
+    """Runs `run(key)` for its callers. Lives in one event loop."""
 
     def __init__(self, run: Callable[[K], Awaitable[None]], *, patience: float = PATIENCE_SECONDS) -> None:
         self._run = run
@@ -26,13 +24,13 @@ class Rounds(Generic[K]):
         self._latest: dict[K, asyncio.Task[None]] = {}
 
     async def ask(self, key: K) -> None:
-        """Return when a run that began after this call has ended; raise what it raised."""
+        """Return when a run that began after this call has ended; raise its error."""
         task = self._next.get(key)
         if task is None:
             task = asyncio.create_task(self._round(key, self._latest.get(key)), name=f"round {key}")
             self._next[key] = task
             task.add_done_callback(lambda ended: self._ended(key, ended))
-        # Others wait for it, too, whatever becomes of this one.
+        # Other callers may wait for it as well, even if this call is cancelled.
         await asyncio.shield(task)
 
     async def _round(self, key: K, before: "asyncio.Task[None] | None") -> None:
@@ -46,4 +44,4 @@ class Rounds(Generic[K]):
             if tasks.get(key) is task:
                 del tasks[key]
         if not task.cancelled():
-            task.exception()  # whoever asked may be gone; asyncio would complain that nobody looked at it
+            task.exception()  # the caller may be gone; asyncio would complain about an exception never retrieved

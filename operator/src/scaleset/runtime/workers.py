@@ -1,10 +1,9 @@
-"""The workers: they take keys from the queue and reconcile them, several at a time, and survive whatever a reconcile
-does.
+"""The workers: they take keys from the queue and reconcile them, several at a time, and survive every error of a
+reconcile.
 
-A reconcile returns the seconds until it wants to be called again, or None for "when something changes". One that fails
-is called again after a back-off of its own key, or when the server said. What it sends takes turns with what others
-send (`kube.flow_control`). What fails is logged once, not once a try, and
-again when it is over.
+A reconcile returns the seconds until its next call, or None for "at the next change". A failed reconcile is called
+again after the back-off of its key, or at the time that the server asked for. Its requests take turns with those of
+other keys (`kube.rate_limit`). A failure is logged once, not once a try, and again when it is over.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class ReconcileCancelledError(Exception):
-    """Something inside a reconcile was cancelled, and not by us."""
+    """A call inside a reconcile was cancelled, and not by the workers."""
 
 
 def _ignore(_result: str, _seconds: float) -> None:
@@ -57,8 +56,8 @@ class Workers(Generic[K]):
         return self._queue.processing
 
     async def run(self) -> None:
-        """Work until `stop`, or until cancelled. A worker that dies takes all of them along: fewer and fewer of them
-        would be a process that looks alive.
+        """Work until `stop`, or until cancelled. If one worker dies, all end: with fewer and fewer workers the process
+        would only look alive.
         """
         self._tasks = {asyncio.create_task(self._work(), name=f"worker {n}") for n in range(self.concurrency)}
         try:
@@ -70,8 +69,8 @@ class Workers(Generic[K]):
             await self._end(self._tasks)
 
     async def stop(self, grace: float) -> None:
-        """Start nothing more, give what runs `grace` seconds, cancel the rest and wait for its end. Nothing of ours
-        writes afterwards.
+        """Start no further reconcile, give running ones `grace` seconds, cancel the rest and wait for their end. No
+        worker writes afterwards.
         """
         self._queue.close()
         if self._tasks:
@@ -97,21 +96,21 @@ class Workers(Generic[K]):
                 await self._once(key)
             finally:
                 self._queue.done(key)
-            # A look that waits for nothing would be followed by the next one, and a hundred of them hold the loop.
+            # Reconciles that never await would run one after the other, and a hundred of them block the loop.
             await asyncio.sleep(0)
 
     async def _once(self, key: K) -> None:
         clock = asyncio.get_running_loop().time
         rest = self._resting.pop(key, 0.0) - clock()
         if rest > 0:
-            # An event is no reason to come back earlier than the server said.
+            # An event is no reason to come back earlier than the server asked.
             self._resting[key] = clock() + rest
             self._queue.add_after(key, rest)
             return
         began = monotonic()
         try:
             again = await self._call(key)
-        except Exception as error:  # noqa: BLE001 - whatever it is, this key is tried again and the others are not held up
+        except Exception as error:  # noqa: BLE001 - after any error this key is tried again, and the others are not delayed
             self.on_result("error", monotonic() - began)
             asked = getattr(error, "retry_after", None) or 0.0
             if asked:
@@ -141,7 +140,7 @@ class Workers(Generic[K]):
         if self._errors.get(key) == text:
             return
         self._errors[key] = text
-        # A refusal by the API server explains itself; anything else is a mistake of ours, and its place is wanted.
+        # A refusal by the API server explains itself; any other error is a bug, and its traceback is needed.
         known = isinstance(error, (ApiError, NotLeader))
         log.error(
             'reconcile_failed key=%(key)s error="%(error)s" retry_in=%(retry_in).2fs',
