@@ -52,7 +52,7 @@ def test_an_outage_in_the_middle_of_going_back_ends_it():
 
     world.run(1000, each=outage)
     assert code(world) == "Faulted"
-    assert "had not touched are unhealthy by now" in rollout(world)["error"]["message"]
+    assert "outside the rollout are unhealthy as well by now" in rollout(world)["error"]["message"]
     assert (world.versions[0], world.versions[1]) == ("1.0.0", "2.0.0")
 
 
