@@ -1,24 +1,19 @@
 """kopf as it is, on an API server that refuses a watch: why it has a thread of its own, and that it works there."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import kopf
 import pytest
 from aiohttp import web
 
 from scaleset import handlers
 from scaleset.api import names
 from scaleset.kube.client import Client
-from scaleset.runtime.kopf_thread import run_in_kopf_thread
 from tests.unit.fake_api_server import JSON, FakeApi
 
 SPACES = ("a", "b", "c", "d")
-HUNG_SECONDS = 5.0
-"""What kopf.operator itself gives to tasks that are left at its end."""
 
 
 def refusing(plural: str, namespace: str) -> Callable[[web.Request], Awaitable[None]]:
@@ -79,45 +74,6 @@ async def test_events_are_delivered_again_after_a_refused_watch(
         await until(lambda: "after" in found)
         assert not ours.done()
     ours.cancel()
-
-
-async def test_kopf_operator_does_not_return_after_a_refused_watch(
-    api: FakeApi, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """If this fails, kopf has learned to end: see "Why kopf runs in a thread of its own" in docs/architecture.md."""
-    caplog.set_level(logging.CRITICAL, logger="kopf")
-    monkeypatch.setattr("scaleset.runtime.kopf_thread.CANCEL_SECONDS", 0.1)
-    cleaned = asyncio.Event()
-    ours = asyncio.get_running_loop()
-    registry = kopf.OperatorRegistry()
-    kopf.on.login(registry=registry)(handlers._Login(client, ours).__call__)
-
-    @kopf.on.event(names.GROUP, names.VERSION, names.SCALE_SET_PLURAL, registry=registry)
-    async def on_event(**_: Any) -> None:
-        pass
-
-    @kopf.on.cleanup(registry=registry)
-    async def cleanup(**_: Any) -> None:
-        ours.call_soon_threadsafe(cleaned.set)
-
-    async def process() -> None:
-        # What kopf leaves behind complains at the end of the loop.
-        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        await kopf.operator(
-            registry=registry,
-            settings=handlers.settings(),
-            standalone=True,
-            identity="test",  # type: ignore[arg-type] # a NewType of str that kopf does not export
-            namespaces=SPACES,
-        )
-
-    async with running(run_in_kopf_thread(process)) as task:
-        await until(lambda: watched(api) == set(SPACES))
-        api.before = refusing(names.SCALE_SET_PLURAL, "b")
-        api.cut()
-        await asyncio.wait_for(cleaned.wait(), 10)
-        done, _ = await asyncio.wait({task}, timeout=HUNG_SECONDS + 3)
-        assert not done
 
 
 async def test_the_wait_before_a_new_start_grows_until_kopf_has_run_for_a_minute(

@@ -164,6 +164,6 @@ def until(
                 return now.code
             left = TICK_SECONDS if deadline is None else deadline - monotonic()
             if left <= 0:
-                session.note(f"Timed out after {timeout:g} s; it goes on without us.")
+                session.note(f"Timed out after {timeout:g} s. The request stands and may still be carried out.")
                 return TIMED_OUT
             seen = follower.wait(seen, min(left, TICK_SECONDS))

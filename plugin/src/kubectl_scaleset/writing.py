@@ -102,7 +102,7 @@ def cancel(session: Session, name: Name, how: Acting) -> int:
 
 
 def suspend(session: Session, name: Name, how: Acting) -> int:
-    """Let no rollout start, and the running one admit no further batch. Scaling and self-healing go on.
+    """Pause rollouts: the running batch finishes, nothing else starts. Scaling and self-healing go on.
 
     --wait: until the running batch has ended.
     """
