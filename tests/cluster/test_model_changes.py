@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.cluster.harness.api import REVISIONS, SCALE_SETS, Json
 from tests.cluster.harness.manifests import REGISTRY, image_version, scale_set
-from tests.cluster.harness.scene import Scene, has_model, progress, runs
+from tests.cluster.harness.scene import Scene, has_model, progress
 
 
 def models(scene: Scene) -> list[str]:
@@ -175,7 +175,7 @@ def test_an_image_whose_secret_expired_is_recovered_by_the_next_version(scene: S
     scene.policy(mode="Rolling")
     scene.publish("1.2.0", "fast")
     scene.rollout("Completed", "1.2.0")
-    assert [runs(pod) for pod in scene.world.pods_of("web")] == ["1.2.0"] * 3
+    scene.healthy(3, version="1.2.0")
 
 
 def test_a_model_beyond_the_quota_waits_until_the_quota_is_lifted(scene: Scene) -> None:

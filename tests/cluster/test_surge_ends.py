@@ -42,7 +42,7 @@ def broken_beside_the_old_one(scene: Scene, *, withdraw: bool = False) -> None:
     with refusing(scene.api, scene.namespace, "pods", "DELETE", unless=KEEP_WEB_0):
         scene.publish("1.1.0", "flaky")  # ready after one second, for three
         scene.wait(lambda world: any(_new(pod) and ready(pod) for pod in world.pods_of("web")), "the new one is ready")
-        scene.wait(lambda world: [ready(pod) for pod in world.pods_of("web") if _new(pod)] == [False], "it has broken")
+        scene.wait(lambda world: not any(_new(pod) and ready(pod) for pod in world.pods_of("web")), "it has broken")
         if withdraw:
             scene.delete(IMAGES, "server-1.1.0")
 
