@@ -14,9 +14,10 @@ from scaleset.controllers import dry_runs
 from scaleset.kube.client import Client
 from scaleset.planner import revisions
 from scaleset.planner.instances import Build
+from scaleset.planner.plan import ModelCheck
 from scaleset.planner.pod_builder import Identity
 from scaleset.planner.revisions import Revision
-from scaleset.planner.snapshot import ModelCheck, Verdict
+from scaleset.planner.snapshot import Verdict
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.manifests import REGISTRY
 

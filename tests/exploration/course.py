@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scaleset.planner.instances import Pod
-from scaleset.planner.snapshot import Plan
+from scaleset.planner.plan import Plan
 from scaleset.planner.state import Batch, Rollout, State
 from tests.simulation.watched import Watched, running
 

@@ -14,7 +14,8 @@ from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planner.decide import decide
 from scaleset.planner.instances import Pod
-from scaleset.planner.snapshot import Plan, Snapshot, Verdict
+from scaleset.planner.plan import Plan
+from scaleset.planner.snapshot import Snapshot, Verdict
 from scaleset.planner.state import State
 from tests.exploration import states
 from tests.exploration.states import (

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scaleset.planner.instances import Build
-from scaleset.planner.snapshot import Creation, Deletion
+from scaleset.planner.plan import Creation, Deletion
 from scaleset.planner.state import NOBODY, Code, FailedTarget, Kind, StartedBy, State, Target
 from tests.simulation.verdicts import figures, parts
 from tests.simulation.watched import Watched, running

@@ -14,7 +14,8 @@ from scaleset.planner import decide as decisions
 from scaleset.planner.batches import batch_limit
 from scaleset.planner.decide import decide
 from scaleset.planner.facts import Facts
-from scaleset.planner.snapshot import Deletion, Plan, Snapshot
+from scaleset.planner.plan import Deletion, Plan
+from scaleset.planner.snapshot import Snapshot
 from scaleset.planner.state import NOBODY
 from scaleset.planner.step import Step
 from tests.exploration import moves

@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.observability.metrics import Metrics
-from scaleset.planner.snapshot import Plan, Snapshot
+from scaleset.planner.plan import Plan
+from scaleset.planner.snapshot import Snapshot
 from tests.simulation.world import OWNER, World
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -6,7 +6,8 @@ from typing import Any
 
 from scaleset.planner import health
 from scaleset.planner.instances import Build, Pod
-from scaleset.planner.snapshot import Deletion, ImageChange, Snapshot
+from scaleset.planner.plan import Deletion, ImageChange
+from scaleset.planner.snapshot import Snapshot
 from scaleset.planner.state import NOBODY, Code, FailedTarget, Kind, Rollout, StartedBy, State
 from tests.simulation import clocks
 from tests.simulation.verdicts import figures, left_behind, parts

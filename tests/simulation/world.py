@@ -26,8 +26,9 @@ from scaleset.planner import status_codec
 from scaleset.planner.decide import decide
 from scaleset.planner.gallery import GalleryVersion
 from scaleset.planner.instances import Claim, Pod
+from scaleset.planner.plan import Creation, Deletion, Event, ImageChange, Plan
 from scaleset.planner.revisions import Revision
-from scaleset.planner.snapshot import Creation, Deletion, Event, ImageChange, Plan, Snapshot, Turn, Verdict
+from scaleset.planner.snapshot import Snapshot, Turn, Verdict
 from scaleset.planner.state import State
 from tests.simulation import kubelet
 from tests.simulation.inputs import DEFINITION, EPOCH, OWNER, policy, spec, version

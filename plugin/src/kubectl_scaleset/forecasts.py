@@ -12,7 +12,8 @@ from scaleset.api import names
 from scaleset.planner.decide import decide
 from scaleset.planner.gallery import same
 from scaleset.planner.instances import Build, Pod
-from scaleset.planner.snapshot import DryRun, ModelCheck, Plan, Snapshot, Verdict
+from scaleset.planner.plan import DryRun, ModelCheck, Plan
+from scaleset.planner.snapshot import Snapshot, Verdict
 from scaleset.planner.state import Code, FailedTarget, Rollout
 
 STEPS = 5000

@@ -16,8 +16,9 @@ from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.kube.errors import ApiError, Forbidden
 from scaleset.kube.resources import CLAIMS, PODS, REVISIONS
 from scaleset.planner import revisions, status_codec
+from scaleset.planner.plan import DryRun, ModelCheck
 from scaleset.planner.pod_builder import Identity
-from scaleset.planner.snapshot import DryRun, ModelCheck, Snapshot, Turn, Verdict
+from scaleset.planner.snapshot import Snapshot, Turn, Verdict
 from scaleset.preflight import model_checks
 from scaleset.preflight.admission import questions
 from scaleset.preflight.conversation import ACCEPTED, Answer, Call, in_turn

@@ -13,7 +13,7 @@ from scaleset.controllers.watches import Wakes, watch
 from scaleset.kube import errors
 from scaleset.kube.client import Client
 from scaleset.planner.instances import Build, Change, Pod
-from scaleset.planner.snapshot import Creation, ImageChange, Plan
+from scaleset.planner.plan import Creation, ImageChange, Plan
 from scaleset.planner.state import State
 from tests.simulation.world import OWNER, World, spec
 from tests.unit.fake_api_server import FakeApi

@@ -16,7 +16,7 @@ import yaml
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers.status_writer import check_kept, compared
 from scaleset.kube.errors import NotKept
-from scaleset.planner.snapshot import Plan
+from scaleset.planner.plan import Plan
 from scaleset.records.custom_objects import CustomObject
 from tests.cluster.harness.cluster import ROOT
 from tests.simulation.scenes import code

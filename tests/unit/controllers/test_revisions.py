@@ -13,8 +13,9 @@ from scaleset.kube import errors
 from scaleset.kube.client import Client
 from scaleset.planner import pod_builder
 from scaleset.planner.instances import Build
+from scaleset.planner.plan import ModelCheck
 from scaleset.planner.revisions import Revision
-from scaleset.planner.snapshot import ModelCheck, Verdict
+from scaleset.planner.snapshot import Verdict
 from tests.simulation.world import OWNER
 from tests.unit.fake_api_server import FakeApi
 

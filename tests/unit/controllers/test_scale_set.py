@@ -9,7 +9,7 @@ from scaleset.controllers.scale_set import ScaleSetController
 from scaleset.controllers.watches import Wakes, watch
 from scaleset.kube.client import Client
 from scaleset.observability.metrics import Metrics
-from scaleset.planner.snapshot import Event
+from scaleset.planner.plan import Event
 from scaleset.records.custom_objects import ScaleSetObject
 from tests.cluster.harness.manifests import image_version, scale_set, upgrade_policy
 from tests.unit.fake_api_server import FakeApi

@@ -15,8 +15,8 @@ from scaleset.controllers.watches import Wakes, watch
 from scaleset.kube import errors
 from scaleset.kube.client import Client
 from scaleset.planner.instances import Build
+from scaleset.planner.plan import Creation, Deletion, Plan
 from scaleset.planner.revisions import describe
-from scaleset.planner.snapshot import Creation, Deletion, Plan
 from scaleset.planner.state import State
 from tests.simulation.world import EPOCH, OWNER, spec
 from tests.unit.fake_api_server import FakeApi

@@ -12,7 +12,7 @@ from aiohttp import web
 from scaleset.kube.client import Client
 from scaleset.observability import events
 from scaleset.observability.events import BACKLOG, BURST, MAX_NOTE, REFILL_SECONDS, SERIES_SECONDS, EventRecorder
-from scaleset.planner.snapshot import Event
+from scaleset.planner.plan import Event
 from tests.simulation.scenes import running
 from tests.simulation.world import EPOCH, World, spec
 from tests.unit.fake_api_server import FakeApi

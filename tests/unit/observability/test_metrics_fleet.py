@@ -11,7 +11,8 @@ from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.observability import catalogue
 from scaleset.observability.fleet import Fleet
 from scaleset.observability.metrics import Metrics
-from scaleset.planner.snapshot import Plan, Snapshot
+from scaleset.planner.plan import Plan
+from scaleset.planner.snapshot import Snapshot
 from tests.simulation.metered import Metered, Samples, Seen, scrape, total
 from tests.simulation.scenes import BAD, running
 from tests.simulation.world import World, policy, spec

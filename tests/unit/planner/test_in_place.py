@@ -8,7 +8,7 @@ import pytest
 
 from scaleset.planner import in_place
 from scaleset.planner.instances import Build, Change, Ran
-from scaleset.planner.snapshot import ImageChange
+from scaleset.planner.plan import ImageChange
 from tests.simulation.scenes import (
     BAD,
     apply_model,

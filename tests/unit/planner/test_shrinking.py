@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaleset.planner.decide import decide
-from scaleset.planner.snapshot import Deletion
+from scaleset.planner.plan import Deletion
 from tests.simulation.scenes import code, condition, new_model, rollout, running
 from tests.simulation.watched import Watched
 from tests.simulation.world import World, policy, spec

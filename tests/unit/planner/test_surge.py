@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from scaleset.planner.placement import place
+from scaleset.planner.plan import Creation
 from scaleset.planner.ranges import parse
 from scaleset.planner.scaling import without
-from scaleset.planner.snapshot import Creation, Verdict
+from scaleset.planner.snapshot import Verdict
 from tests.simulation.scenes import (
     BAD,
     cancel,

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from scaleset.planner.snapshot import Plan, Snapshot
+from scaleset.planner.plan import Plan
+from scaleset.planner.snapshot import Snapshot
 from tests.simulation.scenes import (
     BAD,
     apply_model,

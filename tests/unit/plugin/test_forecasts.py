@@ -11,8 +11,9 @@ from kubectl_scaleset import forecasts, plans
 from kubectl_scaleset.forecasts import ByHand, Forecast, foresee
 from kubectl_scaleset.pictures import SetView
 from scaleset.api.scale_set import ProtectedInstance
+from scaleset.planner.plan import DryRun, ModelCheck
 from scaleset.planner.ranges import parse
-from scaleset.planner.snapshot import DryRun, ModelCheck, Turn, Verdict
+from scaleset.planner.snapshot import Turn, Verdict
 from tests.simulation import scenes
 from tests.simulation.world import World, policy
 

@@ -7,9 +7,10 @@ import pytest
 
 from scaleset.kube.errors import AlreadyExists, Forbidden, Invalid, Unavailable
 from scaleset.planner.instances import Build
+from scaleset.planner.plan import DryRun
 from scaleset.planner.pod_builder import Identity
 from scaleset.planner.revisions import Revision
-from scaleset.planner.snapshot import DryRun, Newcomer, Verdict
+from scaleset.planner.snapshot import Newcomer, Verdict
 from scaleset.preflight.admission import questions
 from scaleset.preflight.conversation import Call, in_turn
 

@@ -10,8 +10,9 @@ from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.kube import errors
 from scaleset.planner import revisions
 from scaleset.planner.instances import Build
+from scaleset.planner.plan import ModelCheck
 from scaleset.planner.revisions import Revision
-from scaleset.planner.snapshot import ModelCheck, Verdict
+from scaleset.planner.snapshot import Verdict
 from scaleset.preflight import model_checks
 from scaleset.preflight.conversation import Call
 from tests.simulation.world import OWNER, spec

@@ -7,8 +7,9 @@ from typing import TypeVar
 
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError
+from scaleset.planner.plan import DryRun, ModelCheck
 from scaleset.planner.pod_builder import Identity
-from scaleset.planner.snapshot import DryRun, ModelCheck, Verdict
+from scaleset.planner.snapshot import Verdict
 from scaleset.preflight import model_checks
 from scaleset.preflight.admission import questions
 from scaleset.preflight.conversation import Answer, Call, Questions

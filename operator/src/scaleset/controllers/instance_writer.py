@@ -27,10 +27,11 @@ from scaleset.kube.errors import (
 from scaleset.kube.resources import CLAIMS, PODS, REVISIONS, Resource
 from scaleset.planner import in_place, pod_builder
 from scaleset.planner.instances import Claim
+from scaleset.planner.plan import Creation, Deletion, ImageChange, Plan
 from scaleset.planner.pod_builder import Identity
 from scaleset.planner.revision_check import NOT_STORED
 from scaleset.planner.revisions import Revision
-from scaleset.planner.snapshot import Creation, Deletion, ImageChange, Plan, Verdict
+from scaleset.planner.snapshot import Verdict
 from scaleset.preflight.conversation import verdict
 from scaleset.records import projections
 from scaleset.records.instances import not_ours

@@ -29,8 +29,9 @@ from scaleset.kube.errors import NamespaceTerminating, NotKept
 from scaleset.observability.fleet import Fleet
 from scaleset.observability.logging import NOTHING
 from scaleset.planner.decide import decide
+from scaleset.planner.plan import Event, Needs, Plan
 from scaleset.planner.pod_builder import Identity
-from scaleset.planner.snapshot import Event, Needs, Plan, Question, Snapshot, Verdict
+from scaleset.planner.snapshot import Question, Snapshot, Verdict
 from scaleset.records.custom_objects import ScaleSetObject
 from scaleset.records.projections import Key
 

@@ -21,7 +21,7 @@ from scaleset.kube.errors import NamespaceTerminating, NotFound
 from scaleset.kube.resources import EVENTS
 from scaleset.kube.store import Record
 from scaleset.observability.reasons import NORMAL, WARNING
-from scaleset.planner.snapshot import Event
+from scaleset.planner.plan import Event
 
 log = logging.getLogger(__name__)
 

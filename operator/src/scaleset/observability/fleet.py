@@ -20,7 +20,8 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from scaleset.observability import catalogue, series
 from scaleset.observability.series import Families, Place, Seen
 from scaleset.planner.changes import ROLLOUT_RESULTS, STARTED_BY, Changes, changes
-from scaleset.planner.snapshot import Figures, Plan, Snapshot
+from scaleset.planner.plan import Figures, Plan
+from scaleset.planner.snapshot import Snapshot
 from scaleset.planner.state import Rollout
 
 

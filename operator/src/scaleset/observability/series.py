@@ -7,7 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.observability import catalogue
-from scaleset.planner.snapshot import Figures
+from scaleset.planner.plan import Figures
 from scaleset.planner.state import Rollout
 
 Place = tuple[str, str]

@@ -31,7 +31,8 @@ from scaleset.planner import (
 )
 from scaleset.planner.facts import Facts, in_order
 from scaleset.planner.figures import figures
-from scaleset.planner.snapshot import Plan, Snapshot
+from scaleset.planner.plan import Plan
+from scaleset.planner.snapshot import Snapshot
 from scaleset.planner.step import Step
 
 

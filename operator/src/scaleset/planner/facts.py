@@ -16,8 +16,9 @@ from scaleset.planner.gallery import Asker, Definition, same
 from scaleset.planner.gates import Gate, before_batch
 from scaleset.planner.instances import Build, HealthState, Instance, Pod
 from scaleset.planner.placement import place
+from scaleset.planner.plan import DryRun, Needs
 from scaleset.planner.revisions import Revision
-from scaleset.planner.snapshot import DryRun, Needs, Newcomer, Snapshot, Verdict
+from scaleset.planner.snapshot import Newcomer, Snapshot, Verdict
 from scaleset.planner.state import NOBODY, Batch, Rollout, State, Waiting, extra
 from scaleset.planner.step import NO_NEEDS, Step
 from scaleset.planner.wanted import PENDING, Acceptance, Wanted

@@ -7,7 +7,7 @@ from scaleset.planner.facts import Facts
 from scaleset.planner.gallery import is_number, number
 from scaleset.planner.gates import exceeds
 from scaleset.planner.instances import HealthState, Instance
-from scaleset.planner.snapshot import Figures
+from scaleset.planner.plan import Figures
 from scaleset.planner.state import Code, Rollout, State
 
 NO_VERSION = "none"

@@ -19,10 +19,10 @@ from scaleset.api import names
 from scaleset.planner.facts import Facts
 from scaleset.planner.history import timestamp
 from scaleset.planner.instances import Build, Change, Pod, Ran
+from scaleset.planner.plan import Deletion, ImageChange
 from scaleset.planner.pod_builder import build_labels, previous_build
 from scaleset.planner.ranges import abridged
 from scaleset.planner.revisions import Revision
-from scaleset.planner.snapshot import Deletion, ImageChange
 from scaleset.planner.step import Step
 
 

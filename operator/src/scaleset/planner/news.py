@@ -8,8 +8,8 @@ from scaleset.planner import ranges
 from scaleset.planner.conditions import UNHEALTHY, refused, stalled, together
 from scaleset.planner.facts import NO_POD, Facts
 from scaleset.planner.gallery import same
+from scaleset.planner.plan import Event
 from scaleset.planner.rows import note_of, rows
-from scaleset.planner.snapshot import Event
 from scaleset.planner.step import about
 
 MAX_OBSTACLES = 5

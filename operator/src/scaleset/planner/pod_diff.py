@@ -17,10 +17,10 @@ from scaleset.planner import in_place
 from scaleset.planner.batches import batch_limit
 from scaleset.planner.facts import Facts
 from scaleset.planner.instances import Build, Instance, Pod
+from scaleset.planner.plan import Creation, Deletion, ImageChange
 from scaleset.planner.pod_builder import Identity
 from scaleset.planner.ranges import abridged
 from scaleset.planner.scaling import new_build
-from scaleset.planner.snapshot import Creation, Deletion, ImageChange
 from scaleset.planner.state import NOBODY, ROW_SECONDS, Ended, State
 from scaleset.planner.step import Step
 

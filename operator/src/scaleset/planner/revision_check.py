@@ -14,8 +14,9 @@ from scaleset.planner import disks, revisions
 from scaleset.planner.facts import Facts
 from scaleset.planner.gallery import GalleryVersion
 from scaleset.planner.instances import Build
+from scaleset.planner.plan import ModelCheck, Needs
 from scaleset.planner.revisions import Revision
-from scaleset.planner.snapshot import ModelCheck, Needs, Verdict
+from scaleset.planner.snapshot import Verdict
 from scaleset.planner.state import Checked, State
 from scaleset.planner.step import Step
 from scaleset.planner.wanted import INVALID, Acceptance

@@ -32,8 +32,8 @@ from scaleset.planner import (
 )
 from scaleset.planner.facts import Facts, in_order
 from scaleset.planner.instances import Build, HealthState, Instance
+from scaleset.planner.plan import Needs
 from scaleset.planner.ranges import abridged
-from scaleset.planner.snapshot import Needs
 from scaleset.planner.state import NOBODY, Batch, Ending, Rollout, StartedBy, Waiting, moved
 from scaleset.planner.step import Step
 

@@ -7,7 +7,7 @@ says "not now" has to return that.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from scaleset.planner.snapshot import Event, Needs
+from scaleset.planner.plan import Event, Needs
 from scaleset.planner.state import Rollout, State, Waiting
 
 NO_NEEDS = Needs()

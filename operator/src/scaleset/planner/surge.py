@@ -14,9 +14,9 @@ from itertools import count
 from scaleset.planner import deadlines
 from scaleset.planner.facts import Facts
 from scaleset.planner.placement import place
+from scaleset.planner.plan import Needs
 from scaleset.planner.ranges import abridged
 from scaleset.planner.scaling import build_of, without
-from scaleset.planner.snapshot import Needs
 from scaleset.planner.state import NOBODY, Batch, Rollout, Waiting, dropped, moved
 from scaleset.planner.step import Step
 

@@ -15,8 +15,9 @@ from scaleset.planner.batches import Rules
 from scaleset.planner.facts import Facts, in_order
 from scaleset.planner.gates import Gate, exceeds
 from scaleset.planner.instances import Build
+from scaleset.planner.plan import Needs
 from scaleset.planner.rollout import begin, not_our_turn, replacing, starting
-from scaleset.planner.snapshot import Needs, Verdict
+from scaleset.planner.snapshot import Verdict
 from scaleset.planner.state import Ending, Kind, Policy, Rollout, StartedBy, State, Target, Waiting, moved
 from scaleset.planner.step import Step
 

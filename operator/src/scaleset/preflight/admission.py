@@ -17,8 +17,9 @@ from scaleset.api import names
 from scaleset.kube.errors import AlreadyExists, ApiError, Forbidden
 from scaleset.kube.resources import CLAIMS, PODS, QUOTAS
 from scaleset.planner import pod_builder
+from scaleset.planner.plan import DryRun
 from scaleset.planner.pod_builder import Identity
-from scaleset.planner.snapshot import DryRun, Newcomer, Verdict
+from scaleset.planner.snapshot import Newcomer, Verdict
 from scaleset.preflight import quotas, usage
 from scaleset.preflight.conversation import ACCEPTED, Answer, Call, Questions, verdict
 from scaleset.preflight.quotas import Change, Exceeded, Quota, Size

@@ -18,9 +18,10 @@ from scaleset.kube.errors import ApiError, Invalid
 from scaleset.kube.resources import CLAIMS, PODS
 from scaleset.planner import disks
 from scaleset.planner.instances import Build
+from scaleset.planner.plan import ModelCheck
 from scaleset.planner.pod_builder import Identity
 from scaleset.planner.revisions import Revision
-from scaleset.planner.snapshot import ModelCheck, Verdict
+from scaleset.planner.snapshot import Verdict
 from scaleset.preflight import sameness
 from scaleset.preflight.conversation import Answer, Call, Questions, verdict
 from scaleset.records.projections import plain
