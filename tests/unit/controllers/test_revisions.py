@@ -1,5 +1,6 @@
 """What becomes of a model that the API server does not store, or does not delete."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -101,6 +102,26 @@ async def test_a_revision_that_stays_a_strangers_is_told_after_a_while(api: Fake
     assert scene.memory.strange_revisions == 0
 
 
+async def test_a_model_is_stored_at_once_when_the_revision_of_the_former_set_is_gone(
+    api: FakeApi, scene: Scene
+) -> None:
+    """The garbage collector may need longer than the back-off of a refused model waits at first."""
+    api.put(NAMESPACE, "web-1", data={}, revision=1)
+    former = pod_builder.revision(replace(OWNER, uid="uid-0"), MODEL, 1)
+    former["metadata"] |= {"namespace": NAMESPACE, "uid": "uid-1", "resourceVersion": "1"}
+    scene.caches.revisions.remember(former)
+    for _ in range(STRANGE - 1):
+        with pytest.raises(errors.AlreadyExists):
+            await scene.store()
+    assert not await scene.store()
+    scene.memory.revisions_there({"web-1"})
+    assert "web-1" in scene.memory.verdicts
+    scene.memory.revisions_there(())
+    assert not scene.memory.verdicts
+    assert not scene.memory.attempts
+    assert not scene.memory.names_taken
+
+
 async def test_an_old_revision_that_is_kept_stops_nothing_and_is_told_once(
     api: FakeApi, scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -119,8 +140,6 @@ async def test_an_old_revision_that_is_kept_stops_nothing_and_is_told_once(
 
 
 def _due(refusal: Any) -> Any:
-    from dataclasses import replace
-
     return replace(refusal, retry_at=0.0)
 
 

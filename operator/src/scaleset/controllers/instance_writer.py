@@ -64,6 +64,8 @@ class InstanceWriter:
                 if memory.strange_revisions < STRANGE:
                     raise
                 words = f"{plain(error.message)}, and it belongs to another owner. Delete it"
+                watched = self._caches.revisions.of((owner.namespace, owner.name))
+                memory.names_taken |= {each.name for each in watched if each.name == model.name}
             except NotFound:
                 raise
             except ApiError as error:

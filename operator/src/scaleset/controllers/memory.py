@@ -50,6 +50,8 @@ class Memory:
     attempts: dict[str, int] = field(default_factory=dict)
     strange_revisions: int = 0
     """Number of times in a row that a model could not be stored because a foreign ControllerRevision has its name."""
+    names_taken: frozenset[str] = frozenset()
+    """Models that were refused because a watched ControllerRevision of a former set has their name."""
     undeleted: dict[str, Refusal] = field(default_factory=dict)
     """Old ControllerRevisions that the API server refused to delete, by name."""
     declined: dict[str, Verdict] = field(default_factory=dict)
@@ -159,6 +161,14 @@ class Memory:
             self.attempts[model] = attempts + 1
             verdict = replace(verdict, retry_at=now + delay(attempts))
         self.verdicts[model] = verdict
+
+    def revisions_there(self, names: Collection[str]) -> None:
+        """Store a model at once when the ControllerRevision that had its name is gone."""
+        for model in self.names_taken.difference(names):
+            self.verdicts.pop(model, None)
+            self.attempts.pop(model, None)
+            self.strange_revisions = 0
+        self.names_taken = self.names_taken.intersection(names)
 
     def discards(self, model: str, *, now: float) -> bool:
         """Whether to delete that old revision now."""
