@@ -43,6 +43,17 @@ def test_s14_a_status_speaks_of_the_spec_that_it_observed():
     assert t("completed", story.rollout("Completed", scale_set=resized, **end)) != []
 
 
+def test_s14_what_scaling_in_has_let_go_is_not_behind_though_its_pod_is_there():
+    """Of three instances the first one stays, and has no pod now; those that go run something older."""
+
+    def end(kept: str) -> list[str]:
+        smaller = {"replicas": 1, "generation": 2, "observedGeneration": 2, "builds": [{"instances": kept}]}
+        return t("completed", begun(3).take(0).rollout("Completed", scale_set=smaller, successful="0"))
+
+    assert end("0") == []
+    assert end("1") != []
+
+
 def test_s14_a_pod_that_lost_its_label_is_no_instance():
     def end(scale_set: str, relabelled: str) -> list[str]:
         story = begun(2).rollout().take(0).give(0)

@@ -99,7 +99,9 @@ def s14_completed_means_all(trace: Trace) -> Iterator[str]:
             for instance, version in versions.items()
             if instance not in exempt and parse_version(version) < parse_version(target)
         )
-        surplus = len(versions) - spec.get("replicas", 1)
+        # One that stays and has no pod now makes room for nobody.
+        recorded = frozenset().union(*(parse_ranges(build.get("instances")) for build in status.get("builds") or ()))
+        surplus = len(versions.keys() | recorded) - spec.get("replicas", 1)
         if len(behind) > max(0, surplus):
             yield f"{seen.name}: rollout {rollout['id']} to {target} is Completed, but {behind} run something older"
 
