@@ -98,7 +98,7 @@ ROWS: dict[int, str] = {
 
 _R = "cluster/test_rollouts.py::test_"
 _I = "cluster/test_instances.py::test_"
-_P = "unit/test_planning_"
+_P = "unit/planner/test_"
 ELSEWHERE: dict[int, tuple[str, ...]] = {
     7: ("cluster/test_figures.py::test_a_thousand_instances",),
     35: (f"{_R}a_deleted_target_is_withdrawn_and_its_instances_live_on",),
