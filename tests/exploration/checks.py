@@ -1,4 +1,4 @@
-"""The invariants of testing.md, asked of every decision that the explorer takes.
+"""The invariants, asked of every decision that the explorer takes.
 
 They are worked out here from the real pods and the durable state before and after, with arithmetic of their own:
 nothing of the planner's is used but its data.

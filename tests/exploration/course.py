@@ -86,8 +86,8 @@ class Course(Watched):
         made = len(self.writes)
         try:
             plan = super().step(writes=writes)
-        except Exception as error:
-            text = f"breaks off: {type(error).__name__}: {str(error).splitlines()[0]}"
+        except Exception as error:  # whatever it is, the log up to there is shown with it
+            text = f"breaks off: {type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
             self.moments.append(Moment(self.now - self.began, self.fleet(), (text,)))
             raise BrokenOffError(self) from error
         after = self.state

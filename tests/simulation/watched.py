@@ -1,4 +1,4 @@
-"""A world that asks the invariants of testing.md at every single write, of the pods as they stand then."""
+"""A world that asks the invariants at every single write, of the pods as they stand then."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -15,8 +15,6 @@ from kubectl_scaleset.failures import CliError, explain
 from kubectl_scaleset.session import Session
 from scaleset.kube.errors import ApiError
 
-CONNECTION = "Connection"
-
 Namespace = Annotated[
     str | None,
     typer.Option("--namespace", "-n", help="Namespace; default: the context's.", autocompletion=namespaces),

@@ -12,7 +12,6 @@ UP = ROOT / "hack" / "kind" / "up.sh"
 BUILD_BINARIES = ROOT / "hack" / "cluster" / "build.sh"
 BUILD_INSTANCES = ROOT / "hack" / "kind" / "instance" / "build.sh"
 BUILD_OPERATOR = ROOT / "hack" / "image" / "build.sh"
-ENGINE = ROOT / "hack" / "kind" / "engine.sh"
 
 
 class KindCluster(Cluster):

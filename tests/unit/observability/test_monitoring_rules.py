@@ -16,7 +16,6 @@ from scaleset.observability import catalogue
 ALERTS: dict[str, dict[str, Any]] = {
     rule["alert"]: rule for group in rules()["groups"] for rule in group["rules"] if "alert" in rule
 }
-RECORDS = {rule["record"] for group in rules()["groups"] for rule in group["rules"] if "record" in rule}
 CASES = ROOT / "tests" / "observability" / "alerts"
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 OURS = re.compile(

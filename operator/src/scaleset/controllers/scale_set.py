@@ -94,7 +94,8 @@ class ScaleSetController:
         memory = self._remember(key, seen.uid)
         memory.new_generation(seen.generation)
         memory.expire(self._now())
-        memory.revisions_there({revision.name for revision in self._caches.revisions.of(key)})
+        if memory.names_taken:
+            memory.revisions_there({revision.name for revision in self._caches.revisions.of(key)})
         if memory.unwritten_status is not None:
             return await self._write_again(seen, memory)
         if memory.relist_at is not None and memory.relist_at <= monotonic():

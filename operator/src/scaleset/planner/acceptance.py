@@ -68,8 +68,9 @@ def accept(facts: Facts) -> Accepted:
             revision_check.warning(step.state, facts.snapshot.model),
         )
         acceptance = Acceptance("Accepted", " ".join(filter(None, said)), accepted=True)
-        effective: Revision | None = revision_check.numbered(facts, asked)
-        store = (effective,) if effective is not None and effective is not asked else ()
+        numbered = revision_check.numbered(facts, asked)
+        store = (numbered,) if numbered is not asked else ()
+        effective: Revision | None = numbered
     else:
         acceptance = refused
         kept = (

@@ -184,7 +184,5 @@ def _to_be_taken_back(facts: Facts, rollout: Rollout) -> frozenset[int]:
 
 
 def _broken_later(facts: Facts, rollout: Rollout) -> frozenset[int]:
-    """Upgraded instances that became healthy in their batch and lost their health since, if the run restores."""
-    if not rollout.restores:
-        return NOBODY
+    """Upgraded instances that became healthy in their batch and lost their health since."""
     return frozenset(n for n in rollout.successful if n in facts.instances and facts.instances[n].bad)

@@ -183,7 +183,7 @@ def stalled(facts: Facts) -> tuple[str, str] | None:
         return "InstanceBlocked", together(facts.blocked, "blocked", facts.blocked)
     if missing := refused(facts):
         return "FailedCreate", together(missing, "cannot be created", missing)
-    waiting = facts.rollout.waiting if facts.rollout is not None else facts.waiting
+    waiting = facts.obstacle
     leaving = facts.snapshot.pods.keys() - facts.instances.keys()
     for obstacle in (waiting, facts.shrinking, deadlines.refused(facts, leaving)):
         if obstacle is not None and obstacle.stalls:

@@ -73,9 +73,8 @@ class Facts:
 
     def after(self, step: Step) -> "Facts":
         """The facts once that step is taken."""
-        if step.needs:
-            return replace(self._moved(step), needs=self.needs.and_of(step.needs))
-        return self._moved(step)
+        facts = self._moved(step)
+        return replace(facts, needs=self.needs.and_of(step.needs)) if step.needs else facts
 
     def _moved(self, step: Step) -> "Facts":
         if step.state is self.state and not (step.waiting or step.shrinking or step.blocked):
@@ -141,6 +140,11 @@ class Facts:
         if rollout is None:
             raise LookupError("no rollout is running")
         return rollout
+
+    @property
+    def obstacle(self) -> Waiting | None:
+        """Why the running rollout waits, or why no rollout starts."""
+        return self.rollout.waiting if self.rollout is not None else self.waiting
 
     @property
     def last_batch(self) -> Batch | None:
@@ -231,7 +235,8 @@ class Facts:
         since = {
             number: at
             for number, instance in self.instances.items()
-            if instance.pod is not None
+            if healthy_for
+            and instance.pod is not None
             and (at := health.healthy_since(instance.pod, by=self.health_source)) is not None
         }
         return before_batch(

@@ -75,7 +75,7 @@ def _behind(facts: Facts, versions: set[str]) -> int:
 
 
 def _blocked(facts: Facts) -> str:
-    waiting = facts.rollout.waiting if facts.rollout is not None else facts.waiting
+    waiting = facts.obstacle
     if waiting is None:
         return BLOCKED.get(facts.acceptance.reason, "")
     if waiting.reason == "HealthGateWaiting":

@@ -46,7 +46,7 @@ def _found(facts: Facts) -> Iterator[Event]:
     why, known = stalled(facts), find_condition(before.conditions, "Stalled")
     if why is not None and why[0] == UNHEALTHY and (known is None or known.reason != UNHEALTHY):
         yield Event("InstancesUnhealthy", why[1], warning=True)
-    waiting = facts.rollout.waiting if facts.rollout is not None else facts.waiting
+    waiting = facts.obstacle
     if (
         waiting is not None
         and waiting.reason in ("HealthGateWaiting", "Suspended")

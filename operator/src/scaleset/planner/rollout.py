@@ -260,7 +260,7 @@ def queue(facts: Facts) -> Step:
     """Join the queue of `maxConcurrentScaleSets`, or leave it. A set is queued only while the concurrency limit is the
     one thing that stops it; a set that starts to wait for something else loses its place.
     """
-    waiting = facts.rollout.waiting if facts.rollout is not None else facts.waiting
+    waiting = facts.obstacle
     queued = waiting is not None and waiting.reason == CONCURRENCY
     since = facts.state.waiting_since
     if queued == (since is not None):
@@ -275,21 +275,22 @@ def _ask(facts: Facts, rollout: Rollout, moves: Mapping[int, Build], extra: tupl
     """Dry-run everything that the batch needs before anything is deleted, then start it. If a quota has no room for new
     instances beside the old ones, the old ones go first.
     """
-    model = facts.models[rollout.target.model]
-    step = facts.step()
-    surging = dict(zip(extra, (moves[old] for old in sorted(moves)), strict=True)) if extra else {}
-    for builds in filter(None, (surging, moves)):
-        dry_run = facts.dry_run(model, builds)
-        verdict = facts.admission(dry_run)
-        if verdict is None:
-            return step.then(facts.need(Needs(admission=dry_run)))
-        if verdict.accepted:
-            return step.then(_start_batch(facts, rollout, moves, extra if builds is surging else ()))
-        if builds is moves or not verdict.quota:
-            return step.then(rollout_end.refused(facts, rollout, verdict.message))
-        text = f"No room for more instances, upgrading without surge: {verdict.message}"
-        step = step.with_event("SurgeRefused", text, warning=True)
-    raise AssertionError("a batch has instances")
+    dry_run = facts.dry_run(facts.models[rollout.target.model], _by_new_id(moves, extra))
+    verdict = facts.admission(dry_run)
+    if verdict is None:
+        return facts.need(Needs(admission=dry_run))
+    if verdict.accepted:
+        return _start_batch(facts, rollout, moves, extra)
+    if not (extra and verdict.quota):
+        return rollout_end.refused(facts, rollout, verdict.message)
+    text = f"No room for more instances, upgrading without surge: {verdict.message}"
+    return facts.step().with_event("SurgeRefused", text, warning=True).then(_ask(facts, rollout, moves, ()))
+
+
+def _by_new_id(builds: Mapping[int, Build], extra: tuple[int, ...]) -> dict[int, Build]:
+    """The builds by the ids of the batch: those of the new instances if it surges, in order of the old ones."""
+    olds = sorted(builds)
+    return dict(zip(extra or olds, (builds[old] for old in olds), strict=True))
 
 
 def _start_batch(facts: Facts, rollout: Rollout, moves: Mapping[int, Build], extra: tuple[int, ...]) -> Step:
@@ -300,10 +301,7 @@ def _start_batch(facts: Facts, rollout: Rollout, moves: Mapping[int, Build], ext
     batch = Batch(number, of, frozenset(extra) or ids, facts.now)
     if extra:
         batch = replace(batch, surge=frozenset(extra), replaces=ids)
-    target = dict(zip(sorted(batch.instances), (moves[old] for old in sorted(moves)), strict=True))
-    previous = dict(zip(sorted(batch.instances), (state.builds[old] for old in sorted(moves)), strict=True))
-    if extra and not rollout.restores:
-        previous = {}
+    previous = _by_new_id({old: state.builds[old] for old in ids}, extra) if rollout.restores or not extra else {}
     started = replace(
         rollout, batch=batch, in_progress=batch.instances, pending=rollout.pending - ids, next_batch=None, waiting=None
     )
@@ -311,7 +309,7 @@ def _start_batch(facts: Facts, rollout: Rollout, moves: Mapping[int, Build], ext
     held = any(facts.instances[old].held for old in ids if old in facts.instances)
     step = facts.step(
         replace(
-            moved(state, target),
+            moved(state, _by_new_id(moves, extra)),
             rollout=started,
             previous={**state.previous, **previous},
             applying=state.applying - ids,
