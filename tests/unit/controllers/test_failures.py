@@ -6,7 +6,7 @@ from typing import Any
 from scaleset.planner.gallery import same
 from scaleset.records.versions import gallery_version, group
 from tests.cluster.harness.manifests import image_version, scale_set
-from tests.unit.controllers.test_relations import World
+from tests.unit.controllers.woken import World
 
 Json = dict[str, Any]
 FORGED: list[Any] = ["x", {}, [7], [{"version": 7}], [{"version": "x", "reason": "Breach"}], [{"version": None}]]

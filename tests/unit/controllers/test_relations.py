@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.concurrency_limit import Turns
 from scaleset.controllers.lines import rolls
 from scaleset.controllers.status_writer import StatusWriter
 from scaleset.controllers.upgrade_policy import UpgradePolicyController
@@ -23,6 +22,7 @@ from scaleset.records.custom_objects import ScaleSetObject
 from scaleset.records.projections import seconds
 from scaleset.records.versions import full, gallery_version, group
 from tests.cluster.harness.manifests import image_version, scale_set, upgrade_policy
+from tests.unit.controllers.woken import World
 
 Json = dict[str, Any]
 STATUSES: dict[str, Json] = {
@@ -36,48 +36,6 @@ STATUSES: dict[str, Json] = {
     "forged otherwise": {"waitingSince": "yesterday", "rollingUpgrade": []},
     **{f"since {second}": {"waitingSince": f"2026-01-01T00:00:{second:02}Z"} for second in (1, 2, 3)},
 }
-
-
-class World:
-    """Caches that events fill, without an API server, and what they woke."""
-
-    def __init__(self, wakes: Wakes | None = None) -> None:
-        self.woken: list[tuple[str, Any]] = []
-        self.version = 0
-        wakes = wakes or Wakes(
-            scale_sets=lambda key: self.woken.append(("set", key)),
-            instances=lambda key, _: self.woken.append(("set", key)),
-            versions=lambda key: self.woken.append(("version", key)),
-            replications=lambda key, _: self.woken.append(("version", key)),
-            policies=lambda key: self.woken.append(("policy", key)),
-        )
-        self.wakes = wakes
-        self.caches: Caches = watch(None, wakes)  # type: ignore[arg-type] # nothing is sent
-        self.turns = Turns(self.caches, wake=lambda key: self.woken.append(("set", key)))
-
-    def raw(self, body: Json, *, namespace: str = "a", deleting: bool = False, **status: Any) -> Json:
-        self.version += 1
-        metadata = {
-            **body["metadata"],
-            "namespace": namespace,
-            "uid": f"{body['kind']}/{namespace}/{body['metadata']['name']}",
-            "resourceVersion": str(self.version),
-            "generation": self.version,
-        }
-        if deleting:
-            metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-        return {**body, "metadata": metadata, "status": status}
-
-    def tell(self, body: Json, *, kind: str = "MODIFIED", **how: Any) -> set[Any]:
-        """Whom an event wakes."""
-        self.woken.clear()
-        caches = {
-            "ScaleSet": self.caches.scale_sets,
-            "UpgradePolicy": self.caches.policies,
-            "GalleryImageVersion": self.caches.versions,
-        }
-        caches[body["kind"]].seen(kind, self.raw(body, **how))  # type: ignore[attr-defined] # all three have it
-        return set(self.woken)
 
 
 # --- what a walk would find

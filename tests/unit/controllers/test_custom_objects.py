@@ -1,10 +1,9 @@
-"""The store of custom resources: what kopf tells, what it does not, and who has to look again."""
+"""The store of custom resources: what kopf tells, what it does not, and what is read again on purpose."""
 
 import asyncio
 import copy
 import gc
 import weakref
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,14 +12,12 @@ from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.status_writer import StatusWriter, check_kept, compared
-from scaleset.controllers.upgrade_policy import UpgradePolicyController
-from scaleset.controllers.watches import REST_PER_INSTANCE_SECONDS, Wakes, watch
 from scaleset.kube import errors
 from scaleset.kube.client import Client
 from scaleset.planner.revisions import describe
 from scaleset.records.custom_objects import Projection
 from scaleset.records.kinds import SCALE_SETS
-from tests.cluster.harness.manifests import image_version, scale_set, upgrade_policy
+from tests.cluster.harness.manifests import scale_set
 from tests.unit.fake_api_server import FakeApi
 
 Json = dict[str, Any]
@@ -374,134 +371,3 @@ async def test_a_list_of_many_comes_in_pages_and_begins_anew_when_its_state_is_f
     await objects.list()
     assert len(objects.all()) == 600
     assert len(listed(api)) == 1 + 1 + 3
-
-
-# --- who has to look again
-
-
-class World:
-    """Caches that events fill, and what they woke."""
-
-    def __init__(self, client: Client) -> None:
-        self.woken: list[tuple[str, Any]] = []
-        wakes = Wakes(
-            scale_sets=lambda key: self.woken.append(("set", key)),
-            instances=lambda key, _: self.woken.append(("set", key)),
-            versions=lambda key: self.woken.append(("version", key)),
-            replications=lambda key, _: self.woken.append(("version", key)),
-            policies=lambda key: self.woken.append(("policy", key)),
-        )
-        self.caches = watch(client, wakes)
-        self._version = 0
-
-    def tell(self, objects: CustomObjects[Any], body: Json, *, namespace: str = "a", kind: str = "ADDED") -> set[Any]:
-        """Whom an event wakes."""
-        self._version += 1
-        self.woken.clear()
-        uid = f"{namespace}/{body['metadata']['name']}"
-        metadata = {
-            "namespace": namespace,
-            "uid": uid,
-            "resourceVersion": str(self._version),
-            "generation": self._version,
-        }
-        objects.seen(kind, {**body, "metadata": {**body["metadata"], **metadata}})
-        return set(self.woken)
-
-
-async def test_a_set_wakes_itself_and_the_policy_that_counts_it(client):
-    world = World(client)
-    assert world.tell(world.caches.scale_sets, scale_set()) == {("set", ("a", "web")), ("policy", ("a", "policy"))}
-    assert world.tell(world.caches.scale_sets, scale_set("lone", policy=None)) == {("set", ("a", "lone"))}
-
-
-async def test_a_set_that_is_gone_wakes_the_policies_of_its_namespace(client):
-    world = World(client)
-    world.tell(world.caches.policies, upgrade_policy())
-    world.tell(world.caches.policies, upgrade_policy(), namespace="b")
-    world.tell(world.caches.scale_sets, scale_set())
-    woken = world.tell(world.caches.scale_sets, scale_set(), kind="DELETED")
-    assert woken == {("set", ("a", "web")), ("policy", ("a", "policy"))}
-
-
-async def test_a_policy_wakes_the_sets_that_refer_to_it(client):
-    world = World(client)
-    for name, policy, namespace in (("one", "policy", "a"), ("two", "other", "a"), ("three", "policy", "b")):
-        world.tell(world.caches.scale_sets, scale_set(name, policy=policy), namespace=namespace)
-    woken = world.tell(world.caches.policies, upgrade_policy())
-    assert woken == {("policy", ("a", "policy")), ("set", ("a", "one"))}
-
-
-async def test_a_version_wakes_the_sets_that_take_their_image_from_there(client):
-    world = World(client)
-    here, foreign, other = scale_set("here"), scale_set("foreign"), scale_set("other")
-    foreign["spec"]["imageReference"]["galleryNamespace"] = "a"
-    other["spec"]["imageReference"]["offer"] = "another"
-    world.tell(world.caches.scale_sets, here)
-    world.tell(world.caches.scale_sets, foreign, namespace="b")
-    world.tell(world.caches.scale_sets, other)
-    world.tell(world.caches.scale_sets, scale_set("same-name-elsewhere"), namespace="c")
-    woken = world.tell(world.caches.versions, image_version("1.0.0"))
-    assert woken == {("version", ("a", "example/os")), ("set", ("a", "here")), ("set", ("b", "foreign"))}
-
-
-async def test_an_event_of_a_large_set_waits_for_more_of_them(client):
-    """A look at it costs more, so there are fewer of them."""
-    waits: list[tuple[Any, float]] = []
-    wakes = Wakes(
-        scale_sets=lambda _: None,
-        instances=lambda key, seconds: waits.append((key, seconds)),
-        versions=lambda _: None,
-        replications=lambda *_: None,
-        policies=lambda _: None,
-    )
-    caches = watch(client, wakes)
-    for number in range(1000):
-        labels = {"scaleset.dev/name": "web"}
-        metadata = {"namespace": "a", "name": f"web-{number}", "uid": str(number), "resourceVersion": str(number + 1)}
-        caches.pods.remember({"metadata": {**metadata, "labels": labels}})
-    assert waits[0] == (("a", "web"), REST_PER_INSTANCE_SECONDS)
-    assert waits[-1] == (("a", "web"), 1000 * REST_PER_INSTANCE_SECONDS)
-    assert waits[-1][1] <= 0.05
-
-
-async def test_an_event_that_no_decision_could_go_by_wakes_nobody(client):
-    """The record is as new as the pod nevertheless: a change in place names its version."""
-    world = World(client)
-    labels = {"scaleset.dev/name": "web"}
-
-    def tell(version: int, **fields: Any) -> list[tuple[str, Any]]:
-        metadata = {"namespace": "a", "name": "web-0", "uid": "u", "resourceVersion": str(version), "labels": labels}
-        world.woken.clear()
-        world.caches.pods.remember({"metadata": {**metadata, **fields.pop("metadata", {})}, **fields})
-        return list(world.woken)
-
-    woken = [("set", ("a", "web"))]
-    assert tell(1) == woken
-    assert tell(2, metadata={"annotations": {"example.com/seen": "now"}}) == []
-    found = world.caches.pods.get("a", "web-0")
-    assert found is not None
-    assert found.resource_version == "2"
-    ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
-    assert tell(3, status={"conditions": [ready]}) == woken
-    assert tell(4, status={"conditions": [{**ready, "lastProbeTime": "2026-01-01T00:00:05Z"}]}) == []
-    assert tell(5, status={"conditions": [{**ready, "status": "False"}]}) == woken
-    assert tell(6, metadata={"uid": "another"}, status={"conditions": [{**ready, "status": "False"}]}) == woken
-
-
-async def test_the_transition_time_of_a_policy_is_the_api_servers(api, client):
-    """This machine may be an hour off; kubectl would show an age below zero."""
-    world, sent = World(client), []
-
-    async def record(request):
-        if request.method == "PATCH":
-            sent.append(await request.json())
-
-    api.put("a", "policy")
-    world.tell(world.caches.policies, upgrade_policy())
-    api.before = record
-    policies = UpgradePolicyController(world.caches, StatusWriter(client), now=lambda: 1_000_000_000.7)
-    with suppress(errors.ApiError):  # The fake server's policy is another one.
-        await policies.reconcile(("a", "policy"))
-    (condition,) = sent[0]["status"]["conditions"]
-    assert condition["lastTransitionTime"] == "2001-09-09T01:46:40Z"
