@@ -154,6 +154,14 @@ def test_scaling_in_goes_on_beside_a_pod_whose_node_is_lost():
     story.ends()
 
 
+def test_an_instance_whose_pods_ended_in_a_row_is_broken_and_holds_up_no_batch_of_its_own():
+    """Nobody waits for the next of its pods, though that still starts when the batch begins that replaces it."""
+    shape = {"mode": "Manual", "pause": "PT0S", "keep": False, "priority": False, "limit": 20, "room": 100}
+    story = Story(replicas=5, born="-bad", shape={**shape, "back": False, "batch": 20, "method": "recreate"})
+    story.tell([("evicts", None, 0), ("publishes", 299.0, ""), ("publishes", None, ""), ("passes", 299.0)])
+    story.ends()
+
+
 # --- mistakes that a story notices
 
 

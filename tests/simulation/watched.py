@@ -143,7 +143,7 @@ class Watched(World):
         reached = batch.replaces or admitted
         assert not reached & self.protected, "1.3: a protected instance is in a batch"
         others = after.builds.keys() - batch.surge
-        down = {n for n in others if self.down(n)}
+        down = {n for n in others if self.down(n, before)}
         only_broken = reached <= down and (
             policy.prioritize_unhealthy_instances
             or rollout.kind is Kind.MODEL
@@ -153,7 +153,7 @@ class Watched(World):
         assert only_broken or len(down) * 100 <= policy.max_unhealthy_instance_percent * replicas, (
             "S2: the gate is closed"
         )
-        assert not {n for n in others if self.starting(n)}, "S2: an instance still starts"
+        assert not {n for n in others if self.starting(n, before)}, "S2: an instance still starts"
         upgraded = rollout.successful | rollout.failed
         spoilt = {n for n in upgraded if n in rollout.failed or n in down}
         assert len(spoilt) * 100 <= policy.max_unhealthy_upgraded_instance_percent * len(upgraded), "S3: after a breach"
@@ -408,15 +408,16 @@ class Watched(World):
         since = number in upgraded and build is not None and build.same_as(pod)
         return pod.running and not (since and pod.restarted)
 
-    def down(self, number: int) -> bool:
+    def down(self, number: int, state: State | None = None) -> bool:
         """Missing, going, broken, or not ready although it had its time."""
-        return not self.up(number) and not self.starting(number)
+        return not self.up(number) and not self.starting(number, state)
 
-    def starting(self, number: int) -> bool:
+    def starting(self, number: int, state: State | None = None) -> bool:
+        """`state` is the one that a decision goes by; an instance of a new batch begins a new row of pods that end."""
         pod = self.pods.get(number)
         if pod is None or pod.deleting or pod.ended or self.up(number) or not pod.reporting:
             return False
-        if (ended := self.state.ended.get(number)) is not None and ended.count > 1:
+        if (ended := (state or self.state).ended.get(number)) is not None and ended.count > 1:
             return False
         new = pod.ready_since is None or (pod.change is not None and pod.ready_since <= (pod.started or 0.0) + 2)
         return (new or not pod.current) and self.now < pod.begun + 300
