@@ -17,8 +17,6 @@ from scaleset.planner.ranges import abridged
 from scaleset.planner.state import Batch, Clock, Rollout, State, Waiting, moved
 from scaleset.planner.step import Step
 
-TERMINATING = "PodsTerminating"
-
 
 def judge(facts: Facts) -> Step:
     """Remove decided instances from `in_progress`: healthy, failed, restored or beyond restoring."""
@@ -143,26 +141,12 @@ def explain(facts: Facts, batch: Batch, *, healthy: Collection[int] = ()) -> Ste
     open_ids = rollout.in_progress.difference(healthy)
     if not open_ids:
         return facts.step()
-    waiting = deadlines.refused(facts, open_ids) or _terminating(facts, open_ids) or _ordinary(rollout, batch, open_ids)
-    return facts.roll(replace(rollout, waiting=waiting))
-
-
-def _terminating(facts: Facts, open_ids: Collection[int]) -> Waiting | None:
-    """Pods that are still there after their own grace period."""
-    late = []
-    for number in sorted(open_ids):
-        pod = facts.instances[number].pod
-        if pod is not None and pod.deleting and deadlines.past_grace(facts, pod, slack=deadlines.KILLING_SECONDS):
-            late.append(number)
-    if not late:
-        return None
-    return Waiting(
-        TERMINATING,
-        f"Waiting for the pods of instances {abridged(late)} to end: their grace period is over. A pod on a lost node "
-        "stays Terminating until the node is back, or is deleted or tainted out-of-service; a finalizer keeps a pod "
-        "until its owner removes it.",
-        stalls=True,
+    waiting = (
+        deadlines.refused(facts, open_ids)
+        or deadlines.terminating(facts, open_ids, said="Waiting for the pods of instances {} to end")
+        or _ordinary(rollout, batch, open_ids)
     )
+    return facts.roll(replace(rollout, waiting=waiting))
 
 
 def _ordinary(rollout: Rollout, batch: Batch, open_ids: Collection[int]) -> Waiting:

@@ -26,6 +26,7 @@ from scaleset.planner.state import Clock, Waiting
 from scaleset.planner.step import Step
 
 DELETE_REFUSED = "DeleteRefused"
+TERMINATING = "PodsTerminating"
 KILLING_SECONDS = 5.0
 """Seconds after its grace period in which a pod may normally still be there: a process that ignores SIGTERM is killed
 at the end of the grace period, and that takes a moment.
@@ -72,9 +73,30 @@ def given_up(pod: Pod, *, timeout: float) -> float:
     return (pod.deletion_due if pod.deletion_due is not None else pod.begun) + timeout
 
 
-def past_grace(facts: Facts, pod: Pod, *, slack: float = 0.0) -> bool:
+def past_grace(facts: Facts, pod: Pod) -> bool:
     """Whether the grace period of a terminating pod is over."""
-    return facts.now >= given_up(pod, timeout=slack)
+    return facts.now >= given_up(pod, timeout=0.0)
+
+
+def terminating(facts: Facts, numbers: Iterable[int], *, said: str) -> Waiting | None:
+    """The wait for pods that are still there after their own grace period. `said` is the sentence about these
+    instances, with {} for their ids.
+    """
+    pods = facts.snapshot.pods
+    late = [
+        number
+        for number in sorted(numbers)
+        if (pod := pods.get(number)) is not None
+        and pod.deleting
+        and facts.now >= given_up(pod, timeout=KILLING_SECONDS)
+    ]
+    if not late:
+        return None
+    text = (
+        f"{said.format(abridged(late))}: their grace period is over. A pod on a lost node stays Terminating until the "
+        "node is back, or is deleted or tainted out-of-service; a finalizer keeps a pod until its owner removes it."
+    )
+    return Waiting(TERMINATING, text, stalls=True)
 
 
 def refused(facts: Facts, numbers: Iterable[int]) -> Waiting | None:

@@ -139,7 +139,9 @@ def _explain(facts: Facts) -> Step:
         return facts.step()
     going, still_there = to_go(facts), leaving(facts)
     counted = len(facts.state.builds) - extra(facts.state)
-    waiting = _kept_alive(facts, going) or _terminating(facts, still_there)
+    waiting = _kept_alive(facts, going) or deadlines.terminating(
+        facts, still_there, said="The pods of instances {} do not end"
+    )
     if waiting is None:
         waited_for = _waited_for(facts, scale_in, _next(facts, scale_in, going)) if going else ()
         waiting = Waiting(
@@ -163,19 +165,3 @@ def _kept_alive(facts: Facts, going: Collection[int]) -> Waiting | None:
 def _undeletable(facts: Facts, number: int) -> bool:
     pod = facts.snapshot.pods.get(number)
     return pod is not None and pod.uid in facts.snapshot.delete_errors
-
-
-def _terminating(facts: Facts, still_there: Collection[int]) -> Waiting | None:
-    """Pods that are still there after their own grace period."""
-    pods = facts.snapshot.pods
-    slack = deadlines.KILLING_SECONDS
-    late = [n for n in sorted(still_there) if pods[n].deleting and deadlines.past_grace(facts, pods[n], slack=slack)]
-    if not late:
-        return None
-    return Waiting(
-        "PodsTerminating",
-        f"The pods of instances {abridged(late)} do not end: their grace period is over. A pod on a lost node stays "
-        "Terminating until the node is back, or is deleted or tainted out-of-service; a finalizer keeps a pod until "
-        "its owner removes it.",
-        stalls=True,
-    )
