@@ -145,7 +145,7 @@ def test_a_quota_that_was_lowered_takes_nothing_back(scene: Scene) -> None:
     scene.quota(**{"requests.cpu": "2"})
     scene.api.patch(QUOTAS, scene.namespace, "quota", {"spec": {"hard": {"requests.cpu": "1500m"}}})
     scene.publish("1.1.0", "fast")
-    refused(scene, before, "limited: requests.cpu=1500m")
+    refused(scene, before, "requests.cpu is 2 of 1500m, of which 500m will be free")
 
 
 def test_the_quota_that_the_refusal_does_not_name_counts_too(scene: Scene) -> None:

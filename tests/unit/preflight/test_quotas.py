@@ -139,15 +139,22 @@ def test_room(quota, wanted, why):
     assert (why or "") in (found or "")
 
 
-def test_what_the_api_server_said_of_a_quota_counts_more_than_what_was_read():
+def test_what_the_api_server_said_is_used_counts_more_than_what_was_read():
     said = Exceeded("q", usage(cpu="0.5"), usage(cpu=2), usage(cpu=2))
-    read = Quota("q", usage(cpu=1), usage(cpu=1))
+    read = Quota("q", usage(cpu=2), usage(cpu=1))
     assert obstacle([read], change(size=OLD, leaving=[OLD], named=[said])) is None
     assert "2 of 2, of which 500m" in str(obstacle([read], change(2, size=OLD, leaving=[OLD], named=[said])))
     # One that cannot be read counts those that are like the new one.
     assert obstacle([], change(size=OLD, leaving=[OLD], named=[said])) is None
     scoped = Quota("q", usage(cpu=2), usage(cpu=2), (Scope("PriorityClass", "In", ("high",)),))
     assert "has no room" in str(obstacle([scoped], change(size=OLD, leaving=[OLD], named=[said])))
+
+
+@pytest.mark.parametrize(("read", "limit"), [("1.5", "2"), ("2", "1.5")])
+def test_of_a_quota_that_was_changed_between_refusal_and_reading_the_lower_limit_holds(read, limit):
+    said = Exceeded("q", usage(cpu="0.5"), usage(cpu=2), usage(cpu=limit))
+    found = obstacle([Quota("q", usage(cpu=read), usage(cpu=2))], change(size=OLD, leaving=[OLD], named=[said]))
+    assert found == "ResourceQuota q has no room: cpu is 2 of 1500m, of which 500m will be free, and 500m is needed."
 
 
 @pytest.mark.parametrize(

@@ -208,11 +208,13 @@ def obstacle(quotas: Iterable[Quota], change: Change) -> str | None:
     """Why there is no room, or no certain room."""
     known = {found.name: found for found in quotas}
     for name, said in change.named.items():
-        left = change.left(known.get(name))
+        read = known.get(name)
+        left, hard = change.left(read), read.hard if read is not None else {}
         for resource, asked in said.requested.items():
-            needed = change.pods * asked
-            if not _fits(said.used[resource], left.get(resource, NOTHING), needed, said.limited[resource]):
-                return _no_room(name, resource, said.used[resource], said.limited[resource], left, needed)
+            needed, used, limit = change.pods * asked, said.used[resource], said.limited[resource]
+            limit = min(limit, hard.get(resource, limit))  # A quota that was just lowered: the refusal went by the old.
+            if not _fits(used, left.get(resource, NOTHING), needed, limit):
+                return _no_room(name, resource, used, limit, left, needed)
     for found in known.values():
         if (text := _in_quota(found, change)) is not None:
             return text
