@@ -162,6 +162,14 @@ def test_an_instance_whose_pods_ended_in_a_row_is_broken_and_holds_up_no_batch_o
     story.ends()
 
 
+def test_an_instance_and_the_new_one_beside_it_are_one_for_scaling_in():
+    shape = {"mode": "Manual", "pause": "PT0S", "keep": False, "priority": False, "limit": 20, "room": 20}
+    story = Story(replicas=5, states=True, shape={**shape, "back": False, "batch": 20, "method": "surge"})
+    story.tell([("publishes", 0.0, ""), ("scales", None, 0)])
+    story.ends()
+    assert story.world.writes.index("delete 5") == story.world.writes.index("delete 0") + 1
+
+
 # --- mistakes that a story notices
 
 
