@@ -170,6 +170,17 @@ def test_an_instance_and_the_new_one_beside_it_are_one_for_scaling_in():
     assert story.world.writes.index("delete 5") == story.world.writes.index("delete 0") + 1
 
 
+def test_a_fix_that_the_api_server_refuses_is_not_yet_the_current_version():
+    """A set born broken takes the next version without a rollout; with its first instance that version is current."""
+    shape = {"mode": "Manual", "pause": "PT0S", "keep": False, "priority": False, "limit": 20, "room": 20}
+    story = Story(replicas=5, born="-bad", shape={**shape, "back": False, "batch": 20, "method": "recreate"})
+    story.tell([("refuses", None, "dry run", "exceeded quota: pods", None), ("publishes", 0.0, "")])
+    assert story.world.state.current_version == "1.0.0"
+    story.world.admit = lambda _: Verdict(accepted=True)
+    story.world.run(600)
+    assert (story.world.state.current_version, all(map(story.world.up, range(5)))) == ("2.0.0", True)
+
+
 # --- mistakes that a story notices
 
 
