@@ -181,6 +181,16 @@ def test_a_fix_that_the_api_server_refuses_is_not_yet_the_current_version():
     assert (story.world.state.current_version, all(map(story.world.up, range(5)))) == ("2.0.0", True)
 
 
+def test_an_instance_that_leaves_its_batch_may_be_replaced_at_once_in_the_same_write():
+    """Its pod does not end, mode Automatic takes all to a new model, and with that the rollout is superseded."""
+    shape = {"pause": "PT0S", "keep": False, "priority": False, "limit": 20, "room": 20, "back": False, "batch": 20}
+    story = Story(replicas=5, shape={**shape, "mode": "Manual", "method": "recreate"})
+    automatic = {**shape, "mode": "Automatic", "method": "recreate"}
+    story.tell([("does_not_end", None, 0), ("edits_the_policy", None, automatic), ("publishes", 0.0, "")])
+    story.tell([("edits_the_model", 301.0, 0)])
+    story.ends()
+
+
 # --- mistakes that a story notices
 
 

@@ -207,7 +207,9 @@ class Watched(World):
         was touched, or waiting for what others keep from it, in a run that is to end.
         """
         was, now, pod, previous = before.rollout, after.rollout, self.pods.get(number), before.previous.get(number)
-        if previous is None or after.builds[number] != previous or was is None or now is None:
+        at_once = number in after.applying  # A replacement at once follows in the same write.
+        back = after.previous.get(number) if at_once else after.builds[number]
+        if previous is None or back != previous or was is None or now is None:
             return False
         old = pod is not None and previous.same_as(pod)
         if old and pod is not None and not pod.deleting and number in self.protected:
