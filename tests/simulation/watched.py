@@ -338,7 +338,7 @@ class Watched(World):
                 assert rollout is not None, "S10"
                 assert number in rollout.failed, f"S10: {number} goes back and did not fail"
             elif parts(new.version) < parts(old.version):
-                assert self.pinned(new), f"S8: {number} goes down"
+                assert self.pinned(new) or self._put_back(before, after, number), f"S8: {number} goes down"
 
     def _keeps(self, before: State, after: State, number: int) -> bool:
         """Whether an instance that is in no hand any more gets the build before, since it has the pod of that still, or
