@@ -16,7 +16,8 @@ from scaleset.planner.facts import Facts
 from scaleset.planner.snapshot import Verdict
 from tests.exploration.promises import CONDEMNED, KEPT_BACK, MIXED, ONE_VERSION, TERMINATING
 from tests.exploration.stories import Line, Story
-from tests.simulation.scenes import code, condition, running
+from tests.simulation.outcomes import code, condition
+from tests.simulation.scenes import running
 from tests.simulation.watched import Watched
 from tests.simulation.world import policy, spec
 

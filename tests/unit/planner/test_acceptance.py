@@ -8,7 +8,8 @@ from scaleset.planner.acceptance import TWO_HEALTH_SOURCES
 from scaleset.planner.decide import decide
 from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import Verdict
-from tests.simulation.scenes import condition, deleted, new_model, running
+from tests.simulation.outcomes import condition, deleted
+from tests.simulation.scenes import new_model, running
 from tests.simulation.world import World, policy, spec, version
 
 PLAIN: dict[str, Any] = {"spec": {"containers": [{"name": "app"}]}}

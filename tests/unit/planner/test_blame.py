@@ -6,7 +6,8 @@ import pytest
 
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planner.state import FailedTarget
-from tests.simulation.scenes import code, condition, new_model, pin, reasons, rollout, running, start
+from tests.simulation.outcomes import code, condition, reasons, rollout
+from tests.simulation.scenes import new_model, pin, running, start
 from tests.simulation.world import DEFINITION, World, policy, spec, version
 
 

@@ -20,7 +20,8 @@ from scaleset.controllers.watches import Wakes
 from scaleset.kube.index import Follower
 from scaleset.planner.snapshot import Turn
 from scaleset.records.custom_objects import CustomObject, PolicyObject, ScaleSetObject
-from tests.simulation.scenes import BAD, cancel, code, condition, running, start
+from tests.simulation.outcomes import code, condition
+from tests.simulation.scenes import BAD, cancel, running, start
 from tests.simulation.world import EPOCH, World, policy, spec
 
 

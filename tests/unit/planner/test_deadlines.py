@@ -7,20 +7,8 @@ import pytest
 
 from scaleset.planner.snapshot import Verdict
 from scaleset.planner.state import Clock
-from tests.simulation.scenes import (
-    apply_model,
-    cancel,
-    code,
-    condition,
-    counts,
-    deleted,
-    new_model,
-    reasons,
-    rollout,
-    running,
-    start,
-    under_way,
-)
+from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout
+from tests.simulation.scenes import apply_model, cancel, new_model, running, start, under_way
 from tests.simulation.world import World, policy
 
 EVICTED = "Evicted: The node was low on resource: ephemeral-storage."

@@ -4,20 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simulation.scenes import (
-    BAD,
-    cancel,
-    code,
-    condition,
-    counts,
-    deleted,
-    new_model,
-    reasons,
-    rollout,
-    running,
-    start,
-    under_way,
-)
+from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout
+from tests.simulation.scenes import BAD, cancel, new_model, running, start, under_way
 from tests.simulation.world import World, policy
 
 # --- images

@@ -2,18 +2,8 @@
 
 import pytest
 
-from tests.simulation.scenes import (
-    apply_model,
-    code,
-    counts,
-    deleted,
-    models,
-    new_model,
-    pin,
-    rollout,
-    running,
-    start,
-)
+from tests.simulation.outcomes import code, counts, deleted, models, rollout
+from tests.simulation.scenes import apply_model, new_model, pin, running, start
 from tests.simulation.world import World, policy
 
 

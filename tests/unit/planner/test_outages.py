@@ -5,17 +5,8 @@ from dataclasses import replace
 import pytest
 
 from scaleset.planner.snapshot import Verdict
-from tests.simulation.scenes import (
-    BAD,
-    cancel,
-    code,
-    condition,
-    counts,
-    deleted,
-    rollout,
-    running,
-    under_way,
-)
+from tests.simulation.outcomes import code, condition, counts, deleted, rollout
+from tests.simulation.scenes import BAD, cancel, running, under_way
 from tests.simulation.world import World
 
 # --- pods and nodes

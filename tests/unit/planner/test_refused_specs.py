@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from scaleset.planner.snapshot import Verdict
-from tests.simulation.scenes import BAD, apply_model, code, condition, deleted, new_model, reasons, rollout, running
+from tests.simulation.outcomes import code, condition, deleted, reasons, rollout
+from tests.simulation.scenes import BAD, apply_model, new_model, running
 from tests.simulation.world import World, policy, spec
 
 FABRIC = {"durabilityLevel": "Silver", "nodeTypeDurabilityLevel": "Silver", "typeHandlerVersion": "1.1"}

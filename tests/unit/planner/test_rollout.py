@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.simulation.scenes import BAD, code, condition, counts, deleted, new_model, reasons, rollout, running, start
+from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout
+from tests.simulation.scenes import BAD, new_model, running, start
 from tests.simulation.world import World, policy
 
 

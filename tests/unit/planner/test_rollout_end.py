@@ -5,18 +5,8 @@ from dataclasses import replace
 import pytest
 
 from scaleset.planner.snapshot import Verdict
-from tests.simulation.scenes import (
-    BAD,
-    cancel,
-    code,
-    condition,
-    new_model,
-    reasons,
-    rollout,
-    running,
-    start,
-    stopped_by_the_gate,
-)
+from tests.simulation.outcomes import code, condition, reasons, rollout
+from tests.simulation.scenes import BAD, cancel, new_model, running, start, stopped_by_the_gate
 from tests.simulation.world import World, policy
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from scaleset.planner.decide import decide
 from scaleset.planner.plan import Deletion
-from tests.simulation.scenes import code, condition, new_model, rollout, running
+from tests.simulation.outcomes import code, condition, rollout
+from tests.simulation.scenes import new_model, running
 from tests.simulation.watched import Watched
 from tests.simulation.world import World, policy, spec
 

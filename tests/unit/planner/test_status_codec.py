@@ -30,7 +30,8 @@ from scaleset.planner.state import (
     UpgradeError,
     Waiting,
 )
-from tests.simulation.scenes import BAD, code, rollout, running
+from tests.simulation.outcomes import code, rollout
+from tests.simulation.scenes import BAD, running
 from tests.simulation.world import EPOCH, World, policy
 
 SOME = settings(max_examples=60)

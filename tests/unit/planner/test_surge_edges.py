@@ -7,7 +7,8 @@ import pytest
 from scaleset.planner import surge
 from scaleset.planner.pod_builder import Identity
 from scaleset.planner.ranges import parse
-from tests.simulation.scenes import ask, code, condition, counts, deleted, new_model, reasons, rollout, running
+from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout
+from tests.simulation.scenes import ask, new_model, running
 from tests.simulation.world import World, policy
 
 FABRIC = {"durabilityLevel": "Gold", "nodeTypeDurabilityLevel": "Gold", "typeHandlerVersion": "1.1"}

@@ -7,20 +7,8 @@ import pytest
 from scaleset.api import names
 from scaleset.planner.state import Retry
 from scaleset.planner.triggers import NOTHING_TO_UPGRADE
-from tests.simulation.scenes import (
-    BAD,
-    ask,
-    code,
-    condition,
-    counts,
-    deleted,
-    new_model,
-    pin,
-    reasons,
-    rollout,
-    running,
-    start,
-)
+from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout
+from tests.simulation.scenes import BAD, ask, new_model, pin, running, start
 from tests.simulation.world import World, policy
 
 # --- by the platform
