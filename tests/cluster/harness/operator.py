@@ -11,6 +11,7 @@ from time import monotonic, sleep
 
 import urllib3
 
+from hack.ended import end
 from hack.ports import reserve_port
 
 
@@ -95,12 +96,7 @@ class Operator:
         """Whatever its state: afterwards no process is left."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGCONT)
-            self._process.terminate()
-            try:
-                self._process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait(timeout=10)
+            end(self._process, seconds=10)
 
     def wait_exit(self, timeout: float) -> int:
         """The exit code of a process that ends by itself, e.g. after it lost its lease."""

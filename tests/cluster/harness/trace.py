@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from .api import Json, condition
 
@@ -20,8 +21,7 @@ RELABELLED = "tests/relabelled"
 POD_NAME = "authentication.kubernetes.io/pod-name"
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """One event of a watch."""
 
     at: float  # monotonic seconds of the recorder
