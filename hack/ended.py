@@ -1,4 +1,4 @@
-"""How a program of hack/ ends: an exit code for each way, a sentence for a stack trace, nothing left running."""
+"""How programs of hack/ end, and those that they started: an exit code for each way, and no stack trace."""
 
 import signal
 import subprocess

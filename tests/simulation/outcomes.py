@@ -25,6 +25,11 @@ def counts(world: World) -> tuple[int, int, int, int]:
     return successful, failed, in_progress, pending
 
 
+def waits_for(world: World) -> str:
+    """The reason why the running rollout admits no batch."""
+    return str(rollout(world)["waitingFor"]["reason"])
+
+
 def condition(world: World, kind: str) -> dict[str, Any]:
     """The condition of that type."""
     found: dict[str, Any] = next(c for c in world.status["conditions"] if c["type"] == kind)

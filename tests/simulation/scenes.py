@@ -1,5 +1,7 @@
 """Beginnings that many tests share, and what users do to a set."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from scaleset.api import names
@@ -77,6 +79,46 @@ def new_model(world: World, revision: str = "2", **container: Any) -> None:
             "spec": {**template["spec"], "containers": containers},
         }
     )
+
+
+def two_upgraded(world: World) -> None:
+    """The running rollout upgrades the instances 0 and 1, and goes on."""
+    world.run(3.5)
+    assert len(world.state.rollout.successful) >= 2  # type: ignore[union-attr]
+
+
+def refused_by_a_quota(message: str) -> World:
+    """A quota refuses the new pod of instance 0 with that message, until its rollout to 2.0.0 has failed."""
+    world = running(5)
+    world.publish("2.0.0")
+    world.quota = lambda _: message
+    world.run(605)
+    assert code(world) == "Faulted"
+    return world
+
+
+def surged_over_a_refusal() -> World:
+    """The pod of instance 0 is refused in a rollout that keeps what failed, and in the next one, which surges."""
+    world = running(5, by=policy(os={"disableAutomaticRollback": True}))
+    world.quota = lambda creation: 'pods "web-0" is forbidden' if creation.instance == 0 else None
+    world.publish("2.0.0")
+    world.run(700)
+    world.policy = policy(rolling={"maxSurge": True})
+    world.publish("3.0.0")
+    world.run(200)
+    return world
+
+
+def started_with_the_gate_closed(sick: Mapping[int, str]) -> World:
+    """A rollout of ten instances to 2.0.0 is started by hand, though Kubernetes says this of `sick` ones."""
+    world = running(10, by=policy(automatic=False))
+    for number, message in sick.items():
+        world.sickens(number)
+        world.pods[number] = replace(world.pods[number], message=message)
+    world.publish("2.0.0")
+    start(world)
+    world.run(10)
+    return world
 
 
 def stopped_by_the_gate() -> World:

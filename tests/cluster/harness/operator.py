@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -112,3 +112,7 @@ class Operator:
     def _get(self, address: str) -> urllib3.BaseHTTPResponse:
         with urllib3.PoolManager() as pool:
             return pool.request("GET", f"http://{address}", retries=False, timeout=5)
+
+
+Start = Callable[..., Operator]
+"""What the fixture `operator` is: starts one with the arguments that are given."""
