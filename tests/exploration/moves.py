@@ -6,7 +6,7 @@ actions (`disturbances`) are what a path has a budget for.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from scaleset.api import names
@@ -50,8 +50,7 @@ class Step(NamedTuple):
     resource_version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """A plan, what it was made from, and its writes."""
 
     before: State

@@ -16,7 +16,8 @@ from scaleset.planner.facts import Facts
 from scaleset.planner.snapshot import Verdict
 from tests.exploration.promises import CONDEMNED, KEPT_BACK, MIXED, ONE_VERSION, TERMINATING
 from tests.exploration.stories import Line, Story
-from tests.simulation.scenes import code, condition, running
+from tests.simulation.outcomes import code, condition
+from tests.simulation.scenes import running, surged_over_a_refusal, two_upgraded
 from tests.simulation.watched import Watched
 from tests.simulation.world import policy, spec
 
@@ -116,13 +117,7 @@ def test_whatever_happens_it_ends_well():
 
 
 def test_an_instance_refused_in_one_run_and_surged_over_in_the_next_wedges_nothing():
-    w = running(5, by=policy(os={"disableAutomaticRollback": True}))
-    w.quota = lambda c: 'pods "web-0" is forbidden' if c.instance == 0 else None
-    w.publish("2.0.0")
-    w.run(700)
-    w.policy = policy(rolling={"maxSurge": True})
-    w.publish("3.0.0")
-    w.run(200)
+    w = surged_over_a_refusal()
     assert code(w) == "RollingForward"
     w.quota = lambda _: None
     w.run(8000)
@@ -212,8 +207,7 @@ def two_break_whatever_they_run() -> None:
     w.publish("1.0.0")
     w.run(30)
     w.publish("2.0.0")
-    w.run(3.5)
-    assert len(w.state.rollout.successful) >= 2  # type: ignore[union-attr]
+    two_upgraded(w)
     for number in (0, 1):
         w.breaks(number)
     w.run(1000)

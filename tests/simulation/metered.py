@@ -13,6 +13,7 @@ from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.observability.metrics import Metrics
 from scaleset.planner.plan import Plan
 from scaleset.planner.snapshot import Snapshot
+from tests.simulation.scenes import running
 from tests.simulation.world import OWNER, World
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -85,3 +86,15 @@ def scrape(metrics: Metrics) -> Samples:
 
 def total(found: Samples, name: str, **labels: str) -> float:
     return sum(v for (each, have), v in found.items() if each == name and labels.items() <= dict(have).items())
+
+
+def of_sets(found: Samples) -> Samples:
+    return {key: value for key, value in found.items() if "scaleset" in dict(key[1])}
+
+
+def upgraded(version: str = "2.0.0", **changes: object) -> Metered:
+    """A set that a rollout to that version has gone over."""
+    meter = Metered(running(10))
+    meter.world.publish(version, **changes)
+    meter.world.run(2000)
+    return meter

@@ -50,11 +50,11 @@ class World:
     pods: dict[int, Pod] = field(default_factory=dict)
     claims: dict[str, Claim] = field(default_factory=dict)
     models: dict[str, Revision] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
+    """What the operator remembers until it dies, of what was refused above all."""
     status: dict[str, Any] = field(default_factory=dict)
     written: dict[str, Any] = field(default_factory=dict)
     """The status as the operator wrote it last."""
-    memory: Memory = field(default_factory=Memory)
-    """What the operator remembers until it dies, of what was refused above all."""
     quota: Callable[[Creation], str | None] = lambda _: None
     """What the API server says against creating a pod."""
     keeps: Callable[[ImageChange], str | None] = lambda _: None
@@ -119,11 +119,11 @@ class World:
             owner=OWNER,
             generation=self.generation,
             spec=self.spec,
+            annotations=dict(self.annotations),
+            policy=self.policy,
             state=state,
             model=self.model,
             now=self.now,
-            policy=self.policy,
-            annotations=dict(self.annotations),
             pods=dict(self.pods if pods is None else pods),
             foreign_pods=dict(self.foreign_pods),
             claims=dict(self.claims),

@@ -2,8 +2,7 @@
 
 import itertools
 import random
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -13,8 +12,7 @@ from scaleset.kube.store import Store
 KEY = ("a", "web")
 
 
-@dataclass(frozen=True, slots=True)
-class Pod:
+class Pod(NamedTuple):
     namespace: str
     name: str
     uid: str

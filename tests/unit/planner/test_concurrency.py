@@ -20,7 +20,8 @@ from scaleset.controllers.watches import Wakes
 from scaleset.kube.index import Follower
 from scaleset.planner.snapshot import Turn
 from scaleset.records.custom_objects import CustomObject, PolicyObject, ScaleSetObject
-from tests.simulation.scenes import BAD, cancel, code, condition, running, start
+from tests.simulation.outcomes import code, condition, waits_for
+from tests.simulation.scenes import BAD, cancel, running, start
 from tests.simulation.world import EPOCH, World, policy, spec
 
 
@@ -224,7 +225,7 @@ def test_a_start_by_hand_waits_for_its_turn_too_and_can_be_cancelled_there():
     start(second)
     street.run(1)
     assert code(second) == "RollingForward"
-    assert second.status["rollingUpgrade"]["waitingFor"]["reason"] == "ConcurrencyLimit"
+    assert waits_for(second) == "ConcurrencyLimit"
     assert street.most == 1
     cancel(second)
     street.run(1)

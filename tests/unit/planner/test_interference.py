@@ -4,20 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simulation.scenes import (
-    BAD,
-    cancel,
-    code,
-    condition,
-    counts,
-    deleted,
-    new_model,
-    reasons,
-    rollout,
-    running,
-    start,
-    under_way,
-)
+from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout, waits_for
+from tests.simulation.scenes import BAD, cancel, new_model, running, start, under_way
 from tests.simulation.world import World, policy
 
 # --- images
@@ -185,7 +173,7 @@ def test_suspend_lets_the_batch_finish_and_lifting_it_goes_on():
     world.change(suspend=True)
     world.run(500)
     assert deleted(world) == [0, 1]
-    assert rollout(world)["waitingFor"]["reason"] == "Suspended"
+    assert waits_for(world) == "Suspended"
     assert condition(world, "Ready")["message"].endswith("no batch starts until spec.suspend is lifted.")
     assert reasons(world).count("Suspended") == 1
     world.loses(7)

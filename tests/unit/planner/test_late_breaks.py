@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.simulation.scenes import code, condition, counts, reasons, rollout, running, start
+from tests.simulation.outcomes import code, condition, counts, reasons, rollout
+from tests.simulation.scenes import running, start
 from tests.simulation.world import World, policy
 
 

@@ -2,18 +2,8 @@
 
 import pytest
 
-from tests.simulation.scenes import (
-    apply_model,
-    code,
-    counts,
-    deleted,
-    models,
-    new_model,
-    pin,
-    rollout,
-    running,
-    start,
-)
+from tests.simulation.outcomes import code, counts, deleted, models, waits_for
+from tests.simulation.scenes import apply_model, new_model, pin, running, start
 from tests.simulation.world import World, policy
 
 
@@ -119,7 +109,7 @@ def test_instances_being_replaced_at_once_are_not_forgotten_by_a_rollout():
     start(world)
     world.settle()
     assert code(world) == "RollingForward"
-    assert rollout(world)["waitingFor"]["reason"] == "ApplyingModel"
+    assert waits_for(world) == "ApplyingModel"
     world.run(100)
     assert code(world) == "Completed"
     assert counts(world) == (3, 0, 0, 0)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from scaleset.planner.instances import Claim
-from tests.simulation.scenes import BAD, apply_model, code, condition, deleted, new_model, running
+from tests.simulation.outcomes import code, condition, deleted
+from tests.simulation.scenes import BAD, apply_model, new_model, running
 from tests.simulation.world import OWNER, World, policy
 
 DISK = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}

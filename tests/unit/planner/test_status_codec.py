@@ -10,27 +10,13 @@ from hypothesis import strategies as st
 
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import RollingUpgradePolicy
+from scaleset.planner import state as durable
 from scaleset.planner import status_codec
 from scaleset.planner.decide import decide
 from scaleset.planner.instances import Build
-from scaleset.planner.state import (
-    Batch,
-    Checked,
-    Code,
-    Detail,
-    Ending,
-    FailedTarget,
-    Kind,
-    Policy,
-    Retry,
-    Rollout,
-    StartedBy,
-    State,
-    Target,
-    UpgradeError,
-    Waiting,
-)
-from tests.simulation.scenes import BAD, code, rollout, running
+from scaleset.planner.state import Batch, Code, Detail, Kind, Rollout, StartedBy, State, Target, UpgradeError
+from tests.simulation.outcomes import code, rollout
+from tests.simulation.scenes import BAD, running
 from tests.simulation.world import EPOCH, World, policy
 
 SOME = settings(max_examples=60)
@@ -69,7 +55,7 @@ def rollouts(draw: st.DrawFn, ids: frozenset[int]) -> Rollout:
         kind=draw(st.sampled_from(Kind)),
         started_by=draw(st.sampled_from(StartedBy)),
         target=Target("web-2", "contoso", "web", "stable", "latest", version, version and f"example.com/web:{version}"),
-        policy=Policy(rolling, 60.0, 5.0, draw(st.booleans())),
+        policy=durable.Policy(rolling, 60.0, 5.0, draw(st.booleans())),
         started=draw(MOMENTS),
         code=draw(st.sampled_from([Code.COMPLETED, Code.FAULTED])) if ended else Code.ROLLING_FORWARD,
         completed=draw(MOMENTS) if ended else None,
@@ -84,8 +70,8 @@ def rollouts(draw: st.DrawFn, ids: frozenset[int]) -> Rollout:
         in_progress=batch.instances,
         pending=frozenset(groups["left"]),
         messages={number: draw(TEXT) for number in sorted(failed)},
-        waiting=Waiting("Pause", draw(TEXT)),
-        ending=draw(st.none() | st.just(Ending("Cancelled", "Cancelled by the user."))),
+        waiting=durable.Waiting("Pause", draw(TEXT)),
+        ending=draw(st.none() | st.just(durable.Ending("Cancelled", "Cancelled by the user."))),
         error=draw(st.none() | st.just(UpgradeError("C", "m", "web", (Detail("D", "web/instances/1", "n"),)))),
     )
 
@@ -109,12 +95,14 @@ def records(draw: st.DrawFn) -> State:
         previous={n: draw(BUILDS) for n in sorted(previous)},
         applying=draw(ids),
         failed_targets=tuple(
-            FailedTarget(draw(MODELS), draw(st.none() | VERSIONS), "hash", "why", draw(MOMENTS))
+            durable.FailedTarget(draw(MODELS), draw(st.none() | VERSIONS), "hash", "why", draw(MOMENTS))
             for _ in range(draw(st.integers(0, 3)))
         ),
-        retry=draw(st.none() | st.builds(Retry, MODELS, VERSIONS, st.integers(1, 9), MOMENTS)),
+        retry=draw(st.none() | st.builds(durable.Retry, MODELS, VERSIONS, st.integers(1, 9), MOMENTS)),
         rollout=draw(st.none() | rollouts(frozenset(builds))),
-        checked=draw(st.none() | st.builds(Checked, MODELS, MODELS, st.sampled_from(("", "It has unknown fields.")))),
+        checked=draw(
+            st.none() | st.builds(durable.Checked, MODELS, MODELS, st.sampled_from(("", "It has unknown fields.")))
+        ),
     )
 
 

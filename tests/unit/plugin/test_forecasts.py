@@ -14,7 +14,7 @@ from scaleset.api.scale_set import ProtectedInstance
 from scaleset.planner.plan import DryRun, ModelCheck
 from scaleset.planner.ranges import parse
 from scaleset.planner.snapshot import Turn, Verdict
-from tests.simulation import scenes
+from tests.simulation import outcomes, scenes
 from tests.simulation.world import World, policy
 
 WEB = SetView({"metadata": {"name": "web", "namespace": "shop", "uid": "u"}, "spec": {}})
@@ -81,7 +81,7 @@ def test_changes_in_place_are_foreseen(begun):
     assert "images changed in place where nothing else differs" in "\n".join(plans.lines(WEB, found))
     world.run(4 * 3600)
     assert taken(world) == foreseen(found)
-    assert scenes.deleted(world) == []
+    assert outcomes.deleted(world) == []
 
 
 def test_in_the_middle_of_a_rollout_the_rest_is_told():
