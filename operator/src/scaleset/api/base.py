@@ -98,6 +98,11 @@ ShortMessage = Annotated[str, Field(max_length=320), cut(320)]
 """A sentence about one of many, at most 320 characters."""
 
 
+def optional(description: str, default: Any = None, **bounds: Any) -> Any:
+    """A field that may be absent. `bounds` are those of pydantic's Field."""
+    return Field(default=default, description=description, **bounds)
+
+
 class InvalidSpec(ValueError):  # noqa: N818 - what it is called in conditions and events
     """A custom resource that cannot be carried out. The message names the field, the value found there, and the fix."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from scaleset.api.base import Int, Message, Model, Time, Word, list_map
+from scaleset.api.base import Int, Message, Model, Time, Word, list_map, optional
 
 
 class Condition(Model):
@@ -15,13 +15,11 @@ class Condition(Model):
     type: Word = Field(description="The aspect of the object.")
     status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
     reason: Word = Field(description="One word for programs: why it has this status.")
-    message: Message = Field(default="", description="A sentence for people: why it has this status.")
-    observed_generation: Int | None = Field(
-        default=None, ge=0, description="metadata.generation of the spec that this condition was computed from."
+    message: Message = optional("A sentence for people: why it has this status.", default="")
+    observed_generation: Int | None = optional(
+        "metadata.generation of the spec that this condition was computed from.", ge=0
     )
-    last_transition_time: Time | None = Field(
-        default=None, description="When the status last changed from one value to another."
-    )
+    last_transition_time: Time | None = optional("When the status last changed from one value to another.")
 
 
 Conditions = Annotated[tuple[Condition, ...], Field(max_length=32, json_schema_extra=list_map("type"))]
