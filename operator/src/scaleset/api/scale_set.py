@@ -30,19 +30,6 @@ from scaleset.api.pod_template import (
     finalizer_schema,
     label_schema,
 )
-from scaleset.api.scale_set_status import ScaleSetStatus, handled, parse_status
-
-__all__ = [
-    "ClaimMetadata",
-    "ImageReference",
-    "ProtectedInstance",
-    "ScaleSetSpec",
-    "ScaleSetStatus",
-    "UpgradePolicyRef",
-    "VolumeClaimTemplate",
-    "handled",
-    "parse_status",
-]
 
 MAX_SINGLE_PLACEMENT_GROUP: Final = 100
 MAX_CLAIMS: Final = 32

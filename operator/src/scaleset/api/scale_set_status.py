@@ -5,7 +5,7 @@ instances it stays below 100 kB: sets of instances are ranges such as "0-3,7".
 """
 
 import hashlib
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -381,8 +381,3 @@ def handled(annotation: str) -> str:
     if len(annotation) <= MAX_HANDLED:
         return annotation
     return "sha256:" + hashlib.sha256(annotation.encode(errors="surrogatepass")).hexdigest()
-
-
-def parse_status(raw: Any) -> ScaleSetStatus:
-    """The status of a ScaleSet (the whole object) as far as it is understood; never raises."""
-    return ScaleSetStatus.parse(raw)
