@@ -114,7 +114,8 @@ class World:
         """What the operator would see; `pods` may be an older view of them."""
         self.memory.new_generation(self.generation)
         self.memory.remember_pods((self.pods if pods is None else pods).items())
-        state = self.state
+        reported = ScaleSetStatus.parse({"status": self.status})
+        state = status_codec.read(reported)
         base = Snapshot(
             owner=OWNER,
             generation=self.generation,
@@ -137,7 +138,7 @@ class World:
             declined=dict(self.memory.declined),
             turn=self.turn(),
             fresh=fresh,
-            reported=self.status,
+            reported=reported,
         )
         return replace(base, **changes)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from scaleset.api import names
+from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.planner.decide import decide
 from scaleset.planner.gallery import same
 from scaleset.planner.instances import Build, Pod
@@ -264,7 +265,7 @@ class _World:
             state=plan.state,
             pods=there,
             models=tuple(stored.values()),
-            reported=dict(plan.status),
+            reported=ScaleSetStatus.parse({"status": plan.status}),
             refusals={},
             admissions={},
         )

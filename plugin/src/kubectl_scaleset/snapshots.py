@@ -132,11 +132,12 @@ def snapshot(session: "Session", found: SetView) -> Snapshot:
         if (version.definition.publisher, version.definition.offer) == (image.publisher, image.offer)
     ]
     policy = _policy(session, found)
+    reported = ScaleSetStatus.parse({"status": found.status})
     return Snapshot(
         owner=Identity(found.namespace, found.name, found.uid),
         generation=found.generation,
         spec=spec,
-        state=status_codec.read(ScaleSetStatus.parse({"status": found.status})),
+        state=status_codec.read(reported),
         model=revisions.describe(found.name, spec),
         now=client.now(),
         policy=policy,
@@ -148,7 +149,7 @@ def snapshot(session: "Session", found: SetView) -> Snapshot:
         catalogue=tuple(catalogue),
         turn=_turn(session, found, policy),
         fresh=True,
-        reported=found.status,
+        reported=reported,
     )
 
 

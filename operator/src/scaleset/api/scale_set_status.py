@@ -67,7 +67,7 @@ class InstanceAge(Model):
 class ScaleInStatus(Model):
     """Scaling in that is under way, at most a batch at a time."""
 
-    size: Int | None = optional("The size before scaling in; batches are a share of it.", ge=1, alias="from")
+    from_: Int | None = optional("The size before scaling in; batches are a share of it.", ge=1)
     start_time: Time | None = optional("When scaling in began.")
     waiting_since: Time | None = optional("Since when the next batch waits for unhealthy instances.")
 

@@ -33,7 +33,8 @@ def observe(
         raise ValueError(f"ScaleSet {seen.namespace}/{seen.name} has no valid spec: {seen.problem}")
     mine, foreign_pods = owned(caches.pods.of((seen.namespace, seen.name)), seen)
     memory.remember_pods(mine.items())
-    state = status_codec.read(ScaleSetStatus.parse({"status": seen.status}))
+    reported = ScaleSetStatus.parse({"status": seen.status})
+    state = status_codec.read(reported)
     return Snapshot(
         owner=Identity(seen.namespace, seen.name, seen.uid),
         generation=seen.generation,
@@ -57,7 +58,7 @@ def observe(
         declined=memory.declined,
         turn=turn,
         fresh=fresh,
-        reported=seen.status,
+        reported=reported,
     )
 
 

@@ -18,7 +18,6 @@ from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planner import (
     acceptance,
     deadlines,
-    history,
     news,
     pod_diff,
     revisions,
@@ -26,6 +25,7 @@ from scaleset.planner import (
     scaling,
     shrinking,
     status,
+    status_codec,
     triggers,
     wakes,
 )
@@ -65,13 +65,13 @@ def observed(snapshot: Snapshot) -> Facts:
         state=snapshot.state,
         models={model.name: model for model in snapshot.models},
         policy=snapshot.policy or UpgradePolicySpec(),
-        reported=status.reported(snapshot),
+        reported=snapshot.reported,
     )
 
 
 def _forget_old_history(facts: Facts) -> Step:
     """The history reaches back two months. Old entries are removed even if no new entry is added."""
-    kept = history.prune(facts.state.history, now=facts.now)
+    kept = status_codec.prune(facts.state.history, now=facts.now)
     return facts.step(replace(facts.state, history=kept) if len(kept) < len(facts.state.history) else None)
 
 

@@ -132,7 +132,7 @@ class Plan:
     """The actions: store the model, write the status, then delete, change in place and create, then record events."""
 
     state: State
-    status: Mapping[str, Any] = field(default_factory=dict)
+    status: dict[str, Any] = field(default_factory=dict)
     store: tuple[Revision, ...] = ()
     """Models to create or to renumber, each with its revision number."""
     discard: tuple[Revision, ...] = ()

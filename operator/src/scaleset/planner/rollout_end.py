@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from scaleset.planner import history, outdated
+from scaleset.planner import outdated, status_codec
 from scaleset.planner.facts import UNREACHABLE, Facts
 from scaleset.planner.gates import Gate, share
 from scaleset.planner.state import Code, Detail, Ending, Kind, Rollout, State, UpgradeError
@@ -116,8 +116,8 @@ def _end(facts: Facts, state: State, rollout: Rollout, code: Code, error: Upgrad
     ended = replace(rollout, code=code, completed=facts.now, error=error, waiting=None, ending=None, next_batch=None)
     kept = state.history
     if ended.kind is Kind.IMAGE:
-        attempt = history.attempt(ended, location=facts.asker.region)
-        kept = history.prune((attempt, *kept), now=facts.now)
+        attempt = status_codec.attempt(ended, location=facts.asker.region)
+        kept = status_codec.prune((attempt, *kept), now=facts.now)
     return facts.step(replace(state, rollout=ended, history=kept))
 
 

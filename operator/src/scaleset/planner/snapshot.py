@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planner.gallery import GalleryVersion
 from scaleset.planner.instances import Build, Claim, Pod
@@ -97,5 +97,5 @@ class Snapshot:
     """None if the policy has no concurrency limit."""
     fresh: bool = False
     """Whether `pods`, `policy` and `catalogue` are from LISTs that began after our last write."""
-    reported: Mapping[str, Any] = field(default_factory=dict)
+    reported: ScaleSetStatus = field(default_factory=ScaleSetStatus)
     """The present status: it shows which events were sent already."""

@@ -12,13 +12,15 @@ from scaleset.planner.gallery import is_number, number, spellings
 from scaleset.planner.instances import Instance
 from scaleset.planner.pod_diff import Diff
 from scaleset.planner.rows import count, rows
-from scaleset.planner.snapshot import Snapshot
 
 MAX_VERSIONS = 4
+_ABSENT = dict.fromkeys(ScaleSetStatus().model_dump(by_alias=True))
 
 
 def status(facts: Facts, diff: Diff) -> dict[str, Any]:
-    """The whole status after this decision; `diff` holds the changes of pods in this decision."""
+    """The whole status after this decision; `diff` holds the changes of pods in this decision. It has every field:
+    absent ones are None, so that a merge patch removes them.
+    """
     snapshot = facts.snapshot
     counts = count(facts)
     wanted = {
@@ -34,14 +36,9 @@ def status(facts: Facts, diff: Diff) -> dict[str, Any]:
         "instances": rows(facts),
         "conditions": conditions(facts, counts, diff),
     }
-    return _within_bounds(wanted)
-
-
-def reported(snapshot: Snapshot) -> ScaleSetStatus:
-    """The status that users see now, without parts that make no sense."""
-    parts = ("conditions", "instances", "latestVersion")
-    present = {name: snapshot.reported[name] for name in parts if name in snapshot.reported}
-    return ScaleSetStatus.parse({"status": present})
+    present = {name: value for name, value in wanted.items() if value is not None}
+    # Cut to the limits of the CRD: a refused status would stop everything, since it is written first.
+    return {**_ABSENT, **ScaleSetStatus.model_validate(present).to_raw()}
 
 
 def _versions(facts: Facts) -> str:
@@ -61,12 +58,3 @@ def _versions(facts: Facts) -> str:
 def _runs(instance: Instance) -> str:
     ran = instance.pod or instance.build
     return ran.version if ran is not None else ""
-
-
-def _within_bounds(wanted: dict[str, Any]) -> dict[str, Any]:
-    """The status with sentences and lists cut to the limits of the CRD. A refused status would stop everything, since
-    it is written first.
-    """
-    present = {name: value for name, value in wanted.items() if value is not None}
-    cut = ScaleSetStatus.model_validate(present).model_dump(mode="json", by_alias=True, exclude_unset=True)
-    return {name: cut.get(name) for name in wanted}

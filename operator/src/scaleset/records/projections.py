@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from scaleset.api import names
-from scaleset.planner import status_codec
+from scaleset.api.base import seconds as since_epoch
 from scaleset.planner.instances import Build, Change, Claim, Pod, Ran
 from scaleset.planner.provisioning import CUSTOM_DATA_CONTAINER, EXTENSION_PREFIX
 from scaleset.planner.revisions import Revision
@@ -50,7 +50,7 @@ def seconds(time: str | None) -> float | None:
         moment = datetime.fromisoformat(time)
     except ValueError:
         return None
-    return status_codec.seconds(moment)
+    return since_epoch(moment)
 
 
 def plain(text: str) -> str:
