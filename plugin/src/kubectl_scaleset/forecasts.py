@@ -15,7 +15,8 @@ from scaleset.planner.gallery import same
 from scaleset.planner.instances import Build, Pod
 from scaleset.planner.plan import DryRun, ModelCheck, Plan
 from scaleset.planner.snapshot import Snapshot, Verdict
-from scaleset.planner.state import Code, FailedTarget, Rollout
+from scaleset.planner.state import Code, Rollout
+from scaleset.planner.targets import FailedTarget
 
 STEPS = 5000
 """Most decisions; a rollout of 1000 instances one by one takes fewer."""

@@ -23,8 +23,7 @@ from scaleset.preflight import model_checks
 from scaleset.preflight.admission import questions
 from scaleset.preflight.conversation import ACCEPTED, Answer, Call, in_turn
 from scaleset.records import projections
-from scaleset.records.custom_objects import CustomObject
-from scaleset.records.instances import owned
+from scaleset.records.custom_objects import CustomObject, owned
 from scaleset.records.kinds import SCALE_SETS
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.planner.state import FailedTarget
+from scaleset.planner.targets import FailedTarget
 from tests.simulation.scenes import code, condition, new_model, pin, reasons, rollout, running, start
 from tests.simulation.world import DEFINITION, World, policy, spec, version
 

@@ -12,7 +12,7 @@ from scaleset.planner.instances import HealthState
 from scaleset.planner.snapshot import Turn
 from scaleset.planner.state import NOBODY, Code, Ending, ScaleIn
 from scaleset.planner.step import Step
-from scaleset.planner.wanted import Acceptance
+from scaleset.planner.targets import Acceptance
 from tests.simulation.scenes import running, under_way
 from tests.simulation.world import World, policy
 

@@ -19,17 +19,15 @@ from scaleset.planner.state import (
     Code,
     Detail,
     Ending,
-    FailedTarget,
     Kind,
     Policy,
-    Retry,
     Rollout,
     StartedBy,
     State,
-    Target,
     UpgradeError,
     Waiting,
 )
+from scaleset.planner.targets import FailedTarget, Retry, Target
 from tests.simulation.scenes import BAD, code, rollout, running
 from tests.simulation.world import EPOCH, World, policy
 

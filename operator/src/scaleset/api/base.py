@@ -14,6 +14,8 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, ValidationError
 from pydantic.alias_generators import to_camel
 
+JSON = dict[str, Any]
+"""An object of Kubernetes, or a part of one."""
 MAX_PROBLEMS: Final = 3
 """Most problems that an InvalidSpec names; more make a condition unreadable."""
 
@@ -172,13 +174,13 @@ class Status(Model):
         return cls()
 
 
-def _without(status: dict[str, Any], places: list[tuple[int | str, ...]]) -> dict[str, Any]:
+def _without(status: dict[str, Any], paths: list[tuple[int | str, ...]]) -> dict[str, Any]:
     items: dict[str, set[int]] = {}
     fields: set[str] = set()
-    for place in places:
-        name = str(place[0]) if place else ""
-        if len(place) > 1 and isinstance(place[1], int) and isinstance(status.get(name), list):
-            items.setdefault(name, set()).add(place[1])
+    for path in paths:
+        name = str(path[0]) if path else ""
+        if len(path) > 1 and isinstance(path[1], int) and isinstance(status.get(name), list):
+            items.setdefault(name, set()).add(path[1])
         else:
             fields.add(name)
     if not (items or fields & status.keys()):

@@ -318,7 +318,3 @@ class ScaleSetSpec(Spec):
     def instance_container_name(self) -> str:
         """The container whose image is the OS image."""
         return self.instance_container or container_names(self.template)[0]
-
-    def protection(self) -> Mapping[int, ProtectedInstance]:
-        """The protected instances by id."""
-        return {instance.id: instance for instance in self.protected_instances}

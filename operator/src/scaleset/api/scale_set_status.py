@@ -72,7 +72,7 @@ class ScaleInStatus(Model):
     waiting_since: Time | None = optional("Since when the next batch waits for unhealthy instances.")
 
 
-class FailedTarget(Model):
+class FailedTargetStatus(Model):
     """A target that the platform does not try again by itself."""
 
     version: Word | None = optional("Version of the image.")
@@ -83,7 +83,7 @@ class FailedTarget(Model):
     time: Time | None = optional("When it failed.")
 
 
-class Retry(Model):
+class RetryStatus(Model):
     """A target that is tried again later."""
 
     model: Word | None = optional("Name of the ControllerRevision that holds the model.")
@@ -180,7 +180,7 @@ class WaitingFor(Model):
     message: Message = optional("A sentence for people.", default="")
 
 
-class Ending(Model):
+class EndingStatus(Model):
     """How a rollout will end once its batch has finished."""
 
     code: RunningCode | None = optional("Cancelled or Faulted.")
@@ -196,7 +196,7 @@ class UpgradeErrorDetail(Model):
     message: ShortMessage = optional("Message of Kubernetes about the instance.", default="")
 
 
-class UpgradeError(Model):
+class UpgradeErrorStatus(Model):
     """Why a rollout failed, in Azure's words."""
 
     code: Word = Field(description="Error code.")
@@ -212,7 +212,7 @@ class RollbackInfo(Model):
 
     successfully_rolledback_instance_count: Int = optional("Healthy again on their previous image.", default=0, ge=0)
     failed_rolledback_instance_count: Int = optional("Not healthy on their previous image either.", default=0, ge=0)
-    rollback_error: UpgradeError | None = optional("Why restoring failed.")
+    rollback_error: UpgradeErrorStatus | None = optional("Why restoring failed.")
 
 
 class InstanceMessage(Model):
@@ -240,7 +240,7 @@ class RollingUpgradeStatus(Model):
     batch: BatchStatus | None = optional("The batch that runs, or ran last.")
     batches_done: Int = optional("Number of finished batches.", default=0, ge=0)
     waiting_for: WaitingFor | None = optional("Why the rollout waits.")
-    ending: Ending | None = optional("How the rollout will end once its batch has finished.")
+    ending: EndingStatus | None = optional("How the rollout will end once its batch has finished.")
     next_batch_time: Time | None = optional("When the pause between batches is over.")
     successful: Ranges = optional("Instances that are upgraded and healthy, as ranges.", default="")
     failed: Ranges = optional("Instances that failed, as ranges.", default="")
@@ -268,7 +268,7 @@ class RollingUpgradeStatus(Model):
         "Messages of Kubernetes about failed instances, at most 50.", default=(), max_length=MAX_INSTANCES
     )
     rollback_info: RollbackInfo | None = optional("Results of restoring instances.")
-    error: UpgradeError | None = optional("Why it failed.")
+    error: UpgradeErrorStatus | None = optional("Why it failed.")
 
 
 class HistoryProperties(Model):
@@ -276,7 +276,7 @@ class HistoryProperties(Model):
 
     running_status: RunningStatus = Field(description="State of the rollout.")
     progress: Progress = optional("Numbers of instances by state.", default=Progress())
-    error: UpgradeError | None = optional("Why it failed.")
+    error: UpgradeErrorStatus | None = optional("Why it failed.")
     started_by: StartedBy = Field(description="Platform or User.")
     target_image_reference: TargetImageReference = optional(
         "The target image of the upgrade.", default=TargetImageReference()
@@ -354,10 +354,10 @@ class ScaleSetStatus(Status):
         "First creation times of instances whose pod is being replaced.", default=()
     )
     scale_in: ScaleInStatus | None = optional("Scaling in, while it is under way.")
-    failed_targets: tuple[FailedTarget, ...] = optional(
+    failed_targets: tuple[FailedTargetStatus, ...] = optional(
         "Targets that the platform does not try again by itself.", default=()
     )
-    retry: Retry | None = optional("The target that the platform tries again later.")
+    retry: RetryStatus | None = optional("The target that the platform tries again later.")
     checked_model: CheckedModel | None = optional(
         "The model of the spec as the API server understands it, checked once."
     )

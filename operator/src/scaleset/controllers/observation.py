@@ -13,8 +13,7 @@ from scaleset.planner.instances import Claim
 from scaleset.planner.pod_builder import Identity
 from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import Question, Snapshot, Turn, Verdict
-from scaleset.records.custom_objects import ScaleSetObject
-from scaleset.records.instances import owned
+from scaleset.records.custom_objects import ScaleSetObject, owned
 from scaleset.records.versions import followed
 
 

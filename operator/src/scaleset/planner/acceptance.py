@@ -18,7 +18,7 @@ from scaleset.planner.pod_builder import REGION_LABEL, ZONE_LABEL
 from scaleset.planner.revisions import Revision
 from scaleset.planner.state import State
 from scaleset.planner.step import Step
-from scaleset.planner.wanted import INVALID, Acceptance, Wanted
+from scaleset.planner.targets import INVALID, Acceptance, Wanted
 
 NO_HEALTH_SOURCE = (
     "Automatic OS Upgrade is not supported for this ScaleSet because a health probe or health extension was not "

@@ -30,7 +30,6 @@ from scaleset.planner import (
     wakes,
 )
 from scaleset.planner.facts import Facts, in_order
-from scaleset.planner.figures import figures
 from scaleset.planner.plan import Plan
 from scaleset.planner.snapshot import Snapshot
 from scaleset.planner.step import Step
@@ -54,7 +53,7 @@ def decide(snapshot: Snapshot) -> Plan:
         creations=diff.creations,
         events=(*news.news(facts), *step.events),
         wake_at=facts.now if step.again else wakes.next_look(facts),
-        figures=figures(facts),
+        figures=status.figures(facts),
     )
 
 

@@ -21,7 +21,7 @@ from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import Newcomer, Snapshot, Verdict
 from scaleset.planner.state import NOBODY, Batch, Rollout, State, Waiting, extra
 from scaleset.planner.step import NO_NEEDS, Step
-from scaleset.planner.wanted import PENDING, Acceptance, Wanted
+from scaleset.planner.targets import PENDING, Acceptance, Wanted
 
 NO_POD = "The pod does not exist."
 UNREACHABLE = "Instance found to be unhealthy or unreachable."

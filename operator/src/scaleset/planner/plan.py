@@ -118,7 +118,7 @@ class Figures:
     behind: int = 0
     """Versions that `latest` could choose and that are newer than the oldest one that an instance runs."""
     blocked: str = ""
-    """Why no batch runs, one of `figures.REASONS`; empty if a batch runs, or if no rollout is needed."""
+    """Why no batch runs, one of `status.REASONS`; empty if a batch runs, or if no rollout is needed."""
     batch: int = 0
     """The running batch, else the last one."""
     batches: int = 0

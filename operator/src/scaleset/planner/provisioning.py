@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scaleset.api import names
+from scaleset.api.base import JSON
 from scaleset.api.extensions import MAX_CUSTOM_DATA
-
-JSON = dict[str, Any]
 
 SHARED = "/var/lib/scaleset"
 CUSTOM_DATA = f"{SHARED}/custom-data"

@@ -29,7 +29,7 @@ LAST_RETRY = 900.0
 ROOM_SECONDS = 5.0
 """Seconds until the next look while the pods of other versions take all the room."""
 
-State = Literal["Unknown", "Replicating", "Completed", "Failed"]
+RegionState = Literal["Unknown", "Replicating", "Completed", "Failed"]
 Aggregate = Literal["Unknown", "InProgress", "Completed", "Failed"]
 
 
@@ -81,7 +81,7 @@ class Region:
     """One entry of the summary in the status."""
 
     name: str
-    state: State
+    state: RegionState
     progress: int = 0
     details: str = ""
 
@@ -252,7 +252,7 @@ def _unasked(nodes: Iterable[Node], ledger: Ledger) -> bool:
 def _next(view: View, usable: Mapping[str, Sequence[Node]], ledger: Ledger) -> tuple[list[Node], list[float]]:
     """Nodes to pull onto now: regions in order, and nodes never tried before any retry."""
     busy = {pod.node for pod in view.pods}
-    place = {name: order for order, name in enumerate(usable)}
+    rank = {name: index for index, name in enumerate(usable)}
     idle = [node for nodes in usable.values() for node in nodes if node.uid not in ledger.done and node.uid not in busy]
     due = [node for node in idle if _retry_at(node, ledger) <= view.now]
     wakes = [at for node in idle if (at := _retry_at(node, ledger)) > view.now]
@@ -267,7 +267,7 @@ def _next(view: View, usable: Mapping[str, Sequence[Node]], ledger: Ledger) -> t
         wakes.append(view.now + ROOM_SECONDS)
 
     def order(node: Node) -> tuple[float, int, str]:
-        return _retry_at(node, ledger), place[node.region], node.name
+        return _retry_at(node, ledger), rank[node.region], node.name
 
     return nsmallest(max(0, min(free, view.room)), due, key=order), wakes
 

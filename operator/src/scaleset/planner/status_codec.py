@@ -14,7 +14,7 @@ from functools import reduce
 from typing import Any, get_type_hints
 
 from scaleset.api import scale_set_status as api
-from scaleset.api.base import seconds, timestamp, wire_name
+from scaleset.api.base import JSON, seconds, timestamp, wire_name
 from scaleset.api.duration import format_duration
 from scaleset.api.upgrade_policy import RollingUpgradePolicy
 from scaleset.planner import ranges
@@ -29,20 +29,16 @@ from scaleset.planner.state import (
     Detail,
     Ended,
     Ending,
-    FailedTarget,
     Kind,
     Policy,
-    Retry,
     Rollout,
     ScaleIn,
     StartedBy,
     State,
-    Target,
     UpgradeError,
     Waiting,
 )
-
-JSON = dict[str, Any]
+from scaleset.planner.targets import FailedTarget, Retry, Target
 
 KEPT_FOR = timedelta(days=61)
 TYPE = "Microsoft.Compute/virtualMachineScaleSets/rollingUpgrades"
@@ -143,13 +139,13 @@ class _Form:
 
     read: Callable[[Any], Any] = lambda value: value
     write: Callable[[Any], Any] = lambda value: value
-    place: str | None = None
-    """The field of the status, as a path. None: it has the name of the field of the state. "": it is the whole object.
+    path: str | None = None
+    """The field of the status. None: it has the name of the field of the state. "": it is the whole object.
     """
 
-    def at(self, place: str | None) -> "_Form":
-        """The same form in another place."""
-        return replace(self, place=place)
+    def at(self, path: str | None) -> "_Form":
+        """The same form with another path."""
+        return replace(self, path=path)
 
 
 def _upwards(moment: float) -> str:
@@ -172,19 +168,20 @@ _BY_TYPE: Mapping[Any, _Form] = {
 
 def _record(kind: type, *needs: str, **changed: _Form | str | None) -> _Form:
     """The form of a record: an object with a field for each of its fields, in the form of its type. `changed` has other
-    forms, other places, and None for fields that are not recorded. A record that lacks one of its `needs` is none.
+    forms, other paths, and None for fields that are not recorded. A record that lacks one of its `needs` is none.
     """
     forms = {}
     for name, hint in get_type_hints(kind).items():
         form = changed.get(name, name)
         if form is not None:
             forms[name] = form if isinstance(form, _Form) else _BY_TYPE.get(hint, _SAME).at(form)
-    places = {name: _path(name if form.place is None else form.place) for name, form in forms.items()}
+    paths = {name: _parts(name if form.path is None else form.path) for name, form in forms.items()}
+    wire = {name: [wire_name(part) for part in path] for name, path in paths.items()}
 
     def read(seen: Any) -> Any:
         if seen is None:
             return None
-        values = {name: form.read(reduce(getattr, places[name], seen)) for name, form in forms.items()}
+        values = {name: form.read(reduce(getattr, paths[name], seen)) for name, form in forms.items()}
         return kind(**values) if all(values[name] for name in needs) else None
 
     def write(record: Any) -> JSON:
@@ -193,14 +190,14 @@ def _record(kind: type, *needs: str, **changed: _Form | str | None) -> _Form:
             value = getattr(record, name)
             value = None if value is None else form.write(value)
             if value is not None:
-                _put(written, [wire_name(part) for part in places[name]], value)
+                _put(written, wire[name], value)
         return written
 
     return _Form(read, write)
 
 
-def _path(place: str) -> list[str]:
-    return place.split(".") if place else []
+def _parts(path: str) -> list[str]:
+    return path.split(".") if path else []
 
 
 def _put(written: JSON, path: list[str], value: Any) -> None:
@@ -255,7 +252,7 @@ _SCALE_IN = _record(
     ScaleIn,
     "size",
     size="from_",
-    started=replace(_BY_TYPE[float], write=_upwards, place="start_time"),
+    started=replace(_BY_TYPE[float], write=_upwards, path="start_time"),
     waiting=_DEADLINE.at("waiting_since"),
 )
 _TARGET = _record(
@@ -299,7 +296,7 @@ _ROLLOUT = _record(
     started="running_status.start_time",
     code="running_status.code",
     completed="running_status.completed_time",
-    last_action=_Form(lambda action: action or "Start", place="running_status.last_action"),
+    last_action=_Form(lambda action: action or "Start", path="running_status.last_action"),
     last_action_time="running_status.last_action_time",
     batch=_record(Batch, started="start_time", restore_started="restore_start_time"),
     next_batch=_DEADLINE.at("next_batch_time"),

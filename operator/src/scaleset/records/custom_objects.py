@@ -1,15 +1,18 @@
-"""A custom resource as a record: the needed fields, with a parsed spec or the reason why it cannot be parsed."""
+"""A custom resource as a record: the needed fields, with a parsed spec or the reason why it cannot be parsed; and which
+pods are instances of a set.
+"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from scaleset.api.base import InvalidSpec
+from scaleset.api.base import JSON, InvalidSpec
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.planner.instances import Pod
 from scaleset.planner.revisions import Revision
-from scaleset.records.projections import JSON, Key, plain, seconds
+from scaleset.records.projections import Key, plain, seconds
 
 S = TypeVar("S")
 
@@ -84,3 +87,31 @@ class Projection(Generic[S]):
         except InvalidSpec as error:
             return None, plain(str(error)), None
         return spec, "", self._model(name, spec) if self._model is not None else None
+
+
+def owned(pods: Iterable[Pod], seen: ScaleSetObject) -> tuple[dict[int, Pod], dict[int, str]]:
+    """Pods of a set by instance id, and a sentence for each foreign object that has one of its names."""
+    mine: dict[int, Pod] = {}
+    foreign_pods: dict[int, str] = {}
+    for pod in pods:
+        number = instance_number(seen.name, pod.name)
+        if number is None:
+            continue
+        if pod.owner == seen.uid:
+            mine[number] = pod
+        else:
+            foreign_pods[number] = not_ours(pod.name)
+    return mine, foreign_pods
+
+
+def not_ours(name: str) -> str:
+    """The sentence about a pod that has the name of an instance and another owner."""
+    return f"Pod {name} exists but does not belong to this ScaleSet. Delete it."
+
+
+def instance_number(set_name: str, pod_name: str) -> int | None:
+    """The id in an instance's name; None for any other name."""
+    prefix, _, number = pod_name.rpartition("-")
+    if prefix != set_name or not number.isascii() or not number.isdecimal() or len(number) > 4:
+        return None
+    return int(number) if number == str(int(number)) else None
