@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaleset.api.conditions import Condition, find_condition, set_condition
+from scaleset.api.base import Condition, find_condition, set_condition
 from scaleset.api.gallery_image_version import GalleryImageVersionStatus
 from scaleset.api.scale_set_status import (
     InstanceStatus,

@@ -7,9 +7,9 @@ not understand), since an unreadable status must never stop the operator.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, ValidationError
 from pydantic.alias_generators import to_camel
@@ -60,6 +60,8 @@ _RFC3339: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 
+OPEN: Final[JSON] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+"""Schema of an object that is validated elsewhere or not at all."""
 LIST_SET: Final[dict[str, Any]] = {"x-kubernetes-list-type": "set"}
 
 
@@ -137,6 +139,41 @@ class Model(BaseModel):
     def to_raw(self) -> dict[str, Any]:
         """The JSON form, without fields that are None."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class Condition(Model):
+    """One aspect of the state of an object."""
+
+    type: Word = Field(description="The aspect of the object.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
+    reason: Word = Field(description="One word for programs: why it has this status.")
+    message: Message = optional("A sentence for people: why it has this status.", default="")
+    observed_generation: Int | None = optional(
+        "metadata.generation of the spec that this condition was computed from.", ge=0
+    )
+    last_transition_time: Time | None = optional("When the status last changed from one value to another.")
+
+
+Conditions = Annotated[tuple[Condition, ...], Field(max_length=32, json_schema_extra=list_map("type"))]
+"""The conditions of an object, at most one of a type: for `kubectl wait`, `helm --wait` and GitOps tools."""
+
+
+def find_condition(conditions: Iterable[Condition], type_: str) -> Condition | None:
+    """The condition of that type, if there is one."""
+    return next((condition for condition in conditions if condition.type == type_), None)
+
+
+def set_condition(existing: tuple[Condition, ...], new: Condition, now: datetime) -> tuple[Condition, ...]:
+    """`existing` with `new` in the place of the one of its type, or at the end. Its transition time is kept while the
+    status is the same, and is `now`, to the second, when it changed.
+    """
+    old = find_condition(existing, new.type)
+    unchanged = old is not None and old.status == new.status and old.last_transition_time is not None
+    time = old.last_transition_time if old is not None and unchanged else now.replace(microsecond=0)
+    placed = new.model_copy(update={"last_transition_time": time})
+    if old is None:
+        return (*existing, placed)
+    return tuple(placed if condition.type == new.type else condition for condition in existing)
 
 
 class Spec(Model):

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from scaleset.api.base import Bool, Model, cel, list_map, optional, rules
+from scaleset.api.base import OPEN, Bool, Model, cel, list_map, optional, rules
 from scaleset.api.identifiers import DnsLabel, Form, ImageName
 from scaleset.api.pod_template import check_depth
 
@@ -14,7 +14,6 @@ MAX_CUSTOM_DATA: Final = 64 * 1024
 MAX_CUSTOM_DATA_BASE64: Final = -(-MAX_CUSTOM_DATA // 3) * 4
 MAX_ARGUMENT: Final = 32 * 1024
 
-_OPEN_OBJECT: Final[dict[str, Any]] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 ExtensionName = Annotated[
     str,
@@ -78,20 +77,21 @@ class Extension(Model):
     args: Annotated[tuple[Argument, ...], Field(max_length=64)] = optional(
         "Arguments of the entrypoint. Default: the image's.", default=()
     )
-    env: Annotated[tuple[Annotated[dict[str, Any], WithJsonSchema(_OPEN_OBJECT)], ...], Field(max_length=64)] = (
-        optional("Environment variables as in a container. Default: none.", default=())
+    env: Annotated[tuple[Annotated[dict[str, Any], WithJsonSchema(OPEN)], ...], Field(max_length=64)] = optional(
+        "Environment variables as in a container. Default: none.", default=()
     )
-    settings: Annotated[dict[str, Any], AfterValidator(check_depth), WithJsonSchema(_OPEN_OBJECT)] | None = optional(
+    settings: Annotated[dict[str, Any], AfterValidator(check_depth), WithJsonSchema(OPEN)] | None = optional(
         "Settings, any JSON object; the extension finds them as JSON in SCALESET_EXTENSION_SETTINGS. Default: none."
     )
     protected_settings_secret_ref: SecretKeyRef | None = optional(
         "Secret settings: a key of a Secret, which the extension finds in "
         "SCALESET_EXTENSION_PROTECTED_SETTINGS. Default: none."
     )
-    volume_mounts: Annotated[
-        tuple[Annotated[dict[str, Any], WithJsonSchema(_OPEN_OBJECT)], ...], Field(max_length=64)
-    ] = optional(
-        "Volume mounts as in a container, beside /var/lib/scaleset, which is always there. Default: none.", default=()
+    volume_mounts: Annotated[tuple[Annotated[dict[str, Any], WithJsonSchema(OPEN)], ...], Field(max_length=64)] = (
+        optional(
+            "Volume mounts as in a container, beside /var/lib/scaleset, which is always there. Default: none.",
+            default=(),
+        )
     )
     provision_after_extensions: Annotated[
         tuple[DnsLabel, ...], Field(max_length=MAX_EXTENSIONS, json_schema_extra={"x-kubernetes-list-type": "set"})

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from scaleset.api.base import (
     LIST_SET,
     Bool,
+    Conditions,
     Int,
     Message,
     Model,
@@ -20,7 +21,6 @@ from scaleset.api.base import (
     optional,
     rules,
 )
-from scaleset.api.conditions import Conditions
 from scaleset.api.identifiers import DefinitionPart, ExactVersion, ImageName, NamespaceName, Region
 
 MAX_REGIONS: Final = 64

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from scaleset.api.base import Bool, Int, Model, Spec, cel, immutable, list_map, optional, rules
+from scaleset.api.base import OPEN, Bool, Int, Model, Spec, cel, immutable, list_map, optional, rules
 from scaleset.api.claim_template import CLAIM_SPEC_SCHEMA, CLAIMS_CANNOT_CHANGE, CLAIMS_KEEP_THEIR_SPEC
 from scaleset.api.extensions import MAX_EXTENSIONS, CustomData, Extensions
 from scaleset.api.health import Health
@@ -21,7 +21,6 @@ from scaleset.api.identifiers import (
 from scaleset.api.placement import MAX_REPLICAS, MAX_UPDATE_DOMAINS, OSProfile, ScaleInPolicy, ServiceFabric, Zones
 from scaleset.api.pod_template import (
     IGNORED_METADATA,
-    OPEN,
     POD_TEMPLATE_SCHEMA,
     annotation_schema,
     check_depth,

@@ -9,8 +9,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
-from scaleset.api.base import Bool, Int, Message, Model, Ranges, ShortMessage, Status, Time, Word, optional
-from scaleset.api.conditions import Conditions
+from scaleset.api.base import Bool, Conditions, Int, Message, Model, Ranges, ShortMessage, Status, Time, Word, optional
 from scaleset.api.duration import Duration
 from scaleset.api.placement import MAX_REPLICAS
 

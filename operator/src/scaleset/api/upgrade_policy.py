@@ -3,8 +3,7 @@
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from scaleset.api.base import Bool, Int, Model, Spec, Status, optional
-from scaleset.api.conditions import Conditions
+from scaleset.api.base import Bool, Conditions, Int, Model, Spec, Status, optional
 from scaleset.api.duration import Between
 
 Pause = Annotated[timedelta, Between("PT0S", "P7D")]

@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from math import inf
 from time import monotonic
 
-from scaleset.api.base import JSON, timestamp
-from scaleset.api.conditions import Condition, set_condition
+from scaleset.api.base import JSON, Condition, set_condition, timestamp
 from scaleset.api.gallery_image_version import GalleryImageVersionStatus
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.prepulls import Prepulls

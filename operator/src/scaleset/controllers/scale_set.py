@@ -14,8 +14,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from scaleset.api import names
-from scaleset.api.base import JSON
-from scaleset.api.conditions import Condition, set_condition
+from scaleset.api.base import JSON, Condition, set_condition
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers import dry_runs

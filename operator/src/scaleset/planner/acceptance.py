@@ -8,7 +8,7 @@ or a silent default.
 
 from dataclasses import dataclass, replace
 
-from scaleset.api.conditions import find_condition
+from scaleset.api.base import find_condition
 from scaleset.api.placement import ServiceFabric
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec

@@ -71,13 +71,19 @@ class HealthState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
-    """The part of a pod that decisions need; times are seconds since the epoch by the API server's clock."""
+class Observed:
+    """The identity and version of an object of the API server."""
 
     namespace: str
     name: str
     uid: str
     resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pod(Observed):
+    """The part of a pod that decisions need; times are seconds since the epoch by the API server's clock."""
+
     owner: str | None
     set_name: str
     model: str
@@ -132,13 +138,9 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Observed):
     """A persistent volume claim that bears the name of one of ours."""
 
-    namespace: str
-    name: str
-    uid: str
-    resource_version: str
     set_name: str
     deleting: bool = False
     lost: bool = False

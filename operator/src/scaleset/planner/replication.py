@@ -19,6 +19,7 @@ from heapq import nsmallest
 from typing import Literal
 
 from scaleset.planner.gallery import DEFAULT_REGION
+from scaleset.planner.instances import Observed
 
 PER_VERSION = 5
 OVERALL = 20
@@ -61,13 +62,9 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Prepull:
+class Prepull(Observed):
     """A pod that pulls an image onto a node; `version` and `node` are uids, `message` is what Kubernetes says."""
 
-    namespace: str
-    name: str
-    uid: str
-    resource_version: str
     version: str
     node: str
     version_namespace: str = ""

@@ -10,21 +10,17 @@ from scaleset.api.base import JSON, InvalidSpec
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.planner.instances import Pod
+from scaleset.planner.instances import Observed, Pod
 from scaleset.planner.revisions import Revision
-from scaleset.records.projections import Key, plain, seconds
+from scaleset.records.projections import Key, identity, plain, seconds
 
 S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
-class CustomObject(Generic[S]):
+class CustomObject(Observed, Generic[S]):
     """One custom resource. `spec` is None if it cannot be parsed; `problem` says why."""
 
-    namespace: str
-    name: str
-    uid: str
-    resource_version: str
     generation: int
     created: float
     deleting: bool
@@ -62,10 +58,7 @@ class Projection(Generic[S]):
         self._parsed[uid] = (generation, version, *known[2:])
         spec, problem, model = known[2:]
         return CustomObject(
-            namespace=metadata["namespace"],
-            name=metadata["name"],
-            uid=uid,
-            resource_version=metadata["resourceVersion"],
+            **identity(metadata),
             generation=generation,
             created=seconds(metadata.get("creationTimestamp")) or 0.0,
             deleting=bool(metadata.get("deletionTimestamp")),
