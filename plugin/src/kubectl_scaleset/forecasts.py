@@ -134,7 +134,7 @@ def _freed(snapshot: Snapshot, reason: str) -> Snapshot | None:
     if reason == "Suspended":
         return replace(snapshot, spec=snapshot.spec.model_copy(update={"suspend": False}))
     if reason == "ConcurrencyLimit":
-        return replace(snapshot, turn=None)
+        return replace(snapshot, queue=None)
     if reason in ("HealthGateWaiting", "InstancesInitializing"):
         well = {number: _well(pod, snapshot.now) for number, pod in snapshot.pods.items()}
         return replace(snapshot, pods=well, state=replace(snapshot.state, retry=None))

@@ -17,7 +17,6 @@ from scaleset.planner.state import (
     Batch,
     Checked,
     Code,
-    Detail,
     Ending,
     Kind,
     Policy,
@@ -84,7 +83,7 @@ def rollouts(draw: st.DrawFn, ids: frozenset[int]) -> Rollout:
         messages={number: draw(TEXT) for number in sorted(failed)},
         waiting=Waiting("Pause", draw(TEXT)),
         ending=draw(st.none() | st.just(Ending("Cancelled", "Cancelled by the user."))),
-        error=draw(st.none() | st.just(UpgradeError("C", "m", "web", (Detail("D", "web/instances/1", "n"),)))),
+        error=draw(st.none() | st.just(UpgradeError("C", "m", "web", (UpgradeError("D", "n", "web/instances/1"),)))),
     )
 
 

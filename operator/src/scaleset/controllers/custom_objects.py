@@ -12,14 +12,14 @@ from contextlib import aclosing
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from scaleset.api.base import JSON, Status
+from scaleset.api.base import Status
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError, Gone, NotFound
 from scaleset.kube.index import Follower
 from scaleset.kube.resources import Resource
 from scaleset.kube.store import Store
 from scaleset.records.custom_objects import CustomObject, Projection
-from scaleset.records.projections import Key
+from scaleset.records.projections import JSON, Key
 from scaleset.runtime.rounds import Rounds
 
 log = logging.getLogger(__name__)

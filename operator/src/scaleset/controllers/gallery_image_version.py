@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from math import inf
 from time import monotonic
 
-from scaleset.api.base import JSON, Condition, set_condition, timestamp
+from scaleset.api.base import Condition, set_condition, timestamp
 from scaleset.api.gallery_image_version import GalleryImageVersionStatus
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.prepulls import Prepulls
 from scaleset.controllers.relations import by_uid
-from scaleset.controllers.status_writer import StatusWriter
+from scaleset.controllers.status_writer import JSON, StatusWriter
 from scaleset.observability.images import Images
 from scaleset.planner.gallery import number, winners
 from scaleset.planner.replication import Replication

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from scaleset.api import names
-from scaleset.api.base import JSON
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.memory import Memory, delay
 from scaleset.kube.client import Client
@@ -79,7 +78,7 @@ class InstanceWriter:
             return False
         return True
 
-    async def _store(self, owner: Identity, model: Revision) -> JSON:
+    async def _store(self, owner: Identity, model: Revision) -> projections.JSON:
         if model.uid:
             body = {"metadata": {"uid": model.uid}, "revision": model.number}
             return await self._client.patch(REVISIONS, owner.namespace, model.name, body)
@@ -91,8 +90,8 @@ class InstanceWriter:
         return await self._adopt(owner, model, raw)
 
     async def _create_or_read(
-        self, resource: Resource, owner: Identity, body: JSON
-    ) -> tuple[JSON, AlreadyExists | None]:
+        self, resource: Resource, owner: Identity, body: projections.JSON
+    ) -> tuple[projections.JSON, AlreadyExists | None]:
         """The object of that name, and whether it existed before. An object that vanished between the two calls is
         created now. This is tried only once, since an admission webhook may answer so for ever.
         """
@@ -107,7 +106,7 @@ class InstanceWriter:
                         raise taken from None
         raise AssertionError("unreachable")
 
-    async def _adopt(self, owner: Identity, model: Revision, orphan: JSON) -> JSON:
+    async def _adopt(self, owner: Identity, model: Revision, orphan: projections.JSON) -> projections.JSON:
         """Adopt the same model, left behind by a set of this name that was deleted with --cascade=orphan."""
         metadata = {"uid": orphan["metadata"]["uid"], "ownerReferences": [owner.owner_reference()]}
         body = {"metadata": metadata, "revision": model.number}

@@ -6,8 +6,8 @@ Everything that the safety of a decision depends on is in the status instead.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from scaleset.api.base import JSON
 from scaleset.controllers.slow_start import Pace
+from scaleset.controllers.status_writer import JSON
 from scaleset.planner.instances import Build, Claim, Pod
 from scaleset.planner.snapshot import Verdict
 

@@ -12,7 +12,7 @@ from scaleset.planner.gallery import GalleryVersion
 from scaleset.planner.instances import Claim
 from scaleset.planner.pod_builder import Identity
 from scaleset.planner.revisions import Revision
-from scaleset.planner.snapshot import Question, Snapshot, Turn, Verdict
+from scaleset.planner.snapshot import Question, QueuePosition, Snapshot, Verdict
 from scaleset.records.custom_objects import ScaleSetObject, owned
 from scaleset.records.versions import followed
 
@@ -25,7 +25,7 @@ def observe(
     now: float,
     fresh: bool = False,
     admissions: Mapping[Question, Verdict] | None = None,
-    turn: Turn | None = None,
+    turn: QueuePosition | None = None,
 ) -> Snapshot:
     """The snapshot of a set with a parsed spec."""
     if seen.spec is None or seen.model is None:
@@ -55,7 +55,7 @@ def observe(
         verdicts=memory.verdicts,
         admissions=admissions or {},
         declined=memory.declined,
-        turn=turn,
+        queue=turn,
         fresh=fresh,
         reported=reported,
     )

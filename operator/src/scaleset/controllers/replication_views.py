@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any, Generic
 
 from scaleset.api import names
-from scaleset.api.base import JSON
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError, Forbidden
 from scaleset.kube.informer import Informer
@@ -24,7 +23,7 @@ from scaleset.planner.gallery import DEFAULT_REGION
 from scaleset.planner.pod_builder import REGION_LABEL
 from scaleset.planner.prepull_pod import CONTAINER
 from scaleset.planner.replication import Node, Prepull, Stage
-from scaleset.records.projections import Key, explain, identity, plain
+from scaleset.records.projections import JSON, Key, explain, identity, plain
 
 log = logging.getLogger(__name__)
 

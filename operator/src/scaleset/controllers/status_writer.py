@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from scaleset.api.base import JSON, Status
+from scaleset.api.base import Status
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.kube.client import Client
@@ -11,6 +11,8 @@ from scaleset.kube.errors import Conflict, NotFound, NotKept
 from scaleset.planner import status_codec
 from scaleset.planner.state import State
 from scaleset.records.custom_objects import CustomObject, ScaleSetObject
+
+JSON = dict[str, Any]
 
 _COUNTS = ("replicas", "healthyReplicas", "updatedReplicas", "versions", "instances", "ages")
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from scaleset.api import names
-from scaleset.api.base import JSON
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec, GalleryImageVersionStatus
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
@@ -22,7 +21,7 @@ from scaleset.planner.revisions import describe
 from scaleset.records import projections
 from scaleset.records.custom_objects import Projection
 from scaleset.records.kinds import GALLERY_IMAGE_VERSIONS, SCALE_SETS, UPGRADE_POLICIES
-from scaleset.records.projections import Key, StoredRevision
+from scaleset.records.projections import JSON, Key, StoredRevision
 from scaleset.records.versions import group
 
 Wake = Callable[[Key], None]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from scaleset.planner import outdated, status_codec
 from scaleset.planner.facts import UNREACHABLE, Facts
 from scaleset.planner.gates import Gate, share
-from scaleset.planner.state import Code, Detail, Ending, Kind, Rollout, State, UpgradeError
+from scaleset.planner.state import Code, Ending, Kind, Rollout, State, UpgradeError
 from scaleset.planner.step import Step
 
 BEFORE = "MaxUnhealthyInstancePercentExceededBeforeRollingUpgrade"
@@ -107,7 +107,8 @@ def fault(facts: Facts, state: State, rollout: Rollout, error: UpgradeError) -> 
 def _error(facts: Facts, code: str, text: str, messages: dict[int, str]) -> UpgradeError:
     name = facts.snapshot.owner.name
     details = tuple(
-        Detail(INSTANCE, f"{name}/instances/{number}", messages[number]) for number in sorted(messages)[:_MOST_DETAILS]
+        UpgradeError(INSTANCE, messages[number], f"{name}/instances/{number}")
+        for number in sorted(messages)[:_MOST_DETAILS]
     )
     return UpgradeError(code, text, name, details)
 

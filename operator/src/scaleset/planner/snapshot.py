@@ -14,13 +14,13 @@ from scaleset.planner.state import State
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class QueuePosition:
     """Position of a set among the sets of its policy (`maxConcurrentScaleSets`)."""
 
     rolling: int
-    """Other sets that roll."""
+    """Number of other sets that roll."""
     ahead: int
-    """Other sets that have waited longer."""
+    """Number of other sets that have waited longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Snapshot:
     """Answers to the dry runs that a plan of this pass asked for, by their identity."""
     declined: Mapping[str, Verdict] = field(default_factory=dict)
     """The last refusal of a replacement with the time to ask again, by name of the model."""
-    turn: Turn | None = None
+    queue: QueuePosition | None = None
     """None if the policy has no concurrency limit."""
     fresh: bool = False
     """Whether `pods`, `policy` and `catalogue` are from LISTs that began after our last write."""

@@ -106,22 +106,14 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Detail:
-    """One entry of `error.details`."""
-
-    code: str
-    target: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
 class UpgradeError:
     """Azure's ApiError."""
 
     code: str
     message: str
     target: str = ""
-    details: tuple[Detail, ...] = ()
+    details: tuple["UpgradeError", ...] = ()
+    """The errors of instances; they have no details of their own."""
 
 
 @dataclass(frozen=True, slots=True)

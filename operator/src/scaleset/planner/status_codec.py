@@ -26,7 +26,6 @@ from scaleset.planner.state import (
     Checked,
     Clock,
     Code,
-    Detail,
     Ended,
     Ending,
     Kind,
@@ -303,7 +302,7 @@ _ROLLOUT = _record(
     messages=_MESSAGES,
     waiting=_record(Waiting, stalls=None).at("waiting_for"),
     ending=_record(Ending),
-    error=_record(UpgradeError, details=_each(_record(Detail))),
+    error=_record(UpgradeError, details=_each(_record(UpgradeError, details=None))),
 )
 
 

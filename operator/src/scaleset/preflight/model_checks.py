@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from scaleset.api.base import JSON
 from scaleset.kube.errors import ApiError, Invalid
 from scaleset.kube.resources import CLAIMS, PODS
 from scaleset.planner import disks
@@ -26,6 +25,9 @@ from scaleset.planner.snapshot import Verdict
 from scaleset.preflight import sameness
 from scaleset.preflight.conversation import Answer, Call, Questions, verdict
 from scaleset.records.projections import plain
+
+JSON = dict[str, Any]
+
 
 NAMED = 5
 """Most fields that a sentence names; more make a condition unreadable."""

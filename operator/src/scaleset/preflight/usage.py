@@ -12,8 +12,7 @@ from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
-from scaleset.api.base import JSON
-from scaleset.records.projections import seconds
+from scaleset.records.projections import JSON, seconds
 
 Usage = dict[str, Decimal]
 """Amounts by name of the resource, as quotas name them: `requests.cpu`, `pods`, `persistentvolumeclaims`."""

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from scaleset.api.base import JSON, InvalidSpec
+from scaleset.api.base import InvalidSpec
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planner.instances import Observed, Pod
 from scaleset.planner.revisions import Revision
-from scaleset.records.projections import Key, identity, plain, seconds
+from scaleset.records.projections import JSON, Key, identity, plain, seconds
 
 S = TypeVar("S")
 
