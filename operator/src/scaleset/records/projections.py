@@ -13,7 +13,7 @@ from typing import Any
 from scaleset.api import names
 from scaleset.api.base import seconds as since_epoch
 from scaleset.planner.instances import Build, Change, Claim, Observed, Pod, Ran
-from scaleset.planner.provisioning import CUSTOM_DATA_CONTAINER, EXTENSION_PREFIX
+from scaleset.planner.pod_builder import CUSTOM_DATA_CONTAINER, EXTENSION_PREFIX
 from scaleset.planner.revisions import Revision
 
 JSON = dict[str, Any]
