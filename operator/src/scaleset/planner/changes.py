@@ -27,8 +27,11 @@ class Ended:
     """A rollout is over."""
 
     result: str
+    """One of `ROLLOUT_RESULTS`."""
     started_by: str
+    """One of `STARTED_BY`."""
     seconds: float
+    """From its start to its end."""
 
 
 @dataclass(frozen=True, slots=True)

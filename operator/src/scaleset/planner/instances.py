@@ -39,7 +39,9 @@ class Ran:
 
     container: str
     image: str
+    """The image that it ran, as the pod's spec had it."""
     container_id: str
+    """The runtime's id of the container that ran it: another one shows that the change was carried out."""
 
 
 @dataclass(frozen=True, slots=True)

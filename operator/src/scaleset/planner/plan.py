@@ -28,6 +28,7 @@ class Deletion:
     instance: int
     name: str
     uid: str
+    """The precondition of the delete: a new pod of the same name is another one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,7 @@ class Region:
     name: str
     state: RegionState
     progress: int = 0
+    """Percent of its usable nodes that have the image."""
     details: str = ""
 
 
