@@ -64,7 +64,6 @@ def observed(snapshot: Snapshot) -> Facts:
         state=snapshot.state,
         models={model.name: model for model in snapshot.models},
         policy=snapshot.policy or UpgradePolicySpec(),
-        reported=snapshot.reported,
     )
 
 

@@ -36,8 +36,6 @@ class Facts:
     """The state as decided so far. `snapshot.state` is the stored one."""
     models: Mapping[str, Revision]
     policy: UpgradePolicySpec
-    reported: ScaleSetStatus
-    """The status that users see now."""
     acceptance: Acceptance = PENDING
     wanted: Wanted | None = None
     eligible: tuple[str, ...] = ()
@@ -110,6 +108,11 @@ class Facts:
     @property
     def now(self) -> float:
         return self.snapshot.now
+
+    @property
+    def reported(self) -> ScaleSetStatus:
+        """The status that users see now."""
+        return self.snapshot.reported
 
     @property
     def fresh(self) -> bool:
