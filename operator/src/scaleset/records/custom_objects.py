@@ -12,7 +12,7 @@ from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planner.instances import Observed, Pod
 from scaleset.planner.revisions import Revision
-from scaleset.records.projections import JSON, Key, identity, plain, seconds
+from scaleset.records.projections import JSON, Key, object_meta, plain, seconds
 
 S = TypeVar("S")
 
@@ -58,7 +58,7 @@ class Projection(Generic[S]):
         self._parsed[uid] = (generation, version, *known[2:])
         spec, problem, model = known[2:]
         return CustomObject(
-            **identity(metadata),
+            **object_meta(metadata),
             generation=generation,
             created=seconds(metadata.get("creationTimestamp")) or 0.0,
             deleting=bool(metadata.get("deletionTimestamp")),

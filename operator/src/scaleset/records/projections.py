@@ -49,7 +49,7 @@ def seconds(time: str | None) -> float | None:
     return since_epoch(moment)
 
 
-def identity(metadata: JSON) -> JSON:
+def object_meta(metadata: JSON) -> JSON:
     """The fields of `Observed`."""
     return {
         "namespace": metadata["namespace"],
@@ -84,7 +84,7 @@ def pod(raw: JSON) -> Pod:
         if ready.get("status") == "True":
             ready_since = max((at for at in (ready_since, started) if at is not None), default=None)
     return Pod(
-        **identity(metadata),
+        **object_meta(metadata),
         owner=owner.get("uid"),
         set_name=owner.get("name") or labels.get(names.LABEL_NAME, ""),
         model=labels.get(names.LABEL_MODEL, ""),
@@ -255,7 +255,7 @@ def claim(raw: JSON) -> Claim:
     """Record of a persistent volume claim."""
     metadata = raw["metadata"]
     return Claim(
-        **identity(metadata),
+        **object_meta(metadata),
         set_name=(metadata.get("labels") or {}).get(names.LABEL_NAME, ""),
         deleting=bool(metadata.get("deletionTimestamp")),
         lost=(raw.get("status") or {}).get("phase") == "Lost",
@@ -267,7 +267,7 @@ def revision(raw: JSON) -> StoredRevision:
     metadata = raw["metadata"]
     owner = _controller(metadata)
     return StoredRevision(
-        **identity(metadata),
+        **object_meta(metadata),
         owner=owner.get("uid"),
         set_name=owner.get("name") or (metadata.get("labels") or {}).get(names.LABEL_NAME, ""),
         model=Revision(metadata["name"], int(raw.get("revision") or 0), raw.get("data") or {}, metadata["uid"]),
