@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scaleset.planner.snapshot import Turn, Verdict
+from scaleset.planner.snapshot import QueuePosition, Verdict
 from tests.exploration.course import Course
 from tests.exploration.stage import MINUTE, publish, scene
 from tests.simulation.world import policy
@@ -97,7 +97,7 @@ def old_pod_does_not_go(course: Course) -> None:
 def waits_for_its_turn(course: Course) -> None:
     """With maxConcurrentScaleSets: 1 the set waits until another one of its policy has ended its rollout."""
     others = [1]
-    course.turn = lambda: Turn(rolling=others[0], ahead=0)
+    course.turn = lambda: QueuePosition(rolling=others[0], ahead=0)
     publish(course, "2.0.0")
     course.run(10 * MINUTE)
     others[0] = 0

@@ -18,7 +18,8 @@ from typing import Any
 
 from scaleset.planner.instances import Build
 from scaleset.planner.plan import Creation, Deletion
-from scaleset.planner.state import NOBODY, Code, FailedTarget, Kind, StartedBy, State, Target
+from scaleset.planner.state import NOBODY, Code, Kind, StartedBy, State
+from scaleset.planner.targets import FailedTarget, Target
 from tests.simulation.verdicts import figures, parts
 from tests.simulation.watched import Watched, running
 

@@ -11,8 +11,9 @@ from scaleset.planner import decide as decisions
 from scaleset.planner import outdated, scaling, shrinking, status, triggers
 from scaleset.planner.facts import Facts
 from scaleset.planner.gallery import number
-from scaleset.planner.state import NOBODY, Rollout, ScaleIn, Target
+from scaleset.planner.state import NOBODY, Rollout, ScaleIn
 from scaleset.planner.step import Step
+from scaleset.planner.targets import Target
 from tests.exploration import lives
 from tests.exploration.mutants import Patch, explored_and_caught, instead
 

@@ -93,7 +93,7 @@ def makes_ended_pods_again_at_once(patch: Patch) -> None:
 
 def keeps_no_note_of_ended_pods(patch: Patch) -> None:
     replaced = pod_diff._to_be_replaced
-    patch.setattr(pod_diff, "_to_be_replaced", lambda facts: replace(replaced(facts), ended=facts.state.ended))
+    patch.setattr(pod_diff, "_to_be_replaced", lambda facts: (replaced(facts)[0], facts.state.ended))
 
 
 def blames_an_image_that_never_ran(patch: Patch) -> None:

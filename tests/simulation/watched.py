@@ -8,7 +8,8 @@ from scaleset.planner import health
 from scaleset.planner.instances import Build, Pod
 from scaleset.planner.plan import Deletion, ImageChange
 from scaleset.planner.snapshot import Snapshot
-from scaleset.planner.state import NOBODY, Code, FailedTarget, Kind, Rollout, StartedBy, State
+from scaleset.planner.state import NOBODY, Code, Kind, Rollout, StartedBy, State
+from scaleset.planner.targets import FailedTarget
 from tests.simulation import clocks
 from tests.simulation.verdicts import figures, left_behind, parts
 from tests.simulation.world import World

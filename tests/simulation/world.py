@@ -28,7 +28,7 @@ from scaleset.planner.gallery import GalleryVersion
 from scaleset.planner.instances import Claim, Pod
 from scaleset.planner.plan import Creation, Deletion, Event, ImageChange, Plan
 from scaleset.planner.revisions import Revision
-from scaleset.planner.snapshot import Snapshot, Turn, Verdict
+from scaleset.planner.snapshot import QueuePosition, Snapshot, Verdict
 from scaleset.planner.state import State
 from tests.simulation import kubelet
 from tests.simulation.inputs import DEFINITION, EPOCH, OWNER, policy, spec, version
@@ -73,7 +73,7 @@ class World:
     verdict: Callable[[Revision], Verdict] = lambda _: Verdict(accepted=True)
     admit: Callable[[int], Verdict] = lambda _: Verdict(accepted=True)
     """What the API server says to a dry run of that instance's pod."""
-    turn: Callable[[], Turn | None] = lambda: None
+    turn: Callable[[], QueuePosition | None] = lambda: None
     """Where the set stands among those of its policy."""
     held: set[int] = field(default_factory=set)
     """Instances whose pod stays Terminating when it is deleted."""
@@ -114,7 +114,8 @@ class World:
         """What the operator would see; `pods` may be an older view of them."""
         self.memory.new_generation(self.generation)
         self.memory.remember_pods((self.pods if pods is None else pods).items())
-        state = self.state
+        reported = ScaleSetStatus.parse({"status": self.status})
+        state = status_codec.read(reported)
         base = Snapshot(
             owner=OWNER,
             generation=self.generation,
@@ -135,9 +136,9 @@ class World:
             ages=dict(self.ages),
             verdicts=self._refused_models(),
             declined=dict(self.memory.declined),
-            turn=self.turn(),
+            queue=self.turn(),
             fresh=fresh,
-            reported=self.status,
+            reported=reported,
         )
         return replace(base, **changes)
 

@@ -12,7 +12,7 @@ from scaleset.api import names
 from scaleset.api.base import InvalidSpec
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.planner import gallery, health, ranges, revisions
-from scaleset.records.instances import instance_number
+from scaleset.records.custom_objects import instance_number
 from scaleset.records.projections import CONTROL, seconds
 from scaleset.records.projections import pod as project
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.planner.state import FailedTarget
+from scaleset.planner.targets import FailedTarget
 from tests.simulation.outcomes import code, condition, reasons, rollout
 from tests.simulation.scenes import new_model, pin, refused_by_a_quota, running, start, surged_over_a_refusal
 from tests.simulation.world import DEFINITION, World, policy, spec, version

@@ -76,7 +76,7 @@ def test_the_back_off_survives_a_restart_and_is_forgotten_once_a_pod_has_run_for
     world.run(600)
     world.loses(1)
     world.run(10)
-    assert "endedPods" not in world.status
+    assert not world.status.get("endedPods")
 
 
 def test_nobody_waits_for_a_pod_whose_predecessors_ended():
@@ -267,7 +267,7 @@ def test_so_does_one_of_apply_model():
     new_model(world)
     apply_model(world, "*")
     keeps_its_pod_once_protected(world)
-    assert world.status.get("applying") is None
+    assert not world.status.get("applying")
 
 
 def test_a_start_by_hand_and_one_by_the_platform_are_two_writes():

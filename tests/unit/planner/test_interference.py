@@ -41,7 +41,7 @@ def test_a_withdrawn_target_ends_the_run_after_its_batch(withdrawn):
     assert code(world) == "Cancelled"
     assert rollout(world)["error"]["code"] == "Withdrawn"
     assert world.versions == dict.fromkeys((0, 1), "2.0.0") | dict.fromkeys(range(2, 10), "1.0.0")
-    assert world.status.get("failedTargets") is None
+    assert not world.status.get("failedTargets")
     assert counts(world) == (2, 0, 0, 8)
 
 
@@ -153,7 +153,7 @@ def test_a_cancelled_version_can_be_started_by_hand():
     start(world)
     world.run(1000)
     assert set(world.versions.values()) == {"2.0.0"}
-    assert world.status.get("failedTargets") is None
+    assert not world.status.get("failedTargets")
 
 
 def test_a_model_change_supersedes_the_run_after_its_batch():

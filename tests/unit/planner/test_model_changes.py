@@ -68,7 +68,7 @@ def test_apply_model_replaces_the_named_instances_at_once(value, changed):
     assert {n for n, pod in world.pods.items() if pod.deleting} == changed
     world.run(60)
     assert {n for n, pod in world.pods.items() if pod.model == world.model.name} == changed
-    assert world.status.get("applying") is None
+    assert not world.status.get("applying")
 
 
 def test_a_long_list_in_apply_model_is_read_to_its_end():
@@ -142,7 +142,7 @@ def test_a_model_that_cannot_be_created_is_replaced_by_the_next_one():
     world.run(60)
     assert models(world) == {world.model.name}
     assert len(world.pods) == 5
-    assert world.status.get("applying") is None
+    assert not world.status.get("applying")
 
 
 @pytest.mark.parametrize("mode", ["Rolling", "Automatic"])

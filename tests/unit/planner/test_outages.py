@@ -173,7 +173,7 @@ def test_killed_at_the_restore_it_goes_on_and_the_deadline_is_not_from_zero():
     """Row 3."""
     world = under_way(5, suffix=BAD)
     world.run(289)
-    assert rollout(world).get("restoring") is None
+    assert not rollout(world).get("restoring")
     world.now = world.pods[0].created + 300
     world.step(writes=1)
     assert rollout(world)["restoring"] == "0"

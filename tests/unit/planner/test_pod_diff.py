@@ -214,7 +214,7 @@ def test_a_new_claim_that_a_quota_refused_is_not_a_lost_one():
     world.run(60)
     assert world.pods[0].ready
     assert sorted(world.claims) == ["data-web-0"]
-    assert world.status.get("previousBuilds") is None
+    assert not world.status.get("previousBuilds")
     lost = world.claims.pop("data-web-0")
     world.loses(0)
     world.run(60)

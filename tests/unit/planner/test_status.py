@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from scaleset.api.base import timestamp
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.planner.decide import decide
-from scaleset.planner.history import timestamp
 from tests.simulation.outcomes import code, condition, rollout
 from tests.simulation.scenes import BAD, cancel, new_model, running, start
 from tests.simulation.world import World, policy

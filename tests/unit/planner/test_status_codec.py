@@ -14,7 +14,19 @@ from scaleset.planner import state as durable
 from scaleset.planner import status_codec
 from scaleset.planner.decide import decide
 from scaleset.planner.instances import Build
-from scaleset.planner.state import Batch, Code, Detail, Kind, Rollout, StartedBy, State, Target, UpgradeError
+from scaleset.planner.state import (
+    Batch,
+    Checked,
+    Code,
+    Ending,
+    Kind,
+    Rollout,
+    StartedBy,
+    State,
+    UpgradeError,
+    Waiting,
+)
+from scaleset.planner.targets import FailedTarget, Retry, Target
 from tests.simulation.outcomes import code, rollout
 from tests.simulation.scenes import BAD, running
 from tests.simulation.world import EPOCH, World, policy
@@ -70,9 +82,9 @@ def rollouts(draw: st.DrawFn, ids: frozenset[int]) -> Rollout:
         in_progress=batch.instances,
         pending=frozenset(groups["left"]),
         messages={number: draw(TEXT) for number in sorted(failed)},
-        waiting=durable.Waiting("Pause", draw(TEXT)),
-        ending=draw(st.none() | st.just(durable.Ending("Cancelled", "Cancelled by the user."))),
-        error=draw(st.none() | st.just(UpgradeError("C", "m", "web", (Detail("D", "web/instances/1", "n"),)))),
+        waiting=Waiting("Pause", draw(TEXT)),
+        ending=draw(st.none() | st.just(Ending("Cancelled", "Cancelled by the user."))),
+        error=draw(st.none() | st.just(UpgradeError("C", "m", "web", (UpgradeError("D", "n", "web/instances/1"),)))),
     )
 
 
@@ -95,14 +107,12 @@ def records(draw: st.DrawFn) -> State:
         previous={n: draw(BUILDS) for n in sorted(previous)},
         applying=draw(ids),
         failed_targets=tuple(
-            durable.FailedTarget(draw(MODELS), draw(st.none() | VERSIONS), "hash", "why", draw(MOMENTS))
+            FailedTarget(draw(MODELS), draw(st.none() | VERSIONS), "hash", "why", draw(MOMENTS))
             for _ in range(draw(st.integers(0, 3)))
         ),
-        retry=draw(st.none() | st.builds(durable.Retry, MODELS, VERSIONS, st.integers(1, 9), MOMENTS)),
+        retry=draw(st.none() | st.builds(Retry, MODELS, VERSIONS, st.integers(1, 9), MOMENTS)),
         rollout=draw(st.none() | rollouts(frozenset(builds))),
-        checked=draw(
-            st.none() | st.builds(durable.Checked, MODELS, MODELS, st.sampled_from(("", "It has unknown fields.")))
-        ),
+        checked=draw(st.none() | st.builds(Checked, MODELS, MODELS, st.sampled_from(("", "It has unknown fields.")))),
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from scaleset.planner.instances import Build
 from scaleset.records import projections
-from scaleset.records.instances import instance_number
+from scaleset.records.custom_objects import instance_number
 from scaleset.records.projections import MAX_MESSAGE, explain, plain, pod, seconds
 
 JSON = dict[str, Any]

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.lines import policy_of, rolls, waiting_since
-from scaleset.planner.snapshot import Turn
+from scaleset.planner.snapshot import QueuePosition
 from scaleset.planner.state import State
 from scaleset.records.custom_objects import ScaleSetObject
 from scaleset.records.projections import Key
@@ -28,7 +28,7 @@ class Turns:
         self._deciding: set[Key] = set()
         """At most as many as there are workers."""
 
-    def turn(self, seen: ScaleSetObject) -> Turn | None:
+    def turn(self, seen: ScaleSetObject) -> QueuePosition | None:
         """Position of the set among the sets of its policy; None without a limit."""
         policy = policy_of(seen)
         if policy is None or limit(self._caches, policy) is None:
@@ -39,7 +39,7 @@ class Turns:
         since = waiting_since(seen.status)
         place = (since, seen.name) if since is not None else None
         ahead = lines.ahead(policy, place, but={mine, *starting})
-        return Turn(len(rolling) - (mine in rolling) + len(starting), ahead)
+        return QueuePosition(len(rolling) - (mine in rolling) + len(starting), ahead)
 
     def _counts(self, key: Key, policy: Key) -> bool:
         known = self._caches.scale_sets.get(*key)

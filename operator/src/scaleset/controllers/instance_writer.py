@@ -34,7 +34,7 @@ from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import Verdict
 from scaleset.preflight.conversation import verdict
 from scaleset.records import projections
-from scaleset.records.instances import not_ours
+from scaleset.records.custom_objects import not_ours
 from scaleset.records.projections import plain
 
 log = logging.getLogger(__name__)

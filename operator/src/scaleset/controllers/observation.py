@@ -12,9 +12,8 @@ from scaleset.planner.gallery import GalleryVersion
 from scaleset.planner.instances import Claim
 from scaleset.planner.pod_builder import Identity
 from scaleset.planner.revisions import Revision
-from scaleset.planner.snapshot import Question, Snapshot, Turn, Verdict
-from scaleset.records.custom_objects import ScaleSetObject
-from scaleset.records.instances import owned
+from scaleset.planner.snapshot import Question, QueuePosition, Snapshot, Verdict
+from scaleset.records.custom_objects import ScaleSetObject, owned
 from scaleset.records.versions import followed
 
 
@@ -26,14 +25,15 @@ def observe(
     now: float,
     fresh: bool = False,
     admissions: Mapping[Question, Verdict] | None = None,
-    turn: Turn | None = None,
+    turn: QueuePosition | None = None,
 ) -> Snapshot:
     """The snapshot of a set with a parsed spec."""
     if seen.spec is None or seen.model is None:
         raise ValueError(f"ScaleSet {seen.namespace}/{seen.name} has no valid spec: {seen.problem}")
     mine, foreign_pods = owned(caches.pods.of((seen.namespace, seen.name)), seen)
     memory.remember_pods(mine.items())
-    state = status_codec.read(ScaleSetStatus.parse({"status": seen.status}))
+    reported = ScaleSetStatus.parse({"status": seen.status})
+    state = status_codec.read(reported)
     return Snapshot(
         owner=Identity(seen.namespace, seen.name, seen.uid),
         generation=seen.generation,
@@ -55,9 +55,9 @@ def observe(
         verdicts=memory.verdicts,
         admissions=admissions or {},
         declined=memory.declined,
-        turn=turn,
+        queue=turn,
         fresh=fresh,
-        reported=seen.status,
+        reported=reported,
     )
 
 

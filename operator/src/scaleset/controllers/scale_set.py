@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from scaleset.api import names
-from scaleset.api.conditions import Condition, set_condition
+from scaleset.api.base import Condition, set_condition
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers import dry_runs
@@ -23,7 +23,7 @@ from scaleset.controllers.concurrency_limit import Turns
 from scaleset.controllers.instance_writer import InstanceWriter
 from scaleset.controllers.memory import Memory
 from scaleset.controllers.observation import observe
-from scaleset.controllers.status_writer import JSON, StatusWriter, check_kept, compared, merge_patch, urgent
+from scaleset.controllers.status_writer import JSON, StatusWriter, check_kept, merge_patch, urgent
 from scaleset.kube.client import Client
 from scaleset.kube.errors import NamespaceTerminating, NotKept
 from scaleset.observability.fleet import Fleet
@@ -175,7 +175,7 @@ class ScaleSetController:
         owner = snapshot.owner
         if not await self._instances.store(owner, plan.store, memory):
             return 0.0
-        before, after = compared(ScaleSetStatus, seen.status, plan.status)
+        before, after = snapshot.reported.to_raw(), plan.status
         patch = merge_patch(before, after)
         later = _postpone(plan, memory) if patch and not urgent(before, after) else None
         if patch and later is None:

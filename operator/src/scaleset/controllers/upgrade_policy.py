@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from scaleset.api.conditions import Condition, set_condition
+from scaleset.api.base import Condition, set_condition
 from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.status_writer import StatusWriter

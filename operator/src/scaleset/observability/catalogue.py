@@ -13,7 +13,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import CollectorRegistry
 
-from scaleset.planner import changes, figures
+from scaleset.planner import changes, status
 from scaleset.planner.instances import HealthState
 
 SET = ("namespace", "scaleset")
@@ -24,8 +24,8 @@ INSTANCE_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 
 STATUSES = ("Idle", "RollingForward", "Paused", "Completed", "Cancelled", "Faulted")
 STATES = ("pending", "in_progress", "succeeded", "failed", "restored")
 CHECKS = tuple(state.value.lower() for state in HealthState)
-BLOCKS = figures.REASONS
-WAITS = tuple(each for each in BLOCKS if each not in (figures.MAX_UNHEALTHY, "back_off", "target_failed"))
+BLOCKS = status.REASONS
+WAITS = tuple(each for each in BLOCKS if each not in (status.MAX_UNHEALTHY, "back_off", "target_failed"))
 """Reasons for a running rollout to wait; the other reasons keep a rollout from starting, or end it."""
 CONDITIONS = ("Accepted", "Available", "Progressing", "Ready", "Reconciling", "Stalled", "UpToDate")
 TRUTHS = ("true", "false")

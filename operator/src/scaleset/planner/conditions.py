@@ -9,11 +9,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from scaleset.api import names
-from scaleset.api.conditions import find_condition
-from scaleset.planner import deadlines, ranges, status_codec
+from scaleset.api.base import find_condition, seconds, timestamp
+from scaleset.planner import deadlines, ranges
 from scaleset.planner.facts import Facts
 from scaleset.planner.gates import exceeds
-from scaleset.planner.history import timestamp
 from scaleset.planner.instances import HealthState
 from scaleset.planner.pod_diff import Diff
 from scaleset.planner.rows import Counts, current
@@ -48,12 +47,7 @@ def conditions(facts: Facts, counts: Counts, diff: Diff) -> list[dict[str, Any]]
         ("Progressing", *progressing),
         ("Ready", ready, *_ready(facts, counts, diff, ready=ready, progressing=progressing[1])),
         ("Reconciling", bool(busy), "Busy" if busy else "Idle", busy or "Nothing is under way."),
-        (
-            "Stalled",
-            bool(why),
-            why[0] if why else "NotStalled",
-            why[1] if why else "Nothing is in the way.",
-        ),
+        ("Stalled", bool(why), *(why or ("NotStalled", "Nothing is in the way."))),
         ("UpToDate", *_up_to_date(facts, counts)),
     ]
     return [
@@ -64,7 +58,7 @@ def conditions(facts: Facts, counts: Counts, diff: Diff) -> list[dict[str, Any]]
 def _condition(facts: Facts, kind: str, *, truth: bool, reason: str, message: str) -> dict[str, Any]:
     word = "True" if truth else "False"
     before = find_condition(facts.reported.conditions, kind)
-    since = status_codec.seconds(before.last_transition_time) if before is not None and before.status == word else None
+    since = seconds(before.last_transition_time) if before is not None and before.status == word else None
     return {
         "type": kind,
         "status": word,
@@ -158,7 +152,7 @@ def _ended(rollout: Rollout) -> str:
 
 
 def _busy(facts: Facts, counts: Counts, diff: Diff) -> str:
-    """A reason and sentence about the work under way, or None."""
+    """A sentence about the work under way; empty without any."""
     under_way = []
     if facts.rollout is not None:
         under_way.append(f"Rolling upgrade {facts.rollout.id} is running.")

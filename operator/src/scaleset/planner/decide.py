@@ -18,7 +18,6 @@ from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planner import (
     acceptance,
     deadlines,
-    history,
     news,
     pod_diff,
     revisions,
@@ -26,11 +25,11 @@ from scaleset.planner import (
     scaling,
     shrinking,
     status,
+    status_codec,
     triggers,
     wakes,
 )
 from scaleset.planner.facts import Facts, in_order
-from scaleset.planner.figures import figures
 from scaleset.planner.plan import Plan
 from scaleset.planner.snapshot import Snapshot
 from scaleset.planner.step import Step
@@ -54,7 +53,7 @@ def decide(snapshot: Snapshot) -> Plan:
         creations=diff.creations,
         events=(*news.news(facts), *step.events),
         wake_at=facts.now if step.again else wakes.next_look(facts),
-        figures=figures(facts),
+        figures=status.figures(facts),
     )
 
 
@@ -65,13 +64,12 @@ def observed(snapshot: Snapshot) -> Facts:
         state=snapshot.state,
         models={model.name: model for model in snapshot.models},
         policy=snapshot.policy or UpgradePolicySpec(),
-        reported=status.reported(snapshot),
     )
 
 
 def _forget_old_history(facts: Facts) -> Step:
     """The history reaches back two months. Old entries are removed even if no new entry is added."""
-    kept = history.prune(facts.state.history, now=facts.now)
+    kept = status_codec.prune(facts.state.history, now=facts.now)
     return facts.step(replace(facts.state, history=kept) if len(kept) < len(facts.state.history) else None)
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from scaleset.api.base import timestamp
 from scaleset.planner.facts import Facts
-from scaleset.planner.history import timestamp
 from scaleset.planner.instances import Build, Instance
 from scaleset.planner.state import extra
 
@@ -20,9 +20,12 @@ class Counts:
     wanted: int
     """The wanted number of instances; while the set is larger, the actual number."""
     existing: int
+    """With a pod that is not being deleted."""
     healthy: int
     updated: int
+    """On the newest model and the wanted version."""
     bad: int
+    """Unhealthy for every gate; instances that still start are neither healthy nor bad."""
 
 
 def count(facts: Facts) -> Counts:

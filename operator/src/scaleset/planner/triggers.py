@@ -18,8 +18,9 @@ from scaleset.planner.instances import Build
 from scaleset.planner.plan import Needs
 from scaleset.planner.rollout import begin, not_our_turn, replacing, starting
 from scaleset.planner.snapshot import Verdict
-from scaleset.planner.state import Ending, Kind, Policy, Rollout, StartedBy, Target, Waiting, moved
+from scaleset.planner.state import Ending, Kind, Policy, Rollout, StartedBy, Waiting, moved
 from scaleset.planner.step import Step
+from scaleset.planner.targets import Target
 
 NOTHING_TO_UPGRADE = (
     "The OS Rolling Upgrade API cannot be used on a ScaleSet unless it has some unprotected instances which have "

@@ -1,6 +1,8 @@
-"""A custom resource as a record: the needed fields, with a parsed spec or the reason why it cannot be parsed."""
+"""A custom resource as a record: the needed fields, with a parsed spec or the reason why it cannot be parsed; and which
+pods are instances of a set.
+"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -8,20 +10,17 @@ from scaleset.api.base import InvalidSpec
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.planner.instances import Observed, Pod
 from scaleset.planner.revisions import Revision
-from scaleset.records.projections import JSON, Key, plain, seconds
+from scaleset.records.projections import JSON, Key, object_meta, plain, seconds
 
 S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
-class CustomObject(Generic[S]):
+class CustomObject(Observed, Generic[S]):
     """One custom resource. `spec` is None if it cannot be parsed; `problem` says why."""
 
-    namespace: str
-    name: str
-    uid: str
-    resource_version: str
     generation: int
     created: float
     deleting: bool
@@ -59,10 +58,7 @@ class Projection(Generic[S]):
         self._parsed[uid] = (generation, version, *known[2:])
         spec, problem, model = known[2:]
         return CustomObject(
-            namespace=metadata["namespace"],
-            name=metadata["name"],
-            uid=uid,
-            resource_version=metadata["resourceVersion"],
+            **object_meta(metadata),
             generation=generation,
             created=seconds(metadata.get("creationTimestamp")) or 0.0,
             deleting=bool(metadata.get("deletionTimestamp")),
@@ -84,3 +80,31 @@ class Projection(Generic[S]):
         except InvalidSpec as error:
             return None, plain(str(error)), None
         return spec, "", self._model(name, spec) if self._model is not None else None
+
+
+def owned(pods: Iterable[Pod], seen: ScaleSetObject) -> tuple[dict[int, Pod], dict[int, str]]:
+    """Pods of a set by instance id, and a sentence for each foreign object that has one of its names."""
+    mine: dict[int, Pod] = {}
+    foreign_pods: dict[int, str] = {}
+    for pod in pods:
+        number = instance_number(seen.name, pod.name)
+        if number is None:
+            continue
+        if pod.owner == seen.uid:
+            mine[number] = pod
+        else:
+            foreign_pods[number] = not_ours(pod.name)
+    return mine, foreign_pods
+
+
+def not_ours(name: str) -> str:
+    """The sentence about a pod that has the name of an instance and another owner."""
+    return f"Pod {name} exists but does not belong to this ScaleSet. Delete it."
+
+
+def instance_number(set_name: str, pod_name: str) -> int | None:
+    """The id in an instance's name; None for any other name."""
+    prefix, _, number = pod_name.rpartition("-")
+    if prefix != set_name or not number.isascii() or not number.isdecimal() or len(number) > 4:
+        return None
+    return int(number) if number == str(int(number)) else None

@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from scaleset.api import names
-from scaleset.planner import status_codec
-from scaleset.planner.instances import Build, Change, Claim, Pod, Ran
-from scaleset.planner.provisioning import CUSTOM_DATA_CONTAINER, EXTENSION_PREFIX
+from scaleset.api.base import seconds as since_epoch
+from scaleset.planner.instances import Build, Change, Claim, Observed, Pod, Ran
+from scaleset.planner.pod_builder import CUSTOM_DATA_CONTAINER, EXTENSION_PREFIX
 from scaleset.planner.revisions import Revision
 
 JSON = dict[str, Any]
@@ -28,13 +28,9 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 
 
 @dataclass(frozen=True, slots=True)
-class StoredRevision:
+class StoredRevision(Observed):
     """A ControllerRevision that holds a model."""
 
-    namespace: str
-    name: str
-    uid: str
-    resource_version: str
     owner: str | None
     set_name: str
     model: Revision
@@ -50,7 +46,17 @@ def seconds(time: str | None) -> float | None:
         moment = datetime.fromisoformat(time)
     except ValueError:
         return None
-    return status_codec.seconds(moment)
+    return since_epoch(moment)
+
+
+def object_meta(metadata: JSON) -> JSON:
+    """The fields of `Observed`."""
+    return {
+        "namespace": metadata["namespace"],
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        "resource_version": metadata["resourceVersion"],
+    }
 
 
 def plain(text: str) -> str:
@@ -78,10 +84,7 @@ def pod(raw: JSON) -> Pod:
         if ready.get("status") == "True":
             ready_since = max((at for at in (ready_since, started) if at is not None), default=None)
     return Pod(
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
-        resource_version=metadata["resourceVersion"],
+        **object_meta(metadata),
         owner=owner.get("uid"),
         set_name=owner.get("name") or labels.get(names.LABEL_NAME, ""),
         model=labels.get(names.LABEL_MODEL, ""),
@@ -252,10 +255,7 @@ def claim(raw: JSON) -> Claim:
     """Record of a persistent volume claim."""
     metadata = raw["metadata"]
     return Claim(
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
-        resource_version=metadata["resourceVersion"],
+        **object_meta(metadata),
         set_name=(metadata.get("labels") or {}).get(names.LABEL_NAME, ""),
         deleting=bool(metadata.get("deletionTimestamp")),
         lost=(raw.get("status") or {}).get("phase") == "Lost",
@@ -267,10 +267,7 @@ def revision(raw: JSON) -> StoredRevision:
     metadata = raw["metadata"]
     owner = _controller(metadata)
     return StoredRevision(
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
-        resource_version=metadata["resourceVersion"],
+        **object_meta(metadata),
         owner=owner.get("uid"),
         set_name=owner.get("name") or (metadata.get("labels") or {}).get(names.LABEL_NAME, ""),
         model=Revision(metadata["name"], int(raw.get("revision") or 0), raw.get("data") or {}, metadata["uid"]),
