@@ -29,9 +29,9 @@ from scaleset.controllers.watches import Wakes, watch
 from scaleset.kube.client import Client
 from scaleset.kube.lease import Lease
 from scaleset.kube.rate_limit import Limits
+from scaleset.kube.resources import Key
 from scaleset.observability.events import EventRecorder
 from scaleset.observability.metrics import Metrics
-from scaleset.records.projections import Key
 from scaleset.runtime import garbage
 from scaleset.runtime.clock import ServerClock
 from scaleset.runtime.lag import watch_lag

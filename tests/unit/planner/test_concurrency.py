@@ -12,12 +12,11 @@ from typing import Any, cast
 
 import pytest
 
-from scaleset.controllers.caches import Caches
+from scaleset.controllers.caches import Caches, relations
 from scaleset.controllers.concurrency_limit import Turns
 from scaleset.controllers.lines import NEAR
-from scaleset.controllers.relations import relations
 from scaleset.controllers.watches import Wakes
-from scaleset.kube.index import Follower
+from scaleset.kube.store import Follower
 from scaleset.planner.snapshot import Turn
 from scaleset.records.custom_objects import CustomObject, PolicyObject, ScaleSetObject
 from tests.simulation.scenes import BAD, cancel, code, condition, running, start

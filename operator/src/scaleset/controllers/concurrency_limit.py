@@ -13,10 +13,10 @@ from contextlib import contextmanager
 
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.lines import policy_of, rolls, waiting_since
+from scaleset.kube.resources import Key
 from scaleset.planner.snapshot import Turn
 from scaleset.planner.state import State
 from scaleset.records.custom_objects import ScaleSetObject
-from scaleset.records.projections import Key
 
 
 class Turns:

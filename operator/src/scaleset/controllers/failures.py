@@ -5,9 +5,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from scaleset.kube.resources import Key
 from scaleset.planner.gallery import Definition, GalleryVersion, Number, is_number, number
 from scaleset.records.custom_objects import ScaleSetObject
-from scaleset.records.projections import Key
 from scaleset.records.versions import followed
 
 CANCELLED = "Cancelled"

@@ -14,16 +14,15 @@ from time import monotonic
 
 from scaleset.api.conditions import Condition, set_condition
 from scaleset.api.gallery_image_version import GalleryImageVersionStatus
-from scaleset.controllers.caches import Caches
+from scaleset.controllers.caches import Caches, by_uid
 from scaleset.controllers.prepulls import Prepulls
-from scaleset.controllers.relations import by_uid
-from scaleset.controllers.status_writer import JSON, StatusWriter
+from scaleset.controllers.status_writer import StatusWriter
+from scaleset.kube.resources import JSON, Key
 from scaleset.observability.images import Images
 from scaleset.planner.gallery import number, winners
 from scaleset.planner.history import timestamp
 from scaleset.planner.replication import Replication
 from scaleset.records.custom_objects import VersionObject
-from scaleset.records.projections import Key
 from scaleset.records.versions import full, gallery_version, reported
 
 log = logging.getLogger(__name__)

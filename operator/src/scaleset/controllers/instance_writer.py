@@ -24,7 +24,7 @@ from scaleset.kube.errors import (
     Unavailable,
     refuses,
 )
-from scaleset.kube.resources import CLAIMS, PODS, REVISIONS, Resource
+from scaleset.kube.resources import CLAIMS, JSON, PODS, REVISIONS, Resource
 from scaleset.planner import in_place, pod_builder
 from scaleset.planner.instances import Claim
 from scaleset.planner.plan import Creation, Deletion, ImageChange, Plan
@@ -78,7 +78,7 @@ class InstanceWriter:
             return False
         return True
 
-    async def _store(self, owner: Identity, model: Revision) -> projections.JSON:
+    async def _store(self, owner: Identity, model: Revision) -> JSON:
         if model.uid:
             body = {"metadata": {"uid": model.uid}, "revision": model.number}
             return await self._client.patch(REVISIONS, owner.namespace, model.name, body)
@@ -90,8 +90,8 @@ class InstanceWriter:
         return await self._adopt(owner, model, raw)
 
     async def _create_or_read(
-        self, resource: Resource, owner: Identity, body: projections.JSON
-    ) -> tuple[projections.JSON, AlreadyExists | None]:
+        self, resource: Resource, owner: Identity, body: JSON
+    ) -> tuple[JSON, AlreadyExists | None]:
         """The object of that name, and whether it existed before. An object that vanished between the two calls is
         created now. This is tried only once, since an admission webhook may answer so for ever.
         """
@@ -106,7 +106,7 @@ class InstanceWriter:
                         raise taken from None
         raise AssertionError("unreachable")
 
-    async def _adopt(self, owner: Identity, model: Revision, orphan: projections.JSON) -> projections.JSON:
+    async def _adopt(self, owner: Identity, model: Revision, orphan: JSON) -> JSON:
         """Adopt the same model, left behind by a set of this name that was deleted with --cascade=orphan."""
         metadata = {"uid": orphan["metadata"]["uid"], "ownerReferences": [owner.owner_reference()]}
         body = {"metadata": metadata, "revision": model.number}

@@ -7,8 +7,9 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from scaleset.kube.resources import Key
 from scaleset.records.custom_objects import ScaleSetObject
-from scaleset.records.projections import Key, seconds
+from scaleset.records.projections import seconds
 
 NEAR = 20
 """Number of sets at the front of a line that are woken by each change, since their status shows their position. Sets

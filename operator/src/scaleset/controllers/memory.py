@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from scaleset.controllers.slow_start import Pace
-from scaleset.controllers.status_writer import JSON
+from scaleset.kube.resources import JSON
 from scaleset.planner.instances import Build, Claim, Pod
 from scaleset.planner.snapshot import Verdict
 

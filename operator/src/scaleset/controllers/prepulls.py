@@ -71,7 +71,7 @@ class Prepulls:
             os=spec.os_type.lower(),
             regions=tuple(region.name for region in spec.publishing_profile.target_regions),
             reported=reported(seen),
-            nodes=views.nodes.informer.all(),
+            nodes=views.nodes.all(),
             pods=self._of(seen.uid),
             now=self._now(),
             room=self._room(),
@@ -109,7 +109,7 @@ class Prepulls:
 
     async def sweep(self, alive: Callable[[str], bool]) -> None:
         """Delete pods whose version, by its uid, is gone. Versions of other operators are ignored."""
-        pods = self._views.pods.informer.all()
+        pods = self._views.pods.all()
         self._leaving &= {pod.uid for pod in pods}
         await self._delete(
             [pod for pod in pods if not alive(pod.version) and self._serves(pod.version_namespace)], orphaned=True
@@ -121,7 +121,7 @@ class Prepulls:
         return [replace(pod, deleting=True) if pod.uid in self._leaving else pod for pod in pods]
 
     def _room(self) -> int:
-        return max(0, OVERALL - len(self._views.pods.informer) - self._creating)
+        return max(0, OVERALL - len(self._views.pods) - self._creating)
 
     async def _delete(self, pods: Collection[Prepull], *, orphaned: bool = False) -> None:
         staying = [pod for pod in pods if not pod.deleting and pod.uid not in self._leaving]
@@ -131,7 +131,7 @@ class Prepulls:
         await asyncio.gather(*map(self._delete_one, staying))
 
     async def _delete_one(self, pod: Prepull) -> None:
-        informer = self._views.pods.informer
+        informer = self._views.pods
         try:
             informer.remember(await self._client.delete(PODS, pod.namespace, pod.name, uid=pod.uid))
         except (NotFound, Conflict):
@@ -172,7 +172,7 @@ class Prepulls:
             return 0.0
         finally:
             self._creating -= 1
-        self._views.pods.informer.remember(raw)
+        self._views.pods.remember(raw)
         ledger = self._ledgers.get(seen.uid)
         if ledger is not None and ledger.refused is not None:
             self._ledgers[seen.uid] = replace(ledger, refused=None)

@@ -23,9 +23,10 @@ from scaleset.controllers.concurrency_limit import Turns
 from scaleset.controllers.instance_writer import InstanceWriter
 from scaleset.controllers.memory import Memory
 from scaleset.controllers.observation import observe
-from scaleset.controllers.status_writer import JSON, StatusWriter, check_kept, compared, merge_patch, urgent
+from scaleset.controllers.status_writer import StatusWriter, check_kept, compared, merge_patch, urgent
 from scaleset.kube.client import Client
 from scaleset.kube.errors import NamespaceTerminating, NotKept
+from scaleset.kube.resources import JSON, Key
 from scaleset.observability.fleet import Fleet
 from scaleset.observability.logging import NOTHING
 from scaleset.planner.decide import decide
@@ -33,7 +34,6 @@ from scaleset.planner.plan import Event, Needs, Plan
 from scaleset.planner.pod_builder import Identity
 from scaleset.planner.snapshot import Question, Snapshot, Verdict
 from scaleset.records.custom_objects import ScaleSetObject
-from scaleset.records.projections import Key
 
 log = logging.getLogger(__name__)
 

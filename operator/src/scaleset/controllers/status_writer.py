@@ -8,11 +8,10 @@ from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.kube.client import Client
 from scaleset.kube.errors import Conflict, NotFound, NotKept
+from scaleset.kube.resources import JSON
 from scaleset.planner import status_codec
 from scaleset.planner.state import State
 from scaleset.records.custom_objects import CustomObject, ScaleSetObject
-
-JSON = dict[str, Any]
 
 _COUNTS = ("replicas", "healthyReplicas", "updatedReplicas", "versions", "instances", "ages")
 

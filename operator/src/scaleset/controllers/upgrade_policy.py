@@ -7,7 +7,7 @@ from scaleset.api.conditions import Condition, set_condition
 from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.status_writer import StatusWriter
-from scaleset.records.projections import Key
+from scaleset.kube.resources import Key
 
 
 class UpgradePolicyController:

@@ -8,20 +8,19 @@ from scaleset.api.gallery_image_version import GalleryImageVersionSpec, GalleryI
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
-from scaleset.controllers.caches import Caches
+from scaleset.controllers.caches import Caches, by_uid, relations
 from scaleset.controllers.concurrency_limit import front
 from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.gallery_image_version import SWEEP
-from scaleset.controllers.relations import by_uid, relations
 from scaleset.kube.client import Client
 from scaleset.kube.informer import Informer
-from scaleset.kube.resources import CLAIMS, PODS, REVISIONS, Resource
+from scaleset.kube.resources import CLAIMS, JSON, PODS, REVISIONS, Key, Resource
 from scaleset.planner.instances import Claim, Pod
 from scaleset.planner.revisions import describe
 from scaleset.records import projections
 from scaleset.records.custom_objects import Projection
 from scaleset.records.kinds import GALLERY_IMAGE_VERSIONS, SCALE_SETS, UPGRADE_POLICIES
-from scaleset.records.projections import JSON, Key, StoredRevision
+from scaleset.records.projections import StoredRevision
 from scaleset.records.versions import group
 
 Wake = Callable[[Key], None]
@@ -97,7 +96,7 @@ class Wakes:
         if self.caches is None:
             return
         full = self.caches.relations.full
-        groups = full.keys()
+        groups = full.groups()
         rest = REST_PER_NODE_SECONDS * number * sum(map(full.number, groups))
         for key in groups:
             self._replications(key, rest)
@@ -141,7 +140,7 @@ def watch(client: Client, wakes: Wakes, *, namespaces: Namespaces = (None,)) -> 
             projection=Projection(GalleryImageVersionSpec.parse),
             on_change=wakes.version,
             namespaces=namespaces,
-            key=group,
+            group=group,
         ),
         pods=_of_instances(client, PODS, projections.pod, wake=wakes.instance, namespaces=namespaces),
         claims=_of_instances(client, CLAIMS, projections.claim, wake=wakes.instance, namespaces=namespaces),
@@ -169,7 +168,7 @@ def _of_instances(
         client,
         resource,
         project=project,
-        key=projections.belongs_to,
+        group=projections.belongs_to,
         on_change=wake,
         namespaces=namespaces,
         label=names.LABEL_NAME,

@@ -19,15 +19,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf
-from typing import Any
 
 from scaleset.kube.client import Client
 from scaleset.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
-from scaleset.kube.resources import LEASES
+from scaleset.kube.resources import JSON, LEASES
 
 log = logging.getLogger(__name__)
-
-JSON = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

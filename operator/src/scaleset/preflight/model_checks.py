@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from scaleset.kube.errors import ApiError, Invalid
-from scaleset.kube.resources import CLAIMS, PODS
+from scaleset.kube.resources import CLAIMS, JSON, PODS
 from scaleset.planner import disks
 from scaleset.planner.instances import Build
 from scaleset.planner.plan import ModelCheck
@@ -25,9 +25,6 @@ from scaleset.planner.snapshot import Verdict
 from scaleset.preflight import sameness
 from scaleset.preflight.conversation import Answer, Call, Questions, verdict
 from scaleset.records.projections import plain
-
-JSON = dict[str, Any]
-
 
 NAMED = 5
 """Most fields that a sentence names; more make a condition unreadable."""

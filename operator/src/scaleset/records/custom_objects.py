@@ -8,8 +8,9 @@ from scaleset.api.base import InvalidSpec
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.kube.resources import JSON, Key
 from scaleset.planner.revisions import Revision
-from scaleset.records.projections import JSON, Key, plain, seconds
+from scaleset.records.projections import plain, seconds
 
 S = TypeVar("S")
 

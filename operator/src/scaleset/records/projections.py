@@ -11,13 +11,11 @@ from datetime import datetime
 from typing import Any
 
 from scaleset.api import names
+from scaleset.kube.resources import JSON, Key
 from scaleset.planner import status_codec
 from scaleset.planner.instances import Build, Change, Claim, Pod, Ran
 from scaleset.planner.provisioning import CUSTOM_DATA_CONTAINER, EXTENSION_PREFIX
 from scaleset.planner.revisions import Revision
-
-JSON = dict[str, Any]
-Key = tuple[str, str]
 
 MAX_MESSAGE = 512
 _NOT_RESTARTED = "The image was changed in place; the kubelet has not started the container again yet."
