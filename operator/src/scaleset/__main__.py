@@ -8,12 +8,11 @@ import sys
 from math import inf
 
 from scaleset import __version__
-from scaleset.application import Application, CannotStartError, LeaseLostError, Options
-from scaleset.endpoints import address
+from scaleset.application import Application, CannotStartError, LeaseLostError, Options, address
 from scaleset.kube import rate_limit
 from scaleset.kube.errors import ApiError
 from scaleset.observability import logging as logs
-from scaleset.runtime import garbage
+from scaleset.runtime.process import collect_less
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +134,7 @@ def main() -> None:
     sys.setrecursionlimit(DEEPEST_OBJECT)
     given = parser().parse_args()
     logs.configure(form=given.log_format, level=given.log_level)
-    garbage.look_less()
+    collect_less()
     options = Options(
         kubeconfig=given.kubeconfig,
         context=given.context,

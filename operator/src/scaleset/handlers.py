@@ -11,7 +11,6 @@ import itertools
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from math import inf
 from time import monotonic
@@ -51,8 +50,7 @@ async def wait_for_kinds(client: Client, namespaces: Sequence[str]) -> None:
     while True:
         try:
             for resource in (SCALE_SETS, UPGRADE_POLICIES, GALLERY_IMAGE_VERSIONS):
-                async with aclosing(client.pages(resource, namespace, limit=1)) as pages:
-                    await anext(pages)
+                await client.peek(resource, namespace)
             problem = await schemas.problem()
         except NotFound:
             problem = "the CustomResourceDefinitions are not installed: kubectl apply -f crds/"

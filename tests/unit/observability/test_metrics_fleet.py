@@ -13,7 +13,7 @@ from scaleset.observability.fleet import Fleet
 from scaleset.observability.metrics import Metrics
 from scaleset.planner.plan import Plan
 from scaleset.planner.snapshot import Snapshot
-from tests.simulation.metered import Metered, Samples, Seen, scrape, total
+from tests.simulation.metered import Metered, Samples, observed, scrape, total
 from tests.simulation.scenes import BAD, running
 from tests.simulation.world import World, policy, spec
 
@@ -55,7 +55,7 @@ def upgraded(version: str = "2.0.0", **changes: object) -> Metered:
 def test_a_set_begins_at_zero() -> None:
     """Before anything is known of it: a counter that is born at one is missed by increase()."""
     metrics = Metrics()
-    seen = Seen(spec())
+    seen = observed(spec())
     metrics.fleet.watch(lambda: [seen], leads=lambda: True)
     metrics.fleet.added(seen)
     found = {key: value for key, value in scrape(metrics).items() if key[0].endswith("_total")}
@@ -242,7 +242,7 @@ def test_restarts_count_nothing_twice_and_lose_nothing(suffix: str) -> None:
     def restart(snapshot: Snapshot, plan: Plan) -> None:
         lives[-1].acted(snapshot, plan)
         lives.append(Metered(world))
-        lives[-1].fleet.looked(lives[-1].seen, world.snapshot())
+        lives[-1].fleet.observed(lives[-1].seen, world.snapshot())
         world.acted = restart
 
     world.acted = restart
@@ -335,7 +335,7 @@ def test_a_set_that_is_not_reconciled_still_shows_that_it_lags() -> None:
 )
 def test_a_status_that_anybody_wrote_stops_no_scrape(status: dict[str, object]) -> None:
     metrics = Metrics()
-    metrics.fleet.watch(lambda: [Seen(None, status)], leads=lambda: True)
+    metrics.fleet.watch(lambda: [observed(None, status)], leads=lambda: True)
     found = scrape(metrics)
     assert total(found, "scaleset_metadata_generation") == 1
     assert total(found, "scaleset_spec_replicas") == 0
@@ -395,7 +395,7 @@ def test_a_surge_adds_up() -> None:
 def test_the_spec_of_a_set_nobody_understands_shows_nothing_but_what_is_known() -> None:
     def known(given: ScaleSetSpec | None) -> set[str]:
         metrics = Metrics()
-        metrics.fleet.watch(lambda: [Seen(given)], leads=lambda: True)
+        metrics.fleet.watch(lambda: [observed(given)], leads=lambda: True)
         return {name for name, _ in of_sets(scrape(metrics))}
 
     assert known(spec()) - known(None) == {"scaleset_info", "scaleset_spec_replicas"}

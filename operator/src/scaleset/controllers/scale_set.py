@@ -9,12 +9,11 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import KW_ONLY, dataclass
 from time import monotonic
 from typing import Any, Protocol
 
 from scaleset.api import names
-from scaleset.api.conditions import Condition, set_condition
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers import dry_runs
@@ -23,7 +22,15 @@ from scaleset.controllers.concurrency_limit import Turns
 from scaleset.controllers.instance_writer import InstanceWriter
 from scaleset.controllers.memory import Memory
 from scaleset.controllers.observation import observe
-from scaleset.controllers.status_writer import StatusWriter, check_kept, compared, merge_patch, urgent
+from scaleset.controllers.status_writer import (
+    StatusWriter,
+    check_kept,
+    compared,
+    condition,
+    conditions,
+    merge_patch,
+    urgent,
+)
 from scaleset.kube.client import Client
 from scaleset.kube.errors import NamespaceTerminating, NotKept
 from scaleset.kube.resources import JSON, Key
@@ -58,51 +65,46 @@ class Recorder(Protocol):
         """Send the event soon."""
 
 
+@dataclass(eq=False)
 class ScaleSetController:
     """Reconciles ScaleSets by key (namespace, name). `now` is the API server's clock; `wake` is for other sets."""
 
-    def __init__(
-        self,
-        client: Client,
-        caches: Caches,
-        *,
-        recorder: Recorder,
-        fleet: Fleet,
-        now: Callable[[], float],
-        wake: Callable[[Key], None],
-    ) -> None:
-        self._client = client
-        self._caches = caches
-        self._recorder = recorder
-        self._fleet = fleet
-        self._now = now
+    client: Client
+    caches: Caches
+    _: KW_ONLY
+    recorder: Recorder
+    fleet: Fleet
+    now: Callable[[], float]
+    wake: Callable[[Key], None]
+
+    def __post_init__(self) -> None:
         self._memories: dict[Key, tuple[str, Memory]] = {}
-        self._instances = InstanceWriter(client, caches, now=now)
-        self._status = StatusWriter(client)
-        self._turns = Turns(caches, wake=wake)
+        self._instances = InstanceWriter(self.client, self.caches, now=self.now)
+        self._status = StatusWriter(self.client)
+        self._turns = Turns(self.caches, wake=self.wake)
 
     async def reconcile(self, key: Key) -> float | None:
         """Observe, decide and act for one set; returns the seconds until its next reconcile."""
-        seen = self._caches.scale_sets.get(*key)
+        seen = self.caches.scale_sets.get(*key)
         if seen is None or seen.deleting:
             self._memories.pop(key, None)
-            self._fleet.gone(key)
+            self.fleet.gone(key)
             return None
-        self._fleet.added(seen)
+        self.fleet.added(seen)
         if seen.spec is None:
             return await self._refuse(seen)
         memory = self._remember(key, seen.uid)
         memory.new_generation(seen.generation)
-        memory.expire(self._now())
+        memory.expire(self.now())
         if memory.names_taken:
-            memory.revisions_there({revision.name for revision in self._caches.revisions.of(key)})
+            memory.revisions_there({revision.name for revision in self.caches.revisions.of(key)})
         if memory.unwritten_status is not None:
             return await self._write_again(seen, memory)
         if memory.relist_at is not None and memory.relist_at <= monotonic():
             await self._look_closely(key, memory)
         try:
             snapshot, plan = await self._decide(seen, memory)
-            self._fleet.looked(seen, snapshot)
+            self.fleet.observed(seen, snapshot)
             with self._turns.taken(seen, plan.state):
                 return await self._act(seen, snapshot, plan, memory)
         except NamespaceTerminating:
@@ -123,7 +125,7 @@ class ScaleSetController:
     async def _look_closely(self, key: Key, memory: Memory) -> None:
         """List all objects of the set."""
         selector = f"{names.LABEL_NAME}={key[1]}"
-        caches = (self._caches.pods, self._caches.claims, self._caches.revisions)
+        caches = (self.caches.pods, self.caches.claims, self.caches.revisions)
         await asyncio.gather(*(cache.refresh(key, label_selector=selector) for cache in caches))
         memory.relist_at = None
 
@@ -132,9 +134,7 @@ class ScaleSetController:
         admissions: dict[Question, Verdict] = {}
         for _ in range(OBSERVATIONS):
             turn = self._turns.turn(seen)
-            snapshot = observe(
-                self._caches, seen, memory, now=self._now(), fresh=fresh, admissions=admissions, turn=turn
-            )
+            snapshot = observe(self.caches, seen, memory, now=self.now(), fresh=fresh, admissions=admissions, turn=turn)
             plan = decide(snapshot)
             if not plan.needs:
                 return snapshot, plan
@@ -148,24 +148,24 @@ class ScaleSetController:
         """Fetch what the plan needs."""
         owner = snapshot.owner
         if needs.verdict is not None:
-            verdict = await dry_runs.check(self._client, owner, needs.verdict, now=self._now())
-            memory.judged(needs.verdict.model.name, verdict, now=self._now())
+            verdict = await dry_runs.check(self.client, owner, needs.verdict, now=self.now())
+            memory.judged(needs.verdict.model.name, verdict, now=self.now())
         if needs.fresh:
             await self._look_afresh(owner, snapshot.spec)
         if needs.admission is not None:
             asked = needs.admission
-            admissions[asked.about] = verdict = await dry_runs.ask(self._client, owner, asked, now=self._now())
-            memory.admitted(asked.model.name, verdict, now=self._now())
+            admissions[asked.about] = verdict = await dry_runs.ask(self.client, owner, asked, now=self.now())
+            memory.admitted(asked.model.name, verdict, now=self.now())
 
     async def _look_afresh(self, owner: Identity, spec: ScaleSetSpec) -> None:
         """Read everything that a batch is admitted on anew: the pods, the gallery and the policy."""
         namespace, policy = owner.namespace, spec.upgrade_policy_ref
         reads = [
-            self._caches.pods.refresh((namespace, owner.name), label_selector=f"{names.LABEL_NAME}={owner.name}"),
-            self._caches.versions.refresh(spec.image_reference.gallery_namespace or namespace),
+            self.caches.pods.refresh((namespace, owner.name), label_selector=f"{names.LABEL_NAME}={owner.name}"),
+            self.caches.versions.refresh(spec.image_reference.gallery_namespace or namespace),
         ]
         if policy is not None:
-            reads.append(self._caches.policies.look_up(namespace, policy.name))
+            reads.append(self.caches.policies.look_up(namespace, policy.name))
         await asyncio.gather(*reads)
 
     # Act
@@ -179,14 +179,14 @@ class ScaleSetController:
         patch = merge_patch(before, after)
         later = _postpone(plan, memory) if patch and not urgent(before, after) else None
         if patch and later is None:
-            if not await self._status.send(self._caches.scale_sets, seen, patch):
+            if not await self._status.send(self.caches.scale_sets, seen, patch):
                 return 0.0
             self._check_kept(seen, after, memory)
             memory.flushed = monotonic()
-        self._fleet.decided(seen, snapshot, plan)
+        self.fleet.decided(seen, snapshot, plan)
         for event in plan.events:
             log.info(DECISION, _log_values(seen, event))
-            self._recorder.record(seen, event)
+            self.recorder.record(seen, event)
         models = {model.name: model for model in (*snapshot.models, *plan.store, snapshot.model)}
         memory.only(
             {creation.instance: creation.build for creation in plan.creations},
@@ -197,7 +197,7 @@ class ScaleSetController:
         await self._instances.discard(owner, plan.discard, memory)
         if unfinished:
             return 0.0
-        times = [at - self._now() for at in (plan.wake_at, memory.next_retry()) if at is not None]
+        times = [at - self.now() for at in (plan.wake_at, memory.next_retry()) if at is not None]
         times += [later] if later is not None else []
         if (left := _doubt(plan, memory)) is not None:
             times.append(left)
@@ -209,7 +209,7 @@ class ScaleSetController:
         """
         uid, status = memory.unwritten_status or ("", {})
         if uid == seen.uid:
-            if not await self._status.write(self._caches.scale_sets, seen, status):
+            if not await self._status.write(self.caches.scale_sets, seen, status):
                 return 0.0
             self._check_kept(seen, status, memory)
         memory.unwritten_status = None
@@ -217,41 +217,34 @@ class ScaleSetController:
 
     def _check_kept(self, seen: ScaleSetObject, status: JSON, memory: Memory) -> None:
         """Verify that the API server kept the state just written; otherwise it must not be acted on."""
-        stored = self._caches.scale_sets.get(seen.namespace, seen.name)
+        stored = self.caches.scale_sets.get(seen.namespace, seen.name)
         if stored is None or stored.uid != seen.uid:
             return
         try:
             check_kept(stored, status)
         except NotKept as error:
             memory.unwritten_status = (seen.uid, status)
-            self._recorder.record(seen, Event("StatusNotKept", error.message, warning=True))
+            self.recorder.record(seen, Event("StatusNotKept", error.message, warning=True))
             raise
 
     async def _refuse(self, seen: ScaleSetObject) -> float | None:
         """A set whose spec cannot be parsed gets a condition; its instances stay as they are."""
-        self._fleet.refused(seen)
+        self.fleet.refused(seen)
         existing = ScaleSetStatus.parse({"status": seen.status}).conditions
         before = next((c.message for c in existing if c.type == "Accepted"), "")
-        for kind, status in (("Accepted", "False"), ("Ready", "False"), ("Stalled", "True")):
-            condition = Condition.model_validate(
-                {
-                    "type": kind,
-                    "status": status,
-                    "reason": "InvalidSpec",
-                    "message": seen.problem,
-                    "observedGeneration": seen.generation,
-                }
-            )
-            existing = set_condition(existing, condition, datetime.fromtimestamp(self._now(), UTC))
-        wanted: dict[str, Any] = {
+        found = [
+            condition(seen, kind, "InvalidSpec", seen.problem, holds=kind == "Stalled")
+            for kind in ("Accepted", "Ready", "Stalled")
+        ]
+        wanted = {
             "observedGeneration": seen.generation,
-            "conditions": [condition.to_raw() for condition in existing],
+            "conditions": conditions(existing, *found, now=self.now()),
         }
-        written = await self._status.write(self._caches.scale_sets, seen, wanted)
+        written = await self._status.write(self.caches.scale_sets, seen, wanted)
         if written and before != seen.problem:
             event = Event("InvalidSpec", seen.problem, warning=True)
             log.info(DECISION, _log_values(seen, event))
-            self._recorder.record(seen, event)
+            self.recorder.record(seen, event)
         return None if written else 0.0
 
 

@@ -15,7 +15,7 @@ UTF-8 with escapes for <, >, & and two line separators. Data in any other encodi
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from time import monotonic
 from typing import Any
 from urllib.parse import urlencode
@@ -70,6 +70,7 @@ class _Request:
         return f"{self.method} {self.url.path}"
 
 
+@dataclass(eq=False)
 class Transport:
     """One connection pool to one API server.
 
@@ -77,18 +78,18 @@ class Transport:
     `on_request(method, code, seconds)` counts every request, `<error>` being the code of one without a response.
     """
 
-    def __init__(self, connection: Connection, *, on_date: OnDate = ignore, on_request: OnRequest = ignore) -> None:
-        self.on_date = on_date
-        self.on_request = on_request
-        self._connection = connection
+    connection: Connection
+    _: KW_ONLY
+    on_date: OnDate = ignore
+    on_request: OnRequest = ignore
 
     async def aclose(self) -> None:
         """Close all connections, streams included."""
-        await self._connection.aclose()
+        await self.connection.aclose()
 
     def credentials(self) -> Credentials:
         """The credentials in force, for another client."""
-        return self._connection.credentials()
+        return self.connection.credentials()
 
     async def lines(self, path: str, query: Mapping[str, str], *, what: str) -> AsyncGenerator[bytes, None]:
         """The lines of a stream until the server ends it; `what` names the stream in errors.
@@ -141,7 +142,7 @@ class Transport:
         """Send one request, a second time with new credentials after a 401, and return a successful response."""
         sent = monotonic()
         response = await self._attempt(request)
-        if response.status == 401 and await self._connection.renew(sent):
+        if response.status == 401 and await self.connection.renew(sent):
             response.release()
             response = await self._attempt(request)
         if response.status < 400:
@@ -175,7 +176,7 @@ class Transport:
         The gate is checked right before the first byte is sent, since waiting for a connection, or for the event loop,
         takes time. NotLeader if it is closed.
         """
-        api, headers = self._connection.api, {**self._connection.headers(), "Accept": "application/json"}
+        api, headers = self.connection.api, {**self.connection.headers(), "Accept": "application/json"}
         response: aiohttp.ClientResponse
         if request.body is None:
             answer = await api.call_api(request.method, request.url, headers, _request_timeout=request.limits)
@@ -202,7 +203,7 @@ class Transport:
         return response
 
     def _url(self, path: str, query: Mapping[str, str] | None) -> URL:
-        text = self._connection.host + path + (f"?{urlencode(query)}" if query else "")
+        text = self.connection.host + path + (f"?{urlencode(query)}" if query else "")
         # Encoded already: yarl must not normalise it.
         return URL(text, encoded=True)
 

@@ -50,12 +50,10 @@ class Definition:
         """The name without `_total`, which the library adds to counters."""
         return self.name.removesuffix("_total")
 
-    def gauges(self) -> GaugeMetricFamily:
+    def family(self) -> GaugeMetricFamily | CounterMetricFamily:
         """An empty family, to be filled by a collector."""
-        return GaugeMetricFamily(self.base, self.help, labels=self.labels)
-
-    def counters(self) -> CounterMetricFamily:
-        return CounterMetricFamily(self.base, self.help, labels=self.labels)
+        kind = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
+        return kind(self.base, self.help, labels=self.labels)
 
     def gauge(self, registry: CollectorRegistry) -> Gauge:
         return Gauge(self.name, self.help, self.labels, registry=registry)
