@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.dry_runs import check
 from scaleset.controllers.instance_writer import STRANGE, InstanceWriter
 from scaleset.controllers.memory import Memory
+from scaleset.controllers.observation import check_model
 from scaleset.controllers.watches import Wakes, watch
 from scaleset.kube import errors
 from scaleset.kube.client import Client
@@ -151,7 +151,7 @@ def asked(*, runs: bool) -> ModelCheck:
 
 
 async def test_a_model_is_asked_about_strictly_and_its_pod_is_tried(api: FakeApi, client: Client) -> None:
-    verdict = await check(client, OWNER, asked(runs=False), now=1.8e9)
+    verdict = await check_model(client, OWNER, asked(runs=False), now=1.8e9)
     assert verdict == Verdict(accepted=True)
     queries = [request.partition("?")[2] for request in api.requests]
     assert queries == ["dryRun=All&fieldValidation=Strict", "dryRun=All"]
@@ -161,7 +161,7 @@ async def test_a_model_is_asked_about_strictly_and_its_pod_is_tried(api: FakeApi
 @pytest.mark.parametrize("code", [409, 429, 503])
 async def test_a_model_that_runs_is_not_stopped_by_silence(api: FakeApi, client: Client, code: int) -> None:
     api.refuse("POST", code)
-    assert await check(client, OWNER, asked(runs=True), now=1.8e9) == Verdict(accepted=True, unanswered=True)
+    assert await check_model(client, OWNER, asked(runs=True), now=1.8e9) == Verdict(accepted=True, unanswered=True)
     api.refuse("POST", code)
     with pytest.raises(errors.ApiError):
-        await check(client, OWNER, asked(runs=False), now=1.8e9)
+        await check_model(client, OWNER, asked(runs=False), now=1.8e9)

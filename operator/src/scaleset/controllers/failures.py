@@ -1,5 +1,5 @@
 """Counts in how many sets each published version failed. The counts are updated with every change of a set
-(kube.index), so their cost does not depend on the number of all sets.
+(kube.store), so their cost does not depend on the number of all sets.
 """
 
 from collections.abc import Callable, Mapping

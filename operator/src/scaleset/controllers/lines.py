@@ -1,6 +1,6 @@
 """The rolling sets of each policy, and the waiting ones in the order in which they began to wait.
 
-Updated with every change of a set (kube.index), for policies with a concurrency limit.
+Updated with every change of a set (kube.store), for policies with a concurrency limit.
 """
 
 from bisect import bisect_left, insort

@@ -16,12 +16,11 @@ from typing import Any, Protocol
 from scaleset.api import names
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
-from scaleset.controllers import dry_runs
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.concurrency_limit import Turns
 from scaleset.controllers.instance_writer import InstanceWriter
 from scaleset.controllers.memory import Memory
-from scaleset.controllers.observation import observe
+from scaleset.controllers.observation import check_model, observe, try_pods
 from scaleset.controllers.status_writer import (
     StatusWriter,
     check_kept,
@@ -148,13 +147,13 @@ class ScaleSetController:
         """Fetch what the plan needs."""
         owner = snapshot.owner
         if needs.verdict is not None:
-            verdict = await dry_runs.check(self.client, owner, needs.verdict, now=self.now())
+            verdict = await check_model(self.client, owner, needs.verdict, now=self.now())
             memory.judged(needs.verdict.model.name, verdict, now=self.now())
         if needs.fresh:
             await self._look_afresh(owner, snapshot.spec)
         if needs.admission is not None:
             asked = needs.admission
-            admissions[asked.about] = verdict = await dry_runs.ask(self.client, owner, asked, now=self.now())
+            admissions[asked.about] = verdict = await try_pods(self.client, owner, asked, now=self.now())
             memory.admitted(asked.model.name, verdict, now=self.now())
 
     async def _look_afresh(self, owner: Identity, spec: ScaleSetSpec) -> None:

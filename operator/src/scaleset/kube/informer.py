@@ -13,6 +13,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from math import inf
 from time import monotonic
 
@@ -38,22 +39,20 @@ BACKOFF_SECONDS = (0.2, 10.0)
 """First and longest wait between tries. After an outage the view is current within 10 s plus the time of a list."""
 
 
+@dataclass(eq=False, slots=True)
 class _Stream:
     """One followed namespace, or all of them."""
 
-    __slots__ = ("complaint", "contact", "failures", "limit", "namespace", "relist", "resync_at", "synced", "version")
-
-    def __init__(self, namespace: str | None) -> None:
-        self.namespace = namespace
-        self.version = 0
-        self.relist = True
-        self.synced = False
-        self.contact = -inf
-        self.resync_at = -inf
-        """When to list again, by the event loop's clock; ended watches do not change it."""
-        self.failures = 0
-        self.complaint = ""
-        self.limit: asyncio.Timeout | None = None
+    namespace: str | None
+    version: int = 0
+    relist: bool = True
+    synced: bool = False
+    contact: float = -inf
+    resync_at: float = -inf
+    """When to list again, by the event loop's clock; ended watches do not change it."""
+    failures: int = 0
+    complaint: str = ""
+    limit: asyncio.Timeout | None = None
 
     def contacted(self) -> None:
         self.contact = monotonic()

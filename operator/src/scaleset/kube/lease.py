@@ -40,10 +40,6 @@ class Seen:
         return self.since + float(self.spec.get("leaseDurationSeconds") or 0)
 
 
-def _nothing() -> None:
-    pass
-
-
 @dataclass(eq=False)
 class Lease:
     """The right to write. `identity` must be unique to this process; durations are seconds.
@@ -61,8 +57,8 @@ class Lease:
     renew_deadline: float = 10
     retry_period: float = 2
     annotations: Mapping[str, str] = field(default_factory=dict)
-    on_started: Callable[[], None] = _nothing
-    on_lost: Callable[[], None] = _nothing
+    on_started: Callable[[], None] = lambda: None
+    on_lost: Callable[[], None] = lambda: None
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     jitter: Callable[[], float] = random.random

@@ -23,6 +23,7 @@ in which all of them changed. Invariant: an index equals the result of such a wa
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
@@ -64,10 +65,6 @@ class Follower(Protocol[R_contra]):
         """The record of that object was `before` and is `after` now; None means no record."""
 
 
-def _ignore(_: Key) -> None:
-    pass
-
-
 class Index(Generic[R]):
     """The records of each group; a record whose group is None is in none. `on_change` gets every group that gained or
     lost a record. It does not get groups of records that changed and stayed.
@@ -75,7 +72,7 @@ class Index(Generic[R]):
     The group must depend on the record alone, and `group` must not raise for any record.
     """
 
-    def __init__(self, group: Callable[[R], Key | None], *, on_change: Callable[[Key], None] = _ignore) -> None:
+    def __init__(self, group: Callable[[R], Key | None], *, on_change: Callable[[Key], None] = lambda _: None) -> None:
         self._group = group
         self._on_change = on_change
         self._members: dict[Key, dict[Key, R]] = {}
@@ -112,16 +109,16 @@ class Index(Generic[R]):
                     self._on_change(group)
 
 
+@dataclass(eq=False, slots=True)
 class Listing:
     """A list that is merged page by page. Created by `Store.listing`."""
 
-    def __init__(self, *, seen_before: int) -> None:
-        self.seen_before = seen_before
-        self.version = 0
-        self.found: set[Key] = set()
-        self.written: set[Key] = set()
-        self.forgotten: set[str] = set()
-        self.changed: set[Key] = set()
+    seen_before: int
+    version: int = 0
+    found: set[Key] = field(default_factory=set)
+    written: set[Key] = field(default_factory=set)
+    forgotten: set[str] = field(default_factory=set)
+    changed: set[Key] = field(default_factory=set)
 
     @property
     def restored(self) -> bool:
@@ -252,7 +249,7 @@ class Store(Generic[T]):
     @contextmanager
     def listing(self, seen_before: int) -> Iterator[Listing]:
         """Begin a list before it is requested, with the state known until now; then `add` its pages and `finish`."""
-        listing = Listing(seen_before=seen_before)
+        listing = Listing(seen_before)
         self._listings.append(listing)
         try:
             yield listing

@@ -5,7 +5,7 @@ A set of 1000 instances as raw JSON is 10 MB; as records it is well below 1 MB.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -54,6 +54,12 @@ def seconds(time: str | None) -> float | None:
 def plain(text: str) -> str:
     """One line without control or direction characters: foreign texts appear in the status, events and logs."""
     return CONTROL.sub(" ", text).strip()[:MAX_MESSAGE]
+
+
+def listed(words: Sequence[str], *, most: int = 5) -> str:
+    """Words in a sentence, the first of them if they are many: more make a condition unreadable."""
+    more = len(words) - most
+    return ", ".join(words[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def pod(raw: JSON) -> Pod:

@@ -24,10 +24,6 @@ class QueueClosed(Exception):  # noqa: N818 - not an error: the end of work
     """The queue hands out nothing more."""
 
 
-def _ignore(_: float) -> None:
-    pass
-
-
 @dataclass(eq=False)
 class WorkQueue(Generic[K]):
     """Keys to work on, in the order in which they came.
@@ -43,8 +39,8 @@ class WorkQueue(Generic[K]):
     cap: float = CAP_SECONDS
     jitter: Callable[[], float] = random.random
     monotonic: Callable[[], float] = time.monotonic
-    on_queue_duration: Callable[[float], None] = _ignore
-    on_work_duration: Callable[[float], None] = _ignore
+    on_queue_duration: Callable[[float], None] = lambda _: None
+    on_work_duration: Callable[[float], None] = lambda _: None
 
     def __post_init__(self) -> None:
         self.adds = 0

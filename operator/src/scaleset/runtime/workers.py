@@ -24,10 +24,6 @@ class ReconcileCancelledError(Exception):
     """A call inside a reconcile was cancelled, and not by the workers."""
 
 
-def _ignore(_result: str, _seconds: float) -> None:
-    pass
-
-
 @dataclass(eq=False)
 class Workers(Generic[K]):
     """`concurrency` tasks that call `reconcile` for the keys of `queue`, never twice at a time for the same one.
@@ -40,7 +36,7 @@ class Workers(Generic[K]):
     reconcile: Callable[[K], Awaitable[float | None]]
     _: KW_ONLY
     concurrency: int = 8
-    on_result: Callable[[str, float], None] = _ignore
+    on_result: Callable[[str, float], None] = lambda _result, _seconds: None
 
     def __post_init__(self) -> None:
         self._errors: dict[K, str] = {}
