@@ -21,7 +21,7 @@ from scaleset.records.custom_objects import ScaleSetObject
 
 
 @dataclass(eq=False)
-class Turns:
+class ConcurrencyLimit:
     """Counts the rolling and the waiting sets of each policy. The cost is one search in the line."""
 
     caches: Caches

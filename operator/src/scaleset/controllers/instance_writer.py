@@ -62,21 +62,21 @@ class InstanceWriter:
                 raw = await self._store(owner, model)
             except AlreadyExists as error:
                 # Usually the garbage collector has not deleted it yet: reported only if it lasts.
-                memory.strange_revisions += 1
-                if memory.strange_revisions < STRANGE:
+                memory.foreign_revisions += 1
+                if memory.foreign_revisions < STRANGE:
                     raise
                 words = f"{plain(error.message)}, and it belongs to another owner. Delete it"
                 watched = self.caches.revisions.of((owner.namespace, owner.name))
-                memory.names_taken |= {each.name for each in watched if each.name == model.name}
+                memory.taken_names |= {each.name for each in watched if each.name == model.name}
             except NotFound:
                 raise
             except ApiError as error:
                 words = verdict(error).message
             else:
-                memory.strange_revisions = 0
+                memory.foreign_revisions = 0
                 self.caches.revisions.remember(raw)
                 continue
-            memory.judged(model.name, Verdict(accepted=False, message=words, reason=NOT_STORED), now=self.now())
+            memory.verdicts.add(model.name, Verdict(accepted=False, message=words, reason=NOT_STORED), now=self.now())
             return False
         return True
 
@@ -117,7 +117,7 @@ class InstanceWriter:
     async def discard(self, owner: Identity, models: Iterable[Revision], memory: Memory) -> None:
         """Delete models that are not needed any more. A refused delete does no harm."""
         for model in models:
-            if not memory.discards(model.name, now=self.now()):
+            if not memory.discard_errors.due(model.name, self.now()):
                 continue
             try:
                 await self.client.delete(REVISIONS, owner.namespace, model.name, uid=model.uid)
@@ -128,13 +128,14 @@ class InstanceWriter:
                 )
             except ApiError as error:
                 words = verdict(error).message
-                if memory.not_discarded(model.name, words, now=self.now()):
+                if model.name not in memory.discard_errors:
                     log.warning(
                         'revision_not_deleted revision=%(namespace)s/%(revision)s error="%(error)s"',
                         {"namespace": owner.namespace, "revision": model.name, "error": words},
                     )
+                memory.discard_errors.add(model.name, words, now=self.now())
                 continue
-            memory.undeleted.pop(model.name, None)
+            memory.discard_errors.pop(model.name, None)
             self.caches.revisions.forget(owner.namespace, model.name, model.uid)
 
     async def carry_out(self, owner: Identity, plan: Plan, models: dict[str, Revision], memory: Memory) -> bool:
@@ -146,9 +147,9 @@ class InstanceWriter:
         server in trouble, or one that does not answer, gets no further calls.
         """
         now = self.now()
-        waiting = {uid for uid, refusal in memory.delete_errors.items() if now < refusal.retry_at}
-        calls = [partial(self._delete, owner, d, memory) for d in plan.deletions if d.uid not in waiting]
-        calls += [partial(self._change, owner, c, memory) for c in plan.changes if c.uid not in waiting]
+        errors = memory.delete_errors
+        calls = [partial(self._delete, owner, d, memory) for d in plan.deletions if errors.due(d.uid, now)]
+        calls += [partial(self._change, owner, c, memory) for c in plan.changes if errors.due(c.uid, now)]
         results = await memory.pace.run(calls, failed=_failed, stops=_in_trouble)
         if not any(map(_in_trouble, results)):
             results += await self._create_all(owner, plan, models, memory)
@@ -171,7 +172,7 @@ class InstanceWriter:
         memory.failed = {n for n, result in zip(due, results, strict=False) if isinstance(result, Exception)}
         refused = next((n for n, result in zip(due, results, strict=False) if result is False), None)
         if refused is not None:
-            memory.not_tried({number: builds[number] for number in due[len(results) :]}, like=refused)
+            memory.add_untried({number: builds[number] for number in due[len(results) :]}, like=refused)
         return results
 
     async def _change(self, owner: Identity, wanted: ImageChange, memory: Memory) -> bool:
@@ -188,16 +189,16 @@ class InstanceWriter:
             )
             return False
         except Unavailable as error:
-            return self._kept(owner, wanted, error, memory)
+            return self._not_replaced(owner, wanted, error, memory)
         self.caches.pods.remember(raw)
         return True
 
-    def _kept(self, owner: Identity, wanted: Deletion | ImageChange, error: ApiError, memory: Memory) -> bool:
+    def _not_replaced(self, owner: Identity, wanted: Deletion | ImageChange, error: ApiError, memory: Memory) -> bool:
         """Remember that the API server refuses to replace a pod. The first refusal leads to a new decision at once."""
         if not refuses(error):
             raise error
         again = wanted.uid in memory.delete_errors
-        memory.kept(wanted.uid, plain(error.message), now=self.now())
+        memory.delete_errors.add(wanted.uid, plain(error.message), now=self.now())
         log.warning(
             'replacement_refused scaleset=%(namespace)s/%(scaleset)s instance=%(instance)d error="%(error)s"',
             {"namespace": owner.namespace, "scaleset": owner.name, "instance": wanted.instance, "error": error},
@@ -232,7 +233,7 @@ class InstanceWriter:
                 raise
             self.caches.pods.forget(owner.namespace, deletion.name, deletion.uid)
         except ApiError as error:
-            return self._kept(owner, deletion, error, memory)
+            return self._not_replaced(owner, deletion, error, memory)
         return True
 
     async def _exists(self, owner: Identity, deletion: Deletion) -> bool:
@@ -253,7 +254,7 @@ class InstanceWriter:
         except ApiError as error:
             if not (refuses(error) or isinstance(error, NotFound)):
                 raise
-            memory.refused(number, plain(error.message), now=self.now(), build=creation.build)
+            memory.create_errors.add(number, plain(error.message), now=self.now(), build=creation.build)
             log.warning(
                 'instance_refused scaleset=%(namespace)s/%(scaleset)s instance=%(instance)d error="%(error)s"',
                 {"namespace": owner.namespace, "scaleset": owner.name, "instance": number, "error": error},
@@ -268,13 +269,13 @@ class InstanceWriter:
         )
         raw, taken = await self._create_or_read(PODS, owner, body)
         if taken is not None:
+            name, text = owner.instance(number), ""
             if projections.pod(raw).owner != owner.uid:
-                memory.stranger(number, not_ours(owner.instance(number)), now=self.now())
-                return
-            if (raw["metadata"].get("labels") or {}).get(names.LABEL_NAME) != owner.name:
-                name = owner.instance(number)
+                text = not_ours(name)
+            elif (raw["metadata"].get("labels") or {}).get(names.LABEL_NAME) != owner.name:
                 text = f"Pod {name} has lost its label {names.LABEL_NAME}. Give it back, or delete the pod."
-                memory.stranger(number, text, now=self.now())
+            if text:
+                memory.foreign_pods.add(number, text, now=self.now())
                 return
         memory.created(number)
         self.caches.pods.remember(raw)

@@ -17,7 +17,7 @@ from scaleset.api import names
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.concurrency_limit import Turns
+from scaleset.controllers.concurrency_limit import ConcurrencyLimit
 from scaleset.controllers.instance_writer import InstanceWriter
 from scaleset.controllers.memory import Memory
 from scaleset.controllers.observation import check_model, observe, try_pods
@@ -47,7 +47,7 @@ OBSERVATIONS = 6
 """Most rounds in which a plan may need more observations."""
 FLUSH_SECONDS = 5.0
 """Least seconds between two writes of counts and sentences while a batch runs."""
-DOUBT_SECONDS = 60.0
+RELIST_SECONDS = 60.0
 """Longest time until a waiting set lists its objects anew. A lost event leaves no trace, and the set may wait for
 exactly this event.
 """
@@ -80,7 +80,7 @@ class ScaleSetController:
         self._memories: dict[Key, tuple[str, Memory]] = {}
         self._instances = InstanceWriter(self.client, self.caches, now=self.now)
         self._status = StatusWriter(self.client)
-        self._turns = Turns(self.caches, wake=self.wake)
+        self._limit = ConcurrencyLimit(self.caches, wake=self.wake)
 
     async def reconcile(self, key: Key) -> float | None:
         """Observe, decide and act for one set; returns the seconds until its next reconcile."""
@@ -91,20 +91,20 @@ class ScaleSetController:
             return None
         self.fleet.added(seen)
         if seen.spec is None:
-            return await self._refuse(seen)
+            return await self._report_invalid(seen)
         memory = self._remember(key, seen.uid)
         memory.new_generation(seen.generation)
         memory.expire(self.now())
-        if memory.names_taken:
-            memory.revisions_there({revision.name for revision in self.caches.revisions.of(key)})
+        if memory.taken_names:
+            memory.revisions_found({revision.name for revision in self.caches.revisions.of(key)})
         if memory.unwritten_status is not None:
             return await self._write_again(seen, memory)
         if memory.relist_at is not None and memory.relist_at <= monotonic():
-            await self._look_closely(key, memory)
+            await self._relist(key, memory)
         try:
             snapshot, plan = await self._decide(seen, memory)
             self.fleet.observed(seen, snapshot)
-            with self._turns.taken(seen, plan.state):
+            with self._limit.taken(seen, plan.state):
                 return await self._act(seen, snapshot, plan, memory)
         except NamespaceTerminating:
             # The set is being deleted with all its objects: nothing is created any more.
@@ -121,7 +121,7 @@ class ScaleSetController:
 
     # Observe and decide
 
-    async def _look_closely(self, key: Key, memory: Memory) -> None:
+    async def _relist(self, key: Key, memory: Memory) -> None:
         """List all objects of the set."""
         selector = f"{names.LABEL_NAME}={key[1]}"
         caches = (self.caches.pods, self.caches.claims, self.caches.revisions)
@@ -132,7 +132,7 @@ class ScaleSetController:
         fresh = False
         admissions: dict[Question, Verdict] = {}
         for _ in range(OBSERVATIONS):
-            turn = self._turns.turn(seen)
+            turn = self._limit.turn(seen)
             snapshot = observe(self.caches, seen, memory, now=self.now(), fresh=fresh, admissions=admissions, turn=turn)
             plan = decide(snapshot)
             if not plan.needs:
@@ -148,15 +148,15 @@ class ScaleSetController:
         owner = snapshot.owner
         if needs.verdict is not None:
             verdict = await check_model(self.client, owner, needs.verdict, now=self.now())
-            memory.judged(needs.verdict.model.name, verdict, now=self.now())
+            memory.verdicts.add(needs.verdict.model.name, verdict, now=self.now())
         if needs.fresh:
-            await self._look_afresh(owner, snapshot.spec)
+            await self._refresh(owner, snapshot.spec)
         if needs.admission is not None:
             asked = needs.admission
             admissions[asked.about] = verdict = await try_pods(self.client, owner, asked, now=self.now())
-            memory.admitted(asked.model.name, verdict, now=self.now())
+            memory.add_admission(asked.model.name, verdict, now=self.now())
 
-    async def _look_afresh(self, owner: Identity, spec: ScaleSetSpec) -> None:
+    async def _refresh(self, owner: Identity, spec: ScaleSetSpec) -> None:
         """Read everything that a batch is admitted on anew: the pods, the gallery and the policy."""
         namespace, policy = owner.namespace, spec.upgrade_policy_ref
         reads = [
@@ -187,18 +187,18 @@ class ScaleSetController:
             log.info(DECISION, _log_values(seen, event))
             self.recorder.record(seen, event)
         models = {model.name: model for model in (*snapshot.models, *plan.store, snapshot.model)}
-        memory.only(
+        memory.forget_unplanned(
             {creation.instance: creation.build for creation in plan.creations},
             [*(deletion.uid for deletion in plan.deletions), *(change.uid for change in plan.changes)],
         )
-        memory.forget_others(plan.state.builds, snapshot.pods)
+        memory.forget_removed(plan.state.builds, snapshot.pods)
         unfinished = await self._instances.carry_out(owner, plan, models, memory)
         await self._instances.discard(owner, plan.discard, memory)
         if unfinished:
             return 0.0
         times = [at - self.now() for at in (plan.wake_at, memory.next_retry()) if at is not None]
         times += [later] if later is not None else []
-        if (left := _doubt(plan, memory)) is not None:
+        if (left := _relist_in(plan, memory)) is not None:
             times.append(left)
         return max(0.0, min(times)) if times else None
 
@@ -226,7 +226,7 @@ class ScaleSetController:
             self.recorder.record(seen, Event("StatusNotKept", error.message, warning=True))
             raise
 
-    async def _refuse(self, seen: ScaleSetObject) -> float | None:
+    async def _report_invalid(self, seen: ScaleSetObject) -> float | None:
         """A set whose spec cannot be parsed gets a condition; its instances stay as they are."""
         self.fleet.refused(seen)
         existing = ScaleSetStatus.parse({"status": seen.status}).conditions
@@ -259,13 +259,13 @@ def _log_values(seen: ScaleSetObject, event: Event) -> dict[str, Any]:
     }
 
 
-def _doubt(plan: Plan, memory: Memory) -> float | None:
+def _relist_in(plan: Plan, memory: Memory) -> float | None:
     """Seconds until the objects of the set are listed anew; None while the set waits for nothing."""
     conditions = {condition["type"]: condition["status"] for condition in plan.status.get("conditions", ())}
     if conditions.get("Ready") == "True":
         memory.relist_at = None
     elif memory.relist_at is None:
-        memory.relist_at = monotonic() + DOUBT_SECONDS * (0.5 + 0.5 * random.random())  # spread over time
+        memory.relist_at = monotonic() + RELIST_SECONDS * (0.5 + 0.5 * random.random())  # spread over time
     return None if memory.relist_at is None else memory.relist_at - monotonic()
 
 
