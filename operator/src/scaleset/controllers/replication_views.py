@@ -20,7 +20,7 @@ from scaleset.planner.gallery import DEFAULT_REGION
 from scaleset.planner.pod_builder import REGION_LABEL
 from scaleset.planner.prepull_pod import CONTAINER
 from scaleset.planner.replication import Node, Prepull, Stage
-from scaleset.records.projections import explain, plain
+from scaleset.records.projections import explain, object_meta, plain
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +74,7 @@ def prepull(raw: JSON) -> Prepull:
     annotations = metadata.get("annotations") or {}
     conditions = {condition.get("type"): condition for condition in status.get("conditions") or []}
     return Prepull(
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
-        resource_version=metadata["resourceVersion"],
+        **object_meta(metadata),
         version=(metadata.get("labels") or {}).get(names.LABEL_PREPULL, ""),
         node=annotations.get(names.ANNOTATION_PREPULL_NODE, ""),
         version_namespace=str(annotations.get(names.ANNOTATION_PREPULL_OF, "")).partition("/")[0],

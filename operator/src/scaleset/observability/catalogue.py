@@ -67,7 +67,12 @@ class Definition:
         return Counter(self.base, self.help, self.labels, registry=registry)
 
     def histogram(self, registry: CollectorRegistry) -> Histogram:
-        return Histogram(self.name, self.help, self.labels, buckets=self.buckets, registry=registry)
+        """The histogram, with zeros for the values of its label, if they are fixed."""
+        found = Histogram(self.name, self.help, self.labels, buckets=self.buckets, registry=registry)
+        for _, values in self.values:
+            for value in values:
+                found.labels(value)
+        return found
 
 
 def _metric(

@@ -60,13 +60,6 @@ class Fleet(Collector):
         self._durations = catalogue.ROLLOUT_DURATION.histogram(registry)
         self._batches = catalogue.BATCH_DURATION.histogram(registry)
         self._instances = catalogue.UPGRADE_DURATION.histogram(registry)
-        for histogram, definition in (
-            (self._durations, catalogue.ROLLOUT_DURATION),
-            (self._batches, catalogue.BATCH_DURATION),
-            (self._instances, catalogue.UPGRADE_DURATION),
-        ):
-            for value in dict(definition.values)["result"]:
-                histogram.labels(value)
         registry.register(self)
 
     def watch(self, objects: Callable[[], Iterable[ScaleSetObject]], *, leads: Callable[[], bool]) -> None:

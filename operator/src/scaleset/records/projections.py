@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from scaleset.api import names
 from scaleset.kube.resources import JSON, Key
@@ -36,6 +36,24 @@ class StoredRevision:
     owner: str | None
     set_name: str
     model: Revision
+
+
+class ObjectMeta(TypedDict):
+    """The fields of every record: which object it is of, and which version of it."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+
+
+def object_meta(metadata: JSON) -> ObjectMeta:
+    return ObjectMeta(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+    )
 
 
 def seconds(time: str | None) -> float | None:
@@ -82,10 +100,7 @@ def pod(raw: JSON) -> Pod:
         if ready.get("status") == "True":
             ready_since = max((at for at in (ready_since, started) if at is not None), default=None)
     return Pod(
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
-        resource_version=metadata["resourceVersion"],
+        **object_meta(metadata),
         owner=owner.get("uid"),
         set_name=owner.get("name") or labels.get(names.LABEL_NAME, ""),
         model=labels.get(names.LABEL_MODEL, ""),
@@ -256,10 +271,7 @@ def claim(raw: JSON) -> Claim:
     """Record of a persistent volume claim."""
     metadata = raw["metadata"]
     return Claim(
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
-        resource_version=metadata["resourceVersion"],
+        **object_meta(metadata),
         set_name=(metadata.get("labels") or {}).get(names.LABEL_NAME, ""),
         deleting=bool(metadata.get("deletionTimestamp")),
         lost=(raw.get("status") or {}).get("phase") == "Lost",
@@ -271,10 +283,7 @@ def revision(raw: JSON) -> StoredRevision:
     metadata = raw["metadata"]
     owner = _controller(metadata)
     return StoredRevision(
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
-        resource_version=metadata["resourceVersion"],
+        **object_meta(metadata),
         owner=owner.get("uid"),
         set_name=owner.get("name") or (metadata.get("labels") or {}).get(names.LABEL_NAME, ""),
         model=Revision(metadata["name"], int(raw.get("revision") or 0), raw.get("data") or {}, metadata["uid"]),
