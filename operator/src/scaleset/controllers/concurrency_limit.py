@@ -39,8 +39,8 @@ class ConcurrencyLimit:
         rolling = lines.rolling(policy)
         starting = {each for each in self._deciding if each != mine and self._counts(each, policy)}.difference(rolling)
         since = waiting_since(seen.status)
-        place = (since, seen.name) if since is not None else None
-        ahead = lines.ahead(policy, place, but={mine, *starting})
+        position = (since, seen.name) if since is not None else None
+        ahead = lines.ahead(policy, position, but={mine, *starting})
         return Turn(len(rolling) - (mine in rolling) + len(starting), ahead)
 
     def _counts(self, key: Key, policy: Key) -> bool:

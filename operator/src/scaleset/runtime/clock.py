@@ -88,11 +88,11 @@ def majority(seen: Iterable[Offset], *, now: float, near: Offset) -> Majority:
     ends.sort()  # At the same point, ends sort before beginnings: the high end is not part of an interval.
     best = Majority(near, 0)
     votes = 0
-    for (place, change), (following, _) in pairwise(ends):
+    for (point, change), (following, _) in pairwise(ends):
         votes += change
-        if votes < max(best.votes, 1) or following <= place:
+        if votes < max(best.votes, 1) or following <= point:
             continue
-        found = Majority(Offset(place, following, now), votes)
+        found = Majority(Offset(point, following, now), votes)
         if votes > best.votes or _distance(found, near) < _distance(best, near):
             best = found
     return best
