@@ -244,12 +244,7 @@ class Application:
             now=self._clock.now,
         )
         versions = GalleryImageVersionController(
-            caches,
-            writer,
-            prepulls,
-            images=self._metrics.images,
-            on_replicated=wakes.replicated,
-            now=self._clock.now,
+            caches, writer, prepulls, images=self._metrics.images, on_replicated=wakes.replicated, now=self._clock.now
         )
         self._queues["galleryimageversion"].add(SWEEP)
         reconciles: dict[str, Callable[[Key], Awaitable[float | None]]] = {

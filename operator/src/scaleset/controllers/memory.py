@@ -21,11 +21,13 @@ AT_ONCE = 0.0
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A refusal by the API server: its message, and when to try again (in seconds of its clock)."""
+    """A refusal by the API server."""
 
     message: str
     retry_at: float
+    """When to try again, in seconds of the API server's clock."""
     attempts: int
+    """Number of refusals before this one."""
     tried: bool = True
     """Whether the refusal was about this very instance, or about another one created in the same way."""
     build: Build | None = None

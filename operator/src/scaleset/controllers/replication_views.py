@@ -108,12 +108,7 @@ class ReplicationViews:
     """
 
     def __init__(
-        self,
-        client: Client,
-        namespace: str,
-        *,
-        on_nodes: Callable[[int], None],
-        on_pod: Callable[[str], None],
+        self, client: Client, namespace: str, *, on_nodes: Callable[[int], None], on_pod: Callable[[str], None]
     ) -> None:
         self.namespace = namespace
         self.wanted: frozenset[str] = frozenset()

@@ -235,10 +235,7 @@ class ScaleSetController:
             condition(seen, kind, "InvalidSpec", seen.problem, holds=kind == "Stalled")
             for kind in ("Accepted", "Ready", "Stalled")
         ]
-        wanted = {
-            "observedGeneration": seen.generation,
-            "conditions": conditions(existing, *found, now=self.now()),
-        }
+        wanted = {"observedGeneration": seen.generation, "conditions": conditions(existing, *found, now=self.now())}
         written = await self._status.write(self.caches.scale_sets, seen, wanted)
         if written and before != seen.problem:
             event = Event("InvalidSpec", seen.problem, warning=True)

@@ -212,11 +212,7 @@ class Informer(View[T]):
         self.relists += 1
         with self._store.listing(self._store.seen_in(stream.namespace)) as listing:
             pages = self._client.pages(
-                self.resource,
-                stream.namespace,
-                label_selector=self._label,
-                limit=PAGE,
-                timeout=LIST_TIMEOUT_SECONDS,
+                self.resource, stream.namespace, label_selector=self._label, limit=PAGE, timeout=LIST_TIMEOUT_SECONDS
             )
             try:
                 async with aclosing(pages):

@@ -29,10 +29,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A lease record that has not changed since the monotonic time `since`."""
+    """A lease record of another process."""
 
     spec: JSON
     since: float
+    """Monotonic time since which it has not changed."""
 
     @property
     def expires(self) -> float:

@@ -18,9 +18,10 @@ _SEGMENT = re.compile(r"[a-z0-9A-Z]([-a-z0-9A-Z._:]{0,251}[a-z0-9A-Z])?")
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A kind of object as the API server's URLs name it; the core group is the empty string."""
+    """A kind of object as the API server's URLs name it."""
 
     group: str
+    """Empty for the core group."""
     version: str
     plural: str
     namespaced: bool = True

@@ -143,11 +143,7 @@ class Store(Generic[T]):
     """
 
     def __init__(
-        self,
-        project: Callable[[JSON], T],
-        group: Callable[[T], Key | None],
-        *,
-        same: Callable[[T, T], bool] = differ,
+        self, project: Callable[[JSON], T], group: Callable[[T], Key | None], *, same: Callable[[T, T], bool] = differ
     ) -> None:
         self._project = project
         self._group = group

@@ -87,6 +87,11 @@ def _of_set(name: str, text: str, *labels: str, **values: Iterable[str]) -> Defi
     return _metric(name, text, *SET, *labels, buckets=(), leader=True, **values)
 
 
+def _durations(name: str, text: str, buckets: tuple[float, ...], results: Iterable[str]) -> Definition:
+    """Durations in all sets together: a histogram a set would be too many series."""
+    return _metric(name, text, buckets=buckets, leader=True, result=results)
+
+
 INFO = _of_set("scaleset_info", "Always 1; static facts about a ScaleSet.", "image", "policy", "upgrade_mode")
 SPEC_REPLICAS = _of_set("scaleset_spec_replicas", "Desired instances.")
 STATUS_REPLICAS = _of_set("scaleset_status_replicas", "Instances whose pod exists and is not terminating.")
@@ -160,12 +165,11 @@ PUBLISHED = _metric(
 ROLLOUTS = _of_set(
     "scaleset_rollouts_total", "Rollouts that ended.", result=changes.ROLLOUT_RESULTS, started_by=changes.STARTED_BY
 )
-ROLLOUT_DURATION = _metric(
+ROLLOUT_DURATION = _durations(
     "scaleset_rollout_duration_seconds",
     "Seconds from the start of a rollout to its end.",
-    buckets=ROLLOUT_SECONDS,
-    leader=True,
-    result=changes.ROLLOUT_RESULTS,
+    ROLLOUT_SECONDS,
+    changes.ROLLOUT_RESULTS,
 )
 ROLLOUT_WAIT = _of_set(
     "scaleset_rollout_wait_seconds_total",
@@ -173,25 +177,23 @@ ROLLOUT_WAIT = _of_set(
     "rollout includes them.",
     reason=WAITS,
 )
-BATCH_DURATION = _metric(
+BATCH_DURATION = _durations(
     "scaleset_batch_duration_seconds",
     "Seconds from the start of a batch until all its instances were finished; failed if any of them failed.",
-    buckets=ROLLOUT_SECONDS,
-    leader=True,
-    result=changes.BATCH_RESULTS,
+    ROLLOUT_SECONDS,
+    changes.BATCH_RESULTS,
 )
 UPGRADES = _of_set(
     "scaleset_instance_upgrades_total",
     "Instances finished by a rollout, each counted once. A failed instance that was restored counts as restored.",
     result=changes.UPGRADE_RESULTS,
 )
-UPGRADE_DURATION = _metric(
+UPGRADE_DURATION = _durations(
     "scaleset_instance_upgrade_duration_seconds",
     "Seconds from the delete of an instance until it was healthy on its new build (succeeded) or on its previous one "
     "(restored, from the second delete), or given up (failed).",
-    buckets=INSTANCE_SECONDS,
-    leader=True,
-    result=changes.UPGRADE_RESULTS,
+    INSTANCE_SECONDS,
+    changes.UPGRADE_RESULTS,
 )
 RESTORES = _of_set(
     "scaleset_instance_restores_total",

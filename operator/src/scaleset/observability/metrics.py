@@ -109,10 +109,7 @@ class Metrics:
         self._leader = catalogue.LEADER.gauge(registry)
         self._events = catalogue.EVENTS.counter(registry)
         catalogue.BUILD.gauge(registry).labels(
-            __version__,
-            os.environ.get(REVISION_VARIABLE) or "unknown",
-            platform.python_version(),
-            version("kopf"),
+            __version__, os.environ.get(REVISION_VARIABLE) or "unknown", platform.python_version(), version("kopf")
         ).set(1)
         for reason, (types, _) in REASONS.items():
             for kind in types:

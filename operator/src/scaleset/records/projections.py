@@ -34,6 +34,7 @@ class StoredRevision:
     uid: str
     resource_version: str
     owner: str | None
+    """Uid of the ScaleSet that controls it."""
     set_name: str
     model: Revision
 

@@ -46,11 +46,12 @@ STANDSTILL_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """Bounds in seconds of the offset from the monotonic clock to the server's time, at the monotonic time `at`."""
+    """Bounds of the offset from the monotonic clock to the server's time, in seconds."""
 
     low: float
     high: float
     at: float
+    """The monotonic time at which they hold."""
 
     @property
     def middle(self) -> float:
