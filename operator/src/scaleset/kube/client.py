@@ -87,21 +87,17 @@ class Client:
 
         All pages show one state. If the continue token expires on the way, the list starts again once; then it is Gone.
         """
-        for attempt in (1, 2):
-            items = []
-            version = ""
-            try:
-                async with aclosing(
-                    self.pages(resource, namespace, label_selector=label_selector, limit=limit)
-                ) as pages:
-                    async for page, version in pages:  # noqa: B007 - all pages have the same version
-                        items += page
-            except errors.Gone:
-                if attempt == 2:
-                    raise
-            else:
-                return items, version
-        raise AssertionError("unreachable")
+        try:
+            return await self._list(resource, namespace, label_selector=label_selector, limit=limit)
+        except errors.Gone:
+            return await self._list(resource, namespace, label_selector=label_selector, limit=limit)
+
+    async def _list(self, resource: Resource, namespace: str | None, *, label_selector: str | None, limit: int) -> Page:
+        items, version = [], ""
+        async with aclosing(self.pages(resource, namespace, label_selector=label_selector, limit=limit)) as pages:
+            async for page, version in pages:  # noqa: B007 - all pages have the same version
+                items += page
+        return items, version
 
     async def pages(
         self,

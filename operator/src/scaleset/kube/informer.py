@@ -54,20 +54,22 @@ class _Stream:
     complaint: str = ""
     limit: asyncio.Timeout | None = None
 
+    def __str__(self) -> str:
+        return self.namespace or "*"
+
     def contacted(self) -> None:
         self.contact = monotonic()
         if self.complaint:
-            log.info("informer_recovered namespace=%(namespace)s", {"namespace": self.namespace or "*"})
+            log.info("informer_recovered namespace=%(namespace)s", {"namespace": str(self)})
             self.complaint = ""
 
 
 class Informer(View[T]):
     """Records of one kind of object, projected from raw JSON, by object and by what they belong to.
 
-    `project` makes a record of an object. `group` names the owner of a record, None for a foreign object. Changes that
-    `same` ignores are no changes to `on_change`. `namespaces` are watched
-    one by one; `[None]` is one watch for all of them. With `label`, only objects with a label of that name are watched.
-    `jitter` gives numbers from 0 to 1.
+    `project` makes a record of an object. `group` names the owner of a record, None for a foreign object. `on_change` is
+    not called for changes that `same` ignores. `namespaces` are watched one by one; `[None]` is one watch for all of
+    them. With `label`, only objects with a label of that name are watched. `jitter` gives numbers from 0 to 1.
     """
 
     def __init__(
@@ -151,7 +153,7 @@ class Informer(View[T]):
         """Follow until cancelled."""
         async with asyncio.TaskGroup() as group:
             for stream in self._streams:
-                group.create_task(self._follow(stream), name=f"informer {self.resource} {stream.namespace or '*'}")
+                group.create_task(self._follow(stream), name=f"informer {self.resource} {stream}")
 
     async def _follow(self, stream: _Stream) -> None:
         while True:
@@ -168,7 +170,7 @@ class Informer(View[T]):
             except Exception:
                 log.exception(
                     "informer_failed resource=%(resource)s namespace=%(namespace)s",
-                    {"resource": self.resource, "namespace": stream.namespace or "*"},
+                    {"resource": self.resource, "namespace": str(stream)},
                 )
                 await self._pause(stream)
 
@@ -261,7 +263,7 @@ class Informer(View[T]):
         if complaint != stream.complaint and stream.failures >= 2:
             log.warning(
                 'informer_unavailable resource=%(resource)s namespace=%(namespace)s error="%(error)s"',
-                {"resource": self.resource, "namespace": stream.namespace or "*", "error": complaint},
+                {"resource": self.resource, "namespace": str(stream), "error": complaint},
             )
             stream.complaint = complaint
 
