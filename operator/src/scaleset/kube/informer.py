@@ -67,8 +67,8 @@ class _Stream:
 class Informer(View[T]):
     """Records of one kind of object, projected from raw JSON, by object and by what they belong to.
 
-    `project` makes a record of an object. `group` names the owner of a record, None for a foreign object. `on_change` is
-    not called for changes that `same` ignores. `namespaces` are watched one by one; `[None]` is one watch for all of
+    `project` makes a record of an object. `group` names the owner of a record, None for a foreign object. Changes that
+    `same` ignores do not call `on_change`. `namespaces` are watched one by one; `[None]` is one watch for all of
     them. With `label`, only objects with a label of that name are watched. `jitter` gives numbers from 0 to 1.
     """
 
