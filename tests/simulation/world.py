@@ -130,12 +130,12 @@ class World:
             claims=dict(self.claims),
             models=tuple(self.models.values()),
             catalogue=tuple(self.catalogue),
-            refusals=self.memory.refused_for(state.builds),
+            refusals=self.memory.create_errors_of(state.builds),
             patch_errors=dict(self.memory.patch_errors),
             delete_errors={uid: refusal.message for uid, refusal in self.memory.delete_errors.items()},
             ages=dict(self.ages),
             verdicts=self._refused_models(),
-            declined=dict(self.memory.declined),
+            declined=dict(self.memory.admission_errors),
             queue=self.turn(),
             fresh=fresh,
             reported=reported,
@@ -154,14 +154,14 @@ class World:
                 snapshot = replace(snapshot, fresh=True, pods=dict(self.pods))
             if plan.needs.verdict is not None:
                 model = plan.needs.verdict.model
-                self.memory.judged(model.name, self.verdict(model), now=self.now)
+                self.memory.verdicts.add(model.name, self.verdict(model), now=self.now)
                 snapshot = replace(snapshot, verdicts=dict(self.memory.verdicts))
             if plan.needs.admission is not None:
                 asked = plan.needs.admission
                 verdict = self.admit(asked.instance)
-                self.memory.admitted(asked.model.name, verdict, now=self.now)
+                self.memory.add_admission(asked.model.name, verdict, now=self.now)
                 admissions = {**snapshot.admissions, asked.about: verdict}
-                snapshot = replace(snapshot, admissions=admissions, declined=dict(self.memory.declined))
+                snapshot = replace(snapshot, admissions=admissions, declined=dict(self.memory.admission_errors))
         raise AssertionError("the plan never has what it needs")
 
     def _refused_models(self) -> dict[str, Verdict]:
@@ -190,11 +190,11 @@ class World:
         plan = self.plan()
         self.known = self._watched()
         steps = self.actions(plan)
-        self.memory.only(
+        self.memory.forget_unplanned(
             {creation.instance: creation.build for creation in plan.creations},
             [*(deletion.uid for deletion in plan.deletions), *(change.uid for change in plan.changes)],
         )
-        self.memory.forget_others(plan.state.builds, self.pods)
+        self.memory.forget_removed(plan.state.builds, self.pods)
         for name, action in steps[:writes]:
             self.writes.append(name)
             action()
@@ -325,7 +325,7 @@ class World:
         if (refusal := self.keeps_alive(deletion)) is not None:
             if pod.uid not in self.memory.delete_errors:
                 self.known = None  # The first time it is decided about at once.
-            self.memory.kept(pod.uid, refusal, now=self.now)
+            self.memory.delete_errors.add(pod.uid, refusal, now=self.now)
             return
         self.pods[deletion.instance] = replace(pod, deleting=True, deletion_due=self.now + self.grace)
 
@@ -355,7 +355,7 @@ class World:
         if number in self.pods:
             return
         if (refusal := self.quota(creation)) is not None:
-            self.memory.refused(number, refusal, now=self.now, build=creation.build)
+            self.memory.create_errors.add(number, refusal, now=self.now, build=creation.build)
             return
         self.memory.created(number)
         for name in creation.claims:

@@ -119,7 +119,7 @@ def check(world: World) -> None:
                 and each.spec.image_reference.offer == offer
                 and (each.spec.image_reference.gallery_namespace or each.namespace) == namespace
             }
-            assert set(found.followers.places((namespace, f"example/{offer}"))) == mine
+            assert set(found.followers.members((namespace, f"example/{offer}"))) == mine
 
 
 def test_a_catalogue_is_what_the_versions_say_now():

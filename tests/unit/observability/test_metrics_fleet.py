@@ -10,7 +10,7 @@ from scaleset.observability import catalogue
 from scaleset.observability.metrics import Metrics
 from scaleset.planner.plan import Plan
 from scaleset.planner.snapshot import Snapshot
-from tests.simulation.metered import Metered, Seen, of_sets, scrape, upgraded
+from tests.simulation.metered import Metered, observed, of_sets, scrape, upgraded
 from tests.simulation.scenes import BAD, running
 from tests.simulation.world import policy, spec
 
@@ -40,7 +40,7 @@ def together(lives: list[Metered]) -> dict[tuple[str, frozenset[tuple[str, str]]
 def test_a_set_begins_at_zero() -> None:
     """Before anything is known of it: a counter that is born at one is missed by increase()."""
     metrics = Metrics()
-    seen = Seen(spec())
+    seen = observed(spec())
     metrics.fleet.watch(lambda: [seen], leads=lambda: True)
     metrics.fleet.added(seen)
     found = {key: value for key, value in scrape(metrics).items() if key[0].endswith("_total")}
@@ -183,7 +183,7 @@ def test_restarts_count_nothing_twice_and_lose_nothing(suffix: str) -> None:
     def restart(snapshot: Snapshot, plan: Plan) -> None:
         lives[-1].acted(snapshot, plan)
         lives.append(Metered(world))
-        lives[-1].fleet.looked(lives[-1].seen, world.snapshot())
+        lives[-1].fleet.observed(lives[-1].seen, world.snapshot())
         world.acted = restart
 
     world.acted = restart

@@ -8,7 +8,7 @@ import pytest
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.observability.fleet import Fleet
 from scaleset.observability.metrics import Metrics
-from tests.simulation.metered import Metered, Samples, Seen, of_sets, scrape, total, upgraded
+from tests.simulation.metered import Metered, Samples, observed, of_sets, scrape, total, upgraded
 from tests.simulation.scenes import BAD, running
 from tests.simulation.world import World, policy, spec
 
@@ -88,7 +88,7 @@ def test_a_set_that_is_not_reconciled_still_shows_that_it_lags() -> None:
 )
 def test_a_status_that_anybody_wrote_stops_no_scrape(status: dict[str, object]) -> None:
     metrics = Metrics()
-    metrics.fleet.watch(lambda: [Seen(None, status)], leads=lambda: True)
+    metrics.fleet.watch(lambda: [observed(None, status)], leads=lambda: True)
     found = scrape(metrics)
     assert total(found, "scaleset_metadata_generation") == 1
     assert total(found, "scaleset_spec_replicas") == 0
@@ -148,7 +148,7 @@ def test_a_surge_adds_up() -> None:
 def test_the_spec_of_a_set_nobody_understands_shows_nothing_but_what_is_known() -> None:
     def known(given: ScaleSetSpec | None) -> set[str]:
         metrics = Metrics()
-        metrics.fleet.watch(lambda: [Seen(given)], leads=lambda: True)
+        metrics.fleet.watch(lambda: [observed(given)], leads=lambda: True)
         return {name for name, _ in of_sets(scrape(metrics))}
 
     assert known(spec()) - known(None) == {"scaleset_info", "scaleset_spec_replicas"}

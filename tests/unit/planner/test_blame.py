@@ -81,7 +81,7 @@ def test_instances_that_cannot_be_created_are_told_and_stall():
     stalled = condition(world, "Stalled")
     assert (stalled["status"], stalled["reason"]) == ("True", "FailedCreate")
     world.quota = lambda _: None
-    world.memory.refusals.clear()
+    world.memory.create_errors.clear()
     world.run(10)
     assert condition(world, "Stalled")["status"] == "False"
 

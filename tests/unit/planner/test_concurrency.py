@@ -12,12 +12,11 @@ from typing import Any, cast
 
 import pytest
 
-from scaleset.controllers.caches import Caches
-from scaleset.controllers.concurrency_limit import Turns
+from scaleset.controllers.caches import Caches, relations
+from scaleset.controllers.concurrency_limit import ConcurrencyLimit
 from scaleset.controllers.lines import NEAR
-from scaleset.controllers.relations import relations
 from scaleset.controllers.watches import Wakes
-from scaleset.kube.index import Follower
+from scaleset.kube.store import Follower
 from scaleset.planner.snapshot import QueuePosition
 from scaleset.records.custom_objects import CustomObject, PolicyObject, ScaleSetObject
 from tests.simulation.outcomes import code, condition, waits_for
@@ -55,7 +54,7 @@ class Street:
         self.sets, self.policies = Store((found.users, found.lines)), Store()
         parts = {"scale_sets": self.sets, "policies": self.policies, "relations": found}
         wakes.caches = cast("Caches", SimpleNamespace(**parts))
-        self.turns = Turns(wakes.caches, wake=wake)
+        self.turns = ConcurrencyLimit(wakes.caches, wake=wake)
         self.started: list[str] = []
         self.most = 0
         self.publish_policy()

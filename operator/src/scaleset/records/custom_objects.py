@@ -10,9 +10,10 @@ from scaleset.api.base import InvalidSpec
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.kube.resources import JSON, Key
 from scaleset.planner.instances import Observed, Pod
 from scaleset.planner.revisions import Revision
-from scaleset.records.projections import JSON, Key, object_meta, plain, seconds
+from scaleset.records.projections import object_meta, plain, seconds
 
 S = TypeVar("S")
 
@@ -46,7 +47,7 @@ class Projection(Generic[S]):
     def __init__(self, parse: Callable[[object], S], model: Callable[[str, S], Revision] | None = None) -> None:
         self._parse = parse
         self._model = model
-        self._parsed: dict[str, tuple[int, int, S | None, str, Revision | None]] = {}
+        self._parsed: dict[str, tuple[int, int, tuple[S | None, str, Revision | None]]] = {}
 
     def __call__(self, raw: JSON) -> CustomObject[S]:
         metadata = raw["metadata"]
@@ -54,9 +55,9 @@ class Projection(Generic[S]):
         version = int(metadata["resourceVersion"])
         known = self._parsed.get(uid)
         if known is None or known[0] != generation or known[1] > version:
-            known = (generation, version, *self._understand(metadata["name"], raw))
-        self._parsed[uid] = (generation, version, *known[2:])
-        spec, problem, model = known[2:]
+            known = (generation, version, self._understand(metadata["name"], raw))
+        spec, problem, model = known[2]
+        self._parsed[uid] = (generation, version, known[2])
         return CustomObject(
             **object_meta(metadata),
             generation=generation,

@@ -5,19 +5,17 @@ A set of 1000 instances as raw JSON is 10 MB; as records it is well below 1 MB.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from scaleset.api import names
 from scaleset.api.base import seconds as since_epoch
+from scaleset.kube.resources import JSON, Key
 from scaleset.planner.instances import Build, Change, Claim, Observed, Pod, Ran
 from scaleset.planner.pod_builder import CUSTOM_DATA_CONTAINER, EXTENSION_PREFIX
 from scaleset.planner.revisions import Revision
-
-JSON = dict[str, Any]
-Key = tuple[str, str]
 
 MAX_MESSAGE = 512
 _NOT_RESTARTED = "The image was changed in place; the kubelet has not started the container again yet."
@@ -32,6 +30,7 @@ class StoredRevision(Observed):
     """A ControllerRevision that holds a model."""
 
     owner: str | None
+    """Uid of the ScaleSet that controls it."""
     set_name: str
     model: Revision
 
@@ -62,6 +61,12 @@ def object_meta(metadata: JSON) -> JSON:
 def plain(text: str) -> str:
     """One line without control or direction characters: foreign texts appear in the status, events and logs."""
     return CONTROL.sub(" ", text).strip()[:MAX_MESSAGE]
+
+
+def listed(words: Sequence[str], *, most: int = 5) -> str:
+    """Words in a sentence, the first of them if they are many: more make a condition unreadable."""
+    more = len(words) - most
+    return ", ".join(words[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def pod(raw: JSON) -> Pod:
