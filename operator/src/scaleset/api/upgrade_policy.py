@@ -80,7 +80,7 @@ class AutomaticOSUpgradePolicy(Model):
 
 
 class UpgradePolicySpec(Spec):
-    """How upgrades are carried out. A running rollout keeps the policy it started with."""
+    """How upgrades are carried out. A running rollout keeps the policy it started with, except for suspend."""
 
     mode: Literal["Automatic", "Manual", "Rolling"] = optional(
         "How changes of the model reach existing instances. Rolling: batch by batch. Automatic: all at once. "
@@ -113,6 +113,11 @@ class UpgradePolicySpec(Spec):
         "is next. Default: any number.",
         ge=1,
         le=10000,
+    )
+
+    suspend: Bool | None = optional(
+        "true: no rollout of a set of this policy starts, and a running one stops after its current batch until "
+        "this is false, as with spec.suspend of the set. Scaling and self-healing go on. Default: false."
     )
 
     def ready_for(self, source: str) -> timedelta:

@@ -246,7 +246,7 @@ def _duration(absent: float) -> _Form:
 
 _WARNING = _Form(lambda text: text or "", lambda text: text or None)
 _VERSION = _Form(lambda version: version if version and is_number(version) else None)
-_BUILDS = _by_id(_record(Build, "version", "image", version=_VERSION))
+_BUILDS = _by_id(_record(Build, "version", "image", version=_VERSION, restart="restart_time"))
 _SCALE_IN = _record(
     ScaleIn,
     "size",
@@ -359,6 +359,10 @@ _STATE = _record(
     handled_start="last_handled_start",
     handled_cancel="last_handled_cancel",
     handled_apply="last_handled_apply",
+    handled_restart="last_handled_restart",
+    handled_retry="last_handled_retry",
+    handled_model_rollout="last_handled_model_rollout",
+    handled_rollback="last_handled_rollback",
     builds=_BUILDS,
     previous=_BUILDS.at("previous_builds"),
     clocks=_by_id(_record(Clock, since=_DEADLINE)),

@@ -32,7 +32,7 @@ PENDING = Acceptance("Pending", "not looked at yet")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The target of a rollout. Without a version each instance keeps its own."""
+    """The target of a rollout. Without a version each instance keeps its own; in a restart its model too."""
 
     model: str
     publisher: str
