@@ -94,9 +94,9 @@ def test_the_way_back_from_what_broke_eight_of_ten(scene: Scene, mode: str) -> N
 
 def test_the_way_back_ends_the_upgrade_that_runs(scene: Scene) -> None:
     """No cancel is needed, and the version that only one instance has is left all the same."""
-    scene.policy(healthTimeout="PT30S")
-    scene.create(replicas=3, template={"metadata": {"annotations": {"sim.scaleset.dev/start": "8s"}}})
-    scene.publish("1.1.0")
+    scene.policy(rolling={"maxUnhealthyUpgradedInstancePercent": 100})
+    scene.create(replicas=3)
+    scene.publish("1.1.0", "bad")
     scene.batch(1, version="1.1.0")
     write(scene, "rollback-at", imageReference={"version": "1.0.0"})
     scene.event("RolloutCancelled", "Superseded")
