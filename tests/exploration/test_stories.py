@@ -190,6 +190,15 @@ def test_an_instance_that_leaves_its_batch_may_be_replaced_at_once_in_the_same_w
     story.ends()
 
 
+def test_where_no_pod_may_be_deleted_surges_pile_up_no_pods():
+    """A webhook refuses each delete. The first new instance stays, and the next tries take the old one in its place."""
+    shape = {"mode": "Manual", "pause": "PT0S", "keep": False, "priority": False, "limit": 20, "room": 100}
+    story = Story(replicas=1, states=True, shape={**shape, "back": True, "batch": 20, "method": "surge"})
+    story.tell([("refuses", 400.0, "delete", "admission webhook denied the request", None), ("publishes", 8000.0, "")])
+    assert len(story.world.pods) == 2
+    story.ends()
+
+
 # --- mistakes that a story notices
 
 
