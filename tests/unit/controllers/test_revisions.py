@@ -107,7 +107,7 @@ async def test_a_model_is_stored_at_once_when_the_revision_of_the_former_set_is_
 ) -> None:
     """The garbage collector may need longer than the back-off of a refused model waits at first."""
     api.put(NAMESPACE, "web-1", data={}, revision=1)
-    former = pod_builder.revision(replace(OWNER, uid="uid-0"), MODEL, 1)
+    former = pod_builder.revision(OWNER._replace(uid="uid-0"), MODEL, 1)
     former["metadata"] |= {"namespace": NAMESPACE, "uid": "uid-1", "resourceVersion": "1"}
     scene.caches.revisions.remember(former)
     for _ in range(STRANGE - 1):

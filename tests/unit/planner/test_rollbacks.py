@@ -7,7 +7,7 @@ import pytest
 from scaleset.api import names
 from scaleset.planner.decide import decide
 from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout
-from tests.simulation.scenes import BAD, apply_model, ask, cancel, new_model, pin, running, start
+from tests.simulation.scenes import BAD, apply_model, ask, cancel, new_model, pin, running, start, stopped_by_the_gate
 from tests.simulation.world import World, policy, spec
 
 MODES = ("Manual", "Rolling", "Automatic")
@@ -387,12 +387,7 @@ def test_what_failed_is_tried_again_by_the_platforms_rules(mode: str) -> None:
 
 
 def test_a_retry_ends_the_back_off() -> None:
-    world = running(10)
-    world.publish("2.0.0")
-    world.run(1.5)
-    for number in (7, 8, 9):
-        world.sickens(number)
-    world.run(10)
+    world = stopped_by_the_gate()
     assert code(world) == "Faulted"
     assert world.state.retry is not None
     world.sick.clear()

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from math import inf
+from typing import NamedTuple
 
 from scaleset.kube.client import Client
 from scaleset.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
@@ -27,8 +28,7 @@ from scaleset.kube.resources import JSON, LEASES
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """A lease record of another process."""
 
     spec: JSON

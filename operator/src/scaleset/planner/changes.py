@@ -6,6 +6,7 @@ decision once.
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from scaleset.planner.health import healthy_since, source
 from scaleset.planner.snapshot import Snapshot
@@ -22,8 +23,7 @@ ROLLOUT_RESULTS = ("completed", "faulted", "cancelled", SUPERSEDED)
 STARTED_BY = ("platform", "user")
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """A rollout is over."""
 
     result: str
@@ -34,8 +34,7 @@ class Ended:
     """From its start to its end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """A batch or an instance is finished; `seconds` is None if its duration is not known any more."""
 
     result: str

@@ -7,6 +7,7 @@ instance to the same build with the time of the restart: only a pod that bears t
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from scaleset.planner.gallery import same
 from scaleset.planner.placement import NOWHERE, Place
@@ -37,8 +38,7 @@ class Build:
         return (self.model, self.image) == (other.model, other.image) and same(self.version, other.version)
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(NamedTuple):
     """The previous image of a container that was changed in place."""
 
     container: str

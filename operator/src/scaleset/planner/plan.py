@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from scaleset.planner.instances import Build, Change
 from scaleset.planner.revisions import Revision
@@ -21,8 +21,7 @@ class Creation:
     claims: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+class Deletion(NamedTuple):
     """Delete exactly this pod."""
 
     instance: int

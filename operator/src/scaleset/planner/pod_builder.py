@@ -15,9 +15,8 @@ import binascii
 import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 from scaleset.api import names
 from scaleset.api.base import JSON, timestamp
@@ -41,8 +40,7 @@ _INHERITED = ("securityContext", "resources", "imagePullPolicy")
 _NEVER_FAILS = '"$0" "$@"; code=$?; [ "$code" = 0 ] || echo "exit code $code" >/dev/termination-log; exit 0'
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """The ScaleSet that an object belongs to."""
 
     namespace: str

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from heapq import nsmallest
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from scaleset.planner.gallery import DEFAULT_REGION
 from scaleset.planner.instances import Observed
@@ -84,8 +84,7 @@ class Region:
     details: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """The last failure of a node, the number of failures, and the time of the next try."""
 
     attempts: int

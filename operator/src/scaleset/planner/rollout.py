@@ -196,12 +196,17 @@ PHASES: tuple[Phase, ...] = (take_back, gate_after_batch, cancel, complete, hold
 # --- reasons not to admit a batch
 
 
-def suspended(facts: Facts, _: Rollout) -> Waiting | None:
-    """The set is suspended, or its policy suspends all its sets."""
+def halted(facts: Facts, what: str) -> Waiting | None:
+    """The set is suspended, or its policy suspends all its sets: nothing of that name starts."""
     suspension = facts.snapshot.suspension
     if suspension is None:
         return None
-    return Waiting("Suspended", f"{suspension.who}: no batch starts until {suspension.field} is lifted.")
+    return Waiting("Suspended", f"{suspension.who}: no {what} starts until {suspension.field} is lifted.")
+
+
+def suspended(facts: Facts, _: Rollout) -> Waiting | None:
+    """A suspension between two batches."""
+    return halted(facts, "batch")
 
 
 def pausing(facts: Facts, rollout: Rollout) -> Waiting | None:

@@ -1,7 +1,6 @@
 """Counts of instances, and a row for each instance that is not simply healthy and current."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from scaleset.api.base import timestamp
 from scaleset.planner.facts import Facts
@@ -13,8 +12,7 @@ MAX_MESSAGE = 256
 MAX_NOTE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(NamedTuple):
     """Numbers of instances by state."""
 
     wanted: int

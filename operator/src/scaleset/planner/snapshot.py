@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
@@ -13,8 +14,7 @@ from scaleset.planner.revisions import Revision
 from scaleset.planner.state import State
 
 
-@dataclass(frozen=True, slots=True)
-class QueuePosition:
+class QueuePosition(NamedTuple):
     """Position of a set among the sets of its policy (`maxConcurrentScaleSets`)."""
 
     rolling: int
@@ -55,8 +55,7 @@ Question = tuple[Newcomer, ...]
 """Identity of a dry run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Suspension:
+class Suspension(NamedTuple):
     """What keeps rollouts from starting and going on."""
 
     who: str

@@ -8,7 +8,7 @@ instance is in the running batch or in `applying`; a lost pod is created again f
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from scaleset.api.upgrade_policy import RollingUpgradePolicy, UpgradePolicySpec
 from scaleset.planner.instances import Build
@@ -257,8 +257,7 @@ class Rollout:
         return "restarted" if self.kind is Kind.RESTART else "upgraded"
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """The result of checking the model of the spec, kept so that it is checked once."""
 
     asked: str

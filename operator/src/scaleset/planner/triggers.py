@@ -11,7 +11,7 @@ from scaleset.planner.facts import Facts, in_order
 from scaleset.planner.gates import Gate, exceeds
 from scaleset.planner.instances import Build
 from scaleset.planner.plan import Needs
-from scaleset.planner.rollout import begin, not_our_turn, replacing, starting
+from scaleset.planner.rollout import begin, halted, not_our_turn, replacing, starting
 from scaleset.planner.snapshot import Verdict
 from scaleset.planner.state import Kind, Rollout, StartedBy, Waiting, moved
 from scaleset.planner.step import Step
@@ -82,10 +82,7 @@ def _rolls(facts: Facts, target: Target) -> bool:
 
 
 def _suspended(facts: Facts, _: Rollout) -> Waiting | None:
-    suspension = facts.snapshot.suspension
-    if suspension is None:
-        return None
-    return Waiting("Suspended", f"{suspension.who}: no rollout starts until {suspension.field} is lifted.")
+    return halted(facts, "rollout")
 
 
 def _never_healthy(facts: Facts, _: Rollout) -> Waiting | None:

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from itertools import pairwise
 from math import sqrt
+from typing import NamedTuple
 
 DRIFT = 500e-6
 """Largest drift of two clocks in seconds per second; the kernel slews no faster."""
@@ -44,8 +45,7 @@ STANDSTILL_SECONDS = 10.0
 """Longest standstill of `now()` until the server's clock has caught up. Deadlines are minutes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offset:
+class Offset(NamedTuple):
     """Bounds of the offset from the monotonic clock to the server's time, in seconds."""
 
     low: float
