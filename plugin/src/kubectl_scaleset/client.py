@@ -1,9 +1,10 @@
 """A small synchronous client: raw JSON in, raw JSON out, errors named by the reaction of the caller.
 
-Connections, TLS and proxies are the kubernetes package's; one call is one request, and nothing is cached.
+Connections, TLS and proxies are urllib3's; one call is one request, and nothing is cached.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -12,10 +13,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 import urllib3
-from kubernetes.client.api_client import ApiClient
 from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
 from kubectl_scaleset import kubeconfig
+from kubectl_scaleset.credentials import Credentials, credentials, tls
 from kubectl_scaleset.failures import CliError
 from scaleset import __version__
 from scaleset.kube import errors
@@ -67,15 +68,13 @@ class Client:
 
     def _connect(self) -> None:
         target = kubeconfig.load(*self._given)
-        self.context, self.namespace = target.context, target.namespace
-        self.server = str(target.configuration.host)
-        self._token = target.configuration.api_key.get("BearerToken")
-        self._pool: urllib3.PoolManager = ApiClient(configuration=target.configuration).rest_client.pool_manager
-        self._pool.connection_pool_kw["maxsize"] = 8  # watches keep theirs
-        self._impersonation = target.impersonation
-        if not target.configuration.verify_ssl:
-            # The kubeconfig has insecure-skip-tls-verify; kubectl gives no further warning either.
-            urllib3.disable_warnings(InsecureRequestWarning)
+        self.context, self.namespace, self.server = target.context, target.namespace, target.server
+        mine = credentials(target)
+        self._headers = (
+            *([("Authorization", mine.authorization)] if mine.authorization else []),
+            *target.impersonation,
+        )
+        self._pool = _pool(target, mine)
 
     @property
     def skew(self) -> float | None:
@@ -189,9 +188,7 @@ class Client:
         content = "application/merge-patch+json" if method == "PATCH" else "application/json"
         headers = urllib3.HTTPHeaderDict({"Accept": "application/json", "Content-Type": content})
         headers["User-Agent"] = f"kubectl-scaleset/{__version__}"
-        if self._token:
-            headers["Authorization"] = self._token.strip()
-        for name, value in self._impersonation:
+        for name, value in self._headers:
             headers.add(name, value)
         before = monotonic()
         try:
@@ -220,6 +217,40 @@ class Client:
         except ValueError:
             return
         self._offset = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() + 0.5 - at
+
+
+def _pool(target: kubeconfig.Target, mine: Credentials) -> urllib3.PoolManager:
+    """Connections to the cluster; watches keep theirs."""
+    settings: dict[str, Any] = {"maxsize": 8}
+    if target.server.startswith("https"):
+        settings["ssl_context"] = tls(target, mine)
+        if name := target.cluster.get("tls-server-name"):
+            settings |= {"server_hostname": str(name), "assert_hostname": str(name)}
+    if target.cluster.get("insecure-skip-tls-verify"):
+        # kubectl gives no further warning either.
+        urllib3.disable_warnings(InsecureRequestWarning)
+        settings |= {"cert_reqs": "CERT_NONE", "assert_hostname": False}
+    if proxy := _proxy(target):
+        try:
+            return urllib3.ProxyManager(proxy, **settings)
+        except (HTTPError, ValueError) as error:
+            raise CliError(
+                f"The proxy {proxy.rpartition('@')[2]} cannot be used: write it as http://HOST:PORT."
+            ) from error
+    return urllib3.PoolManager(**settings)
+
+
+def _proxy(target: kubeconfig.Target) -> str:
+    """The proxy of the cluster's entry, else that of the environment."""
+    if own := target.cluster.get("proxy-url"):
+        return str(own)
+    if not any(name.lower().endswith("_proxy") and value for name, value in os.environ.items()):
+        return ""
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(target.server)
+    return "" if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme, "")
 
 
 def _selected(selector: str, name: str) -> dict[str, str]:

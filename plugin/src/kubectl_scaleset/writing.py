@@ -9,11 +9,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from kubectl_scaleset import options
 from kubectl_scaleset.failures import CliError
-from kubectl_scaleset.options import Acting, Definition, Ids, Name, OptionalIds
+from kubectl_scaleset.options import Acting, Definition, Flag, Ids, Name, OptionalIds, Word
 from kubectl_scaleset.session import Session
 from scaleset.api import names
 from scaleset.kube.errors import AlreadyExists, Conflict
@@ -26,29 +24,20 @@ if TYPE_CHECKING:
 ATTEMPTS = 5
 _PROTECTED = "protectFromScaleSetActions"
 
-All = Annotated[bool, typer.Option("--all", help="All instances.")]
+All = Annotated[bool, Flag(("--all",), help="All instances.")]
 ScaleInOnly = Annotated[
-    bool, typer.Option("--scale-in-only", help="Keep them from scaling in only; upgrades still reach them.")
+    bool, Flag(("--scale-in-only",), help="Keep them from scaling in only; upgrades still reach them.")
 ]
-Image = Annotated[str, typer.Argument(metavar="IMAGE", help="Container image reference, best with a digest.")]
+Image = Annotated[str, Word(metavar="IMAGE", help="Container image reference, best with a digest.")]
 Version = Annotated[
     str,
-    typer.Option(
-        "--version", metavar="VERSION", help="One to four numbers, such as 17 or 1.10.0, compared as numbers."
-    ),
+    Flag(("--version",), metavar="VERSION", help="One to four numbers, such as 17 or 1.10.0, compared as numbers."),
 ]
 Regions = Annotated[
     list[str] | None,
-    typer.Option("--regions", metavar="REGION,...", help="Regions that it is for; default: every region."),
+    Flag(("--regions",), metavar="REGION,...", help="Regions that it is for; default: every region."),
 ]
-Exclude = Annotated[bool, typer.Option("--exclude-from-latest", help="`latest` never means it.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add these verbs."""
-    verbs: tuple[options.Verb, ...] = (start, cancel, suspend, resume, apply_model, publish, protect, unprotect)
-    for function in verbs:
-        options.verb(app, function.__name__.replace("_", "-"))(function)
+Exclude = Annotated[bool, Flag(("--exclude-from-latest",), help="`latest` never means it.")]
 
 
 def start(session: Session, name: Name, how: Acting) -> int:
