@@ -59,7 +59,7 @@ def start(session: Session, name: Name, how: Acting) -> int:
 def _startable(session: Session, found: "SetView") -> None:
     """CliError with the planner's own sentence if the start would be refused; a word if its target failed before."""
     from kubectl_scaleset import snapshots
-    from scaleset.planner.history import timestamp
+    from scaleset.api.moments import timestamp
 
     if not found.status:
         return  # No operator has seen the set yet.

@@ -10,10 +10,10 @@ from typing import Any
 
 from scaleset.api import names
 from scaleset.api.conditions import find_condition
-from scaleset.planner import deadlines, ranges, status_codec
+from scaleset.api.moments import seconds, timestamp
+from scaleset.planner import deadlines, ranges
 from scaleset.planner.facts import Facts
 from scaleset.planner.gates import exceeds
-from scaleset.planner.history import timestamp
 from scaleset.planner.instances import HealthState
 from scaleset.planner.pod_diff import Diff
 from scaleset.planner.rows import Counts, current
@@ -64,7 +64,7 @@ def conditions(facts: Facts, counts: Counts, diff: Diff) -> list[dict[str, Any]]
 def _condition(facts: Facts, kind: str, *, truth: bool, reason: str, message: str) -> dict[str, Any]:
     word = "True" if truth else "False"
     before = find_condition(facts.reported.conditions, kind)
-    since = status_codec.seconds(before.last_transition_time) if before is not None and before.status == word else None
+    since = seconds(before.last_transition_time) if before is not None and before.status == word else None
     return {
         "type": kind,
         "status": word,

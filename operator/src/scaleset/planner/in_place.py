@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from scaleset.api import names
+from scaleset.api.moments import timestamp
 from scaleset.planner.facts import Facts
-from scaleset.planner.history import timestamp
 from scaleset.planner.instances import Build, Change, Pod, Ran
 from scaleset.planner.plan import Deletion, ImageChange
 from scaleset.planner.pod_builder import build_labels, previous_build

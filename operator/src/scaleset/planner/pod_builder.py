@@ -13,9 +13,9 @@ from math import ceil
 from typing import Any
 
 from scaleset.api import names
+from scaleset.api.moments import timestamp
 from scaleset.planner import provisioning
 from scaleset.planner.gallery import DEFAULT_REGION
-from scaleset.planner.history import timestamp
 from scaleset.planner.instances import Build
 from scaleset.planner.placement import place, zone_name
 from scaleset.planner.revisions import UPDATE_DOMAINS, Revision

@@ -8,15 +8,14 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
 from scaleset.api import scale_set_status as api
-from scaleset.api.duration import format_duration
+from scaleset.api.moments import format_duration, seconds, timestamp
 from scaleset.api.upgrade_policy import RollingUpgradePolicy
 from scaleset.planner import history, ranges
 from scaleset.planner.gallery import is_number
-from scaleset.planner.history import timestamp
 from scaleset.planner.instances import Build
 from scaleset.planner.state import (
     NOBODY,
@@ -39,9 +38,6 @@ from scaleset.planner.state import (
     UpgradeError,
     Waiting,
 )
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 
 
 class _OfInstances(Protocol):
@@ -233,14 +229,6 @@ def _read_error(seen: api.UpgradeError | None) -> UpgradeError | None:
         return None
     details = tuple(Detail(d.code, d.target or "", d.message) for d in seen.details)
     return UpgradeError(seen.code, seen.message, seen.target or "", details)
-
-
-def seconds(time: datetime | None) -> float | None:
-    """Seconds since the epoch. A time without a zone is in UTC; a time that cannot be formatted again is ignored."""
-    if time is None:
-        return None
-    seconds = ((time if time.tzinfo is not None else time.replace(tzinfo=UTC)) - _EPOCH).total_seconds()
-    return seconds if 0 <= seconds <= _LATEST else None
 
 
 # --- state -> status
