@@ -74,9 +74,9 @@ def report(session: Session, name: Name, file: File = None) -> int:
 
 def version(session: Session, client: ClientOnly = False, output: Annotated[str, _VersionOutput] = "text") -> int:
     """Print the versions of the plugin and of the active operator, with a warning if they do not match."""
-    from kubectl_scaleset import checks
+    from kubectl_scaleset import checks, leases
 
-    holder = None if client else checks.lease(session)[0]
+    holder = None if client else leases.lease(session)[0]
     operator = holder.version if holder is not None and holder.alive else None
     document = {"clientVersion": __version__} | ({} if client else {"operatorVersion": operator})
     if not session.dump(document):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from time import monotonic, time
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import urllib3
@@ -20,7 +20,7 @@ from kubectl_scaleset.credentials import Credentials, credentials, tls
 from kubectl_scaleset.failures import CliError
 from scaleset import __version__
 from scaleset.kube import errors
-from scaleset.kube.resources import Resource
+from scaleset.kube.resources import PODS, Resource
 
 JSON = dict[str, Any]
 
@@ -38,16 +38,16 @@ class Watch:
         self._closed = False
 
     def __iter__(self) -> Iterator[JSON]:
-        rest = b""
         try:
-            for chunk in self._response.stream(65536):
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    event: JSON = json.loads(line)
-                    if event["type"] == "ERROR":
-                        raise errors.from_status(event["object"], code=500)
-                    yield event
-        except (HTTPError, OSError, ValueError, AttributeError) as error:
+            for line in _lines(self._response, "watch"):
+                event: JSON = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise errors.from_status(event["object"], code=500)
+                yield event
+        except errors.Unavailable:
+            if not self._closed:
+                raise
+        except ValueError as error:  # the last line was cut off
             if not self._closed:
                 raise errors.from_transport(error, "watch") from error
         finally:
@@ -56,6 +56,36 @@ class Watch:
     def close(self) -> None:
         self._closed = True
         self._response.shutdown()
+
+
+class Log:
+    """A container's log: an iterator of lines, to be used with `with`."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+        self._response = response
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._response.close()
+
+    def __iter__(self) -> Iterator[str]:
+        for line in _lines(self._response, "log"):
+            yield line.decode(errors="replace")
+
+
+def _lines(response: urllib3.BaseHTTPResponse, what: str) -> Iterator[bytes]:
+    """Lines of a streamed answer as they arrive, the last one with or without its end."""
+    rest = b""
+    try:
+        for chunk in response.stream(65536):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from lines
+    except (HTTPError, OSError, AttributeError) as error:
+        raise errors.from_transport(error, what) from error
+    if rest:
+        yield rest
 
 
 class Client:
@@ -113,6 +143,10 @@ class Client:
         query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": resource_version}
         query |= _selected(selector, name)
         return Watch(self._send("GET", resource.collection(namespace), query=query, stream=True))
+
+    def log(self, namespace: str, pod: str, query: Mapping[str, str]) -> Log:
+        """A container's log; `query` is that of the pod's log endpoint."""
+        return Log(self._send("GET", f"{PODS.item(namespace, _name(pod))}/log", query=query, stream=True))
 
     def create(
         self,
@@ -186,7 +220,7 @@ class Client:
         stream: bool,
     ) -> urllib3.BaseHTTPResponse:
         content = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        headers = urllib3.HTTPHeaderDict({"Accept": "application/json", "Content-Type": content})
+        headers = urllib3.HTTPHeaderDict({"Accept": "application/json, */*", "Content-Type": content})
         headers["User-Agent"] = f"kubectl-scaleset/{__version__}"
         for name, value in self._headers:
             headers.add(name, value)

@@ -13,6 +13,10 @@ from kubectl_scaleset.options import ACTING, COMMON, Acting, Flag, Verb, Word, s
 from kubectl_scaleset.session import Session
 from scaleset.kube.errors import ApiError
 
+_LOOK_THEMSELVES = ("check", "version")
+"""Verbs that report the operator's Lease in their answer."""
+_KINDS = ("sset", "ssets", "scaleset", "scalesets", "scaleset.scaleset.dev", "scalesets.scaleset.dev")
+
 
 def command(name: str, function: Verb) -> click.Command:
     """The verb of a function `(session, ...) -> exit code`, with the common flags. A function that takes `how`, an
@@ -27,6 +31,8 @@ def command(name: str, function: Verb) -> click.Command:
     def run(**given: Any) -> int:
         given = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
         _check(markers, given)
+        if given.get("name"):
+            given["name"] = _bare(given["name"])
         if "session" not in own:
             return function(**given) or 0
         session = Session(
@@ -36,6 +42,7 @@ def command(name: str, function: Verb) -> click.Command:
             all_namespaces=given.get("everywhere", False),
             no_color=given.pop("no_color"),
             output=str(given.get("output", "")),
+            attended=name not in _LOOK_THEMSELVES,
         )
         if "how" in own:
             given["how"] = Acting(**{key: given.pop(key) for key in ACTING})
@@ -95,6 +102,14 @@ def _check(markers: Mapping[str, Flag | Word], given: Mapping[str, Any]) -> None
             raise CliError(f"{flag} {given[key]} is not known here: use {' or '.join(marker.only)}.")
 
 
+def _bare(name: str) -> str:
+    """The name in `sset/web`, as kubectl takes it; CliError for another kind."""
+    kind, slash, rest = name.rpartition("/")
+    if slash and kind.lower() not in _KINDS:
+        raise CliError(f"{name[:80]} is no ScaleSet: name one as {rest or 'NAME'} or sset/{rest or 'NAME'}.")
+    return rest
+
+
 @contextmanager
 def answering(session: Session) -> Iterator[None]:
     """Whatever the API server refuses becomes a sentence."""
@@ -103,4 +118,5 @@ def answering(session: Session) -> Iterator[None]:
     except ApiError as error:
         raise CliError(explain(error, server=session.server)) from error
     finally:
+        session.mind_the_operator()
         session.close()
