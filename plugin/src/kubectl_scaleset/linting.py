@@ -132,12 +132,12 @@ def _unknown(value: object, schema: JSON, place: str) -> Iterator[str]:
 
 def _invalid(kind: str, raw: JSON) -> Iterator[str]:
     from scaleset.api import names
-    from scaleset.api.base import InvalidSpec
+    from scaleset.api.base import InvalidSpec, Spec
     from scaleset.api.gallery_image_version import GalleryImageVersionSpec
     from scaleset.api.scale_set import ScaleSetSpec
     from scaleset.api.upgrade_policy import UpgradePolicySpec
 
-    models = {
+    models: dict[str, type[Spec]] = {
         names.SCALE_SET_KIND: ScaleSetSpec,
         names.UPGRADE_POLICY_KIND: UpgradePolicySpec,
         names.GALLERY_IMAGE_VERSION_KIND: GalleryImageVersionSpec,

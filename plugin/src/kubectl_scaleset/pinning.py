@@ -94,8 +94,8 @@ def unpin(session: Session, name: Name, how: Acting) -> int:
     failed = latest is not None and latest.why_not is not None
     if latest is not None and failed:
         session.note(
-            f"Warning: latest means {latest.version}, which {catalogue.how_it_failed(found, latest)} here: {name} stays "
-            f"on what it runs until a newer version, or kubectl scaleset retry {name}."
+            f"Warning: latest means {latest.version}, which {catalogue.how_it_failed(found, latest)} here. "
+            f"{name} stays as it is until there is a newer version, or until kubectl scaleset retry {name}."
         )
     goal = f", which is {latest.version} now" if latest is not None else ""
     body = _pinned(LATEST, names.ANNOTATION_MODEL_ROLLOUT, session)
