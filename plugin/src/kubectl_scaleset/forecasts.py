@@ -264,6 +264,7 @@ class _World:
                 running_since=snapshot.now,
                 instance_created=creation.created_at,
                 asked_image=build.image,
+                restart=build.restart,
             )
         stored = {model.name: model for model in (*snapshot.models, *plan.store)}
         self.snapshot = replace(

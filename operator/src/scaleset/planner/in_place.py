@@ -87,7 +87,11 @@ def _noted(ran: Ran) -> dict[str, Any]:
 
 
 def _wanted(facts: Facts, number: int, pod: Pod, build: Build) -> bool:
-    """The running rollout uses the policy that it started with; everything else uses the current policy."""
+    """The running rollout uses the policy that it started with; everything else uses the current policy. A restart
+    makes a new pod.
+    """
+    if build.restart not in (None, pod.restart):
+        return False
     rollout = facts.rollout
     in_batch = rollout is not None and number in rollout.in_progress
     if not (rollout.policy.in_place if rollout is not None and in_batch else facts.policy.changes_in_place):

@@ -59,6 +59,8 @@ def pod(
     annotations = dict(user.get("annotations") or {})
     annotations[names.ANNOTATION_CREATED_AT] = timestamp(created_at)
     annotations[names.ANNOTATION_IMAGE] = build.image
+    if build.restart is not None:
+        annotations[names.ANNOTATION_RESTARTED] = timestamp(build.restart)
     if previous is not None:
         annotations[names.ANNOTATION_PREVIOUS] = previous_build(previous)
     spec: dict[str, Any] = template.get("spec") or {}

@@ -93,6 +93,10 @@ def read(status: api.ScaleSetStatus) -> State:
         handled_start=status.last_handled_start,
         handled_cancel=status.last_handled_cancel,
         handled_apply=status.last_handled_apply,
+        handled_restart=status.last_handled_restart,
+        handled_retry=status.last_handled_retry,
+        handled_model_rollout=status.last_handled_model_rollout,
+        handled_rollback=status.last_handled_rollback,
         builds=builds,
         previous=previous,
         applying=ranges.parse(status.applying) & builds.keys(),
@@ -120,7 +124,7 @@ def _read_builds(recorded: tuple[api.RecordedBuild, ...]) -> dict[int, Build]:
     builds: dict[int, Build] = {}
     for entry in recorded:
         if entry.version and entry.image and is_number(entry.version):
-            build = Build(entry.model, entry.version, entry.image)
+            build = Build(entry.model, entry.version, entry.image, seconds(entry.restart_time))
             builds.update(dict.fromkeys(ranges.parse(entry.instances), build))
     return dict(sorted(builds.items()))
 
@@ -249,6 +253,10 @@ def write(state: State, *, location: str) -> dict[str, Any]:
         "lastHandledStart": state.handled_start,
         "lastHandledCancel": state.handled_cancel,
         "lastHandledApply": state.handled_apply,
+        "lastHandledRestart": state.handled_restart,
+        "lastHandledRetry": state.handled_retry,
+        "lastHandledModelRollout": state.handled_model_rollout,
+        "lastHandledRollback": state.handled_rollback,
         "builds": _write_builds(state.builds),
         "previousBuilds": _write_builds(state.previous) or None,
         "applying": ranges.render(state.applying) or None,
@@ -279,11 +287,17 @@ def _write_builds(builds: Mapping[int, Build]) -> list[dict[str, str]]:
     groups: defaultdict[Build, list[int]] = defaultdict(list)
     for number, build in builds.items():
         groups[build].append(number)
-    rows = [
-        {"model": b.model, "version": b.version, "image": b.image, "instances": ranges.render(ids)}
-        for b, ids in groups.items()
+    ranked = sorted(groups.items(), key=lambda item: (item[0].model, item[0].version, item[0].image, min(item[1])))
+    return [
+        _present(
+            model=build.model,
+            version=build.version,
+            image=build.image,
+            restartTime=_time(build.restart),
+            instances=ranges.render(ids),
+        )
+        for build, ids in ranked
     ]
-    return sorted(rows, key=lambda row: (row["model"], row["version"], row["image"]))
 
 
 def _rows(known: Mapping[int, K], write: Callable[[K], dict[str, Any]]) -> list[dict[str, Any]] | None:

@@ -110,6 +110,7 @@ def pod(raw: JSON) -> Pod:
         unschedulable=(conditions.get("PodScheduled") or {}).get("reason") == "Unschedulable",
         deletion_due=seconds(metadata.get("deletionTimestamp")),
         restarts=sum(int(container.get("restartCount") or 0) for container in containers),
+        restart=seconds(annotations.get(names.ANNOTATION_RESTARTED)),
     )
 
 
