@@ -47,6 +47,12 @@ def verdict(found: SetView) -> str:
     return str(ending.get("message") or "") if found.code == "Cancelled" else ""
 
 
+def spoken(found: SetView) -> str:
+    """What is waited for, in a sentence: of a rollout that ended as Faulted our own one."""
+    reason, message = found.waiting
+    return verdict(found) or message if reason == "RolloutFaulted" else message
+
+
 def _failures(found: SetView) -> str:
     failed, whole = found.count("failed"), found.count("failed") + found.count("successful")
     limit = (found.rollout.get("policy") or {}).get("maxUnhealthyUpgradedInstancePercent")
