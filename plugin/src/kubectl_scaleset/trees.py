@@ -5,6 +5,7 @@ Legible without colours: every state has a sign of its own.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -29,6 +30,8 @@ from scaleset.planner.gallery import is_number, number
 
 COLLAPSED = 12
 """A larger group of instances in the same state is one line, unless --full is given."""
+LARGE = 24
+"""In a larger set a group of four is one line already."""
 LONGEST_NAME = 44
 
 
@@ -164,15 +167,23 @@ def tree(
     return grown.table
 
 
-def _folded(members: list[InstanceView]) -> tuple[list[list[InstanceView]], list[InstanceView]]:
-    """Groups of more than COLLAPSED instances in the same state, and all others."""
+def _folded(members: list[InstanceView], *, limit: int) -> tuple[list[list[InstanceView]], list[InstanceView]]:
+    """Groups of more than `limit` instances in the same state, and all others."""
     groups: dict[tuple[object, ...], list[InstanceView]] = {}
     for row in members:
         kind = (row.health, row.phase, bool(row.restarts), alike(row.message), alike(row.failure))
         groups.setdefault(kind, []).append(row)
-    large = [rows for rows in groups.values() if len(rows) > COLLAPSED]
+    large = [rows for rows in groups.values() if len(rows) > limit]
     hidden = {row.id for rows in large for row in rows}
     return large, [row for row in members if row.id not in hidden]
+
+
+def strides(ids: Sequence[int]) -> str:
+    """Instances as ranges, shortened: `0-195/5 (40)` is every fifth one of 0 to 195."""
+    steps = {later - earlier for earlier, later in pairwise(ids)}
+    if len(ids) > 3 and len(steps) == 1 and steps != {1}:
+        return f"{ids[0]}-{ids[-1]}/{steps.pop()} ({len(ids)})"
+    return ranges.abridged(ids)
 
 
 def _order(version: str) -> tuple[tuple[int, ...], str]:
@@ -186,6 +197,7 @@ class _Tree:
     def __init__(self, found: SetView, now: float, glyphs: Glyphs, everything: bool) -> None:  # noqa: FBT001 - internal
         self._failed = f"failed on {found.target}" if found.target else "failed here"
         self._now, self._glyphs, self._everything = now, glyphs, everything
+        self._limit = 3 if found.desired > LARGE else COLLAPSED
         titles = ("NAME", "VERSION", "HEALTH", "RESTARTS", "AGE", "LAST ERROR")
         self.table = table(*titles, glyphs=glyphs, right=("RESTARTS", "AGE"), spare=("AGE", "RESTARTS"))
 
@@ -201,7 +213,7 @@ class _Tree:
 
     def limbs(self, members: list[InstanceView], trunk: str) -> None:
         """The instances of a branch, each with its pod. Many in the same state are one line."""
-        folded, shown = ([], members) if self._everything else _folded(members)
+        folded, shown = ([], members) if self._everything else _folded(members, limit=self._limit)
         for position, alike_ in enumerate(folded):
             self._fold(alike_, trunk, last=position == len(folded) - 1 and not shown)
         for position, row in enumerate(shown):

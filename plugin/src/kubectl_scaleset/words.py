@@ -28,6 +28,7 @@ INDENT = "      "
 """Before the words of a last column that got lines of its own."""
 ELLIPSES = {"ellipsis": "…", "crop": "..."}
 _END = 8
+SHORTEST_NAME = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +150,22 @@ def _fitted(console: Console, found: Columns) -> list[str]:
         return _rendered(console, found, max(console.width, found.least))
     words = [cell.plain if isinstance(cell, Text) else str(cell) for cell in last.cells]
     found.columns = rest
-    head, *rows = _rendered(console, found, max(console.width, found.least))
+    _narrow(found, sum(_width(column) + 2 for column in rest) - 2 - console.width)
+    head, *rows = _rendered(console, found, max(console.width, sum(_width(column) + 2 for column in rest)))
     wrapped = TextWrapper(console.width, initial_indent=INDENT, subsequent_indent=INDENT, break_on_hyphens=False)
     lines = [head]
     for row, text in zip(rows, words, strict=True):
         lines += [row, *wrapped.wrap(text)]
     return lines
+
+
+def _narrow(found: Columns, excess: int) -> None:
+    """Take what is too much from the names in the first column, down to a width at which they can be told apart."""
+    first = found.columns[0]
+    limit = max(SHORTEST_NAME, _width(first) - excess)
+    cells = [cell if isinstance(cell, Text) else Text(str(cell)) for cell in first.cells]
+    short = [Text(capped(cell.plain, found.glyphs, limit=limit), cell.style) for cell in cells]
+    first._cells = list(short)  # noqa: SLF001 - as above
 
 
 def _rendered(console: Console, part: RenderableType, width: int) -> list[str]:
