@@ -62,39 +62,34 @@ class Glyphs:
         return self.trunks[last]
 
 
-UNICODE = Glyphs(
-    signs={"set": "⬢", "done": "✔", "running": "◷", "pending": "◦", "failed": "✖", "cancelled": "⊘", "pod": "□"},
-    bar={"successful": "█", "failed": "▒", "inProgress": "▓", "pending": "░"},
-    arrow="→",
-    forks=("├─", "└─"),
-    trunks=("│ ", "  "),
-    states={
-        "Healthy": "✔",
-        "Initializing": "◌",
-        "Terminating": "◍",
-        "Unhealthy": "✖",
-        "Unknown": "?",
-        "Missing": "∅",
-        "Blocked": "⊘",
-    },
-)
-ASCII = Glyphs(
-    signs={"set": "#", "done": "+", "running": "*", "pending": ".", "failed": "x", "cancelled": "/", "pod": "o"},
-    bar={"successful": "#", "failed": "x", "inProgress": "=", "pending": "."},
-    arrow="->",
-    forks=("|-", "`-"),
-    trunks=("| ", "  "),
-    states={
-        "Healthy": "+",
-        "Initializing": "~",
-        "Terminating": "-",
-        "Unhealthy": "x",
-        "Unknown": "?",
-        "Missing": "0",
-        "Blocked": "/",
-    },
-    overflow="crop",
-)
+_SIGNS = {
+    "set": "⬢#",
+    "done": "✔+",
+    "running": "◷*",
+    "pending": "◦.",
+    "failed": "✖x",
+    "cancelled": "⊘/",
+    "pod": "□o",
+}
+_BAR = {"successful": "█#", "failed": "▒x", "inProgress": "▓=", "pending": "░."}
+_STATES = {
+    "Healthy": "✔+",
+    "Initializing": "◌~",
+    "Terminating": "◍-",
+    "Unhealthy": "✖x",
+    "Unknown": "??",
+    "Missing": "∅0",
+    "Blocked": "⊘/",
+}
+"""Each sign in Unicode and in ASCII."""
+
+
+def _of(signs: Mapping[str, str], place: int) -> dict[str, str]:
+    return {name: both[place] for name, both in signs.items()}
+
+
+UNICODE = Glyphs(_of(_SIGNS, 0), _of(_BAR, 0), "→", ("├─", "└─"), ("│ ", "  "), _of(_STATES, 0))
+ASCII = Glyphs(_of(_SIGNS, 1), _of(_BAR, 1), "->", ("|-", "`-"), ("| ", "  "), _of(_STATES, 1), overflow="crop")
 
 
 class Columns(Table):
