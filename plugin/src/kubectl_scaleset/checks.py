@@ -53,7 +53,7 @@ def findings(session: "Session") -> Iterator[Finding]:
     yield served
     if served.state != "failed":
         yield _schemas(session)
-    holder, trouble = lease(session)
+    holder, trouble = lease(session.client, session.namespace)
     yield _operator(holder, trouble)
     if holder is not None and holder.alive:
         yield _versions(holder)
