@@ -53,7 +53,7 @@ def test_from_publish_to_the_end_of_the_rollout(web, api):
     assert re.search(r"✔ upgraded in batch(es)? [\d-]+\n", tree)
     assert "◦ not begun" in tree
     listed = plugin("list").out.splitlines()
-    assert listed[0].split()[:2] == ["NAME", "PROGRESS"]
+    assert listed[0].split()[:2] == ["NAME", "UPDATED"]
     assert "1.0.0 (4), 1.1.0 (1) → 1.1.0" in listed[1]
     assert "The set is suspended" in listed[1]
 
@@ -68,7 +68,8 @@ def test_from_publish_to_the_end_of_the_rollout(web, api):
     done = plugin("status", "web", "--watch")
     assert done.out == plugin("status", "web").out == "web: Completed to version 1.1.0: 5 upgraded.\n"
 
-    assert plugin("history", "web").out.splitlines()[1].split()[2:6] == ["1.1.0", "Platform", "Completed", "5"]
+    past = plugin("history", "web").out.splitlines()[1].split()
+    assert past[2:9] == ["Image", "1.0.0", "→", "1.1.0", "Platform", "Completed", "5"]
     azure = json.loads(plugin("history", "web", "-o", "az-json").out)
     assert azure[0]["properties"]["progress"]["successfulInstanceCount"] == 5
     latest = json.loads(plugin("latest", "web", "-o", "az-json").out)
@@ -180,8 +181,12 @@ def test_start_by_hand_where_nothing_starts_by_itself(web, api):
 
 def test_protect_and_apply_the_model(web, api):
     plugin = web(automatic=False)
-    assert plugin("protect", "web", "3,1", "--yes", "--wait").out.startswith("web: instances 1,3 protected\n")
-    assert plugin("protect", "web", "1", "--yes").out == "web: instances 1 are protected already.\n"
+    assert plugin("protect", "web", "3,1", "--yes", "--wait").out.startswith(
+        "web: instances 1,3 protected from all actions of the platform\n"
+    )
+    again = "web: instance 1 protected from all actions of the platform already.\n"
+    assert plugin("protect", "web", "1", "--yes").out == again
+    assert "5-2 is no range: write it as 2-5." in plugin("protect", "web", "5-2", "--yes", code=1).error
     assert "all actions" in plugin("instances", "web").out
     api.patch(SCALE_SETS, plugin.namespace, "web", {"spec": {"template": {"metadata": {"labels": {"new": "yes"}}}}})
     wait(api, plugin, lambda found: found["status"]["observedGeneration"] >= found["metadata"]["generation"])

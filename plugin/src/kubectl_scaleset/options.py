@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from kubectl_scaleset.completing import Completer, contexts, definitions, namespaces, scale_sets
 from kubectl_scaleset.failures import CliError
+from scaleset.api.moments import parse_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +109,16 @@ def output(*formats: str) -> Flag:
 
 
 def seconds(text: str | None) -> float | None:
-    """Seconds of a duration as kubectl's: 90s, 1h30m, or a bare number of seconds."""
+    """Seconds of a duration as kubectl's: 90s, 1h30m, or a bare number of seconds; or as our objects have it: PT5M."""
     if text is None:
         return None
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
+    if text.startswith("P"):
+        try:
+            return parse_duration(text).total_seconds()
+        except ValueError as error:
+            raise CliError(f"--timeout {text} is no duration: {error}.") from error
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
     if not parts or "".join(f"{number}{unit}" for number, unit in parts) != text:
         raise CliError(f"--timeout {text} is no duration: write it like 90s, 10m or 1h30m.")
