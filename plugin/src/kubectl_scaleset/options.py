@@ -64,12 +64,12 @@ DefinitionWord = Annotated[str, Word("PUBLISHER/OFFER/SKU", "Image definition.",
 
 @dataclass(frozen=True, slots=True)
 class Acting:
-    """How a verb changes something: what --yes, --dry-run, --wait and --timeout say."""
+    """How a verb changes something. A verb that takes one has its flags."""
 
-    yes: bool = False
-    dry_run: str = "none"
-    wait: bool = False
-    timeout: str | None = None
+    yes: Yes = False
+    dry_run: DryRun = "none"
+    wait: Wait = False
+    timeout: Timeout = None
 
     @property
     def tries(self) -> bool:
@@ -94,13 +94,6 @@ COMMON: dict[str, tuple[Any, object]] = {
     "no_color": (NoColor, False),
 }
 """The flags of every verb that takes a `Session`."""
-ACTING: dict[str, tuple[Any, object]] = {
-    "yes": (Yes, False),
-    "dry_run": (DryRun, "none"),
-    "wait": (Wait, False),
-    "timeout": (Timeout, None),
-}
-"""The flags of a verb that takes an `Acting`."""
 
 
 def output(*formats: str) -> Flag:

@@ -101,6 +101,12 @@ class Columns(Table):
         self.spare = tuple(spare)
         """Titles of the columns that a narrow terminal does without, the first to go first."""
 
+    def keep(self, columns: list[Column]) -> None:
+        """Do without the other columns."""
+        self.columns = columns
+        for position, column in enumerate(columns):
+            column._index = position  # noqa: SLF001 - rich asks the column where it stands, for the space after it
+
     @property
     def least(self) -> int:
         """The width that the table needs. The last column may be cut."""
@@ -137,14 +143,14 @@ def _fitted(console: Console, found: Columns) -> list[str]:
     for title in found.spare:
         if found.least <= console.width:
             break
-        found.columns = [column for column in found.columns if column.header != title]
+        found.keep([column for column in found.columns if column.header != title])
     last, rest = found.columns[-1], found.columns[:-1]
     left = console.width - sum(_width(column) + 2 for column in rest)
     if left >= LAST_COLUMN or _width(last) <= left:
         last._cells = [_cut(cell, left, found.glyphs) for cell in last.cells]  # noqa: SLF001 - cells cannot be changed otherwise
         return _rendered(console, found, max(console.width, found.least))
     words = [cell.plain if isinstance(cell, Text) else str(cell) for cell in last.cells]
-    found.columns = rest
+    found.keep(rest)
     _narrow(found, sum(_width(column) + 2 for column in rest) - 2 - console.width)
     head, *rows = _rendered(console, found, max(console.width, sum(_width(column) + 2 for column in rest)))
     wrapped = TextWrapper(console.width, initial_indent=INDENT, subsequent_indent=INDENT, break_on_hyphens=False)

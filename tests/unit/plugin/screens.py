@@ -56,6 +56,7 @@ class Terminals:
         self._environment = {**environment, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
         self._folder = folder
         self._socket = str(folder / "tmux")
+        self._servers = 0
 
     def _tmux(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -70,7 +71,9 @@ class Terminals:
 
     @contextmanager
     def running(self, command: str) -> Iterator[None]:
-        """That command in every terminal."""
+        """That command in every terminal of a server of its own."""
+        self._servers += 1
+        self._socket = str(self._folder / f"tmux-{self._servers}")
         for width in WIDTHS:
             size = ["-x", str(width), "-y", str(HEIGHT)]
             self._tmux("new-session", "-d", "-s", str(width), *size, f"PS1= bash --norc -c '{command}; sleep 600'")
