@@ -13,8 +13,8 @@ from pathlib import Path
 import yaml
 
 from scaleset.observability.catalogue import CATALOGUE, Definition
+from scaleset.observability.events import REASONS
 from scaleset.observability.metrics import Metrics
-from scaleset.observability.reasons import REASONS
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "operator" / "src" / "scaleset"

@@ -27,8 +27,11 @@ class Ended:
     """A rollout is over."""
 
     result: str
+    """One of `ROLLOUT_RESULTS`."""
     started_by: str
+    """One of `STARTED_BY`."""
     seconds: float
+    """From its start to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def changes(before: Rollout | None, after: Rollout | None, snapshot: Snapshot) -
         batch=batch,
         instances=instances,
         restores=restores,
-        progress=bool(instances) or _place(before) != _place(after),
+        progress=bool(instances) or _stage(before) != _stage(after),
     )
 
 
@@ -102,7 +105,7 @@ def _unbegun(rollout: Rollout) -> Rollout:
     )
 
 
-def _place(rollout: Rollout) -> tuple[object, ...]:
+def _stage(rollout: Rollout) -> tuple[object, ...]:
     """Where in its course a rollout is."""
     batch = rollout.batch
     return rollout.code, rollout.batches_done, batch and batch.number, batch and batch.restore_started

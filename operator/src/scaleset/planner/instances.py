@@ -43,7 +43,9 @@ class Ran:
 
     container: str
     image: str
+    """The image that it ran, as the pod's spec had it."""
     container_id: str
+    """The runtime's id of the container that ran it: another one shows that the change was carried out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +77,19 @@ class HealthState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
-    """The part of a pod that decisions need; times are seconds since the epoch by the API server's clock."""
+class Observed:
+    """The identity and version of an object of the API server."""
 
     namespace: str
     name: str
     uid: str
     resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pod(Observed):
+    """The part of a pod that decisions need; times are seconds since the epoch by the API server's clock."""
+
     owner: str | None
     set_name: str
     model: str
@@ -138,13 +146,9 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Observed):
     """A persistent volume claim that bears the name of one of ours."""
 
-    namespace: str
-    name: str
-    uid: str
-    resource_version: str
     set_name: str
     deleting: bool = False
     lost: bool = False

@@ -260,10 +260,10 @@ def not_our_turn(facts: Facts, rollout: Rollout) -> Waiting | None:
     """The concurrency limit of the policy is reached. The set that has waited longest is next; a run that has begun
     goes on.
     """
-    limit, turn = facts.policy.max_concurrent_scale_sets, facts.snapshot.turn
-    if rollout.started_rolling or limit is None or turn is None or turn.rolling + turn.ahead < limit:
+    limit, queue = facts.policy.max_concurrent_scale_sets, facts.snapshot.queue
+    if rollout.started_rolling or limit is None or queue is None or queue.rolling + queue.ahead < limit:
         return None
-    others = f"{turn.rolling} other ScaleSets of this policy are rolling and {turn.ahead} have waited longer"
+    others = f"{queue.rolling} other ScaleSets of this policy are rolling and {queue.ahead} have waited longer"
     return Waiting(CONCURRENCY, f"{others}; {limit} may roll at a time.")
 
 

@@ -20,9 +20,12 @@ class Counts:
     wanted: int
     """The wanted number of instances; while the set is larger, the actual number."""
     existing: int
+    """With a pod that is not being deleted."""
     healthy: int
     updated: int
+    """On the newest model and the wanted version."""
     bad: int
+    """Unhealthy for every gate; instances that still start are neither healthy nor bad."""
 
 
 def count(facts: Facts) -> Counts:

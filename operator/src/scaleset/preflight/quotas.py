@@ -23,6 +23,7 @@ class Exceeded:
     quota: str
     requested: Usage
     used: Usage
+    """Without the request."""
     limited: Usage
 
 
