@@ -19,7 +19,8 @@ from scaleset.planner.instances import Pod
 from scaleset.planner.snapshot import QueuePosition, Verdict
 from scaleset.planner.state import Code, State
 from scaleset.records import projections
-from scaleset.records.custom_objects import Projection, instance_number
+from scaleset.records.custom_objects import Projection
+from scaleset.records.projections import instance_number
 from scaleset.records.versions import gallery_version
 from tests.cluster.stored import objects, scenes
 from tests.cluster.stored.objects import Stored

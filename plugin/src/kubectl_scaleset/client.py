@@ -1,25 +1,27 @@
 """A small synchronous client: raw JSON in, raw JSON out, errors named by the reaction of the caller.
 
-Connections, TLS and proxies are the kubernetes package's; one call is one request, and nothing is cached.
+Connections, TLS and proxies are urllib3's; one call is one request, and nothing is cached.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from time import monotonic, time
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import urllib3
-from kubernetes.client.api_client import ApiClient
 from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
 from kubectl_scaleset import kubeconfig
+from kubectl_scaleset.credentials import Credentials, credentials, tls
 from kubectl_scaleset.failures import CliError
 from scaleset import __version__
 from scaleset.kube import errors
-from scaleset.kube.resources import Resource
+from scaleset.kube.resources import PODS, Resource
 
 JSON = dict[str, Any]
 
@@ -37,16 +39,16 @@ class Watch:
         self._closed = False
 
     def __iter__(self) -> Iterator[JSON]:
-        rest = b""
         try:
-            for chunk in self._response.stream(65536):
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    event: JSON = json.loads(line)
-                    if event["type"] == "ERROR":
-                        raise errors.from_status(event["object"], code=500)
-                    yield event
-        except (HTTPError, OSError, ValueError, AttributeError) as error:
+            for line in _lines(self._response, "watch"):
+                event: JSON = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise errors.from_status(event["object"], code=500)
+                yield event
+        except errors.Unavailable:
+            if not self._closed:
+                raise
+        except ValueError as error:  # the last line was cut off
             if not self._closed:
                 raise errors.from_transport(error, "watch") from error
         finally:
@@ -55,6 +57,47 @@ class Watch:
     def close(self) -> None:
         self._closed = True
         self._response.shutdown()
+
+
+class Log:
+    """A container's log: an iterator of lines, to be used with `with`."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+        self._response = response
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._response.close()
+
+    def __iter__(self) -> Iterator[str]:
+        for line in _lines(self._response, "log"):
+            yield line.decode(errors="replace")
+
+
+def _lines(response: urllib3.BaseHTTPResponse, what: str) -> Iterator[bytes]:
+    """Lines of a streamed answer as they arrive, the last one with or without its end."""
+    rest = b""
+    try:
+        for chunk in response.stream(65536):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from lines
+    except (HTTPError, OSError, AttributeError) as error:
+        raise errors.from_transport(error, what) from error
+    if rest:
+        yield rest
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One HTTP request; `stream` leaves the answer to be read as it arrives."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: Mapping[str, Any] | None = None
+    stream: bool = False
 
 
 class Client:
@@ -67,15 +110,13 @@ class Client:
 
     def _connect(self) -> None:
         target = kubeconfig.load(*self._given)
-        self.context, self.namespace = target.context, target.namespace
-        self.server = str(target.configuration.host)
-        self._token = target.configuration.api_key.get("BearerToken")
-        self._pool: urllib3.PoolManager = ApiClient(configuration=target.configuration).rest_client.pool_manager
-        self._pool.connection_pool_kw["maxsize"] = 8  # watches keep theirs
-        self._impersonation = target.impersonation
-        if not target.configuration.verify_ssl:
-            # The kubeconfig has insecure-skip-tls-verify; kubectl gives no further warning either.
-            urllib3.disable_warnings(InsecureRequestWarning)
+        self.context, self.namespace, self.server = target.context, target.namespace, target.server
+        mine = credentials(target)
+        self._headers = (
+            *([("Authorization", mine.authorization)] if mine.authorization else []),
+            *target.impersonation,
+        )
+        self._pool = _pool(target, mine)
 
     @property
     def skew(self) -> float | None:
@@ -113,7 +154,11 @@ class Client:
         """The events after that version; the server ends the watch after some minutes."""
         query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": resource_version}
         query |= _selected(selector, name)
-        return Watch(self._send("GET", resource.collection(namespace), query=query, stream=True))
+        return Watch(self._stream(resource.collection(namespace), query))
+
+    def log(self, namespace: str, pod: str, query: Mapping[str, str]) -> Log:
+        """A container's log; `query` is that of the pod's log endpoint."""
+        return Log(self._stream(f"{PODS.item(namespace, _name(pod))}/log", query))
 
     def create(
         self,
@@ -151,7 +196,7 @@ class Client:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> JSON:
-        response = self._send(method, path, query=query, body=body)
+        response = self._send(_Request(method, path, query or {}, body))
         try:
             answer = json.loads(response.data)
         except ValueError as error:
@@ -160,54 +205,39 @@ class Client:
             raise errors.Unavailable(0, "NotKubernetes", f"{method} {path} was not answered with an object")
         return answer
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-        stream: bool = False,
-    ) -> urllib3.BaseHTTPResponse:
-        response = self._attempt(method, path, query=query, body=body, stream=stream)
+    def _stream(self, path: str, query: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        return self._send(_Request("GET", path, query, stream=True))
+
+    def _send(self, request: "_Request") -> urllib3.BaseHTTPResponse:
+        response = self._attempt(request)
         if response.status == 401:
             self._connect()
-            response = self._attempt(method, path, query=query, body=body, stream=stream)
+            response = self._attempt(request)
         if response.status >= 300:
             raise errors.from_response(response.status, response.data, response.headers.get("Retry-After"))
         return response
 
-    def _attempt(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None,
-        body: Mapping[str, Any] | None,
-        stream: bool,
-    ) -> urllib3.BaseHTTPResponse:
-        content = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        headers = urllib3.HTTPHeaderDict({"Accept": "application/json", "Content-Type": content})
+    def _attempt(self, request: "_Request") -> urllib3.BaseHTTPResponse:
+        content = "application/merge-patch+json" if request.method == "PATCH" else "application/json"
+        headers = urllib3.HTTPHeaderDict({"Accept": "application/json, */*", "Content-Type": content})
         headers["User-Agent"] = f"kubectl-scaleset/{__version__}"
-        if self._token:
-            headers["Authorization"] = self._token.strip()
-        for name, value in self._impersonation:
+        for name, value in self._headers:
             headers.add(name, value)
         before = monotonic()
         try:
             response = self._pool.request(
-                method,
-                f"{self.server}{path}" + (f"?{urlencode(query)}" if query else ""),
-                body=None if body is None else json.dumps(body).encode(),
+                request.method,
+                f"{self.server}{request.path}" + (f"?{urlencode(request.query)}" if request.query else ""),
+                body=None if request.body is None else json.dumps(request.body).encode(),
                 headers=headers,
-                preload_content=not stream,
+                preload_content=not request.stream,
                 timeout=urllib3.Timeout(
-                    connect=CONNECT_TIMEOUT_SECONDS, read=SILENCE_SECONDS if stream else CALL_TIMEOUT_SECONDS
+                    connect=CONNECT_TIMEOUT_SECONDS, read=SILENCE_SECONDS if request.stream else CALL_TIMEOUT_SECONDS
                 ),
                 retries=False,
             )
         except (HTTPError, OSError) as error:
-            raise errors.from_transport(error, f"{method} {path}") from error
+            raise errors.from_transport(error, f"{request.method} {request.path}") from error
         self._learn_time(response.headers.get("Date"), (before + monotonic()) / 2)
         return response
 
@@ -220,6 +250,40 @@ class Client:
         except ValueError:
             return
         self._offset = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() + 0.5 - at
+
+
+def _pool(target: kubeconfig.Target, mine: Credentials) -> urllib3.PoolManager:
+    """Connections to the cluster; watches keep theirs."""
+    settings: dict[str, Any] = {"maxsize": 8}
+    if target.server.startswith("https"):
+        settings["ssl_context"] = tls(target, mine)
+        if name := target.cluster.get("tls-server-name"):
+            settings |= {"server_hostname": str(name), "assert_hostname": str(name)}
+    if target.cluster.get("insecure-skip-tls-verify"):
+        # kubectl gives no further warning either.
+        urllib3.disable_warnings(InsecureRequestWarning)
+        settings |= {"cert_reqs": "CERT_NONE", "assert_hostname": False}
+    if proxy := _proxy(target):
+        try:
+            return urllib3.ProxyManager(proxy, **settings)
+        except (HTTPError, ValueError) as error:
+            raise CliError(
+                f"The proxy {proxy.rpartition('@')[2]} cannot be used: write it as http://HOST:PORT."
+            ) from error
+    return urllib3.PoolManager(**settings)
+
+
+def _proxy(target: kubeconfig.Target) -> str:
+    """The proxy of the cluster's entry, else that of the environment."""
+    if own := target.cluster.get("proxy-url"):
+        return str(own)
+    if not any(name.lower().endswith("_proxy") and value for name, value in os.environ.items()):
+        return ""
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(target.server)
+    return "" if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme, "")
 
 
 def _selected(selector: str, name: str) -> dict[str, str]:

@@ -22,7 +22,7 @@ from scaleset.planner import batches, breach, decide, gallery, gates, in_place, 
 from scaleset.planner.facts import Facts
 from scaleset.planner.instances import Pod
 from scaleset.planner.step import Step
-from scaleset.records import custom_objects, projections
+from scaleset.records import projections
 from scaleset.records.kinds import SCALE_SETS
 from scaleset.runtime.clock import ServerClock
 
@@ -192,7 +192,7 @@ def restarts_what_is_unhealthy() -> None:
 @bug
 def deletes_pods_of_others() -> None:
     def mutant(pods: Any, seen: Any) -> Any:
-        named = {custom_objects.instance_number(seen.name, pod.name): pod for pod in pods}
+        named = {projections.instance_number(seen.name, pod.name): pod for pod in pods}
         return {number: pod for number, pod in named.items() if number is not None}, {}
 
     _patch(observation, "owned", mutant)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scaleset.api.base import timestamp
+from scaleset.api.moments import timestamp
 from scaleset.controllers.memory import LAST_RETRY, Memory, delay
 from scaleset.planner.instances import Build, Pod
 from scaleset.planner.snapshot import Verdict

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scaleset.api.base import timestamp
+from scaleset.api.moments import timestamp
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.planner.decide import decide
 from tests.simulation.outcomes import code, condition, rollout

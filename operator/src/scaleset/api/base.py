@@ -57,9 +57,6 @@ def list_map(*keys: str) -> dict[str, Any]:
 
 _RFC3339: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}")
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
-
 OPEN: Final[JSON] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 """Schema of an object that is validated elsewhere or not at all."""
 LIST_SET: Final[dict[str, Any]] = {"x-kubernetes-list-type": "set"}
@@ -69,19 +66,6 @@ def _rfc3339(value: object) -> object:
     if isinstance(value, datetime) or (isinstance(value, str) and _RFC3339.match(value)):
         return value
     raise ValueError("write a date and time such as 2027-01-31T00:00:00Z")
-
-
-def seconds(time: datetime | None) -> float | None:
-    """Seconds since the epoch. A time without a zone is in UTC; a time that cannot be formatted again is ignored."""
-    if time is None:
-        return None
-    seconds = ((time if time.tzinfo is not None else time.replace(tzinfo=UTC)) - _EPOCH).total_seconds()
-    return seconds if 0 <= seconds <= _LATEST else None
-
-
-def timestamp(seconds: float) -> str:
-    """RFC 3339 in UTC, whole seconds, as metav1.Time."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _in_utc(value: datetime) -> str:

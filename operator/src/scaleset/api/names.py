@@ -62,3 +62,8 @@ MAX_SCALE_SET_NAME: Final = 59
 """Longest name of a ScaleSet: `<set>-999` is then a valid host name and label value (63 characters)."""
 MAX_OTHER_NAME: Final = 63
 """Longest name of the other two kinds: fits a label value."""
+
+CONTAINER_CUSTOM_DATA: Final = "custom-data"
+"""The init container that runs custom data."""
+CONTAINER_EXTENSION: Final = "extension-"
+"""Begin of the name of each init container that runs an extension."""

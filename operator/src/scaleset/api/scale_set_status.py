@@ -15,6 +15,7 @@ from scaleset.api.placement import MAX_REPLICAS
 
 MAX_INSTANCES: Final = 50
 MAX_HISTORY: Final = 5
+MAX_ROLLOUTS: Final = 10
 MAX_DETAILS: Final = 5
 MAX_HANDLED: Final = 253
 
@@ -236,6 +237,8 @@ class RollingUpgradeStatus(Model):
         "The target image of the rollout.", default=TargetImageReference()
     )
     target_model: Word | None = optional("Name of the target ControllerRevision.")
+    from_version: Word | None = optional("Version that most of its instances ran when it began.")
+    from_model: Word | None = optional("ControllerRevision that most of its instances had when it began.")
     running_status: RunningStatus = Field(description="State of the rollout.")
     progress: Progress = optional("Numbers of instances by state.", default=Progress())
     batch: BatchStatus | None = optional("The batch that runs, or ran last.")
@@ -291,6 +294,23 @@ class HistoryEntry(Model):
     properties: HistoryProperties = Field(description="The upgrade.")
     type: Word = optional("Azure's resource type.", default="Microsoft.Compute/virtualMachineScaleSets/rollingUpgrades")
     location: Word | None = optional("Region of the ScaleSet.")
+
+
+class PastRollout(Model):
+    """One ended rollout of any kind."""
+
+    kind: Literal["Image", "Model", "Restart"] = Field(description="As in rollingUpgrade.")
+    started_by: StartedBy = Field(description="Platform or User.")
+    code: RunningCode = Field(description="How it ended.")
+    start_time: Time = Field(description="When it began.")
+    completed_time: Time | None = optional("When it ended.")
+    from_version: Word | None = optional("Version that most of its instances ran when it began.")
+    from_model: Word | None = optional("ControllerRevision that most of its instances had when it began.")
+    to_version: Word | None = optional("Target version.")
+    to_model: Word | None = optional("Target ControllerRevision.")
+    progress: Progress = optional("Numbers of instances by state.", default=Progress())
+    restored: Int = optional("Number of instances that got their previous build back.", default=0, ge=0)
+    error_code: Word | None = optional("Why it failed.")
 
 
 class InstanceStatus(Model):
@@ -371,6 +391,11 @@ class ScaleSetStatus(Status):
     rolling_upgrade: RollingUpgradeStatus | None = optional("The running rollout, or else the last one.")
     os_upgrade_history: Annotated[tuple[HistoryEntry, ...], _first(MAX_HISTORY)] = optional(
         "Image upgrades of the last two months, newest first, at most 5.", default=(), max_length=MAX_HISTORY
+    )
+    rollout_history: Annotated[tuple[PastRollout, ...], _first(MAX_ROLLOUTS)] = optional(
+        "Ended rollouts of every kind of the last two months, newest first, at most 10.",
+        default=(),
+        max_length=MAX_ROLLOUTS,
     )
     instances: Annotated[tuple[InstanceStatus, ...], _first(MAX_INSTANCES)] = optional(
         "Instances that are not simply healthy and current, at most 50.", default=(), max_length=MAX_INSTANCES

@@ -12,8 +12,9 @@ from dataclasses import KW_ONLY, dataclass, field
 from math import inf
 from time import monotonic
 
-from scaleset.api.base import Condition, timestamp
+from scaleset.api.base import Condition
 from scaleset.api.gallery_image_version import GalleryImageVersionStatus
+from scaleset.api.moments import timestamp
 from scaleset.controllers.caches import Caches, by_uid
 from scaleset.controllers.prepulls import Prepulls
 from scaleset.controllers.status_writer import StatusWriter, condition, conditions

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from scaleset.api import names
-from scaleset.api.base import find_condition, seconds, timestamp
+from scaleset.api.base import find_condition
+from scaleset.api.moments import seconds, timestamp
 from scaleset.planner import deadlines, ranges
 from scaleset.planner.facts import Facts
 from scaleset.planner.gates import exceeds

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from scaleset.api import names
-from scaleset.api.base import timestamp
+from scaleset.api.moments import timestamp
 from scaleset.planner.facts import Facts
 from scaleset.planner.instances import Build, Change, Pod, Ran
 from scaleset.planner.plan import Deletion, ImageChange

@@ -19,8 +19,9 @@ from math import ceil
 from typing import Any, NamedTuple
 
 from scaleset.api import names
-from scaleset.api.base import JSON, timestamp
+from scaleset.api.base import JSON
 from scaleset.api.extensions import MAX_CUSTOM_DATA
+from scaleset.api.moments import timestamp
 from scaleset.planner.gallery import DEFAULT_REGION
 from scaleset.planner.instances import Build
 from scaleset.planner.placement import place, zone_name
@@ -30,8 +31,6 @@ REGION_LABEL = "topology.kubernetes.io/region"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 SHARED = "/var/lib/scaleset"
 CUSTOM_DATA = f"{SHARED}/custom-data"
-CUSTOM_DATA_CONTAINER = "custom-data"
-EXTENSION_PREFIX = "extension-"
 _SHARED_VOLUME = "scaleset-shared"
 _CUSTOM_DATA_VOLUME = "scaleset-custom-data"
 _INHERITED = ("securityContext", "resources", "imagePullPolicy")
@@ -341,7 +340,7 @@ def _custom_data_container(container: JSON) -> JSON:
     own = {key: container[key] for key in ("env", "envFrom", "volumeMounts", *_INHERITED) if key in container}
     runner = {
         **own,
-        "name": CUSTOM_DATA_CONTAINER,
+        "name": names.CONTAINER_CUSTOM_DATA,
         "image": container["image"],
         "command": ["/bin/sh", "-c", _NEVER_FAILS, CUSTOM_DATA],
     }
@@ -361,7 +360,7 @@ def _extension_container(extension: Mapping[str, Any], container: JSON, *, data:
         env.append({"name": "SCALESET_EXTENSION_PROTECTED_SETTINGS", "valueFrom": source})
     rendered: JSON = {
         **{key: container[key] for key in _INHERITED if key in container},
-        "name": f"{EXTENSION_PREFIX}{extension['name']}",
+        "name": f"{names.CONTAINER_EXTENSION}{extension['name']}",
         "image": extension["image"],
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": list(extension.get("volumeMounts") or ()),

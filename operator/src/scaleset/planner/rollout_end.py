@@ -120,7 +120,8 @@ def _end(facts: Facts, state: State, rollout: Rollout, code: Code, error: Upgrad
     if ended.kind is Kind.IMAGE:
         attempt = status_codec.attempt(ended, location=facts.asker.region)
         kept = status_codec.prune((attempt, *kept), now=facts.now)
-    return facts.step(replace(state, rollout=ended, history=kept))
+    rollouts = status_codec.prune_rollouts((status_codec.past(ended), *state.rollouts), now=facts.now)
+    return facts.step(replace(state, rollout=ended, history=kept, rollouts=rollouts))
 
 
 def _message(facts: Facts, number: int) -> str:

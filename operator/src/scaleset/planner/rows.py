@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from scaleset.api.base import timestamp
+from scaleset.api.moments import timestamp
 from scaleset.planner.facts import Facts
 from scaleset.planner.instances import Build, Instance
 from scaleset.planner.state import extra

@@ -14,8 +14,8 @@ from functools import reduce
 from typing import Any, get_type_hints
 
 from scaleset.api import scale_set_status as api
-from scaleset.api.base import JSON, seconds, timestamp, wire_name
-from scaleset.api.duration import format_duration
+from scaleset.api.base import JSON, wire_name
+from scaleset.api.moments import format_duration, seconds, timestamp
 from scaleset.api.upgrade_policy import RollingUpgradePolicy
 from scaleset.planner import ranges
 from scaleset.planner.gallery import is_number
@@ -120,6 +120,27 @@ def prune(history: Iterable[Mapping[str, Any]], *, now: float) -> tuple[Mapping[
     oldest = timestamp(now - KEPT_FOR.total_seconds())
     recent = [e for e in history if e["properties"]["runningStatus"].get("startTime", "") >= oldest]
     return tuple(recent[: api.MAX_HISTORY])
+
+
+def past(rollout: Rollout) -> JSON:
+    """One entry of the history of all rollouts."""
+    shown = _write_rollout(rollout)
+    status = shown["runningStatus"]
+    entry = {
+        **{name: shown.get(name) for name in ("kind", "startedBy", "fromVersion", "fromModel", "progress")},
+        **{name: status.get(name) for name in ("code", "startTime", "completedTime")},
+        "toVersion": rollout.target.version,
+        "toModel": rollout.target.model,
+        "restored": len(rollout.restored),
+        "errorCode": rollout.error.code if rollout.error is not None else None,
+    }
+    return {name: value for name, value in entry.items() if value is not None}
+
+
+def prune_rollouts(history: Iterable[Mapping[str, Any]], *, now: float) -> tuple[Mapping[str, Any], ...]:
+    """The newest ten entries of the last two months."""
+    oldest = timestamp(now - KEPT_FOR.total_seconds())
+    return tuple([entry for entry in history if entry["startTime"] >= oldest][: api.MAX_ROLLOUTS])
 
 
 def _of(builds: Mapping[int, Build], values: Mapping[int, Any]) -> dict[int, Any]:
@@ -379,5 +400,10 @@ _STATE = _record(
         ),
         lambda entries: [dict(entry) for entry in entries],
         "os_upgrade_history",
+    ),
+    rollouts=_Form(
+        lambda entries: tuple(entry.to_raw() for entry in entries),
+        lambda entries: [dict(entry) for entry in entries],
+        "rollout_history",
     ),
 )

@@ -13,7 +13,7 @@ from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.kube.resources import JSON, Key
 from scaleset.planner.instances import Observed, Pod
 from scaleset.planner.revisions import Revision
-from scaleset.records.projections import object_meta, plain, seconds
+from scaleset.records.projections import instance_number, object_meta, plain, seconds
 
 S = TypeVar("S")
 
@@ -101,11 +101,3 @@ def owned(pods: Iterable[Pod], seen: ScaleSetObject) -> tuple[dict[int, Pod], di
 def not_ours(name: str) -> str:
     """The sentence about a pod that has the name of an instance and another owner."""
     return f"Pod {name} exists but does not belong to this ScaleSet. Delete it."
-
-
-def instance_number(set_name: str, pod_name: str) -> int | None:
-    """The id in an instance's name; None for any other name."""
-    prefix, _, number = pod_name.rpartition("-")
-    if prefix != set_name or not number.isascii() or not number.isdecimal() or len(number) > 4:
-        return None
-    return int(number) if number == str(int(number)) else None

@@ -8,14 +8,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scaleset.api import names
-from scaleset.api.base import seconds as since_epoch
+from scaleset.api.moments import seconds as since_epoch
 from scaleset.kube.resources import JSON, Key
 from scaleset.planner.instances import Build, Change, Claim, Observed, Pod, Ran
-from scaleset.planner.pod_builder import CUSTOM_DATA_CONTAINER, EXTENSION_PREFIX
-from scaleset.planner.revisions import Revision
+
+if TYPE_CHECKING:  # the plugin shows pods without the models
+    from scaleset.planner.revisions import Revision
 
 MAX_MESSAGE = 512
 _NOT_RESTARTED = "The image was changed in place; the kubelet has not started the container again yet."
@@ -32,7 +33,7 @@ class StoredRevision(Observed):
     owner: str | None
     """Uid of the ScaleSet that controls it."""
     set_name: str
-    model: Revision
+    model: "Revision"
 
 
 def seconds(time: str | None) -> float | None:
@@ -239,7 +240,7 @@ def _note(status: Mapping[str, Any]) -> str:
     for container in status.get("initContainerStatuses") or []:
         name = str(container.get("name", ""))
         ended = (container.get("state") or {}).get("terminated") or {}
-        ours = name == CUSTOM_DATA_CONTAINER or name.startswith(EXTENSION_PREFIX)
+        ours = name == names.CONTAINER_CUSTOM_DATA or name.startswith(names.CONTAINER_EXTENSION)
         if ours and ended.get("exitCode") == 0 and str(ended.get("message", "")).startswith("exit code "):
             return f"{name} failed: {ended['message']}"
     return ""
@@ -270,6 +271,8 @@ def claim(raw: JSON) -> Claim:
 
 def revision(raw: JSON) -> StoredRevision:
     """Record of a ControllerRevision."""
+    from scaleset.planner.revisions import Revision
+
     metadata = raw["metadata"]
     owner = _controller(metadata)
     return StoredRevision(
@@ -298,3 +301,11 @@ def unchanged(known: Pod | Claim | StoredRevision, new: Pod | Claim | StoredRevi
 def belongs_to(record: Pod | Claim | StoredRevision) -> Key | None:
     """The ScaleSet that a record belongs to, by namespace and name."""
     return (record.namespace, record.set_name) if record.set_name else None
+
+
+def instance_number(set_name: str, pod_name: str) -> int | None:
+    """The id in an instance's name; None for any other name."""
+    prefix, _, number = pod_name.rpartition("-")
+    if prefix != set_name or not number.isascii() or not number.isdecimal() or len(number) > 4:
+        return None
+    return int(number) if number == str(int(number)) else None
