@@ -50,8 +50,8 @@ def annotations(chart: Mapping[str, Any], crds: list[dict[str, Any]], examples: 
         "artifacthub.io/crdsExamples": _text([each for each in objects if each["kind"] in kinds]),
         "artifacthub.io/links": _text(
             [
-                {"name": "Upgrade notes", "url": f"{home}/upgrade/"},
-                {"name": "Runbooks", "url": f"{home}/runbooks/"},
+                {"name": "Upgrade notes", "url": f"{home}/upgrade.html"},
+                {"name": "Runbooks", "url": f"{home}/runbooks/README.html"},
             ]
         ),
     }

@@ -1,5 +1,6 @@
 """What a real API server says of everything that the chart renders."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,13 @@ def served(released: Cluster, monitoring_crds: list[Path]) -> Cluster:
     for account in ("r-scaleset-operator", FULL_VALUES["serviceAccount"]["name"]):
         released.api.create(SERVICE_ACCOUNTS, "ops", {"metadata": {"name": account}})
     return released
+
+
+def test_the_api_server_is_of_the_version_that_was_asked_for(cluster: Cluster, kubectl: Kubectl):
+    """That of today, or KUBE's."""
+    source = f"source {ROOT}/hack/cluster/versions.sh; echo $KUBE"
+    pinned = subprocess.run(["/bin/bash", "-c", source], check=True, capture_output=True, text=True).stdout.strip()
+    assert f"Server Version: {pinned}" in kubectl("version").splitlines()
 
 
 @pytest.mark.usefixtures("served")

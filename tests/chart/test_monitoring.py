@@ -72,7 +72,7 @@ def test_an_alert_that_does_not_exist_is_refused(helm: Helm):
 
 @pytest.mark.parametrize(
     ("given", "link"),
-    [("https://wiki.example/scaleset/", "https://wiki.example/scaleset/{}.md"), ("", f"{HOME}/runbooks/{{}}/")],
+    [("https://wiki.example/scaleset/", "https://wiki.example/scaleset/{}.md"), ("", f"{HOME}/runbooks/{{}}.html")],
 )
 def test_alerts_link_to_a_whole_address(helm: Helm, given: str, link: str):
     for name, alert in alerts(helm, runbookURL=given).items():
