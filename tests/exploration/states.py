@@ -206,12 +206,14 @@ def write(state: State) -> str:
         rollout=None if state.rollout is None else _rollout(state.rollout),
         scale_in=None if scale_in is None else _scale_in(scale_in, _moment),
         history=(),
+        rollouts=(),
         clocks={number: _clock(clock, _moment) for number, clock in state.clocks.items()},
         ended={n: Ended(min(2, ended.count), _moment(ended.time)) for n, ended in state.ended.items()},
         ages={},
     )
     raw = {key: value for key, value in status_codec.write(forgetful, location="default").items() if value}
     raw.pop("osUpgradeHistory", None)
+    raw.pop("rolloutHistory", None)
     raw.pop("acceptedReplicas", None)  # Here every spec is accepted.
     if "rollingUpgrade" in raw:
         for name in ("progress", "rollbackInfo"):
@@ -231,6 +233,8 @@ def _rollout(rollout: Rollout) -> Rollout:
         completed=None if rollout.completed is None else OLD,
         last_action="Start",
         last_action_time=OLD,
+        from_version=None,
+        from_model=None,
         messages={},
         waiting=None,
         error=None if rollout.error is None or not rollout.running else UpgradeError(rollout.error.code, "why"),

@@ -98,6 +98,8 @@ FULL: JSON = {
         },
         "targetImageReference": IMAGE,
         "targetModel": "web-1",
+        "fromVersion": "1.0.0",
+        "fromModel": "web-0",
         "runningStatus": RUNNING,
         "progress": PROGRESS,
         "batch": {
@@ -128,6 +130,22 @@ FULL: JSON = {
         "rollbackInfo": ROLLBACK,
         "error": ERROR,
     },
+    "rolloutHistory": [
+        {
+            "kind": "Model",
+            "startedBy": "User",
+            "code": "Completed",
+            "startTime": TIME,
+            "completedTime": TIME,
+            "fromVersion": "1.0.0",
+            "fromModel": "web-1",
+            "toVersion": "1.1.0",
+            "toModel": "web-2",
+            "progress": PROGRESS,
+            "restored": 1,
+            "errorCode": "Code",
+        }
+    ],
     "osUpgradeHistory": [
         {
             "properties": {
