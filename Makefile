@@ -96,7 +96,6 @@ lint: venv ## style, types, layers, and that the CRDs and docs/reference are tho
 	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive operator plugin hack charts
 	@$(BIN)/python -m scaleset.api.crd --check
 	@$(BIN)/python -m hack.reference --check
-	@$(BIN)/python -m hack.cli_reference --check
 	@$(BIN)/python -m hack.monitoring --check
 
 .PHONY: format
@@ -136,7 +135,6 @@ lint-chart: venv ## helm lint and checkov on what the chart renders
 .PHONY: reference
 reference: venv ## write the tables of docs/ from the code, and docs/statefulset.md's from what tests compare
 	@$(BIN)/python -m hack.reference
-	@$(BIN)/python -m hack.cli_reference
 
 .PHONY: monitoring
 monitoring: venv ## write the PrometheusRule, the Grafana dashboard and the chart's copies of both

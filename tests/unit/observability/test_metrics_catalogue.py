@@ -16,6 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from hack import reference
+from hack.reference import code
 from scaleset import endpoints
 from scaleset.observability.catalogue import CATALOGUE, SET, Definition
 from scaleset.observability.images import Images
@@ -105,7 +106,7 @@ def test_the_reference_pages_are_those_of_the_code() -> None:
 def test_every_key_of_a_log_line_is_documented() -> None:
     page = (reference.PAGES / "reference" / "logs.md").read_text("utf-8").partition("## Lines")[0]
     documented = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
-    used = {key for line in reference.lines() for key in line.keys}
+    used = {key for line in code.lines() for key in line.keys}
     assert len(documented) == len(set(documented))
     assert set(documented) == used | {"time", "level", "logger", "message", "event", "exception"}
     assert {"namespace", "scaleset", "rollout", "batch", "reason"} <= used
@@ -114,7 +115,7 @@ def test_every_key_of_a_log_line_is_documented() -> None:
 def _given(*functions: str) -> set[str]:
     """The constants that are the first argument of calls of those functions, anywhere in the operator."""
     found: set[str] = set()
-    for path in reference.SOURCE.rglob("*.py"):
+    for path in code.SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")

@@ -14,7 +14,7 @@ from typing import ClassVar
 import pytest
 import yaml
 
-from hack.cli_reference import TARGET, reference
+from hack.reference.cli import TARGET, reference
 from kubectl_scaleset import options
 from kubectl_scaleset.__main__ import BROKEN_PIPE, flags_last, run
 from kubectl_scaleset.failures import CliError, did_you_mean, explain
