@@ -4,7 +4,7 @@ A block begins with ```console. A line that begins with `$ ` is a command, `\\` 
 output, all of it. In an output
 
 - `...` alone in a line stands for any number of lines, none included;
-- times, durations, hashes, addresses and ports match whatever is in their place, and so do blanks in any number.
+- times, durations, hashes, addresses, ports and nodes match whatever is in their place, and so do blanks in any number.
 
 A command that ends in ` # exit code N` ends with that code. A comment above a block says more about it:
 
@@ -31,6 +31,7 @@ VARIES = (
     (r"\d+(\.\d+){3}(:\d+)?\b", "ADDRESS"),
     (r"\b(\d+(\.\d+)? ?(ms|s|m|h|d))+\b", "DURATION"),
     (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "UID"),
+    (r"\bnode-\d+\b", "NODE"),
     (r"\b(?=[a-z]*\d)[0-9a-z]{8,10}\b", "HASH"),
 )
 """What is never the same twice. A hash is one of ControllerRevisions: ten signs at most, one of them a digit."""
@@ -71,7 +72,7 @@ def pages() -> dict[str, Path]:
 
 
 def blocks(text: str) -> Iterator[Block]:
-    """The console blocks and files of a page, in order. A mark belongs to the next block, whatever its language."""
+    """The console blocks and files of a page, in order. A mark belongs to the next console block."""
     lines = text.splitlines()
     at, since = 0, 0
     while at < len(lines):
@@ -88,7 +89,8 @@ def blocks(text: str) -> Iterator[Block]:
             yield Block(at + 1, file=title.group(1), content="".join(f"{line}\n" for line in inside))
         if language == "console":
             yield Block(at + 1, tuple(_commands(inside, at + 1)), marks.get("first", ""), marks.get("not played", ""))
-        at = since = end + 1
+            since = end + 1
+        at = end + 1
 
 
 def _commands(lines: Sequence[str], offset: int) -> Iterator[Command]:

@@ -31,7 +31,7 @@ class Reader:
 
     def __init__(self, cluster: Cluster, page: str, folder: Path) -> None:
         self._page = page
-        self._namespace = cluster.make_namespace(f"docs-{re.sub('[^a-z0-9]+', '-', page.lower())}".removesuffix("-md"))
+        self._namespace = cluster.make_namespace(f"docs-{list(PAGES).index(page):02}")  # as long as "default": tables stay aligned
         self._folder = folder
         for path in ROOT.iterdir():
             if not path.name.startswith("."):
@@ -95,7 +95,8 @@ class Reader:
 def _written(text: str, found: dict[Command, list[str]]) -> str:
     lines = text.splitlines()
     for command in sorted(found, key=lambda each: each.begin, reverse=True):
-        lines[command.begin : command.end] = found[command]
+        indent = re.match(r" *", lines[command.begin - 1]).group()  # type: ignore[union-attr] - it matches everything
+        lines[command.begin : command.end] = [f"{indent}{line}".rstrip() for line in found[command]]
     return "\n".join(lines) + "\n"
 
 

@@ -347,9 +347,9 @@ def test_without_a_terminal_there_are_neither_colours_nor_questions(server, caps
     assert "\x1b" not in told.out + told.err
 
 
-def test_the_transcript_in_the_readme_is_the_recorded_one():
-    root = TARGET.parents[2]
-    readme = (root / "README.md").read_text()
-    begin = readme.index("```text\n$ kubectl scaleset get web -w\n") + len("```text\n")
-    transcript = readme[begin : readme.index("```", begin)]
-    assert transcript in (root / "docs" / "cli.txt").read_text()
+def test_the_transcript_of_the_first_page_is_the_recorded_one():
+    docs = TARGET.parents[1]
+    page = (docs / "index.md").read_text()
+    begin = page.index("```text\n$ kubectl scaleset get web -w\n") + len("```text\n")
+    transcript = page[begin : page.index("```", begin)]
+    assert transcript in (docs / "cli.txt").read_text()
