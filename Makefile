@@ -11,6 +11,10 @@ CLUSTER ?= scaleset
 NODES ?= 10
 KIND ?= scaleset
 PYTEST ?=
+# What is also played on other versions of Kubernetes: rules of the definitions, all that the chart renders, its rights and life,
+# rollouts, gates, restores, changes in place, scaling in.
+COMPATIBILITY := $(addprefix tests/cluster/test_, crds.py rollouts.py gates.py in_place.py scaling_in.py refusals.py) \
+  $(addprefix tests/chart/test_, api_server.py admission.py rights.py lifecycle.py upgrade.py tenants.py)
 
 .PHONY: help
 help: ## this list
@@ -60,11 +64,17 @@ stories: venv ## stories of one set in which anything happens, drawn anew each t
 	@HYPOTHESIS_PROFILE=search STORIES=$(or $(STORIES),10000) $(BIN)/python -m pytest tests/exploration/test_stories.py $(PYTEST)
 
 .PHONY: test-cluster
-test-cluster: venv binaries ## the operator as a process against a real API server
+test-cluster: venv binaries ## the operator as a process against a real API server (KUBE=v1.32: a part of them, on that Kubernetes)
+ifdef KUBE
+	@WITH_HELM=1 hack/cluster/build.sh >/dev/null
+	@echo "Running $(words $(COMPATIBILITY)) files of tests on Kubernetes $(KUBE), two at a time ..."
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(COMPATIBILITY) $(PYTEST)
+else
 	@echo "Running the cluster tests, three files at a time, each with a cluster of its own ..."
 	@$(BIN)/python -m pytest -n 3 --dist loadfile tests/cluster --ignore tests/cluster/test_figures.py $(PYTEST)
 	@echo "Measuring the figures, with nothing beside them ..."
 	@$(BIN)/python -m pytest -s tests/cluster/test_figures.py
+endif
 
 .PHONY: test-faults
 test-faults: venv binaries ## the operator killed at every write, behind a proxy that misbehaves, on a control plane that dies
@@ -164,6 +174,10 @@ sbom: venv ## what the image installs, as a CycloneDX bill of materials: dist/sb
 	@echo "Writing dist/sbom.cdx.json ..."
 	@mkdir -p dist
 	@hack/sbom.sh dist/sbom.cdx.json
+
+.PHONY: release
+release: venv ## the files of a release in dist/release, signed and pushed where ARGS says so (ARGS=--help lists what)
+	@$(BIN)/python -m hack.release $(ARGS)
 
 .PHONY: mutation
 mutation: venv ## does a test notice when planner/ is changed? (some eight hours; SAMPLE=600 SEED=8 takes half of one)

@@ -1,5 +1,5 @@
-"""What is generated of the chart: CRD templates, values.schema.json, the table in its README, and the two
-manifests of deploy/.
+"""What is generated of the chart: CRD templates, values.schema.json, the table in its README, the end of Chart.yaml,
+and the two manifests of deploy/.
 
 Why not helm-docs and helm-values-schema-json: they want two kinds of comments for a value where one does here, and the
 second cannot say what a list's items look like beyond their type, which a sixth of our bounds do (patterns, keys that

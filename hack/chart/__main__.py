@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hack.chart import CHART, ROOT
 from hack.chart.crds import template
+from hack.chart.description import description
 from hack.chart.manifest import definitions, helm, manifest
 from hack.chart.readme import readme
 from hack.chart.schema import schema
@@ -21,6 +22,16 @@ def generated() -> Iterator[tuple[Path, str]]:
     crds = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "crds").glob("*.yaml"))}
     for name, text in crds.items():
         yield CHART / "templates" / "crds" / name, template(text)
+    samples = sorted((ROOT / "deploy" / "samples" / "quickstart").glob("0*.yaml"))
+    yield (
+        CHART / "Chart.yaml",
+        description(
+            (CHART / "Chart.yaml").read_text(encoding="utf-8"),
+            icon=(CHART / "icon.svg").read_bytes(),
+            crds=crds.values(),
+            examples=[path.read_text(encoding="utf-8") for path in samples],
+        ),
+    )
     yield ROOT / "deploy" / "crds.yaml", definitions(crds.values())
     yield ROOT / "deploy" / "install.yaml", manifest(helm(), CHART)
 

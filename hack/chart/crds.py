@@ -7,10 +7,9 @@ END = "{{- end }}\n"
 _METADATA = """\
 metadata:
   labels:
-    {{- include "scaleset-operator.labels" (list . "crds" dict) | nindent 4 }}
-  {{- if .Values.crds.keep }}
-  annotations:
-    helm.sh/resource-policy: keep
+    {{- include "scaleset-operator.labels" (list . "crds" .Values.crds.labels) | nindent 4 }}
+  {{- with include "scaleset-operator.crdAnnotations" . | trim }}
+  {{- . | nindent 2 }}
   {{- end }}
 """
 

@@ -3,7 +3,6 @@
 #   lint.sh [--lock]    --lock: write checkov.lock again with the newest checkov
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-source hack/cluster/versions.sh
 lock=hack/chart/checkov.lock venv=.work/checkov chart=charts/scaleset-operator
 
 if [[ ${1:-} == --lock ]]; then
@@ -46,8 +45,8 @@ scan() { # scan NAME OPTION...
 join() { local IFS=,; echo "$*"; }
 
 mkdir -p .work/chart-lint
-render=("$helm" template scaleset-operator "$chart" --namespace scaleset-system --kube-version "$KUBE")
-"$helm" lint --strict --quiet --kube-version "$KUBE" "$chart"
+render=("$helm" template scaleset-operator "$chart" --namespace scaleset-system)
+"$helm" lint --strict --quiet "$chart"
 "${render[@]}" --skip-tests >.work/chart-lint/default.yaml
 "${render[@]}" --skip-tests --set admissionPolicy.enabled=true,watchNamespaces='{shop,bank}',replicaCount=3 >.work/chart-lint/listed.yaml
 "${render[@]}" --show-only templates/tests/test-operator.yaml >.work/chart-lint/test.yaml

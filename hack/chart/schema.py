@@ -7,9 +7,22 @@ from typing import Any
 from hack.chart.values import Value
 
 _DURATION = r"^([0-9]+(ms|s|m|h|d))+$"
+_NAMESPACE = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"
 _SECONDS = {"type": "integer", "minimum": 1}
+_ALERT = {
+    "enabled": {"type": "boolean"},
+    "severity": {"type": "string", "minLength": 1},
+    "for": {"type": "string", "pattern": _DURATION},
+}
 DEFINITIONS: dict[str, Any] = {
     "duration": {"type": "string", "pattern": _DURATION},
+    "namespace": {"type": "string", "maxLength": 63, "pattern": _NAMESPACE},
+    "alert": {"type": "object", "additionalProperties": False, "properties": _ALERT},
+    "alertWithThreshold": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {**_ALERT, "threshold": {"type": "number", "minimum": 0}},
+    },
     "probe": {
         "type": "object",
         "additionalProperties": False,
@@ -40,8 +53,8 @@ def schema(values: Iterable[Value]) -> str:
         **_object(values),
         "definitions": DEFINITIONS,
     }
-    # Helm hands the values of a parent chart down under this name.
-    whole["properties"]["global"] = {"type": "object", "description": "Not used; what a parent chart hands down."}
+    # A parent chart hands its own values down under this name, beside those that are ours.
+    whole["properties"].setdefault("global", {"type": "object"})["additionalProperties"] = True
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -4,6 +4,7 @@
 # built. Elsewhere everything is built from Go modules: 7 minutes on 2 cores the first time, nothing afterwards.
 #   build.sh [DIR]      DIR: default ${XDG_CACHE_HOME:-~/.cache}/kube-binaries/$KUBE-HASH; the hash is that of every
 #                       version that is pinned, so that a newer one is never taken for an older one that is there
+#   KUBE=v1.32          another Kubernetes than that of today, one of those in modules/ (see versions.sh)
 #   BUILD=always        never download, build
 #   WITH_HELM=1         also helm
 #   WITH_KIND=1         kubectl and kind, and nothing else: what a kind cluster needs
@@ -11,7 +12,7 @@
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$here/versions.sh"
-pinned="$(cat "$here/versions.sh" "$here"/modules/*/go.{mod,sum} | sha256sum | cut -c1-8)"
+pinned="$(cat "$here/versions.sh" {"$here/modules/etcd","$kube_modules"}/go.{mod,sum} | sha256sum | cut -c1-8)"
 bin="${1:-${XDG_CACHE_HOME:-$HOME/.cache}/kube-binaries/$KUBE-$pinned}"
 mkdir -p "$bin"
 
@@ -35,6 +36,14 @@ if [[ ${WITH_KIND:-} == node ]]; then
   plan=("${plan[@]:1:4}") # a node needs no kwok
 fi
 
+# What a program says of itself is set when it is linked. A helm without it takes every cluster that it does not see for Kubernetes
+# 1.20, and refuses to render our chart.
+helm="helm.sh/helm/v3"
+declare -A stamps=(
+  [helm]="-X $helm/internal/version.version=$HELM"
+)
+for package in pkg/lint/rules pkg/chartutil; do stamps[helm]+=" -X $helm/$package.k8sVersionMajor=1 -X $helm/$package.k8sVersionMinor=$HELM_KUBE_MINOR"; done
+
 missing() { # the entries of the plan whose binary is not there
   local entry
   for entry in "$@"; do [[ -x $bin/${entry%% *} ]] || printf '%s\n' "$entry"; done
@@ -53,11 +62,11 @@ build() { # build NAME HOW [PACKAGE]: to a name of its own first, so that an int
   local v=k8s.io/component-base/version
   local stamp="-s -w -X $v.gitVersion=$KUBE -X $v.gitMajor=1 -X $v.gitMinor=${KUBE_MINOR} -X $v.gitTreeState=clean -X k8s.io/client-go/pkg/version.gitVersion=$KUBE"
   case $how in
-    kube) (cd "$here/modules/kubernetes" && go build -ldflags "$stamp" -o "$out" "k8s.io/kubernetes/cmd/$name") ;;
+    kube) (cd "$kube_modules" && go build -ldflags "$stamp" -o "$out" "k8s.io/kubernetes/cmd/$name") ;;
     etcd) (cd "$here/modules/etcd" && go build -ldflags "-s -w -X go.etcd.io/etcd/api/v3/version.Version=$ETCD" -o "$out" go.etcd.io/etcd/server/v3) ;;
     get) # `go install` knows no -o: a folder of its own serves for it
       mkdir -p "$out.d"
-      GOBIN="$out.d" go install -ldflags "-s -w" "$package"
+      GOBIN="$out.d" go install -ldflags "-s -w ${stamps[$name]:-}" "$package"
       mv "$out.d"/* "$out"
       rmdir "$out.d" ;;
   esac

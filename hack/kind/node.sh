@@ -8,7 +8,7 @@ source "$here/../cluster/versions.sh"
 PACKAGES=(systemd systemd-sysv dbus iptables nftables iproute2 conntrack ethtool socat kmod mount util-linux procps jq
   ca-certificates curl containerd runc containernetworking-plugins ipset busybox-static)
 base="scaleset/debian-node:bookworm-$(cat "$here/debian.sh" <(echo "${PACKAGES[@]}") | sha256sum | cut -c1-8)"
-key="$(cat "$here"/node.sh "$here"/debian.sh "$here"/node/* "$here"/../cluster/{versions.sh,modules/*/go.sum} | sha256sum | cut -c1-12)"
+key="$(cat "$here"/node.sh "$here"/debian.sh "$here"/node/* "$here"/../cluster/versions.sh "$here"/../cluster/modules/{etcd,kubernetes}/go.sum | sha256sum | cut -c1-12)"
 image="scaleset/kind-node:$KUBE-$key"
 bin="$(WITH_KIND=node "$here/../cluster/build.sh")"
 work="$(mktemp -d)"

@@ -20,12 +20,13 @@ Kubectl = Callable[..., str]
 
 RULES = """\
 groups:
-- name: sample
-  rules:
-  - alert: Sample
-    expr: up == 0
-    annotations: {summary: "{{ $labels.namespace }}/{{ $labels.name }} is down", runbook_url: docs/runbooks/Sample.md}
+  - name: sample
+    rules:
+    - alert: Sample
+      expr: up == 0
+      annotations: {summary: "{{ $labels.namespace }}/{{ $labels.name }} is down", runbook_url: docs/runbooks/Sample.md}
 """
+GRAFANA_DASHBOARDS = Path(__file__).parent / "grafanadashboards.yaml"
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 
 
@@ -43,10 +44,11 @@ def helm(program: Path) -> Helm:
 
 @pytest.fixture(scope="session")
 def chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The chart with a rule and a dashboard that the tests know."""
+    """The chart with a rule, before its own, and a dashboard that the tests know."""
     copy = tmp_path_factory.mktemp("chart") / CHART.name
     shutil.copytree(CHART, copy)
-    (copy / "files" / "scaleset-rules.yaml").write_text(RULES)
+    rules = copy / "files" / "scaleset-rules.yaml"
+    rules.write_text(RULES + rules.read_text().partition("groups:\n")[2])
     shutil.rmtree(copy / "files" / "dashboards", ignore_errors=True)
     (copy / "files" / "dashboards").mkdir()
     (copy / "files" / "dashboards" / "fleet.json").write_text(json.dumps({"title": "{{name}}"}))
@@ -99,7 +101,9 @@ def kubectl(cluster: Cluster) -> Kubectl:
 
 @pytest.fixture(scope="session")
 def monitoring_crds() -> list[Path]:
-    """The Prometheus operator's own CRDs, from its Go module; only those that the chart has objects of."""
+    """The Prometheus operator's own CRDs, from its Go module; only those that the chart has objects of. That of
+    grafana-operator is no Go module: ours has the fields that the chart sets, as grafana-operator has them.
+    """
     done = subprocess.run(
         ["/usr/bin/env", "go", "mod", "download", "-json", PROMETHEUS_OPERATOR],
         check=True,
@@ -109,6 +113,5 @@ def monitoring_crds() -> list[Path]:
         stdin=subprocess.DEVNULL,
     )
     folder = Path(json.loads(done.stdout)["Dir"]) / "example" / "prometheus-operator-crd"
-    return [
-        folder / f"monitoring.coreos.com_{kind}.yaml" for kind in ("servicemonitors", "podmonitors", "prometheusrules")
-    ]
+    kinds = ("servicemonitors", "podmonitors", "prometheusrules")
+    return [*(folder / f"monitoring.coreos.com_{kind}.yaml" for kind in kinds), GRAFANA_DASHBOARDS]

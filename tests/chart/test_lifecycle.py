@@ -2,15 +2,14 @@
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hack.chart.manifest import helm as pinned_helm
 from tests.chart.conftest import Kubectl
 from tests.chart.helm import Helm, HelmError, Json, given
+from tests.chart.pages import play
 from tests.chart.releases import DEPLOYMENTS
 from tests.cluster.harness.api import CLAIMS, CRDS, IMAGES, NAMESPACES, PODS, POLICIES, SCALE_SETS, Api, Kind
 from tests.cluster.harness.cluster import ROOT, Cluster
@@ -120,19 +119,6 @@ def test_whatever_helm_does_crds_resources_pods_and_claims_stay(
     assert api.get(DEPLOYMENTS, OPS, "scaleset-operator")["status"]["readyReplicas"] == 2
 
 
-def play(heading: str, program: Path, cluster: Cluster) -> None:
-    """The commands under that heading of docs/uninstall.md, word for word."""
-    page = (ROOT / "docs" / "uninstall.md").read_text()
-    section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    commands = re.findall(r"^\$ (.+)$", section, re.MULTILINE)
-    assert len(commands) > 3
-    path = f"{program.parent}{os.pathsep}{pinned_helm().parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"KUBECONFIG": str(cluster.kubeconfig), "PATH": path}
-    for command in commands:
-        done = subprocess.run(command.split(), check=False, capture_output=True, text=True, cwd=ROOT, env=environment)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-
-
 def by_kubectl(api: Api, kubectl: Kubectl) -> None:
     """The operator without Helm."""
     if api.find(NAMESPACES, None, OPS) is not None:
@@ -149,12 +135,12 @@ def test_from_kubectl_to_helm_and_back_as_documented(
     before = some_set(api)
     with pytest.raises(HelmError, match="invalid ownership metadata"):
         do(installer, "install", chart)
-    play("From kubectl to Helm", program, cluster)
+    play("uninstall.md", "From kubectl to Helm", program, cluster)
     assert "scaleset-operator" in installer.run("list", "--namespace", OPS, "--short")
     assert uids(api) == before
     do(installer, "upgrade", chart, {"commonLabels": {"round": "two"}})
     assert {each["metadata"]["labels"]["round"] for each in crds(api).values()} == {"two"}
-    play("From Helm to kubectl", program, cluster)
+    play("uninstall.md", "From Helm to kubectl", program, cluster)
     kubectl("--namespace", OPS, "rollout", "status", "deployment/scaleset-operator", "--timeout=3m")
     assert uids(api) == before
     for each in crds(api).values():

@@ -182,6 +182,27 @@ def test_the_clusters_own_roles_include_the_custom_resources(
     assert not asked("patch", "scalesets.scaleset.dev/status")
 
 
+@pytest.mark.usefixtures("released")
+def test_who_publishes_may_publish_and_nothing_else(released: Cluster, kubectl: Kubectl, api: Api):
+    """With the role for CI jobs alone."""
+    space = released.make_namespace("publishing")
+    role = f"--clusterrole={ALL.account}-publisher"
+    kubectl("--namespace", space, "create", "rolebinding", "ci", role, "--user=ci")
+    version = yaml.safe_dump(image_version("1.0.0"))
+
+    def may(verb: str, resource: str) -> bool:
+        return answer(api, (verb, resource, space), user="ci", groups=["system:authenticated"])
+
+    until(lambda: may("create", CR[2]), timeout=30, message="the role is bound")
+    assert "created" in kubectl("--as=ci", "--namespace", space, "create", "-f", "-", text=version)
+    verbs = ("get", "list", "watch", "update", "patch", "delete", "deletecollection")
+    assert [verb for verb in verbs if may(verb, CR[2])] == []
+    others = (*CR[:2], f"{CR[2]}/status", "pods", "secrets")
+    assert [resource for resource in others if may("create", resource)] == []
+    kubectl("--as=ci", "--namespace", space, "get", "galleryimageversions", refused="Forbidden")
+    kubectl("--as=ci", "--namespace", ALL.serves, "create", "-f", "-", text=version, refused="Forbidden")
+
+
 # The operator itself, with its account's token and nothing else
 
 

@@ -32,13 +32,80 @@
 {{- end }}
 {{- end }}
 
+{{/* "true" if the name of an image begins with the host of a registry, as container engines tell it. */}}
+{{- define "scaleset-operator.hasRegistry" -}}
+{{- if regexMatch "^([^/]*[.:][^/]*|localhost)/" . }}true{{ end }}
+{{- end }}
+
+{{- define "scaleset-operator.repository" -}}
+{{- $registry := default .Values.image.registry .Values.global.imageRegistry }}
+{{- if and $registry (not (include "scaleset-operator.hasRegistry" .Values.image.repository)) }}
+{{- printf "%s/%s" (trimSuffix "/" $registry) .Values.image.repository }}
+{{- else }}
+{{- .Values.image.repository }}
+{{- end }}
+{{- end }}
+
 {{- define "scaleset-operator.image" -}}
+{{- $repository := include "scaleset-operator.repository" . }}
 {{- with .Values.image }}
 {{- if .digest }}
-{{- printf "%s@%s" .repository .digest }}
+{{- printf "%s@%s" $repository .digest }}
 {{- else }}
-{{- printf "%s:%s" .repository (default $.Chart.AppVersion .tag) }}
+{{- printf "%s:%s" $repository (default $.Chart.AppVersion .tag) }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Takes a list: the context, and pull secrets to put behind the global ones. */}}
+{{- define "scaleset-operator.pullSecrets" -}}
+{{- $names := list }}
+{{- range concat (default list (index . 0).Values.global.imagePullSecrets) (index . 1) }}
+{{- $names = append $names (kindIs "string" . | ternary . (get (kindIs "string" . | ternary dict .) "name")) }}
+{{- end }}
+{{- with $names | uniq }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What a pod has whichever container runs in it. */}}
+{{- define "scaleset-operator.podNetwork" -}}
+{{- with .Values.dnsPolicy }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with .Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- end }}
+
+{{- define "scaleset-operator.crdAnnotations" -}}
+{{- $ours := .Values.crds.keep | ternary (dict "helm.sh/resource-policy" "keep") dict }}
+{{- with merge $ours .Values.crds.annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/*
+Takes a list: the context, an API version and a kind of another operator. "true" if an object of that kind is to be rendered.
+*/}}
+{{- define "scaleset-operator.rendersKind" -}}
+{{- $root := index . 0 }}
+{{- $kind := printf "%s/%s" (index . 1) (index . 2) }}
+{{- if or (eq $root.Values.metrics.renderMode "alwaysRender") ($root.Capabilities.APIVersions.Has $kind) }}true
+{{- else if eq $root.Values.metrics.renderMode "failIfMissing" }}
+{{- fail (printf "The cluster does not serve %s. Install its CustomResourceDefinition, or set metrics.renderMode to skipIfMissing." $kind) }}
 {{- end }}
 {{- end }}
 

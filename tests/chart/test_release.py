@@ -1,0 +1,135 @@
+"""What a release says of itself, and its signatures."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hack.chart import CHART, ROOT
+from hack.release.chart import annotations, changes, copy_for
+from hack.release.signing import Key
+from tests.chart.helm import Helm, HelmError
+
+NAME = "Release Test <release@example.com>"
+CHANGELOG = """\
+# Changelog
+
+## 2.0
+
+Words.
+
+### Added
+- A thing that takes
+  two lines.
+- Another.
+
+### Fixed
+- A fault.
+
+## 1.0
+
+### Added
+- All of it.
+"""
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
+    """A fresh one with a passphrase."""
+    folder = tmp_path_factory.mktemp("key")
+    home = folder / "gpg"
+    home.mkdir(mode=0o700)
+    words = folder / "passphrase"
+    words.write_text("correct horse\n")
+    gpg: list[str | Path] = [
+        "/usr/bin/env",
+        "gpg",
+        "--homedir",
+        home,
+        "--batch",
+        "--quiet",
+        "--pinentry-mode=loopback",
+        "--passphrase-file",
+        words,
+    ]
+    try:
+        subprocess.run([*gpg, "--quick-gen-key", NAME, "rsa2048", "sign", "1d"], check=True, capture_output=True)
+        keyring = folder / "secret.gpg"
+        subprocess.run([*gpg, "--output", keyring, "--export-secret-keys"], check=True, capture_output=True)
+    finally:
+        subprocess.run(
+            ["/usr/bin/env", "gpgconf", "--homedir", home, "--kill", "all"], check=False, capture_output=True
+        )
+    return Key(keyring, words)
+
+
+def public_keyring(key: Key, folder: Path) -> Path:
+    """What somebody makes of the public key who has it as text."""
+    armored, binary = folder / "key.asc", folder / "key.gpg"
+    armored.write_text(key.public())
+    gpg: list[str | Path] = ["/usr/bin/env", "gpg", "--homedir", folder, "--quiet"]
+    subprocess.run([*gpg, "--dearmor", "--output", binary, armored], check=True, capture_output=True)
+    return binary
+
+
+def packaged(helm: Helm, key: Key, folder: Path) -> Path:
+    copy = copy_for(
+        CHART,
+        folder / CHART.name,
+        changelog=CHANGELOG,
+        addresses={"home": "https://docs.example"},
+        sign_key={"fingerprint": key.fingerprint(), "url": "https://files.example/signing-key.asc"},
+    )
+    said = helm.run("package", copy, "--destination", folder, *key.helm_options())
+    return Path(said.strip().rpartition("saved it to: ")[2])
+
+
+def test_the_provenance_of_a_chart_proves_it(helm: Helm, key: Key, tmp_path: Path):
+    package = packaged(helm, key, tmp_path)
+    keyring = public_keyring(key, tmp_path)
+    said = helm.run("verify", package, "--keyring", keyring)
+    assert f"Signed by: {NAME}" in said
+    assert key.fingerprint() in said
+    described = yaml.safe_load(helm.run("show", "chart", package))
+    assert described["home"] == "https://docs.example"
+    assert yaml.safe_load(described["annotations"]["artifacthub.io/signKey"])["fingerprint"] == key.fingerprint()
+    assert len(yaml.safe_load(described["annotations"]["artifacthub.io/changes"])) == 3
+    package.write_bytes(package.read_bytes() + b"\n")
+    with pytest.raises(HelmError, match="sha256 sum does not match"):
+        helm.run("verify", package, "--keyring", keyring)
+
+
+def test_a_signature_proves_a_file(key: Key, tmp_path: Path):
+    sums = tmp_path / "SHA256SUMS"
+    sums.write_text("0  a\n")
+    signature = key.sign(sums)
+    verify: list[str | Path] = ["gpgv", "--keyring", public_keyring(key, tmp_path), signature, sums]
+    subprocess.run(verify, check=True, capture_output=True)
+    sums.write_text("1  a\n")
+    assert subprocess.run(verify, check=False, capture_output=True).returncode
+
+
+def test_a_file_without_a_secret_key_is_refused(key: Key, tmp_path: Path):
+    public = public_keyring(key, tmp_path)
+    with pytest.raises(ValueError, match="has no secret key"):
+        Key(public).fingerprint()
+
+
+def test_changes_are_those_of_the_newest_section():
+    assert changes(CHANGELOG) == [
+        {"kind": "added", "description": "A thing that takes two lines."},
+        {"kind": "added", "description": "Another."},
+        {"kind": "fixed", "description": "A fault."},
+    ]
+    with pytest.raises(ValueError, match="no entry below one of: Added"):
+        changes("# Changelog\n\n## 3.0\n\nNothing.\n")
+    assert changes((ROOT / "CHANGELOG.md").read_text())
+
+
+@pytest.mark.parametrize(
+    ("version", "early"), [("1.0.0", "false"), ("1.1.0-rc.1", "true"), ("1.1.0rc1", "true"), ("2.0.0-beta", "true")]
+)
+def test_an_early_version_says_so(version: str, early: str):
+    assert annotations(version, CHANGELOG, sign_key=None)["artifacthub.io/prerelease"] == early
+    assert "artifacthub.io/signKey" not in annotations(version, CHANGELOG, sign_key=None)

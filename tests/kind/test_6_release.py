@@ -1,0 +1,150 @@
+"""A release: made by `make release`, pushed to a registry, and installed from there by nothing but its address.
+
+The registry speaks HTTP on this machine. The node reaches it as localhost, which containerd takes for plain HTTP, too.
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import urllib3
+import yaml
+
+from hack.ports import reserve_port
+from tests.cluster.harness.api import DEPLOYMENTS, NAMESPACES, PODS
+from tests.cluster.harness.cluster import ROOT
+from tests.cluster.harness.fleet import until
+from tests.kind.harness.cluster import KindCluster, output
+from tests.kind.harness.release import NAME, NAMESPACE, Release
+from tests.kind.harness.stage import Stage
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """The registry's host and port, as this machine and the node know it, and the folder of the release."""
+
+    place: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def pushed(cluster: KindCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushed]:
+    """A release in a registry that the node reaches."""
+    folder = tmp_path_factory.mktemp("release")
+    port = reserve_port(cluster)
+    settings = {
+        "version": 0.1,
+        "log": {"level": "warn"},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "registry")}},
+        "http": {"addr": f":{port}"},
+    }
+    (folder / "registry.yaml").write_text(yaml.safe_dump(settings))
+    program = output([ROOT / "hack" / "release" / "tool.sh", "registry"])
+    with ExitStack() as stack:
+        log = stack.enter_context((folder / "registry.log").open("wb"))
+        process = subprocess.Popen([program, "serve", folder / "registry.yaml"], stdout=log, stderr=log)
+        stack.callback(process.wait)
+        stack.callback(process.terminate)
+        until(lambda: _answers(port), timeout=30, message="the registry answers")
+        gateway = cluster.on_node("ip -4 route show default").split()[2]
+        forward = f"socat TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr TCP:{gateway}:{port}"
+        output(["docker", "exec", "--detach", cluster.node, "sh", "-c", forward])
+        keyring = _key(folder)
+        command: list[str | Path] = [sys.executable, "-m", "hack.release", "--output", folder / "files"]
+        command += ["--platform", "linux/amd64", "--signing-keyring", keyring]
+        command += ["--push", f"localhost:{port}", "--plain-http"]
+        output(command, PYTHONS=f"{sys.version_info.major}.{sys.version_info.minor}")
+        yield Pushed(f"localhost:{port}", folder / "files")
+
+
+def _answers(port: int) -> bool:
+    try:
+        return urllib3.request("GET", f"http://127.0.0.1:{port}/v2/", retries=False).status == 200
+    except urllib3.exceptions.HTTPError:
+        return False
+
+
+def _key(folder: Path) -> Path:
+    """A fresh one."""
+    home, keyring = folder / "gpg", folder / "secret.gpg"
+    home.mkdir(mode=0o700)
+    gpg: list[str | Path] = [
+        "gpg",
+        "--homedir",
+        home,
+        "--batch",
+        "--quiet",
+        "--pinentry-mode=loopback",
+        "--passphrase=",
+    ]
+    output([*gpg, "--quick-gen-key", "Kind Test <kind@example.com>", "rsa2048", "sign", "1d"])
+    output([*gpg, "--output", keyring, "--export-secret-keys"])
+    output(["gpgconf", "--homedir", home, "--kill", "all"])
+    return keyring
+
+
+def test_a_release_has_all_its_files_and_their_digests(pushed: Pushed):
+    names = {path.name for path in pushed.folder.iterdir()}
+    version = _version()
+    assert names == {
+        f"scaleset-operator-image-{version}.tar",
+        f"scaleset-operator-{version}.tgz",
+        f"scaleset-operator-{version}.tgz.prov",
+        f"kubectl-scaleset-{version}-linux-amd64.tar.gz",
+        "scaleset.yaml",
+        "crds.yaml",
+        "install.yaml",
+        "sbom.cdx.json",
+        "pushed.txt",
+        "signing-key.asc",
+        "SHA256SUMS",
+        "SHA256SUMS.asc",
+    }
+    output(["sh", "-c", 'cd "$0" && sha256sum --check --strict SHA256SUMS', pushed.folder])
+    listed = re.findall(r"  (\S+)$", (pushed.folder / "SHA256SUMS").read_text(), re.MULTILINE)
+    assert {*listed, "SHA256SUMS", "SHA256SUMS.asc"} == names
+    manifest = yaml.safe_load((pushed.folder / "scaleset.yaml").read_text())
+    assert manifest["spec"]["version"] == f"v{version}"
+
+
+def test_it_installs_from_the_registry_alone(cluster: KindCluster, release: Release, pushed: Pushed, tmp_path: Path):
+    """Chart and image come from there, and the chart is the one that was signed."""
+    release.uninstall()
+    cluster.api.delete(NAMESPACES, None, NAMESPACE)
+    until(lambda: cluster.api.find(NAMESPACES, None, NAMESPACE) is None, timeout=120, message="the namespace is gone")
+    home = tmp_path / "gpg"
+    home.mkdir(mode=0o700)
+    keyring = tmp_path / "public.gpg"
+    armored = pushed.folder / "signing-key.asc"
+    output(["gpg", "--homedir", home, "--quiet", "--output", keyring, "--dearmor", armored])
+    chart = f"oci://{pushed.place}/charts/{NAME}"
+    cluster.helm(
+        *("install", NAME, chart, "--version", _version(), "--plain-http", "--verify", "--keyring", str(keyring)),
+        *("--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "300s"),
+        *("--set", f"image.registry={pushed.place}"),
+    )
+    (container,) = cluster.api.get(DEPLOYMENTS, NAMESPACE, NAME)["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == f"{pushed.place}/{NAME}:{_version()}"
+    digest = re.findall(rf"^{pushed.place}/\S+@(sha256:\w+)$", (pushed.folder / "pushed.txt").read_text(), re.MULTILINE)
+    pods = cluster.api.list(PODS, NAMESPACE)
+    assert [each["status"]["containerStatuses"][0]["imageID"].rpartition("@")[2] for each in pods] == digest * 2
+    assert "Phase:          Succeeded" in cluster.helm("test", NAME, "--namespace", NAMESPACE)
+
+
+def test_a_set_rolls_under_what_was_installed(lone_stage: Stage):
+    lone_stage.create(replicas=3)
+    before = lone_stage.uids()
+    lone_stage.publish("1.1.0")
+    lone_stage.healthy(3, version="1.1.0")
+    assert lone_stage.replaced(before) == set(before)
+
+
+def _version() -> str:
+    return str(yaml.safe_load((ROOT / "charts" / NAME / "Chart.yaml").read_text())["version"])
