@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from typer.main import get_command
+import click
 
 from hack.reference.markdown import PAGES
 from kubectl_scaleset.app import PROGRAM, app
@@ -16,7 +16,7 @@ Written by `make reference` from the plugin's help; change `plugin/src/kubectl_s
 
 ## Flags of every verb
 
-They may stand before or after the verb. `-A` is for `list` only; `completion` has none of them.
+They may stand before or after the verb. `completion` and `lint` have none of them.
 
 """
 TAIL = """
@@ -44,10 +44,11 @@ the picture at the end. Without UTF-8 all signs are ASCII.
 
 def reference() -> str:
     """The whole page."""
-    root: Any = get_command(app)
-    common = {name: parameter for name, parameter in _parameters(root.commands["list"]).items() if name in COMMON}
+    context = click.Context(app)
+    verbs: dict[str, Any] = {name: app.get_command(context, name) for name in app.list_commands(context)}
+    common = {name: parameter for name, parameter in _parameters(verbs["list"]).items() if name in COMMON}
     parts = [HEAD, *_table(common.values())]
-    for name, command in root.commands.items():
+    for name, command in verbs.items():
         parts += ["\n", *_verb(name, command)]
     return "".join(parts) + TAIL
 

@@ -121,7 +121,7 @@ def counts_more_instances_than_there_are(patch: Patch) -> None:
 
 
 def wakes_up_for_nothing(patch: Patch) -> None:
-    requests = triggers.requests
+    requests = triggers.asked
     instead(patch, decisions, "PARTS", requests, lambda facts: replace(requests(facts), again=True))
 
 

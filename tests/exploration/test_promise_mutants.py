@@ -47,7 +47,7 @@ def forgets_what_failed_with_any_edit_of_the_spec(patch: Patch) -> None:
 
 
 def forgets_what_failed_when_its_version_is_gone(patch: Patch) -> None:
-    requests = triggers.requests
+    requests = triggers.asked
 
     def mutant(facts: Facts) -> Step:
         there = {entry.version for entry in facts.snapshot.catalogue}

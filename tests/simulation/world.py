@@ -379,4 +379,5 @@ class World:
             asked_image=creation.build.image,
             images=tuple((name, creation.build.image) for name in names),
             container_ids=tuple((name, f"container-{next(self.uids)}") for name in names),
+            restart=creation.build.restart,
         )

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import Any
 
 from kubectl_scaleset.failures import INTERRUPTED, CliError
 
@@ -48,10 +47,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: list[str]) -> int:
     try:
-        import typer
-        from typer.main import get_command
+        import click
     except ModuleNotFoundError as error:
-        raise CliError("kubectl scaleset needs typer and rich: pip install 'scaleset-operator[cli]'.") from error
+        raise CliError("kubectl scaleset needs click and rich: pip install kubectl-scaleset.") from error
 
     from kubectl_scaleset.app import PROGRAM, app
 
@@ -60,39 +58,16 @@ def _run(arguments: list[str]) -> int:
 
         sys.stdout.write(complete(app, arguments[1:]))
         return 0
-    command = get_command(app)
     try:
-        if (text := _help(command, arguments)) is not None:
-            sys.stdout.write(f"{text}\n")
-            return 0
-        with command.make_context(PROGRAM, flags_last(arguments)) as context:
-            answer = command.invoke(context)
-    except typer.Exit as ended:
+        with app.make_context(PROGRAM, flags_last(arguments) or ["--help"]) as context:
+            answer = app.invoke(context)
+    except click.exceptions.Exit as ended:
         return ended.exit_code
-    except typer.TyperException as error:
+    except click.ClickException as error:
         raise CliError(_usage(error.format_message())) from error
-    except typer.Abort as error:
+    except click.Abort as error:
         raise KeyboardInterrupt from error
     return answer if isinstance(answer, int) else 0
-
-
-def _help(root: Any, arguments: list[str]) -> str | None:
-    """The requested help. Parsing the command line for it would import pydantic."""
-    import typer
-
-    from kubectl_scaleset.app import PROGRAM
-
-    asked = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    if asked and not any(word in asked for word in _HELP):
-        return None
-    verb = next((word for word in flags_last(asked) if not word.startswith("-")), None)
-    context = typer.Context(root, info_name=PROGRAM, **root.context_settings)
-    command = root.commands.get(verb) if verb is not None else root
-    if command is None:
-        return None
-    if command is not root:
-        context = typer.Context(command, info_name=verb, parent=context, **command.context_settings)
-    return str(command.get_help(context))
 
 
 def flags_last(arguments: list[str]) -> list[str]:

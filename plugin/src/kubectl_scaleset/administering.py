@@ -3,41 +3,32 @@
 from time import monotonic, sleep
 from typing import Annotated
 
-import typer
-
 from kubectl_scaleset import completing, options
 from kubectl_scaleset.failures import FAILED, TIMED_OUT, CliError
-from kubectl_scaleset.options import Name, Timeout
+from kubectl_scaleset.options import Flag, Name, Timeout, Word
 from kubectl_scaleset.session import Session
 from scaleset import __version__
 
-WaitForAll = Annotated[bool, typer.Option("--wait", help="Wait until every check passes.")]
+WaitForAll = Annotated[bool, Flag(("--wait",), help="Wait until every check passes.")]
 File = Annotated[
     str | None,
-    typer.Option(
-        "--file", "-f", metavar="FILE", help="File to write; default: a name with the time, in the current directory."
+    Flag(
+        ("--file", "-f"), metavar="FILE", help="File to write; default: a name with the time, in the current directory."
     ),
 ]
 Shell = Annotated[
     str,
-    typer.Argument(
+    Word(
         metavar="SHELL",
         help="bash, zsh, fish, or kubectl for `kubectl scaleset` itself.",
-        autocompletion=lambda: list(completing.SHELLS),
+        complete=lambda _context, _unfinished: list(completing.SHELLS),
     ),
 ]
-ClientOnly = Annotated[bool, typer.Option("--client", help="Print only the plugin's version, without a cluster.")]
+ClientOnly = Annotated[bool, Flag(("--client",), help="Print only the plugin's version, without a cluster.")]
 
 _VersionOutput = options.output("text", "json", "yaml")
 _CheckOutput = options.output("text", "json", "yaml")
 INTERVAL_SECONDS = 1.0
-
-
-def register(app: typer.Typer) -> None:
-    """Add these verbs."""
-    for function in (check, report, version):
-        options.verb(app, function.__name__)(function)
-    app.command("completion")(completion)
 
 
 def check(
@@ -83,9 +74,9 @@ def report(session: Session, name: Name, file: File = None) -> int:
 
 def version(session: Session, client: ClientOnly = False, output: Annotated[str, _VersionOutput] = "text") -> int:
     """Print the versions of the plugin and of the active operator, with a warning if they do not match."""
-    from kubectl_scaleset import checks
+    from kubectl_scaleset import checks, leases
 
-    holder = None if client else checks.lease(session)[0]
+    holder = None if client else leases.lease(session)[0]
     operator = holder.version if holder is not None and holder.alive else None
     document = {"clientVersion": __version__} | ({} if client else {"operatorVersion": operator})
     if not session.dump(document):

@@ -1,9 +1,9 @@
 """Published versions and the choice of `latest`, by the planner's rules."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kubectl_scaleset.failed_sets import is_about, sentences
+from kubectl_scaleset.failed_sets import is_about, sentences, what_happened
 from kubectl_scaleset.failures import CliError
 from kubectl_scaleset.pictures import SetView
 from kubectl_scaleset.tables import Choice
@@ -50,8 +50,8 @@ def newest_model(found: SetView) -> frozenset[str]:
     return frozenset({name, *same})
 
 
-def choices(session: "Session", found: SetView | None) -> list[Choice]:
-    """The versions for a set, or all of a namespace, the highest first."""
+def choices(session: "Session", found: SetView | None, *, quiet: bool = False) -> list[Choice]:
+    """The versions for a set, or all of a namespace, the highest first. Failures and a pin are noted unless `quiet`."""
     if found is None:
         return _all(session)
     image = spec_of(found).image_reference
@@ -74,6 +74,8 @@ def choices(session: "Session", found: SetView | None) -> list[Choice]:
         else:
             why = gallery.why_not(version, asker, now=now) or (f"{best.version} is higher" if best else None)
         rows.append(_choice(version, why, chosen=best is not None and version.name == best.name))
+    if quiet:
+        return rows
     mine = {version.name for version in every}
     for sentence in sentences(session, (raw for raw in raws if raw["metadata"]["name"] in mine)):
         session.note(sentence)
@@ -84,13 +86,21 @@ def choices(session: "Session", found: SetView | None) -> list[Choice]:
 
 def _failed(found: SetView, version: GalleryVersion) -> str | None:
     """A sentence that a chosen version does not reach the set by itself."""
-    rows = found.status.get("failedTargets") or ()
-    row = next((row for row in rows if is_about(row, version=version.version, image=version.image)), None)
+    row = _failure(found, version.version, version.image)
     if row is None:
         return None
-    what = "was cancelled here" if row.get("reason") == "Cancelled" else "failed here"
     when = f" at {row['time']}" if row.get("time") else ""
-    return f"(it {what}{when}, and is not tried again by itself)"
+    return f"(it {what_happened(row)} here{when}, and is not tried again by itself)"
+
+
+def how_it_failed(found: SetView, choice: Choice) -> str:
+    """What happened to that version in the set: `failed`, `was cancelled` or `was rolled back`."""
+    return what_happened(_failure(found, choice.version, choice.image) or {})
+
+
+def _failure(found: SetView, version: str, image: str) -> Mapping[str, Any] | None:
+    rows = found.status.get("failedTargets") or ()
+    return next((row for row in rows if is_about(row, version=version, image=image)), None)
 
 
 def failures(session: "Session", found: SetView) -> list[str]:

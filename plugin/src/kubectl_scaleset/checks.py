@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kubectl_scaleset.failures import explain
+from kubectl_scaleset.leases import Holder, lease
 from scaleset import __version__
 from scaleset.api import crd, names
 from scaleset.kube.errors import ApiError, Forbidden, NotFound
-from scaleset.kube.resources import CRDS, LEASES, Resource
-from scaleset.records.projections import seconds
+from scaleset.kube.resources import CRDS, Resource
 
 if TYPE_CHECKING:
     from kubectl_scaleset.session import Session
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 JSON = Mapping[str, Any]
 
 SKEW_SECONDS = 5.0
-GRACE_SECONDS = 5.0
-"""Tolerance of a late lease before its holder counts as gone: renewals have jitter, clocks whole seconds."""
 NEEDED = (
     ("list", names.SCALE_SET_PLURAL, names.GROUP, "list, get, status"),
     ("watch", names.SCALE_SET_PLURAL, names.GROUP, "-w, --wait"),
-    ("patch", names.SCALE_SET_PLURAL, names.GROUP, "start, cancel, suspend, resume, apply-model, protect, unprotect"),
+    ("patch", names.SCALE_SET_PLURAL, names.GROUP, "all verbs that change a set"),
     ("list", names.GALLERY_IMAGE_VERSION_PLURAL, names.GROUP, "versions, plan"),
     ("create", names.GALLERY_IMAGE_VERSION_PLURAL, names.GROUP, "publish"),
+    ("patch", names.GALLERY_IMAGE_VERSION_PLURAL, names.GROUP, "exclude, include, rollback --exclude"),
     ("list", names.UPGRADE_POLICY_PLURAL, names.GROUP, "plan"),
+    ("patch", names.UPGRADE_POLICY_PLURAL, names.GROUP, "suspend and resume --policy"),
     ("list", "pods", "", "get, instances, plan"),
-    ("list", "controllerrevisions", "apps", "plan"),
+    ("get", "pods/log", "", "logs"),
+    ("list", "controllerrevisions", "apps", "plan, undo, history --models"),
 )
 
 
@@ -38,18 +39,6 @@ class Finding:
     what: str
     state: str
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """The holder of the operator's lease. `version` is empty if the lease does not have it."""
-
-    namespace: str
-    identity: str
-    version: str
-    alive: bool
-    renewed: float | None
-    """Seconds since it was renewed."""
 
 
 def findings(session: "Session") -> Iterator[Finding]:
@@ -121,37 +110,6 @@ def _within(wanted: object, found: object) -> bool:
             and all(_within(one, other) for one, other in zip(wanted, found, strict=True))
         )
     return wanted == found
-
-
-def lease(session: "Session") -> tuple[Holder | None, str]:
-    """The holder of the operator's lease in any namespace, or why none is known."""
-    try:
-        found = session.client.list(LEASES, None, name=names.LEASE_NAME)[0]
-    except Forbidden as error:
-        try:
-            found = session.client.list(LEASES, session.namespace, name=names.LEASE_NAME)[0]
-        except Forbidden:
-            return None, explain(error, server=session.server)
-    holders = [_holder(session, raw) for raw in found]
-    holders.sort(key=lambda holder: (holder.alive, -(holder.renewed or 1e9)), reverse=True)
-    if not holders:
-        return None, ""
-    return holders[0], ""
-
-
-def _holder(session: "Session", raw: JSON) -> Holder:
-    spec, metadata = raw.get("spec") or {}, raw["metadata"]
-    renewed = seconds(spec.get("renewTime"))
-    since = None if renewed is None else max(0.0, session.client.now() - renewed)
-    limit = float(spec.get("leaseDurationSeconds") or 0) + GRACE_SECONDS
-    identity = str(spec.get("holderIdentity") or "")
-    return Holder(
-        namespace=str(metadata["namespace"]),
-        identity=identity,
-        version=str((metadata.get("annotations") or {}).get(names.ANNOTATION_OPERATOR_VERSION) or ""),
-        alive=bool(identity) and since is not None and since <= limit,
-        renewed=since,
-    )
 
 
 def _operator(holder: Holder | None, trouble: str) -> Finding:

@@ -1,25 +1,26 @@
 """A small synchronous client: raw JSON in, raw JSON out, errors named by the reaction of the caller.
 
-Connections, TLS and proxies are the kubernetes package's; one call is one request, and nothing is cached.
+Connections, TLS and proxies are urllib3's; one call is one request, and nothing is cached.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from time import monotonic, time
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import urllib3
-from kubernetes.client.api_client import ApiClient
 from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
 from kubectl_scaleset import kubeconfig
+from kubectl_scaleset.credentials import Credentials, credentials, tls
 from kubectl_scaleset.failures import CliError
 from scaleset import __version__
 from scaleset.kube import errors
-from scaleset.kube.resources import Resource
+from scaleset.kube.resources import PODS, Resource
 
 JSON = dict[str, Any]
 
@@ -37,16 +38,16 @@ class Watch:
         self._closed = False
 
     def __iter__(self) -> Iterator[JSON]:
-        rest = b""
         try:
-            for chunk in self._response.stream(65536):
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    event: JSON = json.loads(line)
-                    if event["type"] == "ERROR":
-                        raise errors.from_status(event["object"], code=500)
-                    yield event
-        except (HTTPError, OSError, ValueError, AttributeError) as error:
+            for line in _lines(self._response, "watch"):
+                event: JSON = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise errors.from_status(event["object"], code=500)
+                yield event
+        except errors.Unavailable:
+            if not self._closed:
+                raise
+        except ValueError as error:  # the last line was cut off
             if not self._closed:
                 raise errors.from_transport(error, "watch") from error
         finally:
@@ -55,6 +56,36 @@ class Watch:
     def close(self) -> None:
         self._closed = True
         self._response.shutdown()
+
+
+class Log:
+    """A container's log: an iterator of lines, to be used with `with`."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+        self._response = response
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._response.close()
+
+    def __iter__(self) -> Iterator[str]:
+        for line in _lines(self._response, "log"):
+            yield line.decode(errors="replace")
+
+
+def _lines(response: urllib3.BaseHTTPResponse, what: str) -> Iterator[bytes]:
+    """Lines of a streamed answer as they arrive, the last one with or without its end."""
+    rest = b""
+    try:
+        for chunk in response.stream(65536):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from lines
+    except (HTTPError, OSError, AttributeError) as error:
+        raise errors.from_transport(error, what) from error
+    if rest:
+        yield rest
 
 
 class Client:
@@ -67,15 +98,13 @@ class Client:
 
     def _connect(self) -> None:
         target = kubeconfig.load(*self._given)
-        self.context, self.namespace = target.context, target.namespace
-        self.server = str(target.configuration.host)
-        self._token = target.configuration.api_key.get("BearerToken")
-        self._pool: urllib3.PoolManager = ApiClient(configuration=target.configuration).rest_client.pool_manager
-        self._pool.connection_pool_kw["maxsize"] = 8  # watches keep theirs
-        self._impersonation = target.impersonation
-        if not target.configuration.verify_ssl:
-            # The kubeconfig has insecure-skip-tls-verify; kubectl gives no further warning either.
-            urllib3.disable_warnings(InsecureRequestWarning)
+        self.context, self.namespace, self.server = target.context, target.namespace, target.server
+        mine = credentials(target)
+        self._headers = (
+            *([("Authorization", mine.authorization)] if mine.authorization else []),
+            *target.impersonation,
+        )
+        self._pool = _pool(target, mine)
 
     @property
     def skew(self) -> float | None:
@@ -114,6 +143,10 @@ class Client:
         query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": resource_version}
         query |= _selected(selector, name)
         return Watch(self._send("GET", resource.collection(namespace), query=query, stream=True))
+
+    def log(self, namespace: str, pod: str, query: Mapping[str, str]) -> Log:
+        """A container's log; `query` is that of the pod's log endpoint."""
+        return Log(self._send("GET", f"{PODS.item(namespace, _name(pod))}/log", query=query, stream=True))
 
     def create(
         self,
@@ -187,11 +220,9 @@ class Client:
         stream: bool,
     ) -> urllib3.BaseHTTPResponse:
         content = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        headers = urllib3.HTTPHeaderDict({"Accept": "application/json", "Content-Type": content})
+        headers = urllib3.HTTPHeaderDict({"Accept": "application/json, */*", "Content-Type": content})
         headers["User-Agent"] = f"kubectl-scaleset/{__version__}"
-        if self._token:
-            headers["Authorization"] = self._token.strip()
-        for name, value in self._impersonation:
+        for name, value in self._headers:
             headers.add(name, value)
         before = monotonic()
         try:
@@ -220,6 +251,40 @@ class Client:
         except ValueError:
             return
         self._offset = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() + 0.5 - at
+
+
+def _pool(target: kubeconfig.Target, mine: Credentials) -> urllib3.PoolManager:
+    """Connections to the cluster; watches keep theirs."""
+    settings: dict[str, Any] = {"maxsize": 8}
+    if target.server.startswith("https"):
+        settings["ssl_context"] = tls(target, mine)
+        if name := target.cluster.get("tls-server-name"):
+            settings |= {"server_hostname": str(name), "assert_hostname": str(name)}
+    if target.cluster.get("insecure-skip-tls-verify"):
+        # kubectl gives no further warning either.
+        urllib3.disable_warnings(InsecureRequestWarning)
+        settings |= {"cert_reqs": "CERT_NONE", "assert_hostname": False}
+    if proxy := _proxy(target):
+        try:
+            return urllib3.ProxyManager(proxy, **settings)
+        except (HTTPError, ValueError) as error:
+            raise CliError(
+                f"The proxy {proxy.rpartition('@')[2]} cannot be used: write it as http://HOST:PORT."
+            ) from error
+    return urllib3.PoolManager(**settings)
+
+
+def _proxy(target: kubeconfig.Target) -> str:
+    """The proxy of the cluster's entry, else that of the environment."""
+    if own := target.cluster.get("proxy-url"):
+        return str(own)
+    if not any(name.lower().endswith("_proxy") and value for name, value in os.environ.items()):
+        return ""
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(target.server)
+    return "" if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme, "")
 
 
 def _selected(selector: str, name: str) -> dict[str, str]:

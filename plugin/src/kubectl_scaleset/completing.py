@@ -7,15 +7,18 @@ the plugin's client takes. Without an answer there is no completion, never an er
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from typing import Any, Final
 
-import typer
+import click
 
 PROGRAM: Final = "kubectl-scaleset"
 COMPLETER: Final = "kubectl_complete-scaleset"
 WITH_VALUE: Final = frozenset({"-n", "--namespace", "--context", "--kubeconfig"})
 """Common flags with a value: they may stand before the verb."""
 PATIENCE_SECONDS = 2.0
+Completer = Callable[[click.Context, str], list[str]]
+"""Completions of a word by what stands on the command line."""
 
 SHELLS: Final = ("bash", "zsh", "fish", "kubectl")
 
@@ -25,36 +28,36 @@ exec {PROGRAM} __complete "$@"
 """
 
 
-def scale_sets(ctx: typer.Context, incomplete: str) -> list[str]:
+def scale_sets(ctx: click.Context, incomplete: str) -> list[str]:
     """Names of ScaleSets in the namespace on the command line."""
     return _names(ctx, incomplete, "scalesets.scaleset.dev")
 
 
-def definitions(ctx: typer.Context, incomplete: str) -> list[str]:
+def definitions(ctx: click.Context, incomplete: str) -> list[str]:
     """Image definitions with published versions."""
     parts = "{.spec.publisher}/{.spec.offer}/{.spec.sku}"
     return _names(ctx, incomplete, "galleryimageversions.scaleset.dev", template=parts)
 
 
-def namespaces(ctx: typer.Context, incomplete: str) -> list[str]:
+def namespaces(ctx: click.Context, incomplete: str) -> list[str]:
     """Namespaces of the cluster."""
     return _names(ctx, incomplete, "namespaces")
 
 
-def contexts(ctx: typer.Context, incomplete: str) -> list[str]:
+def contexts(ctx: click.Context, incomplete: str) -> list[str]:
     """Contexts of the kubeconfig."""
     found = _kubectl(ctx, "config", "get-contexts", "-o", "name", flags=("kubeconfig",))
     return [name for name in found if name.startswith(incomplete)]
 
 
-def _names(ctx: typer.Context, incomplete: str, resource: str, *, template: str = "{.metadata.name}") -> list[str]:
+def _names(ctx: click.Context, incomplete: str, resource: str, *, template: str = "{.metadata.name}") -> list[str]:
     output = "jsonpath={range .items[*]}" + template + '{"\\n"}{end}'
     found = _kubectl(ctx, "get", resource, "-o", output, f"--request-timeout={PATIENCE_SECONDS:g}")
     return sorted({name for name in found if name.startswith(incomplete)})
 
 
 def _kubectl(
-    ctx: typer.Context, *arguments: str, flags: tuple[str, ...] = ("namespace", "context", "kubeconfig")
+    ctx: click.Context, *arguments: str, flags: tuple[str, ...] = ("namespace", "context", "kubeconfig")
 ) -> list[str]:
     program = os.environ.get("KUBECTL_PATH") or shutil.which("kubectl")
     if program is None:
@@ -110,22 +113,19 @@ def script(shell: str) -> str:
     return {"bash": _BASH, "zsh": _ZSH, "fish": _FISH, "kubectl": KUBECTL_SCRIPT}[shell]
 
 
-def complete(app: typer.Typer, words: list[str]) -> str:
+def complete(app: click.Group, words: list[str]) -> str:
     """Completions of the last, unfinished word: one line each with a tab before its explanation, and the directive to
     complete no files. This is the protocol of kubectl for its plugins.
-
-    typer's own completion parses the whole line, for which it imports pydantic: too slow while a key is held.
     """
-    from typer.main import get_command
-
     *before, unfinished = words or [""]
-    root: Any = get_command(app)
-    place = next((n for n, word in enumerate(before) if word in root.commands and not _is_value(before, n)), None)
+    context = click.Context(app)
+    commands: dict[str, Any] = {name: app.get_command(context, name) for name in app.list_commands(context)}
+    place = next((n for n, word in enumerate(before) if word in commands and not _is_value(before, n)), None)
     if place is None:
-        found = [(name, command.short_help or "") for name, command in root.commands.items()]
+        found = [(name, command.short_help or "") for name, command in commands.items()]
     else:
         rest = before[:place] + before[place + 1 :]
-        found = _within(root.commands[before[place]], rest, unfinished)
+        found = _within(commands[before[place]], rest, unfinished)
     lines = [f"{value}\t{help_}" if help_ else value for value, help_ in found if value.startswith(unfinished)]
     return "\n".join([*lines, ":4"]) + "\n"
 
@@ -138,7 +138,7 @@ def _is_value(words: list[str], place: int) -> bool:
 def _within(command: Any, before: list[str], unfinished: str) -> list[tuple[str, str]]:
     """Completions within a verb: a flag, the value of a flag, or an argument."""
     flags = {flag: option for option in command.params for flag in option.opts if flag.startswith("-")}
-    context = typer.Context(command, info_name=command.name)
+    context = click.Context(command, info_name=command.name)
     pending, arguments = None, 0
     for word in before:
         name, sign, value = word.partition("=")
@@ -165,5 +165,9 @@ def _within(command: Any, before: list[str], unfinished: str) -> list[tuple[str,
     return []
 
 
-def _values(parameter: Any, context: typer.Context, unfinished: str) -> list[tuple[str, str]]:
-    return [(str(item.value), item.help or "") for item in parameter.shell_complete(context, unfinished)]
+def _values(parameter: Any, context: click.Context, unfinished: str) -> list[tuple[str, str]]:
+    marker = getattr(parameter, "marker", None)
+    if values := getattr(marker, "only", ()):
+        return [(value, "") for value in values]
+    complete: Completer | None = getattr(marker, "complete", None)
+    return [(value, "") for value in complete(context, unfinished)] if complete is not None else []

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 SHOWN = 10
-CANCELLED = "Cancelled"
+BY_USER = {"Cancelled": "was cancelled", "RolledBack": "was rolled back"}
+"""Reasons that say nothing about the version itself."""
 
 
 def sentences(session: "Session", versions: Iterable[JSON]) -> list[str]:
@@ -54,7 +55,7 @@ def _places(raw: JSON, sets: Iterable[JSON]) -> Iterator[str]:
         if definition != Definition(gallery, image["publisher"], image["offer"], image["sku"]):
             continue
         for row in (each.get("status") or {}).get("failedTargets") or ():
-            if row.get("reason") != CANCELLED and is_about(row, version=spec["version"], image=spec["image"]):
+            if row.get("reason") not in BY_USER and is_about(row, version=spec["version"], image=spec["image"]):
                 yield f"{metadata['namespace']}/{metadata['name']} at {row.get('time') or 'an unknown time'}"
                 break
 
@@ -62,3 +63,8 @@ def _places(raw: JSON, sets: Iterable[JSON]) -> Iterator[str]:
 def is_about(row: Mapping[str, Any], *, version: str, image: str) -> bool:
     """Whether an entry of a set's `failedTargets` is about that version and its image."""
     return same(row.get("version"), version) and row.get("image") in (None, image)
+
+
+def what_happened(row: Mapping[str, Any]) -> str:
+    """The verb for an entry of a set's `failedTargets`."""
+    return BY_USER.get(str(row.get("reason")), "failed")

@@ -149,6 +149,7 @@ def until(
     session: "Session", found: SetView, judge: Callable[[SetView], Outcome], *, timeout: float | None = None
 ) -> int:
     """Print what `judge` says whenever that changes, until it has an exit code. TIMED_OUT after `timeout` seconds."""
+    session.mind_the_operator()
     deadline = None if timeout is None else monotonic() + timeout
     with Follower(session.client, Subject(SCALE_SETS, found.namespace, name=found.name)) as follower:
         seen, told = -1, ""

@@ -127,6 +127,13 @@ def by_hand(snapshot: Snapshot, admits: Admits) -> ByHand:
     return ByHand(failed=next((f for f in found if f.image in (None, build.image)), None))
 
 
+def refusal(snapshot: Snapshot, annotation: str, admits: Admits) -> str | None:
+    """Why a request by that annotation would be refused, decided once; None if it would not be."""
+    plan = _World(_ask(snapshot, annotation), admits).decide()
+    refused = next((event.message for event in plan.events if event.reason == "StartRefused"), None)
+    return refused.removeprefix(f"{annotation}: ") if refused is not None else None
+
+
 def _freed(snapshot: Snapshot, reason: str) -> Snapshot | None:
     """The snapshot without the reason that holds a rollout back, if that reason can pass by itself or be lifted."""
     if reason == "Suspended":
@@ -146,10 +153,10 @@ def _well(pod: Pod, now: float) -> Pod:
     return replace(alive, ready=True, ready_since=since, running=True, running_since=since)
 
 
-def _ask(snapshot: Snapshot) -> Snapshot:
-    """The snapshot with a start by hand, without other pending requests."""
+def _ask(snapshot: Snapshot, annotation: str = names.ANNOTATION_START) -> Snapshot:
+    """The snapshot with a request by that annotation, a start by hand by default, and no request to cancel."""
     others = {key: value for key, value in snapshot.annotations.items() if key != names.ANNOTATION_CANCEL}
-    return replace(snapshot, annotations={**others, names.ANNOTATION_START: BY_HAND})
+    return replace(snapshot, annotations={**others, annotation: BY_HAND})
 
 
 class _World:
@@ -257,6 +264,7 @@ class _World:
                 running_since=snapshot.now,
                 instance_created=creation.created_at,
                 asked_image=build.image,
+                restart=build.restart,
             )
         stored = {model.name: model for model in (*snapshot.models, *plan.store)}
         self.snapshot = replace(

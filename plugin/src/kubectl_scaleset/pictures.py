@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scaleset.api import names
-from scaleset.api.base import InvalidSpec
-from scaleset.api.scale_set import ScaleSetSpec
-from scaleset.planner import gallery, health, ranges, revisions
+from scaleset.api.moments import parse_duration
+from scaleset.planner import gallery, health, ranges
 from scaleset.records.instances import instance_number
 from scaleset.records.projections import CONTROL, seconds
 from scaleset.records.projections import pod as project
@@ -258,10 +257,7 @@ class _Judge:
 
     @classmethod
     def of(cls, found: SetView, *, now: float) -> "_Judge":
-        try:
-            source = health.source(revisions.describe(found.name, ScaleSetSpec.parse(found.raw)))
-        except InvalidSpec:
-            source = health.READINESS
+        source = health.source_of(found.spec.get("template") or {}, found.spec.get("health") or {})
         timeout = (found.rollout.get("policy") or {}).get("healthTimeout")
         return cls(source, _duration(timeout), now)
 
@@ -308,8 +304,6 @@ def _worth_telling(message: str, state: str) -> str:
 
 
 def _duration(text: str | None) -> float:
-    from scaleset.api.duration import parse_duration
-
     try:
         return parse_duration(text).total_seconds() if text else DEFAULT_TIMEOUT
     except ValueError:

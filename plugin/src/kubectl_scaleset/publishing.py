@@ -19,12 +19,7 @@ JSON = dict[str, Any]
 
 def body(image: str, definition: str, version: str, *, regions: Sequence[str], exclude_from_latest: bool) -> JSON:
     """The object to create; CliError for a value that its schema refuses, before any question to the user."""
-    parts = definition.split("/")
-    if len(parts) != 3 or not all(parts):
-        raise CliError(
-            f"--definition {definition} is none: write it as PUBLISHER/OFFER/SKU, such as example/web/stable."
-        )
-    publisher, offer, sku = parts
+    publisher, offer, sku = parts(definition)
     profile: JSON = {}
     if exclude_from_latest:
         profile["excludeFromLatest"] = True
@@ -43,6 +38,14 @@ def body(image: str, definition: str, version: str, *, regions: Sequence[str], e
     except InvalidSpec as error:
         raise CliError(f"This version cannot be published: {error}.".replace("..", ".")) from error
     return found
+
+
+def parts(definition: str) -> tuple[str, str, str]:
+    """Publisher, offer and sku; CliError if the text does not have them."""
+    found = definition.split("/")
+    if len(found) != 3 or not all(found):
+        raise CliError(f"{definition} is no definition: write it as PUBLISHER/OFFER/SKU, such as example/web/stable.")
+    return found[0], found[1], found[2]
 
 
 def name(publisher: str, offer: str, sku: str, version: str) -> str:

@@ -2,11 +2,9 @@
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from kubectl_scaleset import options
 from kubectl_scaleset.failures import CliError
-from kubectl_scaleset.options import Name, OptionalName, Timeout, Watch
+from kubectl_scaleset.options import Everywhere, Flag, Name, OptionalName, Timeout, Watch
 from kubectl_scaleset.session import Session
 
 if TYPE_CHECKING:
@@ -17,20 +15,14 @@ SET = "scaleset.scaleset.dev"
 _ListOutput = options.output("table", "json", "yaml", "name")
 _Output = options.output("table", "json", "yaml")
 _AzureOutput = options.output("table", "json", "yaml", "az-json")
-NeedsAttention = Annotated[bool, typer.Option("--needs-attention", help="Only sets that need a person.")]
-Everything = Annotated[bool, typer.Option("--full", help="Show every instance, even if many are alike.")]
-Follow = Annotated[bool, typer.Option("--follow", help="With -w: continue after the end of the rollout.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add these verbs."""
-    options.verb(app, "list", everywhere=True)(list_)
-    for function in (get, status, history, latest, instances, versions, plan):
-        options.verb(app, function.__name__)(function)
+NeedsAttention = Annotated[bool, Flag(("--needs-attention",), help="Only sets that need a person.")]
+Everything = Annotated[bool, Flag(("--full",), help="Show every instance, even if many are alike.")]
+Follow = Annotated[bool, Flag(("--follow",), help="With -w: continue after the end of the rollout.")]
 
 
 def list_(
     session: Session,
+    everywhere: Everywhere = False,
     watch: Watch = False,
     needs_attention: NeedsAttention = False,
     output: Annotated[str, _ListOutput] = "table",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from kubectl_scaleset.client import Client
+    from kubectl_scaleset.leases import Attendance
     from kubectl_scaleset.pictures import SetView
     from kubectl_scaleset.words import Glyphs
 
@@ -36,7 +37,10 @@ class Session:
     all_namespaces: bool = False
     no_color: bool = False
     output: str = ""
+    attended: bool = True
+    """Whether the verb says since when no operator has been at work."""
     opened: list["Client"] = field(default_factory=list)
+    _attendance: "Attendance | None" = None
 
     @cached_property
     def client(self) -> "Client":
@@ -44,7 +48,18 @@ class Session:
 
         client = Client(self.kubeconfig, self.context)
         self.opened.append(client)
+        self.__dict__["client"] = client  # for the thread that asks beside this one
+        if self.attended:
+            from kubectl_scaleset.leases import Attendance
+
+            self._attendance = Attendance(self)
         return client
+
+    def mind_the_operator(self) -> None:
+        """Say, once, since when no operator has been at work: at the end of a verb, or before a view that stays."""
+        attendance, self._attendance = self._attendance, None
+        if attendance is not None and (absence := attendance.absence()) is not None:
+            self.note(absence)
 
     @property
     def server(self) -> str:
@@ -155,7 +170,8 @@ class Session:
         sys.stdout.flush()
 
     def dump(self, document: object) -> bool:
-        """Print a document for -o json or yaml; False for any other format."""
+        """Print a document for -o json or yaml, without managedFields; False for any other format."""
+        document = _unmanaged(document)
         if self.output == "json":
             sys.stdout.write(json.dumps(document, indent=4, ensure_ascii=False) + "\n")
         elif self.output == "yaml":
@@ -188,3 +204,17 @@ class Session:
     def close(self) -> None:
         for client in self.opened:
             client.close()
+
+
+def _unmanaged(document: object) -> object:
+    """Objects without `metadata.managedFields`, as kubectl shows them."""
+    if isinstance(document, list):
+        return [_unmanaged(each) for each in document]
+    if not isinstance(document, Mapping):
+        return document
+    shown = dict(document)
+    if isinstance(items := shown.get("items"), list):
+        shown["items"] = _unmanaged(items)
+    if isinstance(metadata := shown.get("metadata"), Mapping):
+        shown["metadata"] = {key: value for key, value in metadata.items() if key != "managedFields"}
+    return shown

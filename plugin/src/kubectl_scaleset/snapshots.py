@@ -56,6 +56,15 @@ def by_hand(session: "Session", found: SetView) -> ByHand | None:
         return None
 
 
+def refusal(session: "Session", found: SetView, annotation: str) -> str | None:
+    """Why that request would be refused; None too where you may not read all that it depends on."""
+    try:
+        seen = snapshot(session, found)
+        return forecasts.refusal(seen, annotation, Admission(session, seen.owner))
+    except Forbidden:
+        return None
+
+
 class Admission:
     """Asks the API server whether it would take what a batch needs. `unchecked` says why it could not be asked; then it
     would.

@@ -109,6 +109,7 @@ def _watch(
     ended: Callable[[], bool],
     timeout: float | None,
 ) -> int:
+    session.mind_the_operator()
     deadline = None if timeout is None else monotonic() + timeout
     if session.live:
         return _draw(session, follower, drawn, ended, deadline)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from scaleset.api.base import InvalidSpec, Spec
-from scaleset.api.duration import format_duration, parse_duration
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec
+from scaleset.api.moments import format_duration, parse_duration
 from scaleset.api.scale_set import ProtectedInstance, ScaleSetSpec
 from scaleset.api.upgrade_policy import RollingUpgradePolicy, UpgradePolicySpec
 

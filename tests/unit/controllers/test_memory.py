@@ -2,8 +2,8 @@
 
 import pytest
 
+from scaleset.api.moments import timestamp
 from scaleset.controllers.memory import LAST_RETRY, Memory, delay
-from scaleset.planner.history import timestamp
 from scaleset.planner.instances import Build, Pod
 from scaleset.planner.snapshot import Verdict
 from scaleset.records import projections

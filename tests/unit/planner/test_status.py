@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from scaleset.api.moments import timestamp
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.planner.decide import decide
-from scaleset.planner.history import timestamp
 from tests.simulation.scenes import BAD, cancel, code, condition, new_model, rollout, running, start
 from tests.simulation.world import World, policy
 

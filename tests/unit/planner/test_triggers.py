@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from scaleset.api import names
+from scaleset.planner.by_hand import NOTHING_TO_UPGRADE
 from scaleset.planner.state import Retry
-from scaleset.planner.triggers import NOTHING_TO_UPGRADE
 from tests.simulation.scenes import (
     BAD,
     ask,

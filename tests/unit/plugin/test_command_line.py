@@ -72,7 +72,9 @@ def test_no_verb_imports_kopf():
 def test_help_lists_every_verb(capsys):
     assert run(["--help"]) == 0
     listed = [
-        line.split()[0] for line in capsys.readouterr().out.split("Commands:\n")[1].splitlines() if line[2] != " "
+        line.split()[0]
+        for line in capsys.readouterr().out.split("Commands:\n")[1].partition("\n\n")[0].splitlines()
+        if line[2] != " "
     ]
     assert listed == VERBS
 
@@ -141,10 +143,10 @@ def test_wrong_usage_is_one_sentence_and_exit_code_1(arguments, words, capsys, t
 
 
 def test_without_its_extra_the_plugin_says_what_to_install():
-    code = "import sys; sys.modules['typer'] = None; from kubectl_scaleset.__main__ import run; sys.exit(run(['list']))"
+    code = "import sys; sys.modules['click'] = None; from kubectl_scaleset.__main__ import run; sys.exit(run(['list']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "Error: kubectl scaleset needs typer and rich: pip install 'scaleset-operator[cli]'.\n"
+    assert done.stderr == "Error: kubectl scaleset needs click and rich: pip install kubectl-scaleset.\n"
 
 
 def test_a_pipe_that_nobody_reads_is_quiet():

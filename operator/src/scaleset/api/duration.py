@@ -4,7 +4,6 @@ Weeks, days, hours, minutes and seconds, whole numbers only. Years and months ar
 length.
 """
 
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Final
@@ -14,34 +13,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from scaleset.api.base import cel, rules
-
-_TIME_PART: Final = "[0-9]{1,6}H([0-9]{1,6}M)?([0-9]{1,7}S)?|[0-9]{1,6}M([0-9]{1,7}S)?|[0-9]{1,7}S"
-PATTERN: Final = f"P([0-9]{{1,4}}W|[0-9]{{1,5}}D|([0-9]{{1,5}}D)?T({_TIME_PART}))"
-MAX_LENGTH: Final = 32
-_FORM: Final = (
-    "write the duration as in ISO 8601 with weeks, days, hours, minutes or seconds, such as PT30S, PT5M or P1DT12H"
-)
-_COMPILED: Final = re.compile(PATTERN, re.ASCII)
-_UNITS: Final = {"W": 604800, "D": 86400, "H": 3600, "M": 60, "S": 1}
-
-
-def parse_duration(text: str) -> timedelta:
-    """The length of an ISO 8601 duration; raises ValueError with a sentence."""
-    if len(text) > MAX_LENGTH or not _COMPILED.fullmatch(text):
-        raise ValueError(_FORM)
-    return timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+)([WDHMS])", text)))
-
-
-def format_duration(length: timedelta) -> str:
-    """The shortest ISO 8601 form, in days, hours, minutes and seconds; fractions of a second are cut off."""
-    minutes, seconds = divmod(int(length.total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    time = "".join(f"{number}{unit}" for number, unit in ((hours, "H"), (minutes, "M"), (seconds, "S")) if number)
-    date = f"{days}D" if days else ""
-    if not date and not time:
-        return "PT0S"
-    return "P" + date + (f"T{time}" if time else "")
+from scaleset.api.moments import FORM, MAX_LENGTH, PATTERN, format_duration, parse_duration
 
 
 def _read(value: object) -> object:
@@ -49,7 +21,7 @@ def _read(value: object) -> object:
         return parse_duration(value)
     if isinstance(value, timedelta):
         return value
-    raise ValueError(_FORM)
+    raise ValueError(FORM)
 
 
 _WEEKS: Final = "(self.contains('W') ? int(self.find('[0-9]+W').replace('W', '')) * 604800 : 0)"
@@ -100,7 +72,7 @@ class Between(Iso8601):
         low, high = (int(parse_duration(bound).total_seconds()) for bound in (self.lower, self.upper))
         form = f"self.matches('^{PATTERN}$')"
         within = f"!{form} || ({_SECONDS_IN_CEL} >= {low} && {_SECONDS_IN_CEL} <= {high})"
-        return [cel(form, _FORM), cel(within, self._message)]
+        return [cel(form, FORM), cel(within, self._message)]
 
     @property
     def _message(self) -> str:

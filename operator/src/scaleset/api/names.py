@@ -35,9 +35,16 @@ ANNOTATION_CUSTOM_DATA: Final = "scaleset.dev/custom-data"
 ANNOTATION_CREATED_AT: Final = "scaleset.dev/created-at"
 ANNOTATION_IMAGE: Final = "scaleset.dev/image"
 """The image that the operator asked for: admission may have written another one into the container."""
+ANNOTATION_RESTARTED: Final = "scaleset.dev/restarted-at"
+"""On a pod that a restart made: when that restart began."""
+
 ANNOTATION_START: Final = "scaleset.dev/start-upgrade-at"
 ANNOTATION_CANCEL: Final = "scaleset.dev/cancel-upgrade-at"
 ANNOTATION_APPLY: Final = "scaleset.dev/apply-model"
+ANNOTATION_RESTART: Final = "scaleset.dev/restart-at"
+ANNOTATION_RETRY: Final = "scaleset.dev/retry-at"
+ANNOTATION_MODEL_ROLLOUT: Final = "scaleset.dev/start-model-rollout-at"
+ANNOTATION_ROLLBACK: Final = "scaleset.dev/rollback-at"
 
 LABEL_PREPULL: Final = "scaleset.dev/prepull"
 """On a pod that pulls an image onto a node: the uid of the GalleryImageVersion."""
@@ -55,3 +62,8 @@ MAX_SCALE_SET_NAME: Final = 59
 """Longest name of a ScaleSet: `<set>-999` is then a valid host name and label value (63 characters)."""
 MAX_OTHER_NAME: Final = 63
 """Longest name of the other two kinds: fits a label value."""
+
+CONTAINER_CUSTOM_DATA: Final = "custom-data"
+"""The init container that runs custom data."""
+CONTAINER_EXTENSION: Final = "extension-"
+"""Begin of the name of each init container that runs an extension."""

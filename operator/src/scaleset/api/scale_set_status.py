@@ -36,6 +36,9 @@ class RecordedBuild(Model):
     model: Word = Field(description="Name of the ControllerRevision that holds the model.")
     version: Word | None = Field(default=None, description="Version of the image.")
     image: Word | None = Field(default=None, description="Container image reference of that version.")
+    restart_time: Time | None = Field(
+        default=None, description="When the restart began that made these instances again last."
+    )
     instances: Ranges = Field(description='Instance ids as ranges, such as "0-3,7".')
 
 
@@ -257,8 +260,9 @@ class RollingUpgradeStatus(Model):
     """The running rollout, or else the last one."""
 
     id: Word = Field(description="Id of the rollout.")
-    kind: Literal["Image", "Model"] = Field(
-        description="Image: to another version of the image. Model: to a changed spec."
+    kind: Literal["Image", "Model", "Restart"] = Field(
+        description="Image: to another version of the image. Model: to a changed spec. Restart: each instance is made "
+        "again with the same build."
     )
     started_by: StartedBy = Field(description="Platform or User.")
     policy: PolicySnapshot = Field(default=PolicySnapshot(), description="The policy that the rollout started with.")
@@ -390,6 +394,18 @@ class ScaleSetStatus(Status):
     )
     last_handled_apply: Word | None = Field(
         default=None, description="Value of annotation scaleset.dev/apply-model that was handled last."
+    )
+    last_handled_restart: Word | None = Field(
+        default=None, description="Value of annotation scaleset.dev/restart-at that was handled last."
+    )
+    last_handled_retry: Word | None = Field(
+        default=None, description="Value of annotation scaleset.dev/retry-at that was handled last."
+    )
+    last_handled_model_rollout: Word | None = Field(
+        default=None, description="Value of annotation scaleset.dev/start-model-rollout-at that was handled last."
+    )
+    last_handled_rollback: Word | None = Field(
+        default=None, description="Value of annotation scaleset.dev/rollback-at that was handled last."
     )
     builds: tuple[RecordedBuild, ...] = Field(
         default=(), description="The recorded build of each instance; a lost pod is created again with it."

@@ -101,7 +101,7 @@ class AutomaticOSUpgradePolicy(Model):
 
 
 class UpgradePolicySpec(Spec):
-    """How upgrades are carried out. A running rollout keeps the policy it started with."""
+    """How upgrades are carried out. A running rollout keeps the policy it started with, except for suspend."""
 
     mode: Literal["Automatic", "Manual", "Rolling"] = Field(
         default="Manual",
@@ -143,6 +143,14 @@ class UpgradePolicySpec(Spec):
         description=(
             "Number of ScaleSets of this policy that may roll at the same time; the set that has waited longest "
             "is next. Default: any number."
+        ),
+    )
+
+    suspend: Bool | None = Field(
+        default=None,
+        description=(
+            "true: no rollout of a set of this policy starts, and a running one stops after its current batch until "
+            "this is false, as with spec.suspend of the set. Scaling and self-healing go on. Default: false."
         ),
     )
 

@@ -10,8 +10,8 @@ from scaleset.records.custom_objects import ScaleSetObject
 from scaleset.records.projections import Key
 from scaleset.records.versions import followed
 
-CANCELLED = "Cancelled"
-"""The reason of a cancelled rollout, which says nothing about the version."""
+BY_USER = ("Cancelled", "RolledBack")
+"""Reasons of the user, which are no verdict on the version."""
 
 _Failure = tuple[Definition, Number, str | None]
 """A version and its image. The image is None in entries of operators before 1.1, which hold for any image."""
@@ -70,6 +70,6 @@ def _failures(seen: ScaleSetObject | None) -> tuple[Key, frozenset[_Failure]] | 
 
 def _failure(definition: Definition, row: Mapping[str, Any]) -> _Failure | None:
     version, image = row.get("version"), row.get("image")
-    if row.get("reason") == CANCELLED or not isinstance(version, str) or not is_number(version):
+    if row.get("reason") in BY_USER or not isinstance(version, str) or not is_number(version):
         return None
     return definition, number(version), image if isinstance(image, str) else None

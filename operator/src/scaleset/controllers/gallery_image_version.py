@@ -14,13 +14,13 @@ from time import monotonic
 
 from scaleset.api.conditions import Condition, set_condition
 from scaleset.api.gallery_image_version import GalleryImageVersionStatus
+from scaleset.api.moments import timestamp
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.prepulls import Prepulls
 from scaleset.controllers.relations import by_uid
 from scaleset.controllers.status_writer import JSON, StatusWriter
 from scaleset.observability.images import Images
 from scaleset.planner.gallery import number, winners
-from scaleset.planner.history import timestamp
 from scaleset.planner.replication import Replication
 from scaleset.records.custom_objects import VersionObject
 from scaleset.records.projections import Key

@@ -190,7 +190,7 @@ def _add_batch_event(step: Step, rollout: Rollout, batch: Batch) -> Step:
     mine = batch.instances & rollout.upgraded
     good, bad = mine & rollout.successful, mine & rollout.failed
     if rollout.error is None:
-        text = f"Batch {batch.number} of {batch.of}: {len(good)} of {len(mine)} instances upgraded"
+        text = f"Batch {batch.number} of {batch.of}: {len(good)} of {len(mine)} instances {rollout.done_to}"
         text += f", {len(bad)} failed ({abridged(bad)})." if bad else "."
         step = step.with_event("BatchCompleted", text, warning=bool(bad))
     if restored := mine & rollout.restored:

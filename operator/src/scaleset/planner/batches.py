@@ -6,8 +6,8 @@ unhealthy already takes none of that room: a broken instance never blocks its ow
 batch_limit(N).
 
 Order: unhealthy first where they are to go first, then zone, then update domain, then id. A batch never mixes zones,
-unless the policy allows it, and never mixes update domains of a Service Fabric set. Instances whose pod cannot be
-replaced now go last, in batches of their own, so that they do not delay the others.
+unless the policy allows it, and never mixes update domains of a Service Fabric set, or models in a restart. Instances
+whose pod cannot be replaced now go last, in batches of their own, so that they do not delay the others.
 """
 
 from collections import Counter
@@ -26,6 +26,8 @@ class Rules:
     policy: RollingUpgradePolicy
     unhealthy_first: bool = False
     by_update_domain: bool = False
+    by_model: bool = False
+    """Whether a batch holds instances of one model only: in a restart each keeps its own."""
     first: frozenset[int] = frozenset()
     """Instances that go first while they are unhealthy because of the version they run. The others keep their order."""
 
@@ -43,10 +45,11 @@ class Rules:
         """Whether the instance is unhealthy and goes before the healthy instances."""
         return instance.bad and (self.unhealthy_first or instance.id in self.first)
 
-    def group(self, instance: Instance) -> tuple[int, int]:
+    def group(self, instance: Instance) -> tuple[int, int, str]:
         """The group of an instance. A batch takes instances of one group only."""
         zone = -1 if self.policy.enable_cross_zone_upgrade else instance.place.zone
-        return zone, instance.place.update_domain if self.by_update_domain else -1
+        domain = instance.place.update_domain if self.by_update_domain else -1
+        return zone, domain, instance.build.model if self.by_model and instance.build is not None else ""
 
 
 def batch_limit(replicas: int, percent: int) -> int:

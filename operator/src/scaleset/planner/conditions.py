@@ -10,10 +10,10 @@ from typing import Any
 
 from scaleset.api import names
 from scaleset.api.conditions import find_condition
-from scaleset.planner import deadlines, ranges, status_codec
+from scaleset.api.moments import seconds, timestamp
+from scaleset.planner import deadlines, ranges
 from scaleset.planner.facts import Facts
 from scaleset.planner.gates import exceeds
-from scaleset.planner.history import timestamp
 from scaleset.planner.instances import HealthState
 from scaleset.planner.pod_diff import Diff
 from scaleset.planner.rows import Counts, current
@@ -64,7 +64,7 @@ def conditions(facts: Facts, counts: Counts, diff: Diff) -> list[dict[str, Any]]
 def _condition(facts: Facts, kind: str, *, truth: bool, reason: str, message: str) -> dict[str, Any]:
     word = "True" if truth else "False"
     before = find_condition(facts.reported.conditions, kind)
-    since = status_codec.seconds(before.last_transition_time) if before is not None and before.status == word else None
+    since = seconds(before.last_transition_time) if before is not None and before.status == word else None
     return {
         "type": kind,
         "status": word,
@@ -86,7 +86,7 @@ def _ready(facts: Facts, counts: Counts, diff: Diff, *, ready: bool, progressing
     if not facts.acceptance.accepted:
         return facts.acceptance.reason, facts.acceptance.message
     if facts.rollout is not None:
-        waiting, text = facts.rollout.waiting, f"{healthy}; a rolling upgrade is running."
+        waiting, text = facts.rollout.waiting, f"{healthy}; a {facts.rollout.noun.lower()} is running."
         if waiting is None or waiting.reason not in _ROLLING:
             return progressing, text
         return _ROLLING[waiting.reason], f"{text} {waiting.message}"
@@ -98,8 +98,8 @@ def _ready(facts: Facts, counts: Counts, diff: Diff, *, ready: bool, progressing
         return PROTECTED, f"{healthy}; {kept} more than wanted are protected from scale-in."
     if ready:
         cancelled = last is not None and last.code is Code.CANCELLED and facts.waiting is not None
-        reason = "Suspended" if facts.snapshot.spec.suspend else "Cancelled" if cancelled else "Healthy"
-        return reason, f"{healthy}.{_behind(facts, counts)}"
+        reason = "Suspended" if facts.snapshot.suspension is not None else "Cancelled" if cancelled else "Healthy"
+        return reason, f"{healthy}.{_suspended(facts, _behind(facts, counts))}"
     waits = facts.waiting is not None and facts.waiting.reason == "HealthGateWaiting" and facts.waiting.stalls
     reason = "WaitingForHealth" if waits else "Unhealthy" if _ill(facts, diff) else "Starting"
     worst = _worst(facts)
@@ -131,15 +131,25 @@ def _behind(facts: Facts, counts: Counts) -> str:
     if facts.wanted.model.reference.moving and not facts.policy.automatic_os_upgrade_policy.enable_automatic_os_upgrade:
         text += f"; a newer version is brought by annotation {names.ANNOTATION_START}"
     if facts.policy.mode == "Manual":
-        text += f"; a newer model by annotation {names.ANNOTATION_APPLY}, since the policy's mode is Manual"
+        text += (
+            f"; a newer model by annotation {names.ANNOTATION_MODEL_ROLLOUT}, or at once by "
+            f"{names.ANNOTATION_APPLY}, since the policy's mode is Manual"
+        )
     return f"{text}."
+
+
+def _suspended(facts: Facts, text: str) -> str:
+    """The text with who suspends the set, unless it says so already."""
+    suspension = facts.snapshot.suspension
+    return text if suspension is None or suspension.who in text else f"{text} {suspension.who}."
 
 
 def _progressing(facts: Facts) -> tuple[bool, str, str]:
     rollout = facts.rollout
     if rollout is not None:
         waiting = rollout.waiting
-        return True, str(rollout.code), waiting.message if waiting is not None else "A rolling upgrade is running."
+        text = f"A {rollout.noun.lower()} is running."
+        return True, str(rollout.code), waiting.message if waiting is not None else text
     if facts.waiting is not None:
         return False, facts.waiting.reason, facts.waiting.message
     before = find_condition(facts.reported.conditions, "Progressing")
@@ -152,8 +162,7 @@ def _progressing(facts: Facts) -> tuple[bool, str, str]:
 
 
 def _ended(rollout: Rollout) -> str:
-    what = f"version {rollout.target.version}" if rollout.target.version else f"model {rollout.target.model}"
-    text = f"Rolling upgrade {rollout.id} to {what}: {rollout.code}."
+    text = f"{rollout.noun} {rollout.id}{rollout.to}: {rollout.code}."
     return f"{text} {rollout.error.message}" if rollout.error is not None else text
 
 
@@ -161,7 +170,7 @@ def _busy(facts: Facts, counts: Counts, diff: Diff) -> str:
     """A reason and sentence about the work under way, or None."""
     under_way = []
     if facts.rollout is not None:
-        under_way.append(f"Rolling upgrade {facts.rollout.id} is running.")
+        under_way.append(f"{facts.rollout.noun} {facts.rollout.id} is running.")
     if facts.state.applying:
         under_way.append(f"Instances {ranges.abridged(facts.state.applying)} are being replaced.")
     if facts.shrinking is not None:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planner import (
     acceptance,
+    by_hand,
     deadlines,
     history,
     news,
@@ -80,7 +81,7 @@ def _start(facts: Facts) -> Step:
     before = facts.snapshot.state.rollout
     if before is not None and before.running and facts.rollout is None:
         return facts.step(again=True)
-    after, step = in_order(facts, triggers.start_by_hand, triggers.start_by_platform)
+    after, step = in_order(facts, by_hand.start, triggers.start_by_platform)
     ended_at_once = after.state.rollout is not before and after.rollout is None
     return step.then(after.step(again=True)) if ended_at_once else step
 
@@ -92,7 +93,7 @@ PARTS = (
     pod_diff.block,
     shrinking.shrink,
     deadlines.wind,
-    triggers.requests,
+    triggers.asked,
     rollout.advance,
     triggers.replace_at_once,
     _start,

@@ -19,7 +19,7 @@ from scaleset.planner.placement import place
 from scaleset.planner.plan import DryRun, Needs
 from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import Newcomer, Snapshot, Verdict
-from scaleset.planner.state import NOBODY, Batch, Rollout, State, Waiting, extra
+from scaleset.planner.state import NOBODY, Batch, Kind, Rollout, State, Waiting, extra
 from scaleset.planner.step import NO_NEEDS, Step
 from scaleset.planner.wanted import PENDING, Acceptance, Wanted
 
@@ -228,6 +228,7 @@ class Facts:
             policy=policy,
             unhealthy_first=policy.prioritize_unhealthy_instances or rollout.mends,
             by_update_domain=self.snapshot.spec.service_fabric is not None,
+            by_model=rollout.kind is Kind.RESTART,
         )
 
     def gate(self, *, percent: int, healthy_for: float = 0.0) -> Gate:
@@ -266,8 +267,9 @@ class Facts:
         """Why the API server would not create the pod or a claim of that instance when last asked."""
         return self.snapshot.refusals.get(number)
 
-    def dry_run(self, model: Revision, moves: Mapping[int, Build]) -> DryRun:
-        """A dry run of everything that those instances need in that model."""
+    def dry_run(self, moves: Mapping[int, Build]) -> DryRun:
+        """A dry run of everything that those instances need for their new builds, which are of one model."""
+        model = self.models[moves[min(moves)].model]
         batch = tuple(Newcomer(n, moves[n], self.missing_claims(model, n)) for n in sorted(moves))
         return DryRun(model, batch[0].build, batch[0].instance, batch)
 

@@ -11,11 +11,13 @@ A pod whose image was changed in place starts anew with the change. Until the co
 (`Pod.current`) is about the previous image.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from scaleset.planner.instances import HealthState, Pod
-from scaleset.planner.revisions import Revision
+
+if TYPE_CHECKING:  # the plugin judges health without the models
+    from scaleset.planner.revisions import Revision
 
 READINESS = "ReadinessProbe"
 INSTANCE_STATE = "InstanceState"
@@ -24,11 +26,15 @@ INSTANCE_STATE = "InstanceState"
 _SAME_MOMENT = 2.0
 
 
-def has_application_signal(model: Revision) -> bool:
+def has_application_signal(model: "Revision") -> bool:
     """Whether something reports application health: a probe or a readiness gate."""
-    if _asked(model).get("probe") is not None:
+    return _reports(model.template, _asked(model))
+
+
+def _reports(template: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    if asked.get("probe") is not None:
         return True
-    pod: dict[str, Any] = model.template.get("spec") or {}
+    pod: dict[str, Any] = template.get("spec") or {}
     return bool(pod.get("readinessGates")) or any(
         isinstance(container, dict) and container.get("readinessProbe") for container in _lasting(pod)
     )
@@ -42,17 +48,21 @@ def _lasting(pod: dict[str, Any]) -> Iterator[Any]:
             yield container
 
 
-def source(model: Revision) -> str:
+def source(model: "Revision") -> str:
     """The health source in force: the configured one, else readiness if there is a signal, else the state of the
     containers.
     """
-    asked = _asked(model).get("source")
-    if asked is not None:
-        return str(asked)
-    return READINESS if has_application_signal(model) else INSTANCE_STATE
+    return source_of(model.template, _asked(model))
 
 
-def _asked(model: Revision) -> dict[str, Any]:
+def source_of(template: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """The same, from the template and the `health` of a spec."""
+    if (configured := asked.get("source")) is not None:
+        return str(configured)
+    return READINESS if _reports(template, asked) else INSTANCE_STATE
+
+
+def _asked(model: "Revision") -> dict[str, Any]:
     """The set's `health`, which is part of the model."""
     return model.data.get("health") or {}
 

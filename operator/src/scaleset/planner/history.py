@@ -1,19 +1,15 @@
 """A rollout as Azure shows it: progress, rollback info, and the entries of `status.osUpgradeHistory`."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
+from scaleset.api.moments import timestamp
 from scaleset.planner.state import Rollout, UpgradeError
 
 KEPT = 5
 KEPT_FOR = timedelta(days=61)
 TYPE = "Microsoft.Compute/virtualMachineScaleSets/rollingUpgrades"
-
-
-def timestamp(seconds: float) -> str:
-    """RFC 3339 in UTC, whole seconds, as metav1.Time."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def progress(rollout: Rollout) -> dict[str, int]:

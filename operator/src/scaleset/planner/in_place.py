@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from scaleset.api import names
+from scaleset.api.moments import timestamp
 from scaleset.planner.facts import Facts
-from scaleset.planner.history import timestamp
 from scaleset.planner.instances import Build, Change, Pod, Ran
 from scaleset.planner.plan import Deletion, ImageChange
 from scaleset.planner.pod_builder import build_labels, previous_build
@@ -87,7 +87,11 @@ def _noted(ran: Ran) -> dict[str, Any]:
 
 
 def _wanted(facts: Facts, number: int, pod: Pod, build: Build) -> bool:
-    """The running rollout uses the policy that it started with; everything else uses the current policy."""
+    """The running rollout uses the policy that it started with; everything else uses the current policy. A restart
+    makes a new pod.
+    """
+    if build.restart not in (None, pod.restart):
+        return False
     rollout = facts.rollout
     in_batch = rollout is not None and number in rollout.in_progress
     if not (rollout.policy.in_place if rollout is not None and in_batch else facts.policy.changes_in_place):

@@ -1,7 +1,8 @@
 """One instance for the planner: its recorded build, its pod, and the health of that pod.
 
 A *build* is the pair that an upgrade moves: a model (a ControllerRevision) and an image version. It carries the image
-reference too, so that an instance can be created again after its GalleryImageVersion was deleted.
+reference too, so that an instance can be created again after its GalleryImageVersion was deleted. A restart moves an
+instance to the same build with the time of the restart: only a pod that bears this time is its pod.
 """
 
 from dataclasses import dataclass
@@ -18,16 +19,19 @@ class Build:
     model: str
     version: str
     image: str
+    restart: float | None = None
+    """When the restart began that made the instance again last; None where any pod of the build will do."""
 
     def same_as(self, pod: "Pod") -> bool:
         """Whether the pod was created from this build. Pods of operators before 1.1 do not record their image; for
         these the version decides.
         """
         known = pod.asked_image or self.image
-        return (self.model, self.image) == (pod.model, known) and same(self.version, pod.version)
+        alike = (self.model, self.image) == (pod.model, known) and same(self.version, pod.version)
+        return alike and self.restart in (None, pod.restart)
 
     def means(self, other: "Build | None") -> bool:
-        """Whether the other build makes the same pod, however its version is spelled."""
+        """Whether the other build makes the same pod, however its version is spelled and whenever it was restarted."""
         if other is None:
             return False
         return (self.model, self.image) == (other.model, other.image) and same(self.version, other.version)
@@ -112,6 +116,8 @@ class Pod:
     """When its grace period ends; None unless it is terminating."""
     restarts: int = 0
     """How often its containers have been started again."""
+    restart: float | None = None
+    """When the restart of the set began that made this pod."""
 
     @property
     def restarted(self) -> bool:

@@ -11,6 +11,10 @@ from scaleset.planner.revisions import Reference, Revision
 from scaleset.planner.state import FailedTarget, Kind, Retry, Rollout, State, Target
 
 CANCELLED = "Cancelled"
+SUPERSEDED = "Superseded"
+ROLLED_BACK = "RolledBack"
+BY_USER = (CANCELLED, ROLLED_BACK)
+"""Reasons to remember a target that are no verdict on it."""
 _REMEMBERED = 50
 _JUDGED = "judged-"
 
@@ -28,6 +32,21 @@ def by_image(facts: Facts, target: Target) -> dict[int, Build]:
         if i.id not in facts.blocked
         and (number(build.version) < goal or other_image(i, build, target))
         and (build.model not in facts.models or facts.models[build.model].reference.definition == definition)
+    }
+
+
+def _to_restart(facts: Facts, rollout: Rollout) -> dict[int, Build]:
+    """Unprotected instances whose pod was there when the restart began, with their build to be made again. A missing
+    pod is made anyway, and an instance whose model is gone cannot be made again.
+    """
+    return {
+        i.id: replace(build, restart=rollout.restart)
+        for i, build in _replaceable(facts)
+        if i.id not in facts.blocked
+        and i.pod is not None
+        and i.pod.created <= rollout.started
+        and build.restart != rollout.restart
+        and build.model in facts.models
     }
 
 
@@ -154,24 +173,28 @@ def _same_target(failed: FailedTarget, target: Target) -> bool:
     return same(failed.version, target.version) and failed.image in (None, target.image)
 
 
-def failed_here(facts: Facts, build: Build, *, but: str = "") -> bool:
-    """Whether a run to the build's version failed in this set or was cancelled. Failures for the reason `but` do not
-    count.
-    """
+def ended_as(reason: str) -> str:
+    """What became of a remembered target, for sentences."""
+    words = {CANCELLED: "was cancelled by the user", ROLLED_BACK: "was rolled back by the user"}
+    return words.get(reason, "failed")
+
+
+def failed_here(facts: Facts, build: Build, *, but: Collection[str] = ()) -> bool:
+    """Whether the build's version is remembered as failed in this set. Entries for the reasons `but` do not count."""
     return any(
-        same(failed.version, build.version) and failed.image in (None, build.image) and failed.reason != but
+        same(failed.version, build.version) and failed.image in (None, build.image) and failed.reason not in but
         for failed in facts.state.failed_targets
     )
 
 
 def ways_back(facts: Facts, rollout: Rollout) -> frozenset[int]:
     """Instances that may return to their previous build. Setting or removing a pin leaves a version on purpose, so no
-    instance returns to a failed version then.
+    instance returns to a failed version then. A version that only the user judged may still be the one that works.
     """
     previous = facts.state.previous
     if not rollout.version_only:
         return frozenset(previous)
-    return frozenset(n for n, build in previous.items() if not failed_here(facts, build, but=CANCELLED))
+    return frozenset(n for n, build in previous.items() if not failed_here(facts, build, but=BY_USER))
 
 
 def pass_closed_gate(facts: Facts, rollout: Rollout, candidates: Collection[Instance]) -> list[Instance]:
@@ -191,12 +214,41 @@ def _unproven(facts: Facts, build: Build) -> bool:
 
 
 def remember(facts: Facts, rollout: Rollout, reason: str) -> State:
-    """The state that remembers the target of a faulted or cancelled run."""
+    """The state that remembers the target of a faulted or cancelled run. A restart says nothing about a target."""
+    if not rollout.judges:
+        return facts.state
     target = rollout.target
     rule = judged_by(facts, target.model)
     entry = FailedTarget(target.model, target.version, rule, reason, facts.now, target.image)
     others = [f for f in facts.state.failed_targets if not _same_target(f, target)]
     return replace(facts.state, failed_targets=(entry, *others)[:_REMEMBERED], retry=None)
+
+
+def leave(facts: Facts) -> State:
+    """The state that remembers what a pin to a lower version leaves: each higher version that an instance runs, or that
+    the run went to which the pin has ended. What failed before keeps its reason.
+    """
+    goal, rule = facts.goal, judged_by(facts, facts.goal.model.name)
+    pinned = number(goal.version or "0")
+    left = [replace(goal.target, version=version, image=image) for version, image in _left(facts)]
+    new = [t for t in left if t.version and number(t.version) > pinned and remembered(facts, t) is None]
+    entries = (FailedTarget(t.model, t.version, rule, ROLLED_BACK, facts.now, t.image) for t in new)
+    others = (f for f in facts.state.failed_targets if not any(_same_target(f, t) for t in new))
+    return replace(facts.state, failed_targets=(*entries, *others)[:_REMEMBERED]) if new else facts.state
+
+
+def _left(facts: Facts) -> list[tuple[str, str]]:
+    """Version and image of what instances run, and of what an ended run went to; only of the same image definition."""
+    definition, last = facts.goal.model.reference.definition, facts.state.rollout
+    ran = {
+        (build.version, build.image)
+        for build in facts.state.builds.values()
+        if build.model not in facts.models or facts.models[build.model].reference.definition == definition
+    }
+    superseded = last is not None and last.error is not None and last.error.code == SUPERSEDED
+    if last is not None and superseded and last.target.version and last.target.image:
+        ran.add((last.target.version, last.target.image))
+    return sorted(ran, key=lambda each: number(each[0]), reverse=True)
 
 
 def forget(facts: Facts, rollout: Rollout) -> State:
@@ -206,7 +258,9 @@ def forget(facts: Facts, rollout: Rollout) -> State:
 
 
 def try_later(facts: Facts, rollout: Rollout) -> State:
-    """The state with a back-off for a target that is not to blame."""
+    """The state with a back-off for a target that is not to blame. A restart is not tried again."""
+    if not rollout.judges:
+        return facts.state
     target, retry = rollout.target, retry_for(facts, rollout.target)
     attempts = retry.attempts + 1 if retry is not None else 1
     return replace(facts.state, retry=Retry(target.model, target.version, attempts, facts.now))
@@ -221,6 +275,8 @@ def retry_for(facts: Facts, target: Target) -> Retry | None:
 
 def outdated(facts: Facts, rollout: Rollout) -> dict[int, Build]:
     """Instances that the rollout has to replace, with their new builds."""
+    if rollout.kind is Kind.RESTART:
+        return _to_restart(facts, rollout)
     if rollout.kind is Kind.MODEL:
         return by_model(facts, rollout.target)
     moves = by_image(facts, rollout.target)

@@ -7,8 +7,10 @@ Zones cannot be changed, so an instance stays in its zone for life, and nothing 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from scaleset.api.placement import ScaleInRule
+if TYPE_CHECKING:  # the plugin shows instances without the models
+    from scaleset.api.placement import ScaleInRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ def zone_name(number: int, zones: Sequence[str]) -> str | None:
 
 
 def scale_in_order(
-    removable: Mapping[int, float], staying: Sequence[int], *, zones: int, rule: ScaleInRule
+    removable: Mapping[int, float], staying: Sequence[int], *, zones: int, rule: "ScaleInRule"
 ) -> list[int]:
     """The instances in the order in which scaling in removes them.
 
@@ -61,7 +63,7 @@ def scale_in_order(
     return order
 
 
-def _turn(number: int, created: Mapping[int, float], rule: ScaleInRule) -> tuple[float, int]:
+def _turn(number: int, created: Mapping[int, float], rule: "ScaleInRule") -> tuple[float, int]:
     """Sort key; the smallest goes first."""
     if rule == "OldestVM":
         return created[number], number

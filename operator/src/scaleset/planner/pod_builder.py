@@ -13,9 +13,9 @@ from math import ceil
 from typing import Any
 
 from scaleset.api import names
+from scaleset.api.moments import timestamp
 from scaleset.planner import provisioning
 from scaleset.planner.gallery import DEFAULT_REGION
-from scaleset.planner.history import timestamp
 from scaleset.planner.instances import Build
 from scaleset.planner.placement import place, zone_name
 from scaleset.planner.revisions import UPDATE_DOMAINS, Revision
@@ -59,6 +59,8 @@ def pod(
     annotations = dict(user.get("annotations") or {})
     annotations[names.ANNOTATION_CREATED_AT] = timestamp(created_at)
     annotations[names.ANNOTATION_IMAGE] = build.image
+    if build.restart is not None:
+        annotations[names.ANNOTATION_RESTARTED] = timestamp(build.restart)
     if previous is not None:
         annotations[names.ANNOTATION_PREVIOUS] = previous_build(previous)
     spec: dict[str, Any] = template.get("spec") or {}

@@ -18,8 +18,6 @@ JSON = dict[str, Any]
 
 SHARED = "/var/lib/scaleset"
 CUSTOM_DATA = f"{SHARED}/custom-data"
-CUSTOM_DATA_CONTAINER = "custom-data"
-EXTENSION_PREFIX = "extension-"
 _SHARED_VOLUME = "scaleset-shared"
 _CUSTOM_DATA_VOLUME = "scaleset-custom-data"
 _INHERITED = ("securityContext", "resources", "imagePullPolicy")
@@ -124,7 +122,7 @@ def _custom_data_container(container: JSON) -> JSON:
     own = {key: container[key] for key in ("env", "envFrom", "volumeMounts", *_INHERITED) if key in container}
     runner = {
         **own,
-        "name": CUSTOM_DATA_CONTAINER,
+        "name": names.CONTAINER_CUSTOM_DATA,
         "image": container["image"],
         "command": ["/bin/sh", "-c", _NEVER_FAILS, CUSTOM_DATA],
     }
@@ -144,7 +142,7 @@ def _extension_container(extension: Mapping[str, Any], container: JSON, *, data:
         env.append({"name": "SCALESET_EXTENSION_PROTECTED_SETTINGS", "valueFrom": source})
     rendered: JSON = {
         **{key: container[key] for key in _INHERITED if key in container},
-        "name": f"{EXTENSION_PREFIX}{extension['name']}",
+        "name": f"{names.CONTAINER_EXTENSION}{extension['name']}",
         "image": extension["image"],
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": list(extension.get("volumeMounts") or ()),

@@ -26,6 +26,7 @@ from scaleset.planner import (
     deadlines,
     gallery,
     outdated,
+    requests,
     rollout_end,
     shrinking,
     surge,
@@ -43,9 +44,8 @@ CONCURRENCY = "ConcurrencyLimit"
 def begin(facts: Facts, rollout: Rollout) -> Step:
     """Put a new rollout into the state and advance it as far as possible."""
     pending = frozenset(outdated.outdated(facts, rollout))
-    what = f"version {rollout.target.version}" if rollout.target.version else f"model {rollout.target.model}"
     who = "the platform" if rollout.started_by is StartedBy.PLATFORM else "the user"
-    text = f"Rolling upgrade to {what} started by {who}."
+    text = f"{rollout.noun}{rollout.to} started by {who}."
     started = facts.roll(replace(rollout, pending=pending)).with_event("RolloutStarted", text)
     return started.then(advance(facts.after(started)))
 
@@ -92,9 +92,8 @@ def end_if_gone(facts: Facts) -> Step:
     rollout = facts.running
     if rollout.ending is not None:
         return facts.step()
-    newest = facts.wanted.model.name if facts.wanted is not None else None
-    if facts.acceptance.accepted and newest != rollout.target.model:
-        ending = Ending("Superseded", f"Superseded by model {newest}.")
+    if _superseded(facts, rollout):
+        ending = Ending(outdated.SUPERSEDED, f"Superseded by model {facts.goal.model.name}.")
     elif rollout.target.model not in facts.models:
         ending = Ending("Withdrawn", f"ControllerRevision {rollout.target.model}, the target model, is gone.")
     elif (why := _withdrawn(facts, rollout)) is not None:
@@ -102,6 +101,15 @@ def end_if_gone(facts: Facts) -> Step:
     else:
         return facts.step()
     return facts.roll(replace(rollout, ending=ending))
+
+
+def _superseded(facts: Facts, rollout: Rollout) -> bool:
+    """Whether there is a newer model. A restart leaves the model of each instance alone: in mode Manual it goes on,
+    unless the user has asked for the new model.
+    """
+    if not facts.acceptance.accepted or facts.goal.model.name == rollout.target.model:
+        return False
+    return rollout.judges or facts.policy.mode != "Manual" or requests.model_rollout_asked(facts)
 
 
 def _withdrawn(facts: Facts, rollout: Rollout) -> str | None:
@@ -175,8 +183,9 @@ def admit(facts: Facts, rollout: Rollout) -> Step | None:
         chosen = batches.only_broken(broken, rules=rules)
     if not chosen:
         return rollout_end.gate_closed(facts, rollout, gate)
-    moves = outdated.outdated(facts, rollout)
-    return _ask(facts, rollout, {number: moves[number] for number in chosen}, surge.ids(facts, rollout, chosen))
+    outdated_now = outdated.outdated(facts, rollout)
+    moves = {number: outdated_now[number] for number in chosen}
+    return _ask(facts, rollout, moves, surge.ids(facts, rollout, moves))
 
 
 Phase = Callable[[Facts, Rollout], Step | None]
@@ -188,10 +197,11 @@ PHASES: tuple[Phase, ...] = (take_back, gate_after_batch, cancel, complete, hold
 
 
 def suspended(facts: Facts, _: Rollout) -> Waiting | None:
-    """The set is suspended."""
-    if not facts.snapshot.spec.suspend:
+    """The set is suspended, or its policy suspends all its sets."""
+    suspension = facts.snapshot.suspension
+    if suspension is None:
         return None
-    return Waiting("Suspended", "The set is suspended: no batch starts until spec.suspend is lifted.")
+    return Waiting("Suspended", f"{suspension.who}: no batch starts until {suspension.field} is lifted.")
 
 
 def pausing(facts: Facts, rollout: Rollout) -> Waiting | None:
@@ -275,7 +285,7 @@ def _ask(facts: Facts, rollout: Rollout, moves: Mapping[int, Build], extra: tupl
     """Dry-run everything that the batch needs before anything is deleted, then start it. If a quota has no room for new
     instances beside the old ones, the old ones go first.
     """
-    dry_run = facts.dry_run(facts.models[rollout.target.model], _by_new_id(moves, extra))
+    dry_run = facts.dry_run(_by_new_id(moves, extra))
     verdict = facts.admission(dry_run)
     if verdict is None:
         return facts.need(Needs(admission=dry_run))

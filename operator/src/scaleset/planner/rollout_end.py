@@ -22,10 +22,11 @@ def complete(facts: Facts, rollout: Rollout) -> Step:
     """End as Completed: every instance that could be upgraded was. Failed instances within the limit stay on their
     previous build and are tried again later.
     """
-    retry = outdated.try_later(facts, rollout).retry if rollout.failed else None
-    state = replace(_proven(outdated.forget(facts, rollout), rollout), retry=retry)
-    what = f"to version {rollout.target.version}" if rollout.target.version else f"to model {rollout.target.model}"
-    text = f"Rolling upgrade {what} completed: {len(rollout.successful)} instances upgraded"
+    state = facts.state
+    if rollout.judges:
+        retry = outdated.try_later(facts, rollout).retry if rollout.failed else None
+        state = replace(_proven(outdated.forget(facts, rollout), rollout), retry=retry)
+    text = f"{rollout.noun}{rollout.to} completed: {len(rollout.successful)} instances {rollout.done_to}"
     text += f", {len(rollout.failed)} failed." if rollout.failed else "."
     return _end(facts, state, rollout, Code.COMPLETED, None).with_event("RolloutCompleted", text)
 

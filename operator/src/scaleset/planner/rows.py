@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from scaleset.api.moments import timestamp
 from scaleset.planner.facts import Facts
-from scaleset.planner.history import timestamp
 from scaleset.planner.instances import Build, Instance
 from scaleset.planner.state import extra
 

@@ -56,6 +56,15 @@ Question = tuple[Newcomer, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Suspension:
+    """What keeps rollouts from starting and going on."""
+
+    who: str
+    field: str
+    """The field to change, as sentences name it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything observed about one ScaleSet at one moment. Times are seconds since the epoch by the API server's
     clock.
@@ -99,3 +108,15 @@ class Snapshot:
     """Whether `pods`, `policy` and `catalogue` are from LISTs that began after our last write."""
     reported: Mapping[str, Any] = field(default_factory=dict)
     """The present status: it shows which events were sent already."""
+
+    @property
+    def suspension(self) -> Suspension | None:
+        """The set's own switch, or that of its policy. Both are read at each decision, whatever a rollout started
+        with.
+        """
+        if self.spec.suspend:
+            return Suspension("The set is suspended", "spec.suspend")
+        reference = self.spec.upgrade_policy_ref
+        if reference is None or self.policy is None or not self.policy.suspend:
+            return None
+        return Suspension(f"UpgradePolicy {reference.name} suspends its sets", "its spec.suspend")

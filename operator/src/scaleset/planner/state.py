@@ -22,10 +22,11 @@ ROW_SECONDS = 600.0
 
 
 class Kind(StrEnum):
-    """The subject of a rollout: the image or the model."""
+    """The subject of a rollout: the image, the model, or the same build once more."""
 
     IMAGE = "Image"
     MODEL = "Model"
+    RESTART = "Restart"
 
 
 class Code(StrEnum):
@@ -64,7 +65,7 @@ class Policy:
     def snapshot(cls, spec: UpgradePolicySpec, kind: Kind, *, by: str) -> "Policy":
         """The part of an UpgradePolicy that applies to a rollout of that kind; `by` is the set's health source."""
         automatic = spec.automatic_os_upgrade_policy
-        own = kind is Kind.MODEL or automatic.use_rolling_upgrade_policy
+        own = kind is not Kind.IMAGE or automatic.use_rolling_upgrade_policy
         return cls(
             rolling=spec.rolling_upgrade_policy if own else RollingUpgradePolicy(),
             health_timeout=spec.health_timeout.total_seconds(),
@@ -76,7 +77,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The target of a rollout. Without a version each instance keeps its own."""
+    """The target of a rollout. Without a version each instance keeps its own; in a restart its model too."""
 
     model: str
     publisher: str
@@ -242,17 +243,43 @@ class Rollout:
 
     @property
     def restores(self) -> bool:
-        """Whether a failed instance gets its previous build back: only in an upgrade of the image that
-        the platform started.
+        """Whether a failed instance gets its previous build back: only in an upgrade of the image that the platform
+        started, and where the model changes nothing but the version, whoever started it.
         """
-        image = self.kind is Kind.IMAGE or self.version_only
-        by_platform = image and self.started_by is StartedBy.PLATFORM
-        return by_platform and not self.policy.disable_automatic_rollback
+        by_platform = self.kind is Kind.IMAGE and self.started_by is StartedBy.PLATFORM
+        return (by_platform or self.version_only) and not self.policy.disable_automatic_rollback
 
     @property
     def mends(self) -> bool:
-        """Whether the run replaces broken instances first: a new model is the usual way to recover."""
-        return self.kind is Kind.MODEL or self.with_model
+        """Whether the run replaces broken instances first: a new model, or a restart, is the usual way to recover."""
+        return self.kind is not Kind.IMAGE or self.with_model
+
+    @property
+    def restart(self) -> float | None:
+        """The time that the pods of a restart bear; None of any other rollout."""
+        return float(int(self.started)) if self.kind is Kind.RESTART else None
+
+    @property
+    def judges(self) -> bool:
+        """Whether the end of the run says something about a target: a restart has none."""
+        return self.kind is not Kind.RESTART
+
+    @property
+    def noun(self) -> str:
+        """What the rollout is called in sentences."""
+        return "Restart" if self.kind is Kind.RESTART else "Rolling upgrade"
+
+    @property
+    def to(self) -> str:
+        """The second half of its name: where it goes."""
+        if self.kind is Kind.RESTART:
+            return ""
+        return f" to version {self.target.version}" if self.target.version else f" to model {self.target.model}"
+
+    @property
+    def done_to(self) -> str:
+        """What it does to an instance."""
+        return "restarted" if self.kind is Kind.RESTART else "upgraded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +374,10 @@ class State:
     handled_start: str | None = None
     handled_cancel: str | None = None
     handled_apply: str | None = None
+    handled_restart: str | None = None
+    handled_retry: str | None = None
+    handled_model_rollout: str | None = None
+    handled_rollback: str | None = None
     builds: Mapping[int, Build] = field(default_factory=dict)
     previous: Mapping[int, Build] = field(default_factory=dict)
     applying: frozenset[int] = NOBODY

@@ -8,15 +8,14 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
 from scaleset.api import scale_set_status as api
-from scaleset.api.duration import format_duration
+from scaleset.api.moments import format_duration, seconds, timestamp
 from scaleset.api.upgrade_policy import RollingUpgradePolicy
 from scaleset.planner import history, ranges
 from scaleset.planner.gallery import is_number
-from scaleset.planner.history import timestamp
 from scaleset.planner.instances import Build
 from scaleset.planner.state import (
     NOBODY,
@@ -39,9 +38,6 @@ from scaleset.planner.state import (
     UpgradeError,
     Waiting,
 )
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 
 
 class _OfInstances(Protocol):
@@ -97,6 +93,10 @@ def read(status: api.ScaleSetStatus) -> State:
         handled_start=status.last_handled_start,
         handled_cancel=status.last_handled_cancel,
         handled_apply=status.last_handled_apply,
+        handled_restart=status.last_handled_restart,
+        handled_retry=status.last_handled_retry,
+        handled_model_rollout=status.last_handled_model_rollout,
+        handled_rollback=status.last_handled_rollback,
         builds=builds,
         previous=previous,
         applying=ranges.parse(status.applying) & builds.keys(),
@@ -124,7 +124,7 @@ def _read_builds(recorded: tuple[api.RecordedBuild, ...]) -> dict[int, Build]:
     builds: dict[int, Build] = {}
     for entry in recorded:
         if entry.version and entry.image and is_number(entry.version):
-            build = Build(entry.model, entry.version, entry.image)
+            build = Build(entry.model, entry.version, entry.image, seconds(entry.restart_time))
             builds.update(dict.fromkeys(ranges.parse(entry.instances), build))
     return dict(sorted(builds.items()))
 
@@ -235,14 +235,6 @@ def _read_error(seen: api.UpgradeError | None) -> UpgradeError | None:
     return UpgradeError(seen.code, seen.message, seen.target or "", details)
 
 
-def seconds(time: datetime | None) -> float | None:
-    """Seconds since the epoch. A time without a zone is in UTC; a time that cannot be formatted again is ignored."""
-    if time is None:
-        return None
-    seconds = ((time if time.tzinfo is not None else time.replace(tzinfo=UTC)) - _EPOCH).total_seconds()
-    return seconds if 0 <= seconds <= _LATEST else None
-
-
 # --- state -> status
 
 
@@ -261,6 +253,10 @@ def write(state: State, *, location: str) -> dict[str, Any]:
         "lastHandledStart": state.handled_start,
         "lastHandledCancel": state.handled_cancel,
         "lastHandledApply": state.handled_apply,
+        "lastHandledRestart": state.handled_restart,
+        "lastHandledRetry": state.handled_retry,
+        "lastHandledModelRollout": state.handled_model_rollout,
+        "lastHandledRollback": state.handled_rollback,
         "builds": _write_builds(state.builds),
         "previousBuilds": _write_builds(state.previous) or None,
         "applying": ranges.render(state.applying) or None,
@@ -291,11 +287,17 @@ def _write_builds(builds: Mapping[int, Build]) -> list[dict[str, str]]:
     groups: defaultdict[Build, list[int]] = defaultdict(list)
     for number, build in builds.items():
         groups[build].append(number)
-    rows = [
-        {"model": b.model, "version": b.version, "image": b.image, "instances": ranges.render(ids)}
-        for b, ids in groups.items()
+    ranked = sorted(groups.items(), key=lambda item: (item[0].model, item[0].version, item[0].image, min(item[1])))
+    return [
+        _present(
+            model=build.model,
+            version=build.version,
+            image=build.image,
+            restartTime=_time(build.restart),
+            instances=ranges.render(ids),
+        )
+        for build, ids in ranked
     ]
-    return sorted(rows, key=lambda row: (row["model"], row["version"], row["image"]))
 
 
 def _rows(known: Mapping[int, K], write: Callable[[K], dict[str, Any]]) -> list[dict[str, Any]] | None:

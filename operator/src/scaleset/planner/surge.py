@@ -8,11 +8,13 @@ added. Any other refusal would also affect a recreated old pod, so it fails the 
 alone. The number of healthy instances never drops. Only for sets without claims: a data disk belongs to its instance.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 
 from scaleset.planner import deadlines
 from scaleset.planner.facts import Facts
+from scaleset.planner.instances import Build
 from scaleset.planner.placement import place
 from scaleset.planner.plan import Needs
 from scaleset.planner.ranges import abridged
@@ -25,19 +27,19 @@ QUOTA = "exceeded quota"
 _LONGEST_NAME = 63
 
 
-def ids(facts: Facts, rollout: Rollout, chosen: tuple[int, ...]) -> tuple[int, ...]:
-    """Ids of the new instances; empty when not surging.
+def ids(facts: Facts, rollout: Rollout, moves: Mapping[int, Build]) -> tuple[int, ...]:
+    """Ids of the new instances of a batch; empty when not surging.
 
-    Each of `chosen` gets a free id of its zone, ascending, so that new and old instances pair one for one in order of
+    Each instance gets a free id of its zone, ascending, so that new and old instances pair one for one in order of
     their ids. There is no surge if such an id would make a host name too long.
     """
-    model = facts.models[rollout.target.model]
+    model = facts.models[moves[min(moves)].model]
     if not rollout.policy.rolling.max_surge or rollout.without_surge or model.claim_names:
         return ()
     taken = set(facts.state.builds) | set(facts.snapshot.pods) | set(facts.snapshot.foreign_pods)
     zones = len(facts.snapshot.spec.zones)
     new: list[int] = []
-    for old in sorted(chosen):
+    for old in sorted(moves):
         zone = place(old, zones=zones, update_domains=1).zone
         above = count(new[-1] + 1 if new else 0)
         new.append(next(n for n in above if n not in taken and place(n, zones=zones, update_domains=1).zone == zone))
@@ -78,7 +80,7 @@ def fall_back(facts: Facts) -> Step:
     olds = frozenset(refused.values()) & recorded.keys()
     builds = {old: recorded[new] for new, old in refused.items() if old in olds}
     if builds:
-        dry_run = facts.dry_run(facts.models[rollout.target.model], builds)
+        dry_run = facts.dry_run(builds)
         verdict = facts.held_admission(dry_run)
         if verdict is None:
             return facts.need(Needs(admission=dry_run))

@@ -1,15 +1,10 @@
-"""The triggers of rollouts, and of replacements without a rollout (docs/behaviour.md, Rolling upgrade).
-
-A request by annotation is handled once: its value is recorded in the state together with its result. A refused start
-creates no rollout.
-"""
+"""What the platform starts by itself, and replacements without a rollout (docs/behaviour.md, Rolling upgrade)."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 from scaleset.api import names
-from scaleset.api.scale_set_status import handled as kept
-from scaleset.planner import batches, outdated, ranges
+from scaleset.planner import batches, by_hand, outdated, ranges, requests
 from scaleset.planner.batch_judge import restore
 from scaleset.planner.batches import Rules
 from scaleset.planner.facts import Facts, in_order
@@ -18,38 +13,20 @@ from scaleset.planner.instances import Build
 from scaleset.planner.plan import Needs
 from scaleset.planner.rollout import begin, not_our_turn, replacing, starting
 from scaleset.planner.snapshot import Verdict
-from scaleset.planner.state import Ending, Kind, Policy, Rollout, StartedBy, State, Target, Waiting, moved
+from scaleset.planner.state import Kind, Rollout, StartedBy, State, Target, Waiting, moved
 from scaleset.planner.step import Step
 
-NOTHING_TO_UPGRADE = (
-    "The OS Rolling Upgrade API cannot be used on a ScaleSet unless it has some unprotected instances which have "
-    "imageReference.version set to latest."
-)
 
-
-def requests(facts: Facts) -> Step:
-    """Carry out the user's new requests by annotation: cancel, then apply-model."""
-    return in_order(facts, _cancel, _apply_by_hand)[1]
-
-
-def start_by_hand(facts: Facts) -> Step:
-    """Start the image upgrade that the user asked for, or add an event with the reason against it."""
-    value = _new(facts, names.ANNOTATION_START, facts.state.handled_start)
-    if value is None or facts.needs:
-        return facts.step()
-    handled = facts.step(replace(facts.state, handled_start=kept(value)))
-    if (refusal := _refusal(facts)) is not None:
-        waiting = Waiting("StartRefused", refusal)
-        return replace(handled.with_event("StartRefused", refusal, warning=True), waiting=waiting)
-    facts = facts.after(handled)
-    return handled.then(begin(facts, _rollout(facts, Kind.IMAGE, StartedBy.USER, facts.goal.target)))
+def asked(facts: Facts) -> Step:
+    """Carry out the user's new requests that start no rollout."""
+    return in_order(facts, requests.inherited, requests.cancel, requests.retry, _apply_by_hand)[1]
 
 
 def start_by_platform(facts: Facts) -> Step:
     """Start a rollout that the policy allows to start by itself: a model change in mode Rolling, then a newer image."""
     if facts.rollout is not None or facts.needs or facts.wanted is None or not facts.acceptance.accepted:
         return facts.step()
-    if facts.state.handled_start != facts.snapshot.state.handled_start:
+    if any(each.request.unlike(facts) for each in by_hand.STARTS):
         return facts.step(again=True)  # The result of the start by hand is recorded before anything else starts.
     step = facts.step()
     for rollout in _due(facts):
@@ -71,41 +48,9 @@ def replace_at_once(facts: Facts) -> Step:
     """
     facts, step = in_order(facts, _spare_protected, _forget_applied)
     idle = facts.wanted is None or facts.rollout is not None
-    if idle or facts.snapshot.spec.suspend or not facts.acceptance.accepted:
+    if idle or facts.snapshot.suspension is not None or not facts.acceptance.accepted:
         return step
     return step.then(in_order(facts, _prove, _bring_all, _repair)[1])
-
-
-def _new(facts: Facts, annotation: str, handled: str | None) -> str | None:
-    value = facts.snapshot.annotations.get(annotation)
-    return value if value is not None and kept(value) != handled else None
-
-
-def _cancel(facts: Facts) -> Step:
-    value = _new(facts, names.ANNOTATION_CANCEL, facts.state.handled_cancel)
-    if value is None:
-        return facts.step()
-    state, rollout = replace(facts.state, handled_cancel=kept(value)), facts.rollout
-    if rollout is not None:
-        ending = Ending("Cancelled", "Cancelled by the user.")
-        rollout = replace(rollout, ending=ending, last_action="Cancel", last_action_time=facts.now)
-        state = replace(state, rollout=rollout)
-    return facts.step(state)
-
-
-def _refusal(facts: Facts) -> str | None:
-    """Why a start by hand cannot be carried out."""
-    if facts.rollout is not None:
-        return f"Rolling upgrade {facts.rollout.id} is running. Wait for its end, or cancel it."
-    if not facts.acceptance.accepted:
-        return facts.acceptance.message
-    if facts.snapshot.spec.suspend:
-        return "The set is suspended. Set spec.suspend to false and ask again."
-    protected = facts.protected
-    nobody = bool(facts.instances) and all(number in protected for number in facts.instances)
-    if nobody or not facts.goal.model.reference.moving:
-        return NOTHING_TO_UPGRADE
-    return None
 
 
 def _due(facts: Facts) -> list[Rollout]:
@@ -117,22 +62,29 @@ def _due(facts: Facts) -> list[Rollout]:
     image = automatic and wanted.version is not None and wanted.model.reference.moving
     behind = image and bool(outdated.by_image(facts, wanted.target))
     target = outdated.model_target(facts)
-    model = facts.policy.mode == "Rolling" and bool(outdated.by_model(facts, target))
+    model = _rolls(facts, target) and bool(outdated.by_model(facts, target))
     due = []
     if behind:
-        upgrade = _rollout(facts, Kind.IMAGE, StartedBy.PLATFORM, wanted.target)
+        upgrade = by_hand.rollout(facts, Kind.IMAGE, StartedBy.PLATFORM, wanted.target)
         due.append(replace(upgrade, with_model=model))
     if model:
-        change = _rollout(facts, Kind.MODEL, StartedBy.PLATFORM, target)
-        only = target.version is not None and outdated.version_only(facts)
-        due.append(replace(change, version_only=only))
+        due.append(by_hand.model_rollout(facts, StartedBy.PLATFORM))
     return due
 
 
+def _rolls(facts: Facts, target: Target) -> bool:
+    """Whether the policy takes a model to the instances by a rollout. In mode Automatic it goes on with the rollout
+    that the user asked for, where that left instances behind.
+    """
+    mode = facts.policy.mode
+    return mode == "Rolling" or (mode == "Automatic" and outdated.retry_for(facts, target) is not None)
+
+
 def _suspended(facts: Facts, _: Rollout) -> Waiting | None:
-    if not facts.snapshot.spec.suspend:
+    suspension = facts.snapshot.suspension
+    if suspension is None:
         return None
-    return Waiting("Suspended", "The set is suspended: no rollout starts until spec.suspend is lifted.")
+    return Waiting("Suspended", f"{suspension.who}: no rollout starts until {suspension.field} is lifted.")
 
 
 def _never_healthy(facts: Facts, _: Rollout) -> Waiting | None:
@@ -199,24 +151,10 @@ def _fixes_broken(facts: Facts, rollout: Rollout, rules: Rules) -> bool:
 
 def _not_again(target: Target, reason: str) -> str:
     what = f"Version {target.version}" if target.version else f"Model {target.model}"
-    why = "was cancelled by the user" if reason == "Cancelled" else "failed"
     return (
-        f"{what} {why} and is not tried again until a newer version, a start by hand, or a change of what it was "
-        "judged by: the template, health, and the policy's timeouts and limits of unhealthy instances."
-    )
-
-
-def _rollout(facts: Facts, kind: Kind, by: StartedBy, target: Target) -> Rollout:
-    last = facts.state.rollout
-    number = int(last.id) + 1 if last is not None and last.id.isdecimal() else 1
-    return Rollout(
-        id=str(number),
-        kind=kind,
-        started_by=by,
-        target=target,
-        policy=Policy.snapshot(facts.policy, kind, by=facts.health_source),
-        started=facts.now,
-        last_action_time=facts.now,
+        f"{what} {outdated.ended_as(reason)} and is not tried again until a newer version, a start by hand, or a "
+        "change of what it was judged by: the template, health, and the policy's timeouts and limits of unhealthy "
+        "instances."
     )
 
 
@@ -225,10 +163,10 @@ def _rollout(facts: Facts, kind: Kind, by: StartedBy, target: Target) -> Rollout
 
 def _apply_by_hand(facts: Facts) -> Step:
     """`apply-model`: update the named instances now, as `az vmss update-instances` does."""
-    value = _new(facts, names.ANNOTATION_APPLY, facts.state.handled_apply)
+    value = requests.new(facts, requests.APPLY)
     if value is None:
         return facts.step()
-    handled = facts.step(replace(facts.state, handled_apply=kept(value)))
+    handled = facts.step(requests.handled(facts, requests.APPLY, value))
     if facts.wanted is None or not facts.acceptance.accepted:
         text = f"{names.ANNOTATION_APPLY} cannot be carried out: {facts.acceptance.message}"
         return handled.with_event("StartRefused", text, warning=True)
@@ -241,7 +179,7 @@ def _apply_by_hand(facts: Facts) -> Step:
     moves = {n: build for n, build in moves.items() if n in asked}
     going = _going(facts, moves)
     if going:
-        dry_run = facts.dry_run(facts.goal.model, going)
+        dry_run = facts.dry_run(going)
         verdict = facts.admission(dry_run)
         if verdict is None:
             return facts.need(Needs(admission=dry_run))
@@ -259,7 +197,7 @@ def _apply_where_admitted(facts: Facts, moves: Mapping[int, Build]) -> Step:
     """
     step = facts.step()
     if going := _going(facts, moves):
-        dry_run = facts.dry_run(facts.goal.model, going)
+        dry_run = facts.dry_run(going)
         verdict = facts.held_admission(dry_run)
         if verdict is None:
             return facts.need(Needs(admission=dry_run))
@@ -337,11 +275,14 @@ def _prove(facts: Facts) -> Step:
 
 def _bring_all(facts: Facts) -> Step:
     """Mode Automatic: take all outdated instances to the newest revision at once, but, like a rollout, never to a
-    failed target. After a changed image reference the version that it means may be a remembered one.
+    failed target. After a changed image reference the version that it means may be a remembered one. A rollout that
+    the user asked for goes first.
     """
-    if facts.policy.mode != "Automatic":
+    if facts.policy.mode != "Automatic" or requests.model_rollout_asked(facts):
         return facts.step()
     target = outdated.model_target(facts)
+    if _rolls(facts, target):
+        return facts.step()
     moves = outdated.by_model(facts, target)
     failed = outdated.remembered(facts, target) if moves else None
     if failed is not None:

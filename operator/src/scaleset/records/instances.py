@@ -1,12 +1,15 @@
 """The pods that are instances of a set."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from scaleset.planner.instances import Pod
-from scaleset.records.custom_objects import ScaleSetObject
+
+if TYPE_CHECKING:  # the plugin shows instances without the models
+    from scaleset.records.custom_objects import ScaleSetObject
 
 
-def owned(pods: Iterable[Pod], seen: ScaleSetObject) -> tuple[dict[int, Pod], dict[int, str]]:
+def owned(pods: Iterable[Pod], seen: "ScaleSetObject") -> tuple[dict[int, Pod], dict[int, str]]:
     """Pods of a set by instance id, and a sentence for each foreign object that has one of its names."""
     mine: dict[int, Pod] = {}
     foreign_pods: dict[int, str] = {}

@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scaleset.api import names
-from scaleset.planner import status_codec
+from scaleset.api import moments, names
 from scaleset.planner.instances import Build, Change, Claim, Pod, Ran
-from scaleset.planner.provisioning import CUSTOM_DATA_CONTAINER, EXTENSION_PREFIX
-from scaleset.planner.revisions import Revision
+
+if TYPE_CHECKING:  # the plugin shows pods without the models
+    from scaleset.planner.revisions import Revision
 
 JSON = dict[str, Any]
 Key = tuple[str, str]
@@ -37,7 +37,7 @@ class StoredRevision:
     resource_version: str
     owner: str | None
     set_name: str
-    model: Revision
+    model: "Revision"
 
 
 def seconds(time: str | None) -> float | None:
@@ -50,7 +50,7 @@ def seconds(time: str | None) -> float | None:
         moment = datetime.fromisoformat(time)
     except ValueError:
         return None
-    return status_codec.seconds(moment)
+    return moments.seconds(moment)
 
 
 def plain(text: str) -> str:
@@ -110,6 +110,7 @@ def pod(raw: JSON) -> Pod:
         unschedulable=(conditions.get("PodScheduled") or {}).get("reason") == "Unschedulable",
         deletion_due=seconds(metadata.get("deletionTimestamp")),
         restarts=sum(int(container.get("restartCount") or 0) for container in containers),
+        restart=seconds(annotations.get(names.ANNOTATION_RESTARTED)),
     )
 
 
@@ -230,7 +231,7 @@ def _note(status: Mapping[str, Any]) -> str:
     for container in status.get("initContainerStatuses") or []:
         name = str(container.get("name", ""))
         ended = (container.get("state") or {}).get("terminated") or {}
-        ours = name == CUSTOM_DATA_CONTAINER or name.startswith(EXTENSION_PREFIX)
+        ours = name == names.CONTAINER_CUSTOM_DATA or name.startswith(names.CONTAINER_EXTENSION)
         if ours and ended.get("exitCode") == 0 and str(ended.get("message", "")).startswith("exit code "):
             return f"{name} failed: {ended['message']}"
     return ""
@@ -264,6 +265,8 @@ def claim(raw: JSON) -> Claim:
 
 def revision(raw: JSON) -> StoredRevision:
     """Record of a ControllerRevision."""
+    from scaleset.planner.revisions import Revision
+
     metadata = raw["metadata"]
     owner = _controller(metadata)
     return StoredRevision(

@@ -1,0 +1,122 @@
+"""How a function becomes a verb: its parameters become flags and arguments, its docstring the help."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import NoneType
+from typing import Any, get_args
+
+import click
+
+from kubectl_scaleset.failures import CliError, explain
+from kubectl_scaleset.options import ACTING, COMMON, Acting, Flag, Verb, Word, seconds
+from kubectl_scaleset.session import Session
+from scaleset.kube.errors import ApiError
+
+_LOOK_THEMSELVES = ("check", "version")
+"""Verbs that report the operator's Lease in their answer."""
+_KINDS = ("sset", "ssets", "scaleset", "scalesets", "scaleset.scaleset.dev", "scalesets.scaleset.dev")
+
+
+def command(name: str, function: Verb) -> click.Command:
+    """The verb of a function `(session, ...) -> exit code`, with the common flags. A function that takes `how`, an
+    Acting, has its flags too; one without a session has none of them.
+    """
+    own = inspect.signature(function, eval_str=True).parameters
+    added = (ACTING if "how" in own else {}) | (COMMON if "session" in own else {})
+    shown = {key: (each.annotation, each.default) for key, each in own.items() if key not in ("session", "how")}
+    shown |= added
+    markers = {key: annotation.__metadata__[0] for key, (annotation, _) in shown.items()}
+
+    def run(**given: Any) -> int:
+        given = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
+        _check(markers, given)
+        if given.get("name"):
+            given["name"] = _bare(given["name"])
+        if "session" not in own:
+            return function(**given) or 0
+        session = Session(
+            kubeconfig=given.pop("kubeconfig"),
+            context=given.pop("context"),
+            given_namespace=given.pop("namespace"),
+            all_namespaces=given.get("everywhere", False),
+            no_color=given.pop("no_color"),
+            output=str(given.get("output", "")),
+            attended=name not in _LOOK_THEMSELVES,
+        )
+        if "how" in own:
+            given["how"] = Acting(**{key: given.pop(key) for key in ACTING})
+        with answering(session):
+            return function(session, **given) or 0
+
+    return click.Command(
+        name,
+        callback=run,
+        params=[_parameter(key, *each) for key, each in shown.items()],
+        help=inspect.getdoc(function),
+        short_help=_first_sentence(function),
+    )
+
+
+def _parameter(name: str, annotation: Any, default: object) -> click.Parameter:
+    marker, kind = annotation.__metadata__[0], _kind(annotation.__origin__)
+    several = kind is list
+    settings: dict[str, Any] = {"required": True} if default is inspect.Parameter.empty else {"required": False}
+    if default is not inspect.Parameter.empty and not several:
+        settings["default"] = default
+    if kind is bool:
+        settings["is_flag"] = True
+    else:
+        settings["type"] = str if several else kind
+        settings["metavar"] = "|".join(getattr(marker, "only", ())) or marker.metavar
+    parameter: click.Parameter = (
+        click.Argument([name], nargs=-1 if several else 1, help=marker.help, **settings)
+        if isinstance(marker, Word)
+        else click.Option([*marker.names, name], multiple=several, help=marker.help, **settings)
+    )
+    parameter.marker = marker  # type: ignore[attr-defined] # for completion
+    return parameter
+
+
+def _kind(annotation: Any) -> type:
+    """The type of `list[str] | None` is list."""
+    kinds = [each for each in get_args(annotation) if each is not NoneType]
+    if annotation in (str, int, bool):
+        return annotation  # type: ignore[no-any-return]
+    if getattr(annotation, "__origin__", None) is list:
+        return list
+    return _kind(kinds[0])
+
+
+def _first_sentence(function: Verb) -> str:
+    text = " ".join((function.__doc__ or "").split())
+    return text.partition(". ")[0].partition(": ")[0].rstrip(".")
+
+
+def _check(markers: Mapping[str, Flag | Word], given: Mapping[str, Any]) -> None:
+    """CliError if the value of a flag makes no sense, before anything is done."""
+    seconds(given.get("timeout"))
+    for key, marker in markers.items():
+        if isinstance(marker, Flag) and marker.only and given[key] not in marker.only:
+            flag = min(marker.names, key=len)
+            raise CliError(f"{flag} {given[key]} is not known here: use {' or '.join(marker.only)}.")
+
+
+def _bare(name: str) -> str:
+    """The name in `sset/web`, as kubectl takes it; CliError for another kind."""
+    kind, slash, rest = name.rpartition("/")
+    if slash and kind.lower() not in _KINDS:
+        raise CliError(f"{name[:80]} is no ScaleSet: name one as {rest or 'NAME'} or sset/{rest or 'NAME'}.")
+    return rest
+
+
+@contextmanager
+def answering(session: Session) -> Iterator[None]:
+    """Whatever the API server refuses becomes a sentence."""
+    try:
+        yield
+    except ApiError as error:
+        raise CliError(explain(error, server=session.server)) from error
+    finally:
+        session.mind_the_operator()
+        session.close()
