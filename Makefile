@@ -97,7 +97,7 @@ test-kind: venv ## the image, Helm, real containers, probes and volumes in kind;
 	@$(BIN)/python -m pytest tests/kind $(PYTEST)
 
 .PHONY: lint
-lint: venv ## style, types, layers, and that the CRDs and docs/reference are those of the code
+lint: venv ## style, types, layers, sentences, and that the CRDs and docs/reference are those of the code
 	@echo "Checking style, types, layers, CRDs and reference pages ..."
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -107,6 +107,7 @@ lint: venv ## style, types, layers, and that the CRDs and docs/reference are tho
 	@$(BIN)/python -m scaleset.api.crd --check
 	@$(BIN)/python -m hack.reference --check
 	@$(BIN)/python -m hack.monitoring --check
+	@$(BIN)/python -m hack.sentences
 
 .PHONY: format
 format: venv ## put the code into its form
@@ -143,8 +144,18 @@ lint-chart: venv ## helm lint and checkov on what the chart renders
 	@hack/chart/lint.sh
 
 .PHONY: reference
-reference: venv ## write the tables of docs/ from the code, and docs/statefulset.md's from what tests compare
+reference: venv ## write the API pages of docs/ from crds/, its tables from the code and from what tests compare
 	@$(BIN)/python -m hack.reference
+
+.PHONY: docs
+docs: venv ## the documentation as a site, in .work/site; a broken link fails
+	@echo "Building the site ..."
+	@NO_COLOR=1 $(BIN)/zensical build --strict --clean
+	@echo "Written: .work/site/index.html"
+
+.PHONY: docs-serve
+docs-serve: venv ## show that site, and build it anew after each change
+	@$(BIN)/zensical serve
 
 .PHONY: monitoring
 monitoring: venv ## write the PrometheusRule, the Grafana dashboard and the chart's copies of both

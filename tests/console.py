@@ -1,7 +1,7 @@
 """Console blocks of the documentation: commands, and what they print.
 
-A block begins with ```console. A line that begins with `$ ` is a command, `\\` at its end goes on; the lines below are its
-output, all of it. In an output
+A block begins with ```console. A line that begins with `$ ` is a command, `\\` at its end goes on. The lines below are
+its output, all of it. In an output
 
 - `...` alone in a line stands for any number of lines, none included;
 - times, durations, hashes, addresses, ports and nodes match whatever is in their place, and so do blanks in any number.
@@ -25,6 +25,17 @@ MARK = re.compile(r"<!-- (first|not played):\s*(.*?)\s*-->", re.DOTALL)
 TITLE = re.compile(r'title="([^"]+)"')
 CODE = re.compile(r" # exit code (\d+)$")
 ANY = "..."
+NO_CODE = re.compile(r"^( *)(`{3,}).*?^\1\2 *$|`[^`\n]+`|<!--.*?-->", re.MULTILINE | re.DOTALL)
+"""Code, which has no links."""
+
+ELSEWHERE = {
+    "docs/air-gapped.md": "tests/chart and tests/kind play it: it needs Helm, a registry and containers",
+    "docs/compatibility.md": "tests/chart",
+    "docs/tenants.md": "tests/chart plays it: it installs operators with Helm",
+    "docs/uninstall.md": "tests/chart plays it: it takes the operator away",
+    "docs/upgrade.md": "tests/chart plays it: it replaces the operator",
+}
+"""Pages whose console blocks are played by other tests, and why."""
 
 VARIES = (
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", "TIME"),
@@ -66,9 +77,11 @@ class Block:
 
 
 def pages() -> dict[str, Path]:
-    """Every page that has a console block, by its path."""
-    found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    return {str(path.relative_to(ROOT)): path for path in found if "```console" in path.read_text(encoding="utf-8")}
+    """Every page that has a console block to be played here, by its path."""
+    found = {str(path.relative_to(ROOT)): path for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]}
+    return {
+        page: path for page, path in found.items() if page not in ELSEWHERE and "```console" in path.read_text("utf-8")
+    }
 
 
 def blocks(text: str) -> Iterator[Block]:

@@ -1,4 +1,4 @@
-"""Writes what is generated of docs/ (`python -m hack.reference`): the pages of the API from crds/, and tables from the code."""
+"""What is generated of docs/: the pages of the API, from crds/, and tables, from the code."""
 
 from pathlib import Path
 
@@ -8,5 +8,7 @@ from hack.reference.markdown import PAGES, placed
 
 def pages() -> dict[Path, str]:
     """Every page as it should be. ValueError when a page has lost the marks of a table."""
-    found = {PAGES / name: placed(PAGES / name, inside) for name, inside in (code.tables() | operation.tables()).items()}
+    found = {
+        PAGES / name: placed(PAGES / name, inside) for name, inside in (code.tables() | operation.tables()).items()
+    }
     return found | {PAGES / name: text for name, text in api.pages().items()} | {cli.TARGET: cli.reference()}

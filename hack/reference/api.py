@@ -1,7 +1,7 @@
 """A page for each kind of the API, from crds/*.yaml: what the API server enforces, in the spelling of manifests.
 
-An object is a section with a table of its fields. A field has an anchor, `#spec.replicas`; a rule about two fields stands
-below the table of their object. What the columns say already is left out of the meaning.
+An object is a section with a table of its fields. A field has an anchor, `#spec.replicas`. A rule about two fields
+stands below the table of their object. What the columns say already is left out of the meaning.
 """
 
 import json
@@ -56,8 +56,8 @@ def page(names: Schema, version: Schema) -> str:
     parts = [
         f"# {kind}\n",
         f"{prose(schema['description'])}\n",
-        f"`{names['group']}/{version['name']}`, namespaced. kubectl knows it as `{names['plural']}` and {short}; "
-        f"`kubectl explain {names['singular']}.spec --recursive` prints this page in a terminal.\n",
+        f"`{names['group']}/{version['name']}`, namespaced. kubectl knows it as `{names['plural']}` and {short}.\n",
+        f"`kubectl explain {names['singular']}.spec --recursive` prints the fields in a terminal.\n",
         "Written by `make reference` from `crds/`; change `operator/src/scaleset/api` instead.\n",
         f"## Example\n\n```yaml\n{example(kind)}```\n",
         "## Fields\n\nA field is optional unless its limits say *required*.\n",

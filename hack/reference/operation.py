@@ -6,7 +6,7 @@ Which conditions, reasons, labels and annotations there are is read from the cod
 import argparse
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,14 @@ WORD = re.compile(r"([A-Z][a-z]+)+")
 def tables() -> dict[str, dict[str, str]]:
     """Every table by its page and the name of its marks."""
     meanings = yaml.safe_load(MEANINGS.read_text(encoding="utf-8"))
-    _complete("reason", set(meanings["reasons"]), reasons())
+    conditions = meanings["conditions"]
+    _complete("reason", set(meanings["reasons"]), reasons(conditions["ScaleSet"]))
     _complete("label", set(meanings["labels"]), _constants(names, "LABEL_"))
     _complete("annotation", set(meanings["annotations"]), _constants(names, "ANNOTATION_"))
     _complete("error", set(meanings["errors"]), _errors())
     return {
         "reference/conditions.md": {
-            **{kind.lower(): rows(("Condition", "True means"), _code(of)) for kind, of in meanings["conditions"].items()},
+            **{kind.lower(): rows(("Condition", "True means"), _code(of)) for kind, of in conditions.items()},
             "reasons": rows(("Reason", "Of", "Meaning", "What to do"), _reasons(meanings["reasons"])),
             "errors": rows(("Code", "Meaning"), _code(meanings["errors"])),
         },
@@ -62,8 +63,8 @@ def _complete(what: str, told: set[str], there: set[str]) -> None:
         raise ValueError(f"hack/reference/meanings.yaml has the {what} {', '.join(gone)}, which no code gives")
 
 
-def reasons() -> set[str]:
-    """Every reason of a condition or of waitingFor that the source can give."""
+def reasons(types: Collection[str]) -> set[str]:
+    """Every reason of a condition or of waitingFor in the source. `types` are those of the conditions of a set."""
     found = {str(code) for code in Code}
     for path in sorted(SOURCE.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -77,7 +78,7 @@ def reasons() -> set[str]:
         for call in ast.walk(tree):
             if isinstance(call, ast.Call):
                 found |= {word for node in _reason_of(call) for word in _words(node, constants)}
-    return (found | _of_sets()) - (set(yaml.safe_load(MEANINGS.read_text(encoding="utf-8"))["conditions"]["ScaleSet"]) - {"Accepted"})
+    return (found | _of_sets()) - (set(types) - {"Accepted"})
 
 
 def _reason_of(call: ast.Call) -> Iterator[ast.expr]:
@@ -99,7 +100,7 @@ def _words(node: ast.expr, constants: Mapping[str, object]) -> Iterator[str]:
 
 
 def _of_sets() -> set[str]:
-    """Words of one piece in planner/conditions.py: types and reasons, since everything else there is a sentence or a key."""
+    """Words of one piece in planner/conditions.py: types and reasons. All else there is a sentence or a key."""
     tree = ast.parse((SOURCE / "planner" / "conditions.py").read_text(encoding="utf-8"))
     given = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
     return {value for value in given if isinstance(value, str) and WORD.fullmatch(value)} - {"True", "False", "Manual"}

@@ -1,12 +1,11 @@
 """Every console block of README and docs/, played on a cluster and compared with what it prints (tests/console.py).
 
-A page has a namespace of its own, which its context names, and a folder with the repository's files. Several pages are played
-at the same time. `DOCS_WRITE=1` writes into a page what its commands print where that is something else: look at the
-difference, and put `...` where nobody wants to read.
+A page has a namespace of its own, which its context names, and a folder with the repository's files. Several pages are
+played at the same time. `DOCS_WRITE=1` writes into a page what its commands print where that is something else: look at
+the difference, and put `...` where nobody wants to read.
 """
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from tests.cluster.harness.plugin import kubectl
 from tests.console import Block, Command, blocks, pages, same
 
 PAGES = pages()
-AT_A_TIME = 3
+AT_A_TIME = 4
 TIMEOUT = 120.0
 WRITE = bool(os.environ.get("DOCS_WRITE"))
 
@@ -31,15 +30,17 @@ class Reader:
 
     def __init__(self, cluster: Cluster, page: str, folder: Path) -> None:
         self._page = page
-        self._namespace = cluster.make_namespace(f"docs-{list(PAGES).index(page):02}")  # as long as "default": tables stay aligned
+        self._namespace = cluster.make_namespace(
+            f"docs-{list(PAGES).index(page):02}"
+        )  # as long as "default": tables stay aligned
         self._folder = folder
         for path in ROOT.iterdir():
             if not path.name.startswith("."):
                 (folder / path.name).symlink_to(path)
         config = folder / "kubeconfig"
         config.write_bytes(cluster.kubeconfig.read_bytes())
-        path = os.pathsep.join([str(Path(sys.executable).parent), str(kubectl().parent), os.environ["PATH"]])
-        more = {"KUBECONFIG": str(config), "PATH": path, "PYTHONIOENCODING": "utf-8", "COLUMNS": "200"}
+        programs = os.pathsep.join([str(Path(sys.executable).parent), str(kubectl().parent), os.environ["PATH"]])
+        more = {"KUBECONFIG": str(config), "PATH": programs, "PYTHONIOENCODING": "utf-8", "COLUMNS": "200"}
         self._environment = {**os.environ, **more}
         self._run(f"kubectl config set-context --current --namespace={self._namespace}")
 
@@ -95,7 +96,8 @@ class Reader:
 def _written(text: str, found: dict[Command, list[str]]) -> str:
     lines = text.splitlines()
     for command in sorted(found, key=lambda each: each.begin, reverse=True):
-        indent = re.match(r" *", lines[command.begin - 1]).group()  # type: ignore[union-attr] - it matches everything
+        typed = lines[command.begin - len(command.line.splitlines())]
+        indent = typed.partition("$")[0]
         lines[command.begin : command.end] = [f"{indent}{line}".rstrip() for line in found[command]]
     return "\n".join(lines) + "\n"
 
@@ -105,7 +107,7 @@ def played(
     cluster: Cluster, served: Operator, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[list[str]]]]:
     """The pages of this run, at play."""
-    asked = [item.callspec.params["page"] for item in request.session.items if hasattr(item, "callspec")]
+    asked = [item.callspec.params.get("page") for item in request.session.items if hasattr(item, "callspec")]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         yield {
             page: pool.submit(lambda page: Reader(cluster, page, tmp_path_factory.mktemp("page")).play(), page)

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -17,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hack import reference
 from hack.reference import code
+from hack.reference.markdown import PAGES
 from scaleset import endpoints
 from scaleset.observability.catalogue import CATALOGUE, SET, Definition
 from scaleset.observability.images import Images
@@ -104,7 +104,7 @@ def test_the_reference_pages_are_those_of_the_code() -> None:
 
 
 def test_every_key_of_a_log_line_is_documented() -> None:
-    page = (reference.PAGES / "reference" / "logs.md").read_text("utf-8").partition("## Lines")[0]
+    page = (PAGES / "reference" / "logs.md").read_text("utf-8").partition("## Lines")[0]
     documented = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
     used = {key for line in code.lines() for key in line.keys}
     assert len(documented) == len(set(documented))
@@ -244,9 +244,3 @@ async def test_a_scrape_does_not_hold_up_the_loop() -> None:
 async def _get(session: aiohttp.ClientSession, url: str) -> bytes:
     async with session.get(url) as response:
         return await response.read()
-
-
-def test_the_pages_lead_to_each_other() -> None:
-    for path in Path(reference.PAGES).glob("*.md"):
-        for target in re.findall(r"\]\((\w+\.md)\)", path.read_text("utf-8")):
-            assert (reference.PAGES / target).exists(), f"{path.name} -> {target}"
