@@ -45,7 +45,7 @@ def admitted(place: Place, decision: Decision, before: State, after: State) -> N
     reached = batch.replaces or admitted
     only_broken = reached <= bad and (
         policy.prioritize_unhealthy_instances
-        or rollout.kind is Kind.MODEL
+        or rollout.kind is not Kind.IMAGE
         or rollout.with_model
         or all(left_behind(before, before.builds[number]) for number in reached)
     )
@@ -53,7 +53,7 @@ def admitted(place: Place, decision: Decision, before: State, after: State) -> N
     require(not closed or only_broken, "S2: admitted with the gate closed")
     starting = {number for number in ids if (p := pods.get(number)) and starts(p) and not p.old}
     require(not starting, "S2: admitted while an instance starts")
-    require(not place.suspend, "S2: admitted while suspended")
+    require(not (place.suspend or place.halt), "S2: admitted while suspended")
     require(rollout.ending is None, "S3: admitted after a decision to end")
     upgraded = rollout.successful | rollout.failed
     spoilt = rollout.failed | {number for number in upgraded if unhealthy(pods.get(number))}
@@ -86,7 +86,7 @@ def settled(place: Place, decision: Decision, before: State, after: State) -> No
         require(decision.snapshot.fresh, "S10: judged on old pods")
         pod = pods.get(number)
         build = before.builds[number]
-        works = pod is not None and healthy(pod) and states.build_of(pod) == (build.model, build.version)
+        works = pod is not None and healthy(pod) and states.runs(pod, build)
         known = decision.snapshot.pods.get(number)
         since = clocks.counts_from(
             build, known, before.clocks.get(number), started=was.batch.started, refused=place.kept and pod is not None
@@ -116,7 +116,7 @@ def _put_back(place: Place, decision: Decision, before: State, after: State, num
     previous = before.previous.get(number)
     if was is None or now is None or previous is None or after.builds[number] != previous:
         return False
-    old = pod is not None and states.build_of(pod) == (previous.model, previous.version)
+    old = pod is not None and states.runs(pod, previous) and not states.runs(pod, before.builds[number])
     if pod is not None and old and pod.phase != TERMINATING and number in untouchable(place):
         return True
     if not (was.ending or now.ending or _is_to_end(place, now)):

@@ -1,7 +1,7 @@
 """What a breach of a limit does: what it takes back, what is remembered, and that it was one (4.2, 4.5, 4.7)."""
 
 from scaleset.planner.instances import Build
-from scaleset.planner.state import Rollout, State
+from scaleset.planner.state import Kind, Rollout, State
 from tests.exploration.moves import Decision
 from tests.exploration.seeing import everybody, require, unhealthy, untouchable
 from tests.exploration.states import Place
@@ -29,7 +29,7 @@ def taken_back(place: Place, decision: Decision, before: State, after: State) ->
         bad = now.failed | {number for number in now.successful if unhealthy(pods.get(number))}
         target = now.target
         key = (target.model, target.version, target.image)
-        blameless = outage or bad <= now.never_ran
+        blameless = outage or bad <= now.never_ran or now.kind is Kind.RESTART
         known_as = [{(f.model, f.version, f.image) for f in state.failed_targets} for state in (before, after)]
         right = known_as[1] <= known_as[0] if blameless else key in known_as[1]
         require(right, "4.7: the target is remembered, or tried again, wrongly")

@@ -168,7 +168,8 @@ class Course(Watched):
     def _began(self, before: State, after: State) -> Iterator[str]:
         was, now = before.rollout, after.rollout
         if now is not None and (was is None or was.id != now.id):
-            yield f"rollout to {now.target.version or now.target.model} started by {now.started_by.lower()}"
+            what = "restart" if now.restart is not None else f"rollout to {now.target.version or now.target.model}"
+            yield f"{what} started by {now.started_by.lower()}"
 
     def _ends(self, before: State, after: State) -> Iterator[str]:
         was, now = running(before), after.rollout

@@ -39,6 +39,7 @@ def check_end(place: Place, decision: Decision) -> None:
     state = decision.plan.state
     rollout = state.rollout
     require(not state.applying, "L1: instances are being replaced for ever")
+    require(not place.asked, f"L1: nobody answers to {place.asked}")
     if rollout is not None and rollout.running:
         require(not rollout.in_progress, "L1: a batch never ends")
         reason = rollout.waiting.reason if rollout.waiting is not None else ""
@@ -51,7 +52,7 @@ def check_end(place: Place, decision: Decision) -> None:
         if not place.tainted and offers[pod.version].bad:
             raise ViolatedError(f"L1: instance {number} stays on the bad version {pod.version}")
         require(
-            (state.builds[number].model, state.builds[number].version) == states.build_of(pod),
+            states.runs(pod, state.builds[number]),
             f"L1: instance {number} does not run what is written down",
         )
     _shown(place, decision)

@@ -111,7 +111,8 @@ class Explorer:
         decision = self._decide(place)
         after = moves.carry_out(place, decision)
         if after != place:
-            if after._replace(status=place.status, start=place.start, cancel=place.cancel) == place:
+            unwritten = after._replace(status=place.status, start=place.start, cancel=place.cancel, asked=place.asked)
+            if unwritten == place:
                 self._woken(after, at=states.NOW, by=decision, what="its own status")
             return "reconcile", after
         if place.fixed:

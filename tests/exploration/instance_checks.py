@@ -39,7 +39,7 @@ def _keeps(place: Place, before: State, after: State, number: int) -> bool:
     if after.builds[number] != before.previous.get(number):
         return False
     pod, build = dict(place.pods).get(number), after.builds[number]
-    old = pod is not None and states.build_of(pod) == (build.model, build.version)
+    old = pod is not None and states.runs(pod, build) and not states.runs(pod, before.builds[number])
     if number in before.applying:
         return old and pod is not None and pod.phase != TERMINATING and number in untouchable(place)
     now = after.rollout
@@ -47,7 +47,7 @@ def _keeps(place: Place, before: State, after: State, number: int) -> bool:
         return False
     was = before.builds[number]
     # What ends there is of neither build: that of a run before, which did not end in its time either.
-    neither = pod is not None and pod.phase == TERMINATING and states.build_of(pod) != (was.model, was.version)
+    neither = pod is not None and pod.phase == TERMINATING and not states.runs(pod, was)
     return old or neither if number in now.failed else True
 
 
@@ -73,7 +73,7 @@ def deletions(place: Place, decision: Decision, before: State, after: State) -> 
             require(last is None or last.time == states.OLD, f"4.4: ended pods of {number} are made again at once")
             continue
         require(number in busy, f"S1: instance {number} is deleted outside batch and request")
-        require((pod.model, pod.version) != (build.model, build.version), f"S9: {number} is deleted for nothing")
+        require(not build.same_as(pod), f"S9: {number} is deleted for nothing")
     for creation in decision.plan.creations:
         number = creation.instance
         require(number not in decision.snapshot.pods, f"S5: a second pod for {number}")
@@ -96,6 +96,7 @@ def changes(place: Place, decision: Decision, after: State) -> None:
             (pod.model, pod.version) != (wanted.build.model, wanted.build.version), f"S9: {number} changed for nothing"
         )
         require(wanted.build.model == pod.model, f"S4: {number} needs a new pod for its model")
+        require(wanted.build.restart in (None, pod.restart), f"S4: {number} needs a new pod for its restart")
         require(wanted.change.image == states.image_of(seen.runs or seen.version), f"S10: {number} runs another image")
         require(not pod.deleting, f"S7: {number} is changed while it goes")
         require(wanted.previous == after.previous.get(number), f"the way back of {number} is not on its pod")

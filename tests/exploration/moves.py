@@ -37,6 +37,11 @@ from tests.simulation.world import OWNER
 ACCEPTED = Verdict(accepted=True)
 QUOTA = "exceeded quota: pods"
 KEPT = "pods of this namespace are not deleted"
+REQUESTS = {
+    "restart": names.ANNOTATION_RESTART,
+    "retry": names.ANNOTATION_RETRY,
+    "model_rollout": names.ANNOTATION_MODEL_ROLLOUT,
+}
 
 
 class Step(NamedTuple):
@@ -48,6 +53,9 @@ class Step(NamedTuple):
     model: int = 0
     uid: str = ""
     resource_version: str = ""
+    restarted: float | None = None
+    handled: frozenset[str] = frozenset()
+    """Of a status: the requests that it records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ def decide_in(place: Place, policy: UpgradePolicySpec) -> Decision:
     before = states.read(place.status)
     real = states.pods_by_id(place.pods)
     seen = real if place.view is None else states.pods_by_id(place.view)
-    annotations = {}
+    annotations = dict.fromkeys((REQUESTS[each] for each in place.asked), "now")
     if place.start:
         annotations[names.ANNOTATION_START] = "now"
     if place.cancel:
@@ -77,7 +85,7 @@ def decide_in(place: Place, policy: UpgradePolicySpec) -> Decision:
         state=before,
         model=states.model_of(place.model),
         now=states.NOW,
-        policy=policy,
+        policy=policy.model_copy(update={"suspend": True}) if place.halt else policy,
         annotations=annotations,
         pods=seen,
         models=tuple(states.model_of(index, number) for index, number in place.revisions),
@@ -131,18 +139,26 @@ def _kept(place: Place, pods: dict[int, Pod]) -> dict[str, str]:
 def _steps(place: Place, plan: Plan) -> tuple[Step, ...]:
     steps = [Step("store", states.index_of(m.name), model=m.number) for m in plan.store]
     steps += [Step("discard", states.index_of(m.name)) for m in plan.discard]
-    handled = (place.start and plan.state.handled_start == "now") or (
-        place.cancel and plan.state.handled_cancel == "now"
-    )
+    asked = (*place.asked, *(("start",) if place.start else ()), *(("cancel",) if place.cancel else ()))
+    handled = frozenset(each for each in asked if getattr(plan.state, f"handled_{each}") == "now")
     status = states.write(plan.state)
     if status != place.status or handled:
-        steps.append(Step("status", text=status))
+        steps.append(Step("status", text=status, handled=handled))
     steps += [Step("delete", d.instance, uid=d.uid) for d in plan.deletions]
     steps += [
         Step("change", c.instance, c.build.version, states.index_of(c.build.model), c.uid, c.resource_version)
         for c in plan.changes
     ]
-    steps += [Step("create", c.instance, c.build.version, states.index_of(c.build.model), "") for c in plan.creations]
+    steps += [
+        Step(
+            "create",
+            c.instance,
+            c.build.version,
+            states.index_of(c.build.model),
+            restarted=c.build.restart,
+        )
+        for c in plan.creations
+    ]
     return tuple(steps)
 
 
@@ -163,7 +179,9 @@ def _carry_out(place: Place, step: Step) -> Place:
         case "discard":
             return place._replace(revisions=tuple(r for r in place.revisions if r[0] != step.number))
         case "status":
-            return place._replace(status=step.text, start=False, cancel=False)
+            left = tuple(each for each in place.asked if each not in step.handled)
+            start, cancel = place.start and "start" not in step.handled, place.cancel and "cancel" not in step.handled
+            return place._replace(status=step.text, start=start, cancel=cancel, asked=left)
         case "delete":
             return _delete(place, step)
         case "change":
@@ -171,7 +189,7 @@ def _carry_out(place: Place, step: Step) -> Place:
         case _:
             if step.number in pods or place.quota:
                 return place
-            born = Seen(step.model, step.text, STARTING, old=False, uid=2)
+            born = Seen(step.model, step.text, STARTING, old=False, uid=2, restarted=step.restarted)
             return place._replace(pods=(*place.pods, (step.number, born)))
 
 
@@ -260,6 +278,8 @@ def disturbances(place: Place, decision: Decision, kinds: frozenset[str]) -> Ite
         yield from _user(place)
     if "protect" in kinds:
         yield from _protect(place)
+    if "requests" in kinds:
+        yield from _requests(place)
 
 
 def _refusals(place: Place, decision: Decision, kinds: frozenset[str]) -> Iterator[tuple[str, Place]]:
@@ -304,6 +324,14 @@ def _user(place: Place) -> Iterator[tuple[str, Place]]:
         yield "scale in", place._replace(replicas=place.replicas - 1)
     yield "suspend or resume", place._replace(suspend=not place.suspend)
     yield "the model changes", place._replace(model=1 - place.model)
+
+
+def _requests(place: Place) -> Iterator[tuple[str, Place]]:
+    """The user asks for a restart, a rollout of the model or another try, and suspends all sets of the policy."""
+    for each, annotation in REQUESTS.items():
+        if each not in place.asked:
+            yield annotation, place._replace(asked=tuple(sorted((*place.asked, each))), tainted=True)
+    yield "the policy suspends its sets, or not any more", place._replace(halt=not place.halt)
 
 
 def _protect(place: Place) -> Iterator[tuple[str, Place]]:

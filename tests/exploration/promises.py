@@ -3,7 +3,7 @@
 | promise | asked |
 |---|---|
 | VERSION is the version of the majority when nothing runs | whenever a world has come to rest: `shows_what_runs` |
-| what failed is tried again by nothing but a start by hand, or an edit of what it was judged by | at every status |
+| what failed is tried again only by a start by hand, a retry, or an edit of what it was judged by | at every status |
 | scaling in never has more than a batch terminating | at every deletion |
 | a release that changes image and template replaces each instance once | of `born`, the pods that were made |
 
@@ -22,6 +22,8 @@ from scaleset.planner.state import NOBODY, Code, FailedTarget, Kind, StartedBy, 
 from tests.simulation.verdicts import figures, parts
 from tests.simulation.watched import Watched, running
 
+BY_USER = ("Cancelled", "RolledBack")
+"""Reasons that are no verdict: what works may still be gone back to."""
 CONDEMNED = "a target failed or was cancelled"
 KEPT_BACK = "a status was written while a target that failed could be had"
 ONE_VERSION = "a set at rest on one version"
@@ -88,7 +90,11 @@ class Promised(Watched):
     # --- what failed
 
     def _condemn(self, before: State, after: State) -> None:
-        """Keep what failed, and let go what a run proves. An entry that the operator loses stays here."""
+        """Keep what failed, and let go what a run proves, or what the user has forgotten. An entry that the operator
+        loses stays here.
+        """
+        if before.handled_retry != after.handled_retry:
+            self.condemned.clear()
         for failed in set(after.failed_targets) - set(before.failed_targets):
             self.condemned[key_of(failed)] = self.rule(failed.model)
             self.came_up[CONDEMNED] += 1
@@ -145,8 +151,8 @@ class Promised(Watched):
         run = after.rollout
         if run is None or not run.version_only or number not in run.restoring:
             return
-        cancelled = [f for f in after.failed_targets if key_of(f) == key_of_build(new) and f.reason == "Cancelled"]
-        assert cancelled or not self.holds(key_of_build(new), new.model), (
+        by_user = [f for f in after.failed_targets if key_of(f) == key_of_build(new) and f.reason in BY_USER]
+        assert by_user or not self.holds(key_of_build(new), new.model), (
             f"4.7: {number} goes back to {new.version}, which failed"
         )
 

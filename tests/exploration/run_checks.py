@@ -17,10 +17,9 @@ def started(place: Place, before: State, after: State) -> None:
     if now.started_by is StartedBy.USER:
         return
     key = (now.target.model, now.target.version, now.target.image)
-    require(
-        key not in {(f.model, f.version, f.image) for f in before.failed_targets}, "S8: a failed target is tried again"
-    )
-    require(not place.suspend, "a rollout starts while suspended")
+    failed = {(f.model, f.version, f.image) for f in before.failed_targets}
+    require(key not in failed or "retry" in place.asked, "S8: a failed target is tried again")
+    require(not (place.suspend or place.halt), "a rollout starts while suspended")
     if now.target.version is not None:
         require(not states.offers_of(place)[now.target.version].excluded, "S8: an excluded version is started")
 
@@ -47,10 +46,13 @@ def counted(place: Place, before: State, after: State) -> None:
 
 
 def _complete(place: Place, after: State, rollout: Rollout) -> None:
-    target = rollout.target
+    target, pods = rollout.target, dict(place.pods)
     for number, build in after.builds.items():
         if number in rollout.failed or number in untouchable(place):
             continue
+        if rollout.kind is Kind.RESTART and (pod := pods.get(number)) is not None:
+            was_there = pod.old or pod.changed
+            require(pod.restarted is not None or not was_there, f"S14: Completed, and {number} was not restarted")
         if target.version is not None:
             require(number_of(build.version) >= number_of(target.version), f"S14: Completed without instance {number}")
         if rollout.kind is Kind.MODEL:

@@ -19,7 +19,7 @@ from scaleset.planner import status_codec
 from scaleset.planner.gallery import GalleryVersion
 from scaleset.planner.instances import Build, Change, Pod
 from scaleset.planner.revisions import Revision
-from scaleset.planner.state import NOBODY, Clock, Ended, Rollout, ScaleIn, State, UpgradeError
+from scaleset.planner.state import NOBODY, Clock, Ended, Kind, Rollout, ScaleIn, State, UpgradeError
 from tests.simulation.world import EPOCH, OWNER, spec, version
 
 OLD = EPOCH
@@ -50,6 +50,8 @@ class Seen(NamedTuple):
     """Whether its image was changed in place."""
     runs: str = ""
     """Of a stale pod: the version of its container."""
+    restarted: float | None = None
+    """When the restart of the set began that made it."""
 
 
 Pods = tuple[tuple[int, Seen], ...]
@@ -77,6 +79,10 @@ class Place(NamedTuple):
     start: bool = False
     """The user asked for a start and nobody has looked yet."""
     cancel: bool = False
+    asked: tuple[str, ...] = ()
+    """Other annotations that the user wrote and nobody has handled yet."""
+    halt: bool = False
+    """Whether the policy suspends its sets."""
     fixed: bool = False
     """The API server refuses to change an image in place."""
     quota: bool = False
@@ -160,6 +166,7 @@ def pod_of(number: int, seen: Seen) -> Pod:
         ended=seen.phase in ENDED,
         reached=seen.phase != REJECTED,
         deletion_due=(OLD if seen.old else NOW + 30) if seen.phase == TERMINATING else None,
+        restart=seen.restarted,
     )
 
 
@@ -169,6 +176,11 @@ def image_of(number: str) -> str:
 
 def build_of(seen: Seen) -> tuple[str, str]:
     return model_of(seen.model).name, seen.version
+
+
+def runs(seen: Seen, build: Build) -> bool:
+    """Whether that is the pod of the build: of a restarted one, a pod that the restart made."""
+    return build_of(seen) == (build.model, build.version) and build.restart in (None, seen.restarted)
 
 
 @cache
@@ -184,6 +196,11 @@ def write(state: State) -> str:
         proven=None if state.proven is None else OLD,
         handled_start=None,
         handled_cancel=None,
+        handled_restart=None,
+        handled_retry=None,
+        handled_model_rollout=None,
+        builds=_builds(state.builds, _moment),
+        previous=_builds(state.previous, _moment),
         failed_targets=tuple(replace(f, time=OLD) for f in sorted(state.failed_targets, key=str)),
         retry=None if retry is None else replace(retry, attempts=min(2, retry.attempts), time=_moment(retry.time)),
         rollout=None if state.rollout is None else _rollout(state.rollout),
@@ -202,11 +219,15 @@ def write(state: State) -> str:
     return json.dumps(raw, sort_keys=True)
 
 
+def _builds(builds: Mapping[int, Build], moment: Callable[[float], float]) -> Mapping[int, Build]:
+    return {n: b if b.restart is None else replace(b, restart=moment(b.restart)) for n, b in builds.items()}
+
+
 def _rollout(rollout: Rollout) -> Rollout:
     same = replace(
         rollout,
         id="1",
-        started=OLD,
+        started=_moment(rollout.started) if rollout.kind is Kind.RESTART and rollout.running else OLD,
         completed=None if rollout.completed is None else OLD,
         last_action="Start",
         last_action_time=OLD,
@@ -263,15 +284,22 @@ def aged(status: str) -> str:
         if batch is not None:
             restore = None if batch.restore_started is None else OLD
             batch = replace(batch, started=OLD, restore_started=restore)
-        rollout = replace(rollout, batch=batch, next_batch=None if rollout.next_batch is None else OLD)
+        rollout = replace(rollout, batch=batch, started=OLD, next_batch=None if rollout.next_batch is None else OLD)
     scale_in = None if state.scale_in is None else _scale_in(state.scale_in, lambda _: OLD)
     clocks = {number: _clock(clock, lambda _: OLD) for number, clock in state.clocks.items()}
     ended = {number: replace(ended, time=OLD) for number, ended in state.ended.items()}
-    return write(replace(state, retry=retry, rollout=rollout, clocks=clocks, ended=ended, scale_in=scale_in))
+    builds, previous = _builds(state.builds, lambda _: OLD), _builds(state.previous, lambda _: OLD)
+    later = replace(state, builds=builds, previous=previous, clocks=clocks, ended=ended, scale_in=scale_in)
+    return write(replace(later, retry=retry, rollout=rollout))
 
 
 def age(pods: Pods) -> Pods:
-    return tuple((n, p._replace(old=True, settled=p.phase == READY, changed=p.phase == STALE)) for n, p in pods)
+    return tuple((n, _aged(pod)) for n, pod in pods)
+
+
+def _aged(pod: Seen) -> Seen:
+    restarted = None if pod.restarted is None else OLD
+    return pod._replace(old=True, settled=pod.phase == READY, changed=pod.phase == STALE, restarted=restarted)
 
 
 def pods_by_id(pods: Pods) -> dict[int, Pod]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from scaleset.api import names
 from scaleset.planner.instances import Pod
 from scaleset.planner.snapshot import Verdict
 from tests.exploration.promises import Promised
-from tests.simulation.scenes import apply_model, cancel, condition, new_model, pin, start
+from tests.simulation.scenes import apply_model, ask, cancel, condition, new_model, pin, start
 from tests.simulation.watched import UPGRADED, running
 from tests.simulation.world import policy, spec, version
 
@@ -214,6 +215,22 @@ class Story:
         self.asked += 1
         start(self.world, str(self.asked))
 
+    def asks(self, annotation: str) -> None:
+        """For a restart, a rollout of the model or another try."""
+        self.by_user = True
+        self.asked += 1
+        ask(self.world, annotation, str(self.asked))
+
+    def goes_back(self, number: int) -> None:
+        """The pin and the request in one write."""
+        self.pins(number)
+        self.asks(names.ANNOTATION_ROLLBACK)
+
+    def halts(self, suspend: bool) -> None:
+        """The policy suspends its sets."""
+        if self.world.policy is not None:
+            self.world.policy = self.world.policy.model_copy(update={"suspend": suspend})
+
     def applies(self, value: str) -> None:
         self.by_user = True
         self.asked += 1
@@ -241,6 +258,7 @@ class Story:
         for what in ("create", "delete", "change", "dry run", "model"):
             self.refuses(what, None, None)
         world.change(suspend=False, protected_instances=())
+        self.halts(False)
         if world.policy is None:
             self.edits_the_policy(dict(self.shape))
         world.run(3 * HOUR)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from scaleset.api import names
 from scaleset.planner import wakes
 from scaleset.planner.facts import Facts
 from scaleset.planner.snapshot import Verdict
@@ -80,6 +81,9 @@ LINES = st.one_of(
     line("suspends", st.booleans()),
     line("cancels"),
     line("starts"),
+    line("asks", st.sampled_from([names.ANNOTATION_RESTART, names.ANNOTATION_MODEL_ROLLOUT, names.ANNOTATION_RETRY])),
+    line("goes_back", st.integers(1, 3)),
+    line("halts", st.booleans()),
     line("applies", st.sampled_from(["*", "0", "1-3"])),
     line("edits_the_model", st.integers(0, 1)),
     line("pins", st.one_of(st.none(), st.integers(1, 3))),

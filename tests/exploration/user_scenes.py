@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from scaleset.api import names
 from tests.exploration.course import Course
 from tests.exploration.stage import HOUR, MINUTE, born, publish, scene
-from tests.simulation.scenes import cancel, new_model, pin
+from tests.simulation.scenes import ask, cancel, new_model, pin
 from tests.simulation.world import policy, spec
 
 
@@ -153,6 +154,48 @@ def fixed_by_a_model() -> Course:
     course.run(10 * MINUTE)
     new_model(course)
     course.note("the template is edited")
+    course.run(HOUR)
+    return course
+
+
+@scene
+def restarted() -> Course:
+    """Half of the instances hang. The gate is closed, so a restart begins with these; the others follow once it is
+    open. A version that is published meanwhile waits.
+    """
+    course = born()
+    for number in (2, 3, 5, 7, 8):
+        course.sickens(number)
+    course.note("five instances hang")
+    course.run(10 * MINUTE)
+    ask(course, names.ANNOTATION_RESTART)
+    course.note("restart-at is set")
+    course.run(30)
+    publish(course, "2.0.0")
+    course.run(HOUR)
+    return course
+
+
+@scene
+def rolled_back() -> Course:
+    """The upgrade to 2.0.0 completes, and then eight of ten instances break. One write pins 1.0.0 and sets rollback-at:
+    the broken instances go back first. With the pin lifted 2.0.0 stays away, and 2.0.1 comes.
+    """
+    course = born(by=policy(mode="Rolling", rolling={"maxBatchInstancePercent": 40}))
+    publish(course, "2.0.0")
+    course.run(10 * MINUTE)
+    for number in range(2, 10):
+        course.sickens(number)
+    course.note("eight instances break")
+    course.run(10 * MINUTE)
+    pin(course, "1.0.0")
+    ask(course, names.ANNOTATION_ROLLBACK)
+    course.note("imageReference.version: 1.0.0, and rollback-at is set")
+    course.run(10 * MINUTE)
+    pin(course, "latest")
+    course.note("imageReference.version: latest")
+    course.run(10 * MINUTE)
+    publish(course, "2.0.1")
     course.run(HOUR)
     return course
 

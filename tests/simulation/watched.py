@@ -138,6 +138,7 @@ class Watched(World):
             "S1: the batch is too large"
         )
         assert not self.spec.suspend, "a batch while suspended"
+        assert self.policy is None or not self.policy.suspend, "a batch while the policy suspends its sets"
         assert rollout.ending is None, "S3: a batch after a decision to end"
         assert rollout.error is None, "S3: a batch after a breach"
         reached = batch.replaces or admitted
@@ -146,7 +147,7 @@ class Watched(World):
         down = {n for n in others if self.down(n, before)}
         only_broken = reached <= down and (
             policy.prioritize_unhealthy_instances
-            or rollout.kind is Kind.MODEL
+            or rollout.kind is not Kind.IMAGE
             or rollout.with_model
             or all(left_behind(before, before.builds[n]) for n in reached)
         )
@@ -294,7 +295,7 @@ class Watched(World):
         target = now.target
         kept = {(f.model, f.version, f.image) for f in after.failed_targets if f.time > self.now - 1}
         remembered = (target.model, target.version, target.image) in kept
-        assert remembered != (self._outage(after, now) or bad <= now.never_ran), (
+        assert remembered != (self._outage(after, now) or bad <= now.never_ran or now.kind is Kind.RESTART), (
             "4.7: the target is remembered, or tried again, wrongly"
         )
 
@@ -304,6 +305,8 @@ class Watched(World):
         if now is None or now.started_by is StartedBy.USER or (was is not None and was.id == now.id):
             return
         rule = figures(self.policy, self.source)
+        if before.handled_retry != after.handled_retry:
+            return  # The user has it forgotten.
         failed = {(f.model, f.version, f.image) for f in before.failed_targets if self.judged.get(f, rule) == rule}
         target = now.target
         assert (target.model, target.version, target.image) not in failed, "S8: a failed target is tried again"

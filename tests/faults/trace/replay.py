@@ -38,6 +38,7 @@ class Why(Enum):
     UPGRADE = "upgrade"
     RESTORE = "restore"
     MODEL = "model"
+    RESTART = "restart"
     SAME = "same"
     AWAY = "away"
 
@@ -66,6 +67,8 @@ class Life:
     image: str
     shape: str
     """All that its model says of it, but for the image."""
+    restart: str
+    """The time of the restart that made it; empty without one."""
     began: Moment
     created: float  # server time; of a creation in whole seconds
     healthy: list[tuple[Moment, Moment | None]] = field(default_factory=list)
@@ -101,7 +104,7 @@ class Life:
         if new.version != self.version:
             return Why.UPGRADE if new.version > self.version else Why.RESTORE
         if new.image == self.image and new.model == self.model:
-            return Why.SAME
+            return Why.SAME if new.restart in ("", self.restart) else Why.RESTART
         old = self.before
         back = old is not None and (old.version, old.model) == (new.version, new.model) and old.why is not Why.RESTORE
         return Why.RESTORE if back else Why.MODEL
@@ -345,6 +348,7 @@ def _born(seen: Seen, now: Moment) -> Life:
         model=seen.label(MODEL_LABEL),
         image=seen.image,
         shape=_shape(seen.object),
+        restart=(metadata.get("annotations") or {}).get("scaleset.dev/restarted-at", ""),
         began=now,
         created=datetime.fromisoformat(metadata["creationTimestamp"]).timestamp(),
     )

@@ -8,6 +8,8 @@ from tests.cluster.harness.trace import Seen, parse_duration
 
 from .replay import Life, Moment, Replay, Timeline, Version, Why, server_time
 
+REQUESTS = ("start-upgrade-at", "start-model-rollout-at", "retry-at")
+"""Annotations with which a user gives a failed version another chance."""
 DEADLINE_SLACK = 1.5
 """Seconds: the API server keeps whole seconds of a creation, and its clock is known to less than one."""
 
@@ -18,7 +20,7 @@ def s2_gate(replay: Replay, slack: float) -> Iterator[str]:
     What was not healthy for less than `slack` seconds could not be known when the batch was decided. Pods that the
     operator itself is replacing are the batch.
     """
-    for life, now in replay.moves(Why.UPGRADE, Why.MODEL):
+    for life, now in replay.moves(Why.UPGRADE, Why.MODEL, Why.RESTART):
         if life.healthy_for(now) <= 0 and not _was_healthy_just_before(life, now):
             continue
         count = replay.most_replicas(life.scale_set, now, slack)
@@ -64,7 +66,7 @@ def _in_hand(replay: Replay, life: Life, now: Moment) -> bool:
 
 def s2_written_ahead(replay: Replay, slack: float) -> Iterator[str]:
     """Before a pod is taken to be replaced by another build, the status names its instance."""
-    for life, _ in replay.moves(Why.UPGRADE, Why.RESTORE, Why.MODEL):
+    for life, _ in replay.moves(Why.UPGRADE, Why.RESTORE, Why.MODEL, Why.RESTART):
         if not replay.announced(life):
             yield f"{life.name} ({life.uid}) was deleted before the status said so"
 
@@ -137,7 +139,7 @@ def replay_allowed(replay: Replay, name: str, since: Moment, until: Moment) -> b
         found = replay.sets[name].object(order)
         notes = (found.get("metadata") or {}).get("annotations") or {}
         spec = {key: value for key, value in (found.get("spec") or {}).items() if key != "replicas"}
-        return {"spec": spec, "start": notes.get("scaleset.dev/start-upgrade-at")}
+        return {"spec": spec, **{name: notes.get(f"scaleset.dev/{name}") for name in REQUESTS}}
 
     changed = asked(since.order) != asked(until.order)
     return changed or replay.policy(name, since.order) != replay.policy(name, until.order)
@@ -216,9 +218,13 @@ def _refused(timeline: Timeline, now: Moment, slack: float) -> str:
 
 
 def s9_nothing_for_nothing(replay: Replay, slack: float) -> Iterator[str]:
-    """A pod is not replaced by its equal, unless it had ended; and two status writes name two versions of the object:
-    otherwise the first one changed nothing.
+    """A pod is not replaced by its equal, unless it had ended or a user has asked for a restart that had not reached
+    it; and two status writes name two versions of the object: otherwise the first one changed nothing.
     """
+    for life, now in replay.moves(Why.RESTART):
+        notes = replay.sets[life.scale_set].object(now.order)["metadata"].get("annotations") or {}
+        if "scaleset.dev/restart-at" not in notes:
+            yield f"{life.name} ({life.uid}) was restarted and nobody had asked for it"
     for life, now in replay.moves(Why.SAME):
         if life.ended or life.relabelled or life.name in replay.trace.disturbed or _spec_changed(replay, life, now):
             continue

@@ -34,7 +34,8 @@ def start(facts: Facts) -> Step:
     asked = [each for each in STARTS if requests.new(facts, each.request) is not None and not _waits(facts, each)]
     if not asked:
         return facts.step()
-    return replace(_carry_out(facts, asked[0]), again=len(asked) > 1)
+    step = _carry_out(facts, asked[0])
+    return replace(step, again=step.again or len(asked) > 1)
 
 
 def rollout(facts: Facts, kind: Kind, by: StartedBy, target: Target) -> Rollout:
