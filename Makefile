@@ -23,7 +23,7 @@ help: ## this list
 .PHONY: venv
 venv: $(STAMP) ## the Python environment in .venv, exactly as locked
 
-$(STAMP): requirements-dev.lock pyproject.toml hack/venv.sh
+$(STAMP): requirements-dev.lock pyproject.toml plugin/pyproject.toml hack/venv.sh
 	@hack/venv.sh $(VENV) requirements-dev.lock
 	@touch $@
 

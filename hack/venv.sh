@@ -24,5 +24,5 @@ if [[ -x $dir/bin/python ]] && ! "$dir/bin/python" -c 'import sys; sys.exit(sys.
 [[ -x $dir/bin/python ]] || "$python" -m venv "$dir"
 pip=("$dir/bin/python" -m pip --disable-pip-version-check --quiet)
 "${pip[@]}" install --require-hashes --no-deps --only-binary :all: --requirement "$lock"
-"${pip[@]}" install --no-deps --no-build-isolation --editable .
+"${pip[@]}" install --no-deps --no-build-isolation --editable . --editable plugin
 echo "Ready: $dir ($("$dir/bin/python" --version))."

@@ -10,15 +10,15 @@ url=${1%/}; shift
 platforms=("$@")
 ((${#platforms[@]})) || platforms=(linux/amd64 linux/arm64 darwin/amd64 darwin/arm64)
 read -ra pythons <<<"${PYTHONS:-3.11 3.12 3.13 3.14}"
-# What the plugin imports; the operator's own libraries (kopf, aiohttp, ...) stay out.
-libraries=(kubernetes pydantic pyyaml rich typer)
 python=.venv/bin/python
+# What the plugin's distribution depends on; the operator's own libraries (kopf, aiohttp, ...) stay out.
+mapfile -t libraries < <("$python" -c 'import tomllib; print(*tomllib.load(open("plugin/pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")')
 pip=("$python" -m pip --disable-pip-version-check --quiet)
 version=$("$python" -c 'import scaleset; print(scaleset.__version__)')
 out=dist/krew work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 rm -rf "$out"; mkdir -p "$out"
-"${pip[@]}" wheel --no-deps --no-build-isolation --wheel-dir "$work/wheel" .
+"${pip[@]}" wheel --no-deps --no-build-isolation --wheel-dir "$work/wheel" ./plugin
 grep -v '^#' requirements-dev.lock | sed -e 's/ \\$//' | grep == | sed -e 's/ ;.*//' >"$work/constraints"
 
 tags() { # tags OS/ARCH: what wheels for it are called

@@ -153,14 +153,10 @@ def _told(target: Target) -> JSON:
 
 def _from_provider(target: Target) -> str:
     """The old way of logging in, which only the kubernetes package knows; its import is slow."""
-    try:
-        from kubernetes.client.configuration import Configuration
-        from kubernetes.config.config_exception import ConfigException
-        from kubernetes.config.kube_config import KubeConfigLoader
-    except ModuleNotFoundError as error:
-        raise CliError(
-            f"{target.source} logs in by an auth-provider: pip install kubernetes, or log in by an exec plugin."
-        ) from error
+    from kubernetes.client.configuration import Configuration
+    from kubernetes.config.config_exception import ConfigException
+    from kubernetes.config.kube_config import KubeConfigLoader
+
     config = {
         "current-context": "it",
         "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],

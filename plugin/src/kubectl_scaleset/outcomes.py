@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kubectl_scaleset.failures import FAILED, TIMED_OUT
 from kubectl_scaleset.pictures import SetView
+from kubectl_scaleset.verdicts import next_step, verdict
 from scaleset.api import names
 
 _PENDING = frozenset({"ApplyingModel", "ConcurrencyLimit", "HealthGateWaiting", "InstancesInitializing", "Suspended"})
@@ -33,10 +34,10 @@ def outcome(found: SetView) -> Outcome:
     name = found.name
     if not found.observed:
         return Outcome(f"{name}: the operator has not seen generation {found.generation} yet.", None)
-    if asked(found):
-        return Outcome(f"{name}: the operator has not seen the request to start yet.", None)
     if found.rolling:
         return Outcome(f"{name}: {_rolling(found)}", None)
+    if asked(found):
+        return Outcome(f"{name}: the operator has not seen the request yet.", None)
     progressing = found.condition("Progressing")
     accepted = found.condition("Accepted")
     if accepted.status == "False":
@@ -50,9 +51,19 @@ def outcome(found: SetView) -> Outcome:
     return Outcome(f"{name}: {_ended(found)}", FAILED if found.code in _FAILED else 0)
 
 
+_REQUESTS = (
+    (names.ANNOTATION_START, "lastHandledStart"),
+    (names.ANNOTATION_RETRY, "lastHandledRetry"),
+    (names.ANNOTATION_RESTART, "lastHandledRestart"),
+    (names.ANNOTATION_MODEL_ROLLOUT, "lastHandledModelRollout"),
+    (names.ANNOTATION_ROLLBACK, "lastHandledRollback"),
+)
+"""Requests that may start a rollout, and the field that has the value which was handled last."""
+
+
 def asked(found: SetView) -> bool:
-    """Whether a start by hand is still to be handled."""
-    return _unhandled(found, names.ANNOTATION_START, "lastHandledStart")
+    """Whether a request that may start a rollout is still to be handled."""
+    return any(_unhandled(found, *each) for each in _REQUESTS)
 
 
 def cancelling(found: SetView) -> bool:
@@ -72,29 +83,29 @@ def _unhandled(found: SetView, annotation: str, field: str) -> bool:
     return value is not None and handled(value) != found.status.get(field)
 
 
-def target(found: SetView) -> str:
-    """The target of the rollout as a noun."""
+def goal(found: SetView) -> str:
+    """Where the rollout leads, after its state: `RollingForward to version 1.1.0`."""
+    if found.rollout.get("kind") == "Restart":
+        return "restarting"
     if found.target:
-        return f"version {found.target}"
-    return f"model {found.rollout.get('targetModel') or 'unknown'}"
+        return f"to version {found.target}"
+    return f"to model {found.rollout.get('targetModel') or 'unknown'}"
 
 
 def _rolling(found: SetView) -> str:
     batch = found.rollout.get("batch")
     where = f"batch {batch.get('number')} of {batch.get('of')}, " if batch else ""
     words = found.waiting[1]
-    return f"RollingForward to {target(found)}: {where}{_counts(found)}{f'. {words}' if words else '.'}"
+    return f"RollingForward {goal(found)}: {where}{_counts(found)}{f'. {words}' if words else '.'}"
 
 
 def _ended(found: SetView) -> str:
     if not found.code:
         healthy = f"{found.healthy} of {found.desired} instances are healthy on {found.versions or 'no version'}"
         return f"no rolling upgrade yet; {healthy}."
-    text = f"{found.code} to {target(found)}: {_counts(found)}."
-    error = found.rollout.get("error") or {}
-    ending = found.rollout.get("ending") or {}
-    why = error.get("message") or (ending.get("message") if found.code == "Cancelled" else "")
-    return f"{text} {why}" if why else text
+    text = f"{found.code} {goal(found)}: {_counts(found)}."
+    why, step = verdict(found), next_step(found)
+    return " ".join(part for part in (text, why, f"Next: {step}" if step else "") if part)
 
 
 def _counts(found: SetView) -> str:

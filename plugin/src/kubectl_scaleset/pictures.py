@@ -91,6 +91,12 @@ class SetView:
         return int(self.status.get("healthyReplicas") or 0)
 
     @property
+    def updated(self) -> int | None:
+        """Instances that have the build which the spec asks for; None where the operator has not said it."""
+        said = self.status.get("updatedReplicas")
+        return None if said is None else int(said)
+
+    @property
     def policy(self) -> str:
         return str((self.spec.get("upgradePolicyRef") or {}).get("name") or "")
 

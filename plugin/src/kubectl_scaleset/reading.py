@@ -14,8 +14,10 @@ SET = "scaleset.scaleset.dev"
 
 _ListOutput = options.output("table", "json", "yaml", "name")
 _Output = options.output("table", "json", "yaml")
+_StatusOutput = options.output("text", "json", "yaml")
 _AzureOutput = options.output("table", "json", "yaml", "az-json")
 NeedsAttention = Annotated[bool, Flag(("--needs-attention",), help="Only sets that need a person.")]
+Models = Annotated[bool, Flag(("--models",), help="The stored models (ControllerRevisions), for undo.")]
 Everything = Annotated[bool, Flag(("--full",), help="Show every instance, even if many are alike.")]
 Follow = Annotated[bool, Flag(("--follow",), help="With -w: continue after the end of the rollout.")]
 
@@ -74,40 +76,57 @@ def get(
     return 0
 
 
-def status(session: Session, name: Name, watch: Watch = False, timeout: Timeout = None) -> int:
+def status(
+    session: Session,
+    name: Name,
+    watch: Watch = False,
+    output: Annotated[str, _StatusOutput] = "text",
+    timeout: Timeout = None,
+) -> int:
     """Print the state of the rollout in one line, with a matching exit code.
 
     Exit code 0: completed. 1: faulted or cancelled. 2: not ended yet, or not within --timeout.
     """
+    from kubectl_scaleset import documents
     from kubectl_scaleset.follow import until
     from kubectl_scaleset.outcomes import outcome
 
     limit = options.seconds(timeout)
     found = session.scale_set(name)
     if watch:
+        _only_text(output)
         return until(session, found, outcome, timeout=limit)
     now = outcome(found)
-    session.say(now.text)
+    if not session.dump(documents.status(found, now)):
+        session.say(now.text)
     return now.exit_code
 
 
-def history(session: Session, name: Name, output: Annotated[str, _AzureOutput] = "table") -> int:
-    """List image upgrades of the last two months, newest first, at most five.
+def history(
+    session: Session, name: Name, models: Models = False, output: Annotated[str, _AzureOutput] = "table"
+) -> int:
+    """List the rollouts of the last two months, newest first, at most ten; with --models the stored models.
 
-    -o az-json prints the format of `az vmss get-os-upgrade-history`.
+    -o az-json prints image upgrades in the format of `az vmss get-os-upgrade-history`.
     """
-    from kubectl_scaleset import azure, tables
+    from kubectl_scaleset import azure, documents, histories, tables
 
     found = session.scale_set(name)
-    entries = list(found.status.get("osUpgradeHistory") or ())
+    if models:
+        _not_az(output)
+        stored = histories.models(session, found)
+        if not session.dump([documents.of(each) for each in stored]):
+            session.show(tables.models(stored, now=session.client.now(), glyphs=session.glyphs))
+        return 0
+    entries = histories.rollouts(found)
     if output == "az-json":
         _write(azure.dump(azure.history(found.status, location=_location(found))))
-    elif session.dump(entries):
+    elif session.dump([documents.of(each) for each in entries]):
         pass
     elif entries:
         session.show(tables.history(entries, now=session.client.now(), glyphs=session.glyphs))
     else:
-        session.note(f"{name} had no image upgrade in the last two months.")
+        session.note(f"{name} had no rollout in the last two months.")
     return 0
 
 
@@ -130,16 +149,14 @@ def latest(session: Session, name: Name, output: Annotated[str, _AzureOutput] = 
 
 def instances(session: Session, name: Name, output: Annotated[str, _Output] = "table") -> int:
     """List the instances of a set: version, health, model, place, protection."""
-    from dataclasses import asdict
-
-    from kubectl_scaleset import pictures, tables
+    from kubectl_scaleset import documents, pictures, tables
     from kubectl_scaleset.catalogue import newest_model
 
     found = session.scale_set(name)
     now = session.client.now()
     rows = pictures.instances(found, session.pods(found), now=now)
     newest = newest_model(found)
-    if session.dump([{**asdict(row), "latestModelApplied": row.model in newest} for row in rows]):
+    if session.dump([{**documents.of(row), "latestModelApplied": row.model in newest} for row in rows]):
         return 0
     if rows:
         session.show(tables.instances(rows, now=now, newest=newest, glyphs=session.glyphs))
@@ -150,13 +167,11 @@ def instances(session: Session, name: Name, output: Annotated[str, _Output] = "t
 
 def versions(session: Session, name: OptionalName = None, output: Annotated[str, _Output] = "table") -> int:
     """List published versions. For a set: the version that `latest` means, and why the others are not chosen."""
-    from dataclasses import asdict
-
-    from kubectl_scaleset import catalogue, tables
+    from kubectl_scaleset import catalogue, documents, tables
 
     found = session.scale_set(name) if name is not None else None
     choices = catalogue.choices(session, found)
-    if session.dump([asdict(each) for each in choices]):
+    if session.dump([documents.of(each) for each in choices]):
         return 0
     if choices:
         now = session.client.now()
@@ -196,6 +211,16 @@ def _as_list(items: list[dict[str, Any]]) -> dict[str, Any]:
 def _only_tables(output: str) -> None:
     if output != "table":
         raise CliError(f"-w and -o {output} do not go together: use kubectl get -w for objects as they change.")
+
+
+def _only_text(output: str) -> None:
+    if output != "text":
+        raise CliError(f"-w and -o {output} do not go together: ask again for each document.")
+
+
+def _not_az(output: str) -> None:
+    if output == "az-json":
+        raise CliError("--models and -o az-json do not go together: az has no models of a scale set.")
 
 
 def _write(text: str) -> None:

@@ -169,6 +169,24 @@ class Session:
         sys.stdout.write(printed(self.console, what))
         sys.stdout.flush()
 
+    def fitted(self, what: "RenderableType") -> "RenderableType":
+        """The same for a live view, which another console than the live one lays out."""
+        from rich.console import Console
+        from rich.text import Text
+
+        from kubectl_scaleset.words import printed
+
+        live = self.console
+        beside = Console(
+            width=live.width,
+            color_system=live.color_system,  # type: ignore[arg-type] # what rich says, rich takes
+            force_terminal=True,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
+        return Text.from_ansi(printed(beside, what), no_wrap=True, overflow="crop")
+
     def dump(self, document: object) -> bool:
         """Print a document for -o json or yaml, without managedFields; False for any other format."""
         document = _unmanaged(document)

@@ -1,18 +1,20 @@
 """Lists of things as tables. Pure: rows in, a rich table out."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from rich.table import Table
 from rich.text import Text
 
 from kubectl_scaleset.pictures import InstanceView, SetView
-from kubectl_scaleset.words import Glyphs, age, bar, code_style, health_style, settle, table
-from scaleset.records.projections import seconds
+from kubectl_scaleset.verdicts import short_code, spoken
+from kubectl_scaleset.words import Columns, Glyphs, age, bar, capped, code_style, health_style, table
 
-JSON = Mapping[str, Any]
+if TYPE_CHECKING:
+    from kubectl_scaleset.histories import Past, StoredModel
+
 WIDTH = 10
+LONGEST_NAME = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +33,24 @@ class Choice:
     """Whether `latest` means this version."""
 
 
-def sets(found: Sequence[SetView], *, now: float, glyphs: Glyphs, namespaces: bool) -> Table:
-    """One line a set: progress, version, reason to wait."""
-    titles = ["NAME", "PROGRESS", "HEALTHY", "VERSION", "STATUS", "AGE", "WAITING FOR"]
-    shown = table(*(["NAMESPACE", *titles] if namespaces else titles), glyphs=glyphs)
+def sets(found: Sequence[SetView], *, now: float, glyphs: Glyphs, namespaces: bool) -> Columns:
+    """One line a set: how many instances have what the spec asks for, version, reason to wait."""
+    titles = ["NAME", "UPDATED", "HEALTHY", "VERSION", "STATUS", "AGE", "WAITING FOR"]
+    shown = table(
+        *(["NAMESPACE", *titles] if namespaces else titles), glyphs=glyphs, spare=("AGE", "HEALTHY", "UPDATED")
+    )
     for each in found:
         cells: list[str | Text] = [
-            Text(each.name, "bold"),
+            Text(capped(each.name, glyphs, limit=LONGEST_NAME), "bold"),
             bar(each, glyphs=glyphs, width=WIDTH),
             f"{each.healthy}/{each.desired}",
             _way(each, glyphs),
             Text(each.state, _state_style(each)),
             age(each.created, now),
-            each.waiting[1],
+            spoken(each),
         ]
         shown.add_row(*([each.namespace, *cells] if namespaces else cells))
-    return settle(shown)
+    return shown
 
 
 def _way(found: SetView, glyphs: Glyphs) -> str:
@@ -62,7 +66,7 @@ def _state_style(found: SetView) -> str:
     return code_style(found.code) if found.rolling else "green" if found.state == "Healthy" else "yellow"
 
 
-def instances(rows: Sequence[InstanceView], *, now: float, newest: Collection[str], glyphs: Glyphs) -> Table:
+def instances(rows: Sequence[InstanceView], *, now: float, newest: Collection[str], glyphs: Glyphs) -> Columns:
     """One line an instance. `newest` are the names that the newest model may have."""
     shown = table(
         "ID",
@@ -78,12 +82,13 @@ def instances(rows: Sequence[InstanceView], *, now: float, newest: Collection[st
         "AGE",
         "MESSAGE",
         glyphs=glyphs,
+        spare=("UD", "ZONE", "AGE", "LATEST MODEL", "NODE", "RESTARTS", "PROTECTED"),
     )
     for row in rows:
         current = "-" if not newest or not row.model else "yes" if row.model in newest else "no"
         shown.add_row(
             str(row.id),
-            row.name if row.phase else "-",
+            capped(row.name, glyphs, limit=LONGEST_NAME) if row.phase else "-",
             row.version or "-",
             Text(f"{glyphs.health(row.health)} {row.health}", health_style(row.health)),
             str(row.restarts),
@@ -95,15 +100,16 @@ def instances(rows: Sequence[InstanceView], *, now: float, newest: Collection[st
             age(row.created, now) or "-",
             row.message or (f"failed before: {row.failure}" if row.failure else ""),
         )
-    return settle(shown)
+    return shown
 
 
-def history(entries: Iterable[JSON], *, now: float, glyphs: Glyphs) -> Table:
-    """One line an image upgrade, newest first."""
+def history(entries: "Iterable[Past]", *, now: float, glyphs: Glyphs) -> Columns:
+    """One line a rollout, newest first."""
     shown = table(
         "STARTED",
         "TOOK",
-        "VERSION",
+        "KIND",
+        f"FROM {glyphs.arrow} TO",
         "BY",
         "RESULT",
         "UPGRADED",
@@ -112,33 +118,44 @@ def history(entries: Iterable[JSON], *, now: float, glyphs: Glyphs) -> Table:
         "PENDING",
         "ERROR",
         glyphs=glyphs,
+        spare=("PENDING", "RESTORED", "TOOK", "BY", "KIND"),
     )
-    for entry in entries:
-        seen = entry.get("properties") or {}
-        running, progress = seen.get("runningStatus") or {}, seen.get("progress") or {}
-        code = str(running.get("code") or "")
-        began, ended = seconds(running.get("startTime")), seconds(running.get("completedTime"))
+    for each in entries:
         shown.add_row(
-            str(running.get("startTime") or "-"),
-            age(began, ended if ended is not None else now) or "-",
-            str((seen.get("targetImageReference") or {}).get("version") or "-"),
-            str(seen.get("startedBy") or "-"),
-            Text(code, code_style(code)),
-            str(progress.get("successfulInstanceCount", 0)),
-            str(progress.get("failedInstanceCount", 0)),
-            str((seen.get("rollbackInfo") or {}).get("successfullyRolledbackInstanceCount", 0)),
-            str(progress.get("pendingInstanceCount", 0)),
-            str((seen.get("error") or {}).get("code") or ""),
+            each.started or "-",
+            age(each.began, each.ended if each.ended is not None else now) or "-",
+            each.kind,
+            each.way(glyphs.arrow),
+            each.by or "-",
+            Text(each.code, code_style(each.code)),
+            *(str(number) for number in (each.upgraded, each.failed, each.restored, each.pending)),
+            short_code(each.error),
         )
-    return settle(shown)
+    return shown
 
 
-def versions(choices: Sequence[Choice], *, now: float, glyphs: Glyphs, of_set: bool) -> Table:
+def models(stored: "Sequence[StoredModel]", *, now: float, glyphs: Glyphs) -> Columns:
+    """One line a stored model, the newest first."""
+    shown = table("REVISION", "MODEL", "CURRENT", "INSTANCES", "AGE", "CHANGED", glyphs=glyphs, spare=("AGE", "MODEL"))
+    for each in stored:
+        shown.add_row(
+            str(each.revision),
+            each.name,
+            Text("yes", "green") if each.current else "-",
+            each.instances or "-",
+            age(each.created, now),
+            ", ".join(each.changed),
+        )
+    return shown
+
+
+def versions(choices: Sequence[Choice], *, now: float, glyphs: Glyphs, of_set: bool) -> Columns:
     """One line a published version, the highest first. For a set also why `latest` does not mean it."""
     titles = ["VERSION", "DEFINITION", "NAMESPACE", "NAME", "AGE", "IMAGE"]
     shown = table(
         *([titles[0], "LATEST", "WHY NOT", *titles[1:]] if of_set else [titles[0], "LATEST", *titles[1:]]),
         glyphs=glyphs,
+        spare=("NAMESPACE", "NAME", "AGE", "DEFINITION"),
     )
     for each in choices:
         cells: list[str | Text] = [Text(each.version, "bold" if each.chosen else "")]
@@ -147,4 +164,4 @@ def versions(choices: Sequence[Choice], *, now: float, glyphs: Glyphs, of_set: b
             cells.append(each.why_not or "")
         cells += [each.definition, each.namespace, each.name, age(each.created, now), each.image]
         shown.add_row(*cells)
-    return settle(shown)
+    return shown

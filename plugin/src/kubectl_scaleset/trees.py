@@ -5,18 +5,34 @@ Legible without colours: every state has a sign of its own.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from kubectl_scaleset.pictures import InstanceView, SetView
-from kubectl_scaleset.words import ASCII, Glyphs, age, bar, code_style, health_style, percent_policy, settle, table
+from kubectl_scaleset.verdicts import alike, next_step, short, verdict
+from kubectl_scaleset.words import (
+    ASCII,
+    Columns,
+    Glyphs,
+    age,
+    capped,
+    code_style,
+    health_style,
+    percent_policy,
+    progress,
+    table,
+)
 from scaleset.planner import ranges
 from scaleset.planner.gallery import is_number, number
 
 COLLAPSED = 12
-"""A larger group of unremarkable instances is one line, unless --full is given."""
+"""A larger group of instances in the same state is one line, unless --full is given."""
+LARGE = 24
+"""In a larger set a group of four is one line already."""
+LONGEST_NAME = 44
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +85,7 @@ def _failed_title(found: SetView, failed: frozenset[int]) -> str:
     restored = failed & found.ids("restored")
     if not restored:
         return "failed"
-    return (
-        "failed, back on what they ran before"
-        if restored == failed
-        else f"failed, {ranges.abridged(restored)} restored"
-    )
+    return "failed, restored" if restored == failed else f"failed, {ranges.abridged(restored)} restored"
 
 
 def header(found: SetView, *, now: float, glyphs: Glyphs, healthy: int | None = None) -> Table:
@@ -108,12 +120,14 @@ def _lines(found: SetView, healthy: int, *, now: float, glyphs: Glyphs) -> list[
                 Text.assemble((f"{glyphs.of_code(found.code)} {found.code}", code_style(found.code)), f"  {who}"),
             )
         )
-        lines.append(("Progress", bar(found, glyphs=glyphs, width=20, words=True)))
-    error, spoken = rollout.get("error") or {}, found.waiting[1]
-    if spoken and spoken != error.get("message"):
+        lines.append(("Progress", progress(found, glyphs=glyphs, width=20)))
+    reason, spoken = found.waiting
+    if spoken and reason != "RolloutFaulted":
         lines.append(("Now" if found.rolling else "Note", spoken))
-    if error:
-        lines.append(("Error", Text.assemble((f"{error.get('code')}: ", "red"), str(error.get("message") or ""))))
+    if why := verdict(found):
+        lines.append(("Error" if rollout.get("error") else "Ended", Text(why, "red" if rollout.get("error") else "")))
+    if step := next_step(found):
+        lines.append(("Next", step))
     return lines
 
 
@@ -139,7 +153,7 @@ def _when(running: dict[str, str], *, now: float) -> str:
 
 def tree(
     found: SetView, rows: Sequence[InstanceView], *, now: float, glyphs: Glyphs, everything: bool = False
-) -> Table:
+) -> Columns:
     """The tree as a table: its branches are the first column."""
     grown = _Tree(found, now, glyphs, everything)
     root = Text(f"{glyphs.sign('set')} {found.name}", "bold")
@@ -150,7 +164,26 @@ def tree(
         last = position == len(groups) - 1
         grown.add(f"{glyphs.fork(last=last)}{glyphs.sign(branch.sign)} {branch.title}")
         grown.limbs([known[number] for number in sorted(branch.ids)], glyphs.trunk(last=last))
-    return settle(grown.table)
+    return grown.table
+
+
+def _folded(members: list[InstanceView], *, limit: int) -> tuple[list[list[InstanceView]], list[InstanceView]]:
+    """Groups of more than `limit` instances in the same state, and all others."""
+    groups: dict[tuple[object, ...], list[InstanceView]] = {}
+    for row in members:
+        kind = (row.health, row.phase, bool(row.restarts), alike(row.message), alike(row.failure))
+        groups.setdefault(kind, []).append(row)
+    large = [rows for rows in groups.values() if len(rows) > limit]
+    hidden = {row.id for rows in large for row in rows}
+    return large, [row for row in members if row.id not in hidden]
+
+
+def strides(ids: Sequence[int]) -> str:
+    """Instances as ranges, shortened: `0-195/5 (40)` is every fifth one of 0 to 195."""
+    steps = {later - earlier for earlier, later in pairwise(ids)}
+    if len(ids) > 3 and len(steps) == 1 and steps != {1}:
+        return f"{ids[0]}-{ids[-1]}/{steps.pop()} ({len(ids)})"
+    return ranges.abridged(ids)
 
 
 def _order(version: str) -> tuple[tuple[int, ...], str]:
@@ -164,39 +197,57 @@ class _Tree:
     def __init__(self, found: SetView, now: float, glyphs: Glyphs, everything: bool) -> None:  # noqa: FBT001 - internal
         self._failed = f"failed on {found.target}" if found.target else "failed here"
         self._now, self._glyphs, self._everything = now, glyphs, everything
+        self._limit = 3 if found.desired > LARGE else COLLAPSED
         titles = ("NAME", "VERSION", "HEALTH", "RESTARTS", "AGE", "LAST ERROR")
-        self.table = table(*titles, glyphs=glyphs, right=("RESTARTS", "AGE"))
+        self.table = table(*titles, glyphs=glyphs, right=("RESTARTS", "AGE"), spare=("AGE", "RESTARTS"))
 
     def add(self, name: str | Text, *cells: str | Text) -> None:
         """A row; missing cells are empty."""
-        self.table.add_row(name, *cells, *[""] * (5 - len(cells)))
+        style = name.style if isinstance(name, Text) else ""
+        shown = capped(str(name), self._glyphs, limit=LONGEST_NAME)
+        self.table.add_row(Text(shown, style), *cells, *[""] * (5 - len(cells)))
+
+    def _words(self, message: str) -> str:
+        """The message, shortened unless everything is asked for."""
+        return message if self._everything or not message else short(message)
 
     def limbs(self, members: list[InstanceView], trunk: str) -> None:
-        """The instances of a branch, each with its pod."""
-        plain = [row for row in members if row.health == "Healthy" and not row.failure and not row.restarts]
-        if self._everything or len(plain) <= COLLAPSED:
-            plain = []
-        hidden = {row.id for row in plain}
-        shown = [row for row in members if row.id not in hidden]
-        if plain:
-            versions = ", ".join(sorted({row.version for row in plain}, key=_order))
-            fork = self._glyphs.fork(last=not shown)
-            name = f"{trunk}{fork}{self._glyphs.health('Healthy')} {ranges.abridged(hidden)}"
-            self.add(name, versions, Text(f"{len(plain)} Healthy", "green"))
+        """The instances of a branch, each with its pod. Many in the same state are one line."""
+        folded, shown = ([], members) if self._everything else _folded(members, limit=self._limit)
+        for position, alike_ in enumerate(folded):
+            self._fold(alike_, trunk, last=position == len(folded) - 1 and not shown)
         for position, row in enumerate(shown):
             self._limb(row, trunk, last=position == len(shown) - 1)
+
+    def _fold(self, rows: list[InstanceView], trunk: str, *, last: bool) -> None:
+        state, first = rows[0].health, rows[0]
+        versions = ", ".join(sorted({row.version for row in rows}, key=_order))
+        name = (
+            f"{trunk}{self._glyphs.fork(last=last)}{self._glyphs.health(state)} {ranges.abridged(r.id for r in rows)}"
+        )
+        failure = f"{self._failed}: {self._words(first.failure)}" if first.failure else ""
+        restarts = sum(row.restarts for row in rows)
+        count = Text(f"{len(rows)} {state}", health_style(state))
+        self.add(name, versions, count, str(restarts) if restarts else "", "", failure or self._words(first.message))
 
     def _limb(self, row: InstanceView, trunk: str, *, last: bool) -> None:
         glyphs = self._glyphs
         name = f"{trunk}{glyphs.fork(last=last)}{glyphs.health(row.health)} {row.id}"
-        failure = f"{self._failed}: {row.failure}" if row.failure else ""
+        failure = f"{self._failed}: {self._words(row.failure)}" if row.failure else ""
         self.add(name, row.version, Text(row.health, health_style(row.health)), "", "", failure)
         twig = f"{trunk}{glyphs.trunk(last=last)}{glyphs.fork(last=True)}{glyphs.sign('pod')} "
         if row.phase:
             born = age(row.created, self._now)
-            self.add(Text(f"{twig}{row.name}", "dim"), row.version, row.phase, str(row.restarts), born, row.message)
+            self.add(
+                Text(f"{twig}{row.name}", "dim"),
+                row.version,
+                row.phase,
+                str(row.restarts),
+                born,
+                self._words(row.message),
+            )
         elif row.message:
-            self.add(Text(f"{twig}no pod", "dim"), "", "", "", "", row.message)
+            self.add(Text(f"{twig}no pod", "dim"), "", "", "", "", self._words(row.message))
 
 
 def picture(

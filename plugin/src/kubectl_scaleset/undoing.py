@@ -1,17 +1,14 @@
-"""Earlier models of a set, and the verb that brings one back: undo."""
+"""The verb that brings an earlier pod template back: undo."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from kubectl_scaleset import changes
 from kubectl_scaleset.failures import CliError
+from kubectl_scaleset.histories import StoredModel, models
 from kubectl_scaleset.options import Acting, Flag, Name
 from kubectl_scaleset.session import Session
 from scaleset.api import names
-from scaleset.kube.resources import REVISIONS
-from scaleset.planner import ranges
-from scaleset.records.projections import seconds
 
 if TYPE_CHECKING:
     from kubectl_scaleset.pictures import SetView
@@ -22,22 +19,6 @@ ToRevision = Annotated[
     int | None,
     Flag(("--to-revision",), "Revision of history --models; default: the one before the present.", metavar="REVISION"),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredModel:
-    """A ControllerRevision of a set."""
-
-    revision: int
-    name: str
-    created: float | None
-    instances: str
-    """The instances that run it, as ranges."""
-    current: bool
-    """Whether it is the spec's model."""
-    changed: tuple[str, ...]
-    """The places in which it differs from the revision before."""
-    template: JSON
 
 
 def undo(session: Session, name: Name, how: Acting, to_revision: ToRevision = None) -> int:
@@ -64,42 +45,6 @@ def undo(session: Session, name: Name, how: Acting, to_revision: ToRevision = No
     found = changes.patch(session, found, {"metadata": metadata, "spec": spec}, how)
     changes.say(session, f"{name}: back to the template of revision {chosen.revision}", how)
     return changes.wait(session, found, outcome, how)
-
-
-def models(session: Session, found: "SetView") -> list[StoredModel]:
-    """The stored models of the set, the newest first."""
-    from kubectl_scaleset.catalogue import newest_model
-
-    mine = [raw for raw in session.client.list(REVISIONS, found.namespace)[0] if _owned(raw, found)]
-    mine.sort(key=lambda raw: int(raw.get("revision") or 0))
-    newest, rows = newest_model(found), []
-    for position, raw in enumerate(mine):
-        before = mine[position - 1].get("data") or {} if position else None
-        data, name = raw.get("data") or {}, str(raw["metadata"]["name"])
-        rows.append(
-            StoredModel(
-                revision=int(raw.get("revision") or 0),
-                name=name,
-                created=seconds(raw["metadata"].get("creationTimestamp")),
-                instances=ranges.render(_instances(found, name)),
-                current=name in newest,
-                changed=tuple(differences(before, data)) if before is not None else (),
-                template=data.get("template") or {},
-            )
-        )
-    return rows[::-1]
-
-
-def _owned(raw: JSON, found: "SetView") -> bool:
-    return any(owner.get("uid") == found.uid for owner in raw["metadata"].get("ownerReferences") or ())
-
-
-def _instances(found: "SetView", model: str) -> frozenset[int]:
-    builds = [row for row in found.status.get("builds") or () if row.get("model") == model]
-    try:
-        return frozenset[int]().union(*(ranges.parse(row.get("instances")) for row in builds))
-    except ValueError:
-        return frozenset()
 
 
 def _chosen(found: "SetView", stored: list[StoredModel], wanted: int | None) -> StoredModel:
@@ -144,19 +89,3 @@ def merge_patch(now: JSON, wanted: JSON) -> dict[str, Any]:
         elif value != there or key not in now:
             patch[key] = value
     return patch
-
-
-def differences(before: object, after: object, place: str = "") -> list[str]:
-    """The places in which two documents differ, such as `template.spec.containers[0].env`."""
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        found = []
-        for key in sorted(before.keys() | after.keys()):
-            found += differences(before.get(key), after.get(key), f"{place}.{key}" if place else str(key))
-        return found
-    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        return [
-            each
-            for n, pair in enumerate(zip(before, after, strict=True))
-            for each in differences(*pair, f"{place}[{n}]")
-        ]
-    return [] if before == after else [place]

@@ -125,7 +125,10 @@ def _draw(
 ) -> int:
     from rich.live import Live
 
-    with Live(drawn(), console=session.console, auto_refresh=False, vertical_overflow="ellipsis") as live:
+    def fitted() -> "RenderableType":
+        return session.fitted(drawn())
+
+    with Live(fitted(), console=session.console, auto_refresh=False, vertical_overflow="ellipsis") as live:
         seen, last = -1, monotonic()
         while not ended():
             left = TICK_SECONDS if deadline is None else deadline - monotonic()
@@ -133,9 +136,9 @@ def _draw(
                 return TIMED_OUT
             seen = follower.wait(seen, min(left, TICK_SECONDS))
             follower.wait(seen, max(0.0, last + 1 / REDRAWS - monotonic()))
-            live.update(drawn(), refresh=True)
+            live.update(fitted(), refresh=True)
             last = monotonic()
-        live.update(drawn(), refresh=True)
+        live.update(fitted(), refresh=True)
     return 0
 
 

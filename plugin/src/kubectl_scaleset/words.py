@@ -1,12 +1,13 @@
 """Signs, bars, ages and colours that all views share. Pure."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import TextWrapper
 from typing import Any, Literal
 
 from rich.cells import cell_len
-from rich.console import Console, Group, OverflowMethod, RenderableType
-from rich.table import Table
+from rich.console import Console, Group, RenderableType
+from rich.table import Column, Table
 from rich.text import Text
 
 from kubectl_scaleset.pictures import SetView
@@ -21,8 +22,13 @@ _HEALTH = {
     "Missing": "red",
     "Blocked": "bold red",
 }
-LAST_COLUMN = 16
-"""Least width of the last column."""
+LAST_COLUMN = 28
+"""Least width of the last column, if it has that much to say."""
+INDENT = "      "
+"""Before the words of a last column that got lines of its own."""
+ELLIPSES = {"ellipsis": "…", "crop": "..."}
+_END = 8
+SHORTEST_NAME = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,48 +97,102 @@ ASCII = Glyphs(
 )
 
 
-def table(*titles: str, glyphs: Glyphs, right: Collection[str] = ()) -> Table:
-    """A table like kubectl's: no lines, two spaces between columns."""
-    found = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+class Columns(Table):
+    """A table like kubectl's: no lines, two spaces between columns, one line a row."""
+
+    def __init__(self, glyphs: Glyphs, spare: Sequence[str]) -> None:
+        super().__init__(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        self.glyphs = glyphs
+        self.spare = tuple(spare)
+        """Titles of the columns that a narrow terminal does without, the first to go first."""
+
+    @property
+    def least(self) -> int:
+        """The width that the table needs. The last column may be cut."""
+        return sum(_width(column) + 2 for column in self.columns[:-1]) + min(LAST_COLUMN, _width(self.columns[-1]))
+
+
+def table(*titles: str, glyphs: Glyphs, right: Collection[str] = (), spare: Sequence[str] = ()) -> Columns:
+    """An empty table with these columns."""
+    found = Columns(glyphs, spare)
     for title in titles:
         found.add_column(title, no_wrap=True, overflow=glyphs.overflow, justify="right" if title in right else "left")
     return found
 
 
-def settle(found: Table) -> Table:
-    """The finished table: on a narrow terminal its last column is cut before any other."""
-    for column in found.columns[:-1]:
-        cells = [column.header, *column.cells]
-        column.min_width = max(cell.cell_len if isinstance(cell, Text) else cell_len(str(cell)) for cell in cells)
-    last = found.columns[-1]
-    last.no_wrap = False  # rich narrows wrapping columns first; their cells are cut nevertheless
-    last._cells = [_uncut(cell, last.overflow) for cell in last.cells]  # noqa: SLF001 - cells cannot be changed otherwise
-    return found
+def _width(column: Column) -> int:
+    return max(_plain_width(cell) for cell in [column.header, *column.cells])
 
 
-def _uncut(cell: RenderableType, overflow: OverflowMethod) -> Text:
-    text = cell if isinstance(cell, Text) else Text(str(cell))
-    text.no_wrap, text.overflow = True, overflow
-    return text
+def _plain_width(cell: RenderableType) -> int:
+    return cell.cell_len if isinstance(cell, Text) else cell_len(str(cell))
 
 
 def printed(console: Console, what: RenderableType) -> str:
-    """The table as text for a terminal of that width. Only the last column is cut; the terminal wraps a table that is
-    still wider.
+    """The view as text for a terminal of that width. A narrow one loses spare columns; if that is not enough, the last
+    column gets lines of its own.
     """
-    width = console.width
     lines: list[str] = []
     for part in what.renderables if isinstance(what, Group) else [what]:
-        console.width = max(width, _least_width(part)) if isinstance(part, Table) else width
-        with console.capture() as captured:
-            console.print(part)
-        lines += captured.get().splitlines()
-    console.width = width
+        lines += _fitted(console, part) if isinstance(part, Columns) else _rendered(console, part, console.width)
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def _least_width(found: Table) -> int:
-    return sum((column.min_width or 0) + 2 for column in found.columns[:-1]) + LAST_COLUMN
+def _fitted(console: Console, found: Columns) -> list[str]:
+    for title in found.spare:
+        if found.least <= console.width:
+            break
+        found.columns = [column for column in found.columns if column.header != title]
+    last, rest = found.columns[-1], found.columns[:-1]
+    left = console.width - sum(_width(column) + 2 for column in rest)
+    if left >= LAST_COLUMN or _width(last) <= left:
+        last._cells = [_cut(cell, left, found.glyphs) for cell in last.cells]  # noqa: SLF001 - cells cannot be changed otherwise
+        return _rendered(console, found, max(console.width, found.least))
+    words = [cell.plain if isinstance(cell, Text) else str(cell) for cell in last.cells]
+    found.columns = rest
+    _narrow(found, sum(_width(column) + 2 for column in rest) - 2 - console.width)
+    head, *rows = _rendered(console, found, max(console.width, sum(_width(column) + 2 for column in rest)))
+    wrapped = TextWrapper(console.width, initial_indent=INDENT, subsequent_indent=INDENT, break_on_hyphens=False)
+    lines = [head]
+    for row, text in zip(rows, words, strict=True):
+        lines += [row, *wrapped.wrap(text)]
+    return lines
+
+
+def _narrow(found: Columns, excess: int) -> None:
+    """Take what is too much from the names in the first column, down to a width at which they can be told apart."""
+    first = found.columns[0]
+    limit = max(SHORTEST_NAME, _width(first) - excess)
+    cells = [cell if isinstance(cell, Text) else Text(str(cell)) for cell in first.cells]
+    short = [Text(capped(cell.plain, found.glyphs, limit=limit), cell.style) for cell in cells]
+    first._cells = list(short)  # noqa: SLF001 - as above
+
+
+def _rendered(console: Console, part: RenderableType, width: int) -> list[str]:
+    before, console.width = console.width, width
+    with console.capture() as captured:
+        console.print(part)
+    console.width = before
+    return captured.get().splitlines()
+
+
+def _cut(cell: RenderableType, width: int, glyphs: Glyphs) -> Text:
+    """The cell without the words that do not fit."""
+    text = cell if isinstance(cell, Text) else Text(str(cell))
+    if text.cell_len <= width:
+        return text
+    mark = ELLIPSES[glyphs.overflow]
+    kept = text.plain[: max(0, width - len(mark))]
+    whole = kept.rpartition(" ")[0] if text.plain[len(kept) : len(kept) + 1] != " " else kept
+    return Text((whole or kept).rstrip(" ,;:") + mark, text.style)
+
+
+def capped(name: str, glyphs: Glyphs, *, limit: int) -> str:
+    """A name that is not longer than that. Its end stays: the id of an instance is there."""
+    if len(name) <= limit:
+        return name
+    mark = ELLIPSES[glyphs.overflow]
+    return f"{name[: limit - len(mark) - _END]}{mark}{name[-_END:]}"
 
 
 def code_style(code: str) -> str:
@@ -160,22 +220,36 @@ def age(since: float | None, now: float) -> str:
     return f"{hours}h" if hours < 48 else f"{days}d"
 
 
-def bar(found: SetView, *, glyphs: Glyphs, width: int, words: bool = False) -> Text:
-    """Progress of the running rollout, else the share of healthy instances."""
-    kinds = ("successful", "failed", "inProgress", "pending")
-    counts = {kind: found.count(kind) for kind in kinds}
-    if not words and not found.rolling:
-        counts = {"successful": found.healthy, "pending": max(0, found.desired - found.healthy)}
-    total = sum(counts.values())
-    shown = Text()
-    styles = {"successful": "green", "failed": "red", "inProgress": "yellow", "pending": "dim"}
-    for kind, cells in _cells(counts, width if total else 0).items():
-        shown.append(glyphs.bar[kind] * cells, styles[kind])
-    if not words:
-        return shown.append(f" {counts.get('successful', 0)}/{total}", "")
+def bar(found: SetView, *, glyphs: Glyphs, width: int) -> Text:
+    """How many instances have the build that the spec asks for; of a running rollout also what failed and what is under
+    way. It means the same for every set.
+    """
+    if found.updated is None:
+        return Text("-")
+    counts = {"successful": min(found.updated, found.desired)}
+    if found.rolling:
+        counts |= {"failed": found.count("failed"), "inProgress": found.count("inProgress")}
+        counts["successful"] = min(counts["successful"], found.count("successful"))
+    counts["pending"] = max(0, found.desired - sum(counts.values()))
+    return _drawn(counts, glyphs=glyphs, width=width).append(f" {counts['successful']}/{found.desired}", "")
+
+
+def progress(found: SetView, *, glyphs: Glyphs, width: int) -> Text:
+    """The running or last rollout: Azure's four counts, with their names."""
     names = {"successful": "upgraded", "failed": "failed", "inProgress": "in progress", "pending": "not begun"}
-    counted = ", ".join(f"{counts[kind]} {names[kind]}" for kind in kinds)
-    return shown.append(f"  {counted}" if total else "nothing to upgrade", "")
+    counts = {kind: found.count(kind) for kind in names}
+    if not any(counts.values()):
+        return Text("nothing to upgrade")
+    counted = ", ".join(f"{counts[kind]} {word}" for kind, word in names.items())
+    return _drawn(counts, glyphs=glyphs, width=width).append(f"  {counted}", "")
+
+
+def _drawn(counts: Mapping[str, int], *, glyphs: Glyphs, width: int) -> Text:
+    styles = {"successful": "green", "failed": "red", "inProgress": "yellow", "pending": "dim"}
+    shown = Text()
+    for kind, cells in _cells(counts, width).items():
+        shown.append(glyphs.bar[kind] * cells, styles[kind])
+    return shown
 
 
 def _cells(counts: Mapping[str, int], width: int) -> dict[str, int]:

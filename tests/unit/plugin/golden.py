@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from kubectl_scaleset import azure, pictures, tables, trees, words
+from kubectl_scaleset import azure, histories, pictures, tables, trees, words
 from kubectl_scaleset.catalogue import newest_model
 from kubectl_scaleset.outcomes import outcome
 from kubectl_scaleset.pictures import SetView
@@ -44,7 +44,7 @@ def view(name: str, *, glyphs: Glyphs = UNICODE, width: int = WIDTH) -> str:
         plain(trees.picture(found, rows, now=now, glyphs=glyphs), width=width),
         plain(tables.instances(rows, now=now, newest=newest_model(found), glyphs=glyphs), width=width),
     ]
-    if entries := found.status.get("osUpgradeHistory"):
+    if entries := histories.rollouts(found):
         parts.append(plain(tables.history(entries, now=now, glyphs=glyphs), width=width))
     return "\n".join(parts)
 
@@ -68,4 +68,6 @@ def golden_files() -> Iterator[tuple[Path, str]]:
     yield RECORDED / "sets.txt", listing()
     yield RECORDED / "rolling.ascii.txt", view("rolling", glyphs=ASCII)
     yield RECORDED / "faulted.narrow.txt", view("faulted", width=80)
+    yield RECORDED / "faulted.60.txt", view("faulted", width=60)
+    yield RECORDED / "sets.60.txt", listing(width=60)
     yield RECORDED / "faulted.az.json.txt", az("faulted")

@@ -24,8 +24,9 @@ START_SECONDS = 0.2
 """What the plugin may take to start."""
 SLOW = ("kopf", "kubernetes", "pydantic", "rich", "aiohttp", "yaml", "urllib3")
 VERBS = [
-    *("list", "get", "status", "history", "latest", "instances", "versions", "plan"),
-    *("start", "cancel", "suspend", "resume", "apply-model", "publish", "protect", "unprotect"),
+    *("list", "get", "status", "history", "latest", "instances", "logs", "versions", "plan"),
+    *("start", "cancel", "suspend", "resume", "rollback", "pin", "unpin", "undo", "restart", "retry"),
+    *("apply-model", "protect", "unprotect", "publish", "exclude", "include", "lint"),
     *("check", "report", "version", "completion"),
 ]
 
@@ -77,6 +78,38 @@ def test_help_lists_every_verb(capsys):
         if line[2] != " "
     ]
     assert listed == VERBS
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        (["pause", "-h"], None),
+        (["abort", "-h"], None),
+        (["promote", "web"], "kubectl scaleset resume NAME lifts a suspension"),
+        (["set", "image", "web"], "kubectl scaleset publish"),
+        (["describe", "web"], "kubectl scaleset get NAME"),
+        (["rollout", "undo", "web"], "kubectl's rollout undo is kubectl scaleset undo NAME here."),
+        (["rollout", "pause", "web"], "kubectl's rollout pause is kubectl scaleset pause NAME here."),
+        (["update-instances", "web"], "kubectl scaleset apply-model NAME"),
+        (["rolback", "web"], "Did you mean 'rollback'?"),
+        (["zzzz"], "No such command 'zzzz'. See kubectl scaleset --help."),
+    ],
+)
+def test_the_neighbours_words_lead_to_ours(line, hint, capsys):
+    assert run(line) == (0 if hint is None else 1)
+    told = capsys.readouterr()
+    assert hint is None or hint in told.err
+    assert "Usage: kubectl scaleset" in told.out or hint is not None
+
+
+@pytest.mark.parametrize("name", ["sset/web", "scaleset/web", "scalesets.scaleset.dev/web", "ScaleSet/web"])
+def test_a_name_may_have_its_kind_before_it(name, server, capsys):
+    server(404, json.dumps({"kind": "Status", "message": 'scalesets.scaleset.dev "web" not found'}).encode())
+    assert run(["get", name]) == 1
+    assert Server.paths[0].endswith("/scalesets/web")
+    capsys.readouterr()
+    assert run(["get", "pod/web"]) == 1
+    assert capsys.readouterr().err == "Error: pod/web is no ScaleSet: name one as web or sset/web.\n"
 
 
 def test_the_reference_is_that_of_the_app():
@@ -170,8 +203,11 @@ def test_completion_scripts_are_printed(shell, capsys):
 
 
 def test_verbs_and_formats_are_completed(capsys):
-    run(["__complete", "un"])
-    assert capsys.readouterr().out == "unprotect\tTake protection away from instances\n:4\n"
+    run(["__complete", "unp"])
+    assert (
+        capsys.readouterr().out
+        == "unpin\tLet a set follow `latest` again\nunprotect\tTake protection away from instances\n:4\n"
+    )
     for words in (["history", "web", "-o", "a"], ["-n", "get", "history", "web", "--output", "a"]):
         run(["__complete", *words])
         assert capsys.readouterr().out == "az-json\n:4\n"
@@ -243,13 +279,20 @@ class Server(BaseHTTPRequestHandler):
     status: ClassVar[int] = 404
     body: ClassVar[bytes] = b"404 page not found\n"
     seen: ClassVar[list[str]] = []
+    paths: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
+        if "/leases" in self.path:  # every verb asks for it beside its own request
+            return self._answer(404, b"404 page not found\n")
+        self.paths.append(self.path)
         self.seen.append(str(self.headers.get("Authorization")))
-        self.send_response(self.status)
-        self.send_header("Content-Length", str(len(self.body)))
+        return self._answer(self.status, self.body)
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(self.body)
+        self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         """Quiet."""
@@ -271,6 +314,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     path.write_text(yaml.safe_dump(config))
     monkeypatch.setenv("KUBECONFIG", str(path))
     Server.seen.clear()
+    Server.paths.clear()
 
     def answer(status: int, body: bytes) -> None:
         Server.status, Server.body = status, body
@@ -312,6 +356,9 @@ def test_tokens_are_never_in_check(server, capsys):
     assert "secret-token" not in "".join(capsys.readouterr())
 
 
+ONE_CONTEXT = "current-context: a\ncontexts: [{name: a, context: {cluster: c}}]"
+
+
 def write(path: Path, text: str) -> str:
     path.write_text(text)
     return str(path)
@@ -321,11 +368,20 @@ def write(path: Path, text: str) -> str:
     ("text", "words"),
     [
         ("", "is empty"),
-        ("[]", "cannot be used"),
-        ("contexts: [", "cannot be used"),
+        ("[]", "it is no mapping with contexts, clusters and users"),
+        ("contexts: [", "it is not YAML at line "),
+        ("contexts: 5", "its contexts are no list"),
+        ("contexts: [{context: {}}]", "item 1 of its contexts has no name"),
         ("contexts: []", "has no current context"),
         ("current-context: a\ncontexts: []\nclusters: []", 'has no context "a" (its current-context)'),
-        ("current-context: a\ncontexts: [{name: a, context: {cluster: c, user: u}}]", "cannot be used"),
+        (
+            "current-context: a\ncontexts: [{name: a, context: {cluster: c, user: u}}]",
+            'its context "a" names cluster "c", which it does not have',
+        ),
+        (
+            f"{ONE_CONTEXT}\nclusters: [{{name: c, cluster: {{server: x}}}}]",
+            'cluster "c" has no server with http:// or https://',
+        ),
     ],
 )
 def test_a_kubeconfig_that_makes_no_sense(text, words, tmp_path, capsys):
@@ -333,6 +389,7 @@ def test_a_kubeconfig_that_makes_no_sense(text, words, tmp_path, capsys):
     told = capsys.readouterr().err
     assert words in told
     assert str(tmp_path / "config") in told
+    assert told.count("\n") == 1
 
 
 def test_a_kubeconfig_that_does_not_exist(tmp_path, capsys):

@@ -16,6 +16,7 @@ from scaleset.api.placement import MAX_REPLICAS
 
 MAX_INSTANCES: Final = 50
 MAX_HISTORY: Final = 5
+MAX_ROLLOUTS: Final = 10
 MAX_DETAILS: Final = 5
 MAX_HANDLED: Final = 253
 
@@ -270,6 +271,10 @@ class RollingUpgradeStatus(Model):
         default=TargetImageReference(), description="The target image of the rollout."
     )
     target_model: Word | None = Field(default=None, description="Name of the target ControllerRevision.")
+    from_version: Word | None = Field(default=None, description="Version that most of its instances ran when it began.")
+    from_model: Word | None = Field(
+        default=None, description="ControllerRevision that most of its instances had when it began."
+    )
     running_status: RunningStatus = Field(description="State of the rollout.")
     progress: Progress = Field(default=Progress(), description="Numbers of instances by state.")
     batch: BatchStatus | None = Field(default=None, description="The batch that runs, or ran last.")
@@ -332,6 +337,23 @@ class HistoryEntry(Model):
         default="Microsoft.Compute/virtualMachineScaleSets/rollingUpgrades", description="Azure's resource type."
     )
     location: Word | None = Field(default=None, description="Region of the ScaleSet.")
+
+
+class PastRollout(Model):
+    """One ended rollout of any kind."""
+
+    kind: Literal["Image", "Model", "Restart"] = Field(description="As in rollingUpgrade.")
+    started_by: StartedBy = Field(description="Platform or User.")
+    code: RunningCode = Field(description="How it ended.")
+    start_time: Time = Field(description="When it began.")
+    completed_time: Time | None = Field(default=None, description="When it ended.")
+    from_version: Word | None = Field(default=None, description="Version that most of its instances ran when it began.")
+    from_model: Word | None = Field(default=None, description="ControllerRevision that most of them had when it began.")
+    to_version: Word | None = Field(default=None, description="Target version.")
+    to_model: Word | None = Field(default=None, description="Target ControllerRevision.")
+    progress: Progress = Field(default=Progress(), description="Numbers of instances by state.")
+    restored: Int = Field(default=0, ge=0, description="Number of instances that got their previous build back.")
+    error_code: Word | None = Field(default=None, description="Why it failed.")
 
 
 class InstanceStatus(Model):
@@ -439,6 +461,11 @@ class ScaleSetStatus(Status):
         default=(),
         max_length=MAX_HISTORY,
         description="Image upgrades of the last two months, newest first, at most 5.",
+    )
+    rollout_history: Annotated[tuple[PastRollout, ...], _first(MAX_ROLLOUTS)] = Field(
+        default=(),
+        max_length=MAX_ROLLOUTS,
+        description="Ended rollouts of every kind of the last two months, newest first, at most 10.",
     )
     instances: Annotated[tuple[InstanceStatus, ...], _first(MAX_INSTANCES)] = Field(
         default=(),

@@ -72,8 +72,11 @@ def observed(snapshot: Snapshot) -> Facts:
 
 def _forget_old_history(facts: Facts) -> Step:
     """The history reaches back two months. Old entries are removed even if no new entry is added."""
-    kept = history.prune(facts.state.history, now=facts.now)
-    return facts.step(replace(facts.state, history=kept) if len(kept) < len(facts.state.history) else None)
+    before = facts.state
+    kept = history.prune(before.history, now=facts.now)
+    rollouts = history.prune_rollouts(before.rollouts, now=facts.now)
+    fewer = len(kept) < len(before.history) or len(rollouts) < len(before.rollouts)
+    return facts.step(replace(before, history=kept, rollouts=rollouts) if fewer else None)
 
 
 def _start(facts: Facts) -> Step:

@@ -8,6 +8,7 @@ from scaleset.api.moments import timestamp
 from scaleset.planner.state import Rollout, UpgradeError
 
 KEPT = 5
+KEPT_ROLLOUTS = 10
 KEPT_FOR = timedelta(days=61)
 TYPE = "Microsoft.Compute/virtualMachineScaleSets/rollingUpgrades"
 
@@ -70,6 +71,31 @@ def attempt(rollout: Rollout, *, location: str) -> dict[str, Any]:
     if rollout.error is not None:
         properties["error"] = error(rollout.error)
     return {"properties": properties, "type": TYPE, "location": location}
+
+
+def past(rollout: Rollout) -> dict[str, Any]:
+    """One entry of the history of all rollouts."""
+    entry = {
+        "kind": str(rollout.kind),
+        "startedBy": str(rollout.started_by),
+        "code": str(rollout.code),
+        "startTime": timestamp(rollout.started),
+        "completedTime": timestamp(rollout.completed) if rollout.completed is not None else None,
+        "fromVersion": rollout.from_version,
+        "fromModel": rollout.from_model,
+        "toVersion": rollout.target.version,
+        "toModel": rollout.target.model,
+        "progress": progress(rollout),
+        "restored": len(rollout.restored),
+        "errorCode": rollout.error.code if rollout.error is not None else None,
+    }
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def prune_rollouts(entries: Iterable[Mapping[str, Any]], *, now: float) -> tuple[Mapping[str, Any], ...]:
+    """The newest ten of the last two months."""
+    oldest = timestamp(now - KEPT_FOR.total_seconds())
+    return tuple([entry for entry in entries if entry["startTime"] >= oldest][:KEPT_ROLLOUTS])
 
 
 def prune(entries: Iterable[Mapping[str, Any]], *, now: float) -> tuple[Mapping[str, Any], ...]:

@@ -16,6 +16,7 @@ Ordering rules, each covered by a test:
 - the state changes before the pods do.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -44,9 +45,14 @@ CONCURRENCY = "ConcurrencyLimit"
 def begin(facts: Facts, rollout: Rollout) -> Step:
     """Put a new rollout into the state and advance it as far as possible."""
     pending = frozenset(outdated.outdated(facts, rollout))
+    most = Counter((build.model, build.version) for n, build in facts.state.builds.items() if n in pending).most_common(
+        1
+    )
+    model, version = most[0][0] if most else (None, None)
+    rollout = replace(rollout, pending=pending, from_model=model, from_version=version)
     who = "the platform" if rollout.started_by is StartedBy.PLATFORM else "the user"
     text = f"{rollout.noun}{rollout.to} started by {who}."
-    started = facts.roll(replace(rollout, pending=pending)).with_event("RolloutStarted", text)
+    started = facts.roll(rollout).with_event("RolloutStarted", text)
     return started.then(advance(facts.after(started)))
 
 

@@ -119,7 +119,8 @@ def _end(facts: Facts, state: State, rollout: Rollout, code: Code, error: Upgrad
     if ended.kind is Kind.IMAGE:
         attempt = history.attempt(ended, location=facts.asker.region)
         kept = history.prune((attempt, *kept), now=facts.now)
-    return facts.step(replace(state, rollout=ended, history=kept))
+    rollouts = history.prune_rollouts((history.past(ended), *state.rollouts), now=facts.now)
+    return facts.step(replace(state, rollout=ended, history=kept, rollouts=rollouts))
 
 
 def _message(facts: Facts, number: int) -> str:

@@ -177,6 +177,9 @@ class Rollout:
     restore_failed: frozenset[int] = NOBODY
     in_progress: frozenset[int] = NOBODY
     pending: frozenset[int] = NOBODY
+    from_version: str | None = None
+    from_model: str | None = None
+    """What most of its instances ran when it began."""
     with_model: bool = False
     """For an image upgrade: whether it includes instances that lack only the newest model."""
     version_only: bool = False
@@ -393,6 +396,8 @@ class State:
     checked: Checked | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     """Ended image upgrades, newest first, in the shape of `status.osUpgradeHistory`."""
+    rollouts: tuple[Mapping[str, Any], ...] = ()
+    """Ended rollouts of every kind, newest first, in the shape of `status.rolloutHistory`."""
 
 
 def extra(state: State) -> int:

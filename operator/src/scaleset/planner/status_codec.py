@@ -117,6 +117,7 @@ def read(status: api.ScaleSetStatus) -> State:
             for entry in status.os_upgrade_history
             if entry.properties.running_status.code != "RollingForward"
         ),
+        rollouts=tuple(entry.to_raw() for entry in status.rollout_history),
     )
 
 
@@ -185,6 +186,8 @@ def _read_rollout(seen: api.RollingUpgradeStatus) -> Rollout | None:
         in_progress=ranges.parse(seen.in_progress) | ranges.parse(seen.restoring),
         pending=ranges.parse(seen.pending),
         with_model=seen.with_model,
+        from_version=seen.from_version,
+        from_model=seen.from_model,
         version_only=seen.version_only,
         never_ran=ranges.parse(seen.never_ran),
         without_surge=seen.without_surge,
@@ -280,6 +283,7 @@ def write(state: State, *, location: str) -> dict[str, Any]:
         "checkedModel": _write_checked(state.checked),
         "rollingUpgrade": None if rollout is None else _write_rollout(rollout),
         "osUpgradeHistory": [dict(entry) for entry in entries],
+        "rolloutHistory": [dict(entry) for entry in state.rollouts] or None,
     }
 
 
@@ -384,6 +388,8 @@ def _write_rollout(rollout: Rollout) -> dict[str, Any]:
         restoring=ranges.render(rollout.restoring) or None,
         pending=ranges.render(rollout.pending),
         withModel=rollout.with_model or None,
+        fromVersion=rollout.from_version,
+        fromModel=rollout.from_model,
         versionOnly=rollout.version_only or None,
         neverRan=ranges.render(rollout.never_ran) or None,
         withoutSurge=rollout.without_surge or None,
