@@ -91,7 +91,10 @@ failed() {
 trap failed ERR INT TERM
 
 echo "Starting cluster $name with $nodes nodes ..."
-sed "s/\${START}/$start/" "$here/stages.yaml" >"$config"
+stages="s/\\$\{START\}/$start/"
+# Before 1.34 a pod has no generation, so that its kubelet has observed none.
+if ((KUBE_MINOR < 34)); then stages+='; /^ *observedGeneration: \{\{ [^}]*\}\}$/d; s/ observedGeneration: \{\{ [^}]*\}\},//'; fi
+sed -E "$stages" "$here/stages.yaml" >"$config"
 # One of each, so they elect nobody: on a busy machine they would lose their leases, end, and nobody would start them again.
 options=(--wait 60s --disable-qps-limits --extra-args kube-controller-manager=enable-hostpath-provisioner=true
   --extra-args kube-controller-manager=leader-elect=false --extra-args kube-scheduler=leader-elect=false)

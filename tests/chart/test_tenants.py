@@ -47,7 +47,7 @@ def version(api: Api, team: Release) -> str:
 def test_each_operator_keeps_to_the_namespaces_of_its_team(cluster: Cluster, program: Path, tmp_path: Path):
     play("tenants.md", "One operator", program, cluster)
     play("tenants.md", "An operator for each team", program, cluster)
-    api = cluster.api
+    api, audit = cluster.api, AuditLog(cluster.audit_log)
     with ExitStack() as stack:
         for team in TEAMS:
             process = Operator(
@@ -69,7 +69,6 @@ def test_each_operator_keeps_to_the_namespaces_of_its_team(cluster: Cluster, pro
         publish(api, shop.serves, "1.1.0", "fast")
         until(lambda: version(api, shop) == "1.1.0", timeout=90, message="the shop is upgraded")
         assert {each["metadata"]["uid"] for each in api.list(PODS, bank.serves)} == before
-    audit = AuditLog(cluster.audit_log)
     for team in TEAMS:
         places = {each.namespace for each in audit.writes("") if each.user == team.user and each.took_effect}
         assert places == {team.own, team.serves}

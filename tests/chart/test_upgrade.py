@@ -46,18 +46,32 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield tree
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One of its own for each way: the definitions come with the release before."""
-    with Cluster(f"upgrade-{os.getpid()}", tmp_path_factory.mktemp("cluster"), nodes=3, crds=False) as cluster:
-        cluster.make_namespace(RELEASE.serves)
-        with finishing_deletions(cluster.api):
-            yield cluster
+    """One of its own: the definitions come with the release before."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with (
+        Cluster(f"upgrade-{os.getpid()}", folder, nodes=3, crds=False) as cluster,
+        finishing_deletions(cluster.api),
+    ):
+        yield cluster
 
 
-@pytest.fixture
-def api(cluster: Cluster) -> Api:
-    return cluster.api
+@pytest.fixture(autouse=True)
+def emptied(cluster: Cluster) -> Iterator[None]:
+    """The namespace of the sets, and at the end neither that nor a release nor definitions."""
+    api = cluster.api
+    cluster.make_namespace(RELEASE.serves)
+    yield
+    for name in (RELEASE.serves, OPS):
+        api.delete(NAMESPACES, None, name)
+    for body in OURS:
+        api.delete(CRDS, None, body["metadata"]["name"])
+    until(
+        lambda: not api.list(CRDS) and not any(api.find(NAMESPACES, None, name) for name in (RELEASE.serves, OPS)),
+        timeout=120,
+        message="all of it is gone",
+    )
 
 
 @pytest.fixture
@@ -130,9 +144,8 @@ def ended(api: Api) -> bool:
     return code == "Completed" and found["targetImageReference"]["exactVersion"] == "1.1.0"
 
 
-def carried_on(cluster: Cluster, first: dict[str, str], quiet: dict[str, str], started: str) -> None:
+def carried_on(api: Api, audit: AuditLog, *, first: dict[str, str], quiet: dict[str, str], started: str) -> None:
     """The rollout that ran is the one that ended, each instance was replaced once, nothing else was touched."""
-    api = cluster.api
     until(lambda: ended(api), timeout=150, message="the rollout ends")
     until(lambda: ready(api, "web"), timeout=60, message="all are healthy")
     assert rollout(api)["runningStatus"]["startTime"] == started
@@ -140,7 +153,7 @@ def carried_on(cluster: Cluster, first: dict[str, str], quiet: dict[str, str], s
     assert not set(pods(api, "web").values()) & set(first.values())
     deletions = [
         each.name
-        for each in AuditLog(cluster.audit_log).writes("", RELEASE.serves)
+        for each in audit.writes("", RELEASE.serves)
         if each.verb == "delete" and each.resource == "pods" and each.user == USER and each.took_effect
     ]
     assert sorted(deletions) == sorted(first)
@@ -150,11 +163,29 @@ def carried_on(cluster: Cluster, first: dict[str, str], quiet: dict[str, str], s
         assert there["spec"]["versions"][0]["schema"] == body["spec"]["versions"][0]["schema"]
 
 
+def test_kubectl_apply_in_the_middle_of_a_rollout(
+    cluster: Cluster, api: Api, kubectl: Kubectl, before: Path, tmp_path: Path
+):
+    """The manifests of both releases, as docs/upgrade.md applies them."""
+    audit = AuditLog(cluster.audit_log)
+    kubectl("apply", "--server-side", *_manifests(before))
+    kubectl("--namespace", OPS, "rollout", "status", f"deployment/{NAME}", "--timeout=3m")
+    with operator(cluster, tmp_path, before):
+        first, quiet, started = begin(api)
+    kubectl("apply", "--server-side", *_manifests(ROOT))
+    kubectl("--namespace", OPS, "rollout", "status", f"deployment/{NAME}", "--timeout=3m")
+    with operator(cluster, tmp_path, ROOT):
+        carried_on(api, audit, first=first, quiet=quiet, started=started)
+    assert api.find(NAMESPACES, None, OPS) is not None
+
+
 def test_helm_upgrade_in_the_middle_of_a_rollout(
-    cluster: Cluster, api: Api, installer: Helm, chart: Path, before: Path, tmp_path: Path
+    cluster: Cluster, api: Api, installer: Helm, chart: Path, before: Path, tmp_path: Path, kubectl: Kubectl
 ):
     """One command: the definitions are objects of the chart."""
-    archive = tmp_path / "before"
+    # What the test before has made outside of namespaces.
+    kubectl("delete", "--ignore-not-found", "-f", ROOT / "deploy" / "install.yaml")
+    archive, audit = tmp_path / "before", AuditLog(cluster.audit_log)
     said = installer.run("package", before / "charts" / NAME, "--destination", archive)
     package = Path(said.strip().rpartition(": ")[2])
     where = ("--namespace", OPS, "--wait", "--timeout", "3m")
@@ -164,7 +195,7 @@ def test_helm_upgrade_in_the_middle_of_a_rollout(
     installer.run("upgrade", NAME, chart, *where, "--reset-then-reuse-values")
     assert api.get(DEPLOYMENTS, OPS, NAME)["metadata"]["labels"]["team"] == "platform"
     with operator(cluster, tmp_path, ROOT):
-        carried_on(cluster, first, quiet, started)
+        carried_on(api, audit, first=first, quiet=quiet, started=started)
     # And back, as the page says: the definitions stay.
     after = pods(api, "web")
     installer.run("upgrade", NAME, package, *where, "--set", "crds.enabled=false")
@@ -177,21 +208,6 @@ def test_helm_upgrade_in_the_middle_of_a_rollout(
     assert pods(api, "quiet") == quiet
     kept = [f"web-{number}" for number in range(4, REPLICAS)]
     assert {name: pods(api, "web")[name] for name in kept} == {name: after[name] for name in kept}
-
-
-def test_kubectl_apply_in_the_middle_of_a_rollout(
-    cluster: Cluster, api: Api, kubectl: Kubectl, before: Path, tmp_path: Path
-):
-    """The manifests of both releases, word for word as docs/upgrade.md applies them."""
-    kubectl("apply", "--server-side", *_manifests(before))
-    kubectl("--namespace", OPS, "rollout", "status", f"deployment/{NAME}", "--timeout=3m")
-    with operator(cluster, tmp_path, before):
-        first, quiet, started = begin(api)
-    kubectl("apply", "--server-side", *_manifests(ROOT))
-    kubectl("--namespace", OPS, "rollout", "status", f"deployment/{NAME}", "--timeout=3m")
-    with operator(cluster, tmp_path, ROOT):
-        carried_on(cluster, first, quiet, started)
-    assert api.find(NAMESPACES, None, OPS) is not None
 
 
 def _manifests(tree: Path) -> Iterator[str | Path]:
