@@ -93,7 +93,7 @@ def test_no_created_series(text: str) -> None:
 def test_promtool_finds_nothing_to_say(text: str) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("promtool is not on PATH; Debian's package prometheus has it")
+        pytest.skip("promtool is not on PATH; hack/observe/install.sh prometheus")
     told = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
     assert (told.returncode, told.stdout + told.stderr) == (0, "")
 
