@@ -46,7 +46,7 @@ def pushed(cluster: KindCluster, tmp_path_factory: pytest.TempPathFactory) -> It
         "http": {"addr": f":{port}"},
     }
     (folder / "registry.yaml").write_text(yaml.safe_dump(settings))
-    program = output([ROOT / "hack" / "release" / "tool.sh", "registry"])
+    program = output([ROOT / "hack" / "release" / "registry.sh"])
     with ExitStack() as stack:
         log = stack.enter_context((folder / "registry.log").open("wb"))
         process = subprocess.Popen([program, "serve", folder / "registry.yaml"], stdout=log, stderr=log)
