@@ -121,10 +121,10 @@ def _rules(schema: Schema) -> tuple[dict[str, list[str]], list[str]]:
 def _row(path: str, name: str, field: Schema, *, required: bool, rules: list[str]) -> tuple[str, ...]:
     inner = field.get("items", field)
     shown = f"[`{name}`](#{_heading(path)})" if "properties" in inner else f"`{name}`"
-    default = f"`{json.dumps(field['default'])}`" if "default" in field else ""
+    meaning, default = _meaning(field)
     own = [] if "properties" in field else [rule["message"] for rule in field.get("x-kubernetes-validations", ())]
     limits = (["*required*"] if required else []) + list(_limits(field)) + [prose(rule) for rule in [*own, *rules]]
-    return f'<a id="{path}"></a>{shown}', _type(field), default, "; ".join(limits), _meaning(field)
+    return f'<a id="{path}"></a>{shown}', _type(field), default, "; ".join(limits), meaning
 
 
 def _heading(path: str) -> str:
@@ -169,16 +169,20 @@ def _between(low: int | None, high: int | None, unit: str) -> str:
     return f"{low}–{high}{unit}"
 
 
-def _meaning(field: Schema) -> str:
-    """The description without what the other columns say."""
+def _meaning(field: Schema) -> tuple[str, str]:
+    """The description without what the other columns say, and the default: of the schema, or in words."""
     text = " ".join(field.get("description", "").split())
+    default = ""
     if "default" in field:
-        default = field["default"]
-        written = str(default).lower() if isinstance(default, bool) else str(default)
+        value = field["default"]
+        written = str(value).lower() if isinstance(value, bool) else str(value)
         text = re.sub(rf" ?Default: {re.escape(written)}\.(?= |$)", "", text)
+        default = f"`{json.dumps(value)}`"
+    elif words := re.search(r"^(.*?) ?Default: ([^.]+)\.$", text):
+        text, default = words[1], prose(words[2])
     if "minimum" in field and "maximum" in field:
         text = text.replace(f", {field['minimum']} to {field['maximum']}", "", 1)
-    return prose(text)
+    return prose(text), default
 
 
 def _bullets(head: str, texts: list[str]) -> str:
