@@ -152,9 +152,11 @@ reference: venv ## write the API pages of docs/ from crds/, its tables from the 
 	@$(BIN)/python -m hack.reference
 
 .PHONY: docs
-docs: venv ## the documentation as a site, in .work/site; a broken link fails
+docs: venv ## the documentation as a site, in .work/site; a broken link or another host fails
 	@echo "Building the site ..."
 	@NO_COLOR=1 $(BIN)/zensical build --strict --clean
+	@if grep -rnoE '(<(script|link|img)[^>]+(src|href)=|url\()["'"'"']?https?://[^"'"'"' )]+' .work/site --include='*.html' --include='*.css'; then \
+	  echo "This comes from another host; the site has to work without a network." >&2; exit 1; fi
 	@echo "Written: .work/site/index.html"
 
 .PHONY: docs-serve
