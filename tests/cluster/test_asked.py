@@ -87,18 +87,20 @@ def test_the_way_back_from_what_broke_eight_of_ten(scene: Scene, mode: str) -> N
     assert remembered(scene) == [("1.1.0", "RolledBack")]
     scene.change(imageReference={"version": "latest"})
     scene.never(lambda world: "1.1.0" in map(runs, world.pods_of("web")), "it comes back with the end of the pin")
-    scene.publish("1.1.1", "fast")
-    scene.healthy(10, version="1.1.1")
+    if mode != "Automatic":  # which takes all instances there at once, since the model has changed
+        scene.publish("1.1.1", "fast")
+        scene.healthy(10, version="1.1.1")
 
 
-def test_the_way_back_ends_the_upgrade_that_goes_wrong(scene: Scene) -> None:
-    scene.policy(healthTimeout="PT15S")
+def test_the_way_back_ends_the_upgrade_that_runs(scene: Scene) -> None:
+    """No cancel is needed, and the version that only one instance has is left all the same."""
+    scene.policy(rolling={"maxUnhealthyUpgradedInstancePercent": 100})
     scene.create(replicas=3)
     scene.publish("1.1.0", "bad")
     scene.batch(1, version="1.1.0")
     write(scene, "rollback-at", imageReference={"version": "1.0.0"})
     scene.event("RolloutCancelled", "Superseded")
-    scene.rollout("Completed", "1.0.0", timeout=120)
+    scene.rollout("Completed", "1.0.0")
     scene.healthy(3, version="1.0.0")
     assert remembered(scene) == [("1.1.0", "RolledBack")]
 

@@ -253,7 +253,8 @@ def test_a_pinned_set_says_what_is_behind_and_refuses_a_start_before_it_writes(s
         assert screen.cells(*SHOWN) == ("1.1.0", "1.0.0", "0", "Healthy")
         assert scene.says("Ready")["message"] == (
             "10 of 10 instances are healthy. 10 of 10 are behind the spec; a newer model by annotation "
-            "scaleset.dev/apply-model, since the policy's mode is Manual."
+            "scaleset.dev/start-model-rollout-at, or at once by scaleset.dev/apply-model, since the policy's mode is "
+            "Manual."
         )
         screen.kubectl("wait", "sset/web", "--for=condition=Ready", "--timeout=5s")
         screen.kubectl("wait", "sset/web", "--for=condition=UpToDate", "--timeout=1s", code=1)

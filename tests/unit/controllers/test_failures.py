@@ -31,7 +31,7 @@ def walked(world: World, version: Any) -> int:
             and isinstance(row.get("version"), str)
             and same(row["version"], version.version)
             and row.get("image") in (None, version.image)
-            and row["reason"] != "Cancelled"
+            and row["reason"] not in ("Cancelled", "RolledBack")
             for row in rows
         )
     return found
@@ -49,7 +49,7 @@ def test_it_counts_what_a_walk_would_find():
             row(
                 chance.choice([version.version, f"0{version.version}.0"]),
                 chance.choice([version.image, version.image, "other", None]),
-                chance.choice(["Breach", "Breach", "Cancelled"]),
+                chance.choice(["Breach", "Breach", "Cancelled", "RolledBack"]),
             )
             for _ in range(chance.randrange(3))
         ]

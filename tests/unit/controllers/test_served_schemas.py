@@ -16,6 +16,7 @@ from tests.unit.fake_api_server import JSON, FakeApi, openapi
 
 BUILD = {"model": "web-1", "version": "1.0.0", "image": "example.com/web:1.0.0", "instances": "0-3"}
 TIME = "2026-11-21T12:00:00Z"
+RESTARTED = {**BUILD, "restartTime": TIME}
 RUNNING = {
     "code": "RollingForward",
     "startTime": TIME,
@@ -63,7 +64,11 @@ FULL: JSON = {
     "lastHandledStart": "a",
     "lastHandledCancel": "b",
     "lastHandledApply": "c",
-    "builds": [BUILD],
+    "lastHandledRestart": "d",
+    "lastHandledRetry": "e",
+    "lastHandledModelRollout": "f",
+    "lastHandledRollback": "g",
+    "builds": [RESTARTED],
     "previousBuilds": [{**BUILD, "instances": "0"}],
     "applying": "3",
     "clocks": [{"instances": "0", "since": TIME, "lost": 1}],

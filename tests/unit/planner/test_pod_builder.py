@@ -2,6 +2,7 @@
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -68,6 +69,13 @@ def test_the_way_back_and_the_age_travel_with_the_pod():
     }
     assert annotations["scaleset.dev/created-at"] == "2027-01-15T08:00:00Z"
     assert "scaleset.dev/previous" not in manifest()["metadata"]["annotations"]
+
+
+def test_a_restarted_pod_bears_the_time_of_the_restart():
+    build = replace(BUILD, restart=EPOCH)
+    restarted = pod_builder.pod(OWNER, describe("web", spec()), build, 7, previous=None, created_at=EPOCH)
+    assert restarted["metadata"]["annotations"]["scaleset.dev/restarted-at"] == "2027-01-15T08:00:00Z"
+    assert "scaleset.dev/restarted-at" not in manifest()["metadata"]["annotations"]
 
 
 def test_the_instance_container_gets_the_image_whatever_it_asks_for():

@@ -58,13 +58,20 @@ def test_our_own_marks():
                 "annotations": {
                     "scaleset.dev/previous": '{"model": "web-0", "version": "1.0.0", "image": "x:0"}',
                     "scaleset.dev/created-at": "2025-01-01T00:00:00Z",
+                    "scaleset.dev/restarted-at": "2026-01-01T00:00:00Z",
                 },
             }
         )
     )
+    assert found.restart == 1767225600
     assert (found.owner, found.set_name, found.model, found.version) == ("set-uid", "web", "web-1", "1.2.3")
     assert found.previous == Build("web-0", "1.0.0", "x:0")
     assert found.instance_created == 1735689600
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "9999-13-01T00:00:00Z"])
+def test_a_restart_that_makes_no_sense_is_none(text):
+    assert pod(raw(metadata={"annotations": {"scaleset.dev/restarted-at": text}})).restart is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '{"model": "x"}', '"text"'])
