@@ -128,6 +128,10 @@ crds: venv ## write crds/ from the models
 cli-record: venv binaries ## record anew what the plugin's views are tested on, and docs/cli.txt (two minutes)
 	@$(BIN)/python -m tests.unit.plugin.record
 
+.PHONY: cli-screens
+cli-screens: venv binaries ## record anew, in tmux, what terminals of 60, 100 and 160 columns show: docs/cli (five minutes)
+	@$(BIN)/python -m tests.unit.plugin.screens
+
 .PHONY: stored-objects
 stored-objects: venv binaries ## record what the operator of COMMIT leaves in the API server, in tests/cluster/stored (two minutes)
 	@$(BIN)/python -m tests.cluster.stored $(COMMIT) $(ARGS)

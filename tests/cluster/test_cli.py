@@ -2,30 +2,16 @@
 
 import json
 import re
-from collections.abc import Callable
 
 import yaml
 
 from tests.cluster.harness.api import EVENTS, IMAGES, PODS, SCALE_SETS, Api, Json, condition
 from tests.cluster.harness.fleet import publish, until
 from tests.cluster.harness.manifests import scale_set
-from tests.cluster.harness.plugin import Plugin
+from tests.cluster.harness.plugin import Plugin, wait_for_web
 
 DEFINITION = ("--definition", "example/os/server")
 READY = 60.0
-
-
-def wait(api: Api, plugin: Plugin, when: Callable[[Json], object]) -> Json:
-    found = api.wait(
-        SCALE_SETS,
-        plugin.namespace,
-        "web",
-        lambda each: each is not None and bool(each.get("status")) and when(each),
-        timeout=READY,
-        message="the set is as it should be",
-    )
-    assert found is not None
-    return found
 
 
 def rollout(found: Json) -> Json:
@@ -44,16 +30,16 @@ def test_from_publish_to_the_end_of_the_rollout(web, api):
 
     published = plugin("publish", "example.com/os:1.1.0", *DEFINITION, "--version", "1.1.0", "--yes", "--wait")
     assert published.out.splitlines()[-1] == "example-os-server-1.1.0: published."
-    wait(api, plugin, lambda found: code(found) == "RollingForward")
+    wait_for_web(api, plugin, lambda found: code(found) == "RollingForward")
     api.patch(SCALE_SETS, plugin.namespace, "web", {"spec": {"suspend": True}})
-    wait(api, plugin, lambda found: (rollout(found).get("waitingFor") or {}).get("reason") == "Suspended")
+    wait_for_web(api, plugin, lambda found: (rollout(found).get("waitingFor") or {}).get("reason") == "Suspended")
     assert "web: RollingForward to version 1.1.0: " in plugin("status", "web", code=2).out
     tree = plugin("get", "web").out
     assert re.search(r"1\.0\.0 \(4\), 1\.1\.0 \(1\) → 1\.1\.0", tree), "what runs, and what it leads to"
     assert re.search(r"✔ upgraded in batch(es)? [\d-]+\n", tree)
     assert "◦ not begun" in tree
     listed = plugin("list").out.splitlines()
-    assert listed[0].split()[:2] == ["NAME", "PROGRESS"]
+    assert listed[0].split()[:2] == ["NAME", "UPDATED"]
     assert "1.0.0 (4), 1.1.0 (1) → 1.1.0" in listed[1]
     assert "The set is suspended" in listed[1]
 
@@ -68,7 +54,8 @@ def test_from_publish_to_the_end_of_the_rollout(web, api):
     done = plugin("status", "web", "--watch")
     assert done.out == plugin("status", "web").out == "web: Completed to version 1.1.0: 5 upgraded.\n"
 
-    assert plugin("history", "web").out.splitlines()[1].split()[2:6] == ["1.1.0", "Platform", "Completed", "5"]
+    past = plugin("history", "web").out.splitlines()[1].split()
+    assert past[2:9] == ["Image", "1.0.0", "→", "1.1.0", "Platform", "Completed", "5"]
     azure = json.loads(plugin("history", "web", "-o", "az-json").out)
     assert azure[0]["properties"]["progress"]["successfulInstanceCount"] == 5
     latest = json.loads(plugin("latest", "web", "-o", "az-json").out)
@@ -86,11 +73,11 @@ def test_from_publish_to_the_end_of_the_rollout(web, api):
 def test_a_version_that_fails(web, api):
     plugin = web(healthTimeout="PT3S")
     plugin("publish", "example.com/os:1.1.0-pullfail", *DEFINITION, "--version", "1.1.0", "--yes")
-    wait(api, plugin, lambda found: code(found) == "RollingForward")
+    wait_for_web(api, plugin, lambda found: code(found) == "RollingForward")
     failed = plugin("status", "web", "--watch", "--timeout=60s", code=1)
     assert failed.out.splitlines()[-1].startswith("web: Faulted to version 1.1.0: 0 upgraded, 1 failed, 4 not touched.")
     assert "ImagePullBackOff" in failed.out
-    wait(api, plugin, lambda found: condition(found, "Stalled") == "True")
+    wait_for_web(api, plugin, lambda found: condition(found, "Stalled") == "True")
     assert "ImagePullBackOff" in plugin("get", "web").out
     assert "web" in plugin("list", "--needs-attention").out
     assert "and is not tried again by itself" in plugin("versions", "web").out
@@ -131,7 +118,7 @@ def test_a_start_that_would_be_refused_writes_nothing(web, api):
     )
     pinned = {"spec": {"imageReference": {**there["spec"]["imageReference"], "version": "01.0"}}}
     api.patch(SCALE_SETS, plugin.namespace, "web", pinned)
-    wait(api, plugin, lambda found: found["status"]["observedGeneration"] >= found["metadata"]["generation"])
+    wait_for_web(api, plugin, lambda found: found["status"]["observedGeneration"] >= found["metadata"]["generation"])
     assert "which have imageReference.version set to latest" in plugin("start", "web", "--yes", code=1).error
     assert "start-upgrade-at" not in str(api.get(SCALE_SETS, plugin.namespace, "web")["metadata"].get("annotations"))
 
@@ -141,7 +128,7 @@ def test_the_plan_is_what_then_happens(web, api):
     plugin = web(rolling={"maxBatchInstancePercent": 40, "maxUnhealthyInstancePercent": 40})
     assert plugin("suspend", "web", "--yes", "--wait", "--timeout", "30s").out.startswith("web: suspended\n")
     publish(api, plugin.namespace, "1.1.0", "fast")
-    wait(api, plugin, lambda found: found["status"].get("latestVersion") == "1.1.0")
+    wait_for_web(api, plugin, lambda found: found["status"].get("latestVersion") == "1.1.0")
     until(lambda: "Suspended" in plugin("status", "web", code=2).out, timeout=READY, message="it waits suspended")
     forecast = json.loads(plugin("plan", "web", "-o", "json").out)
     assert forecast["heldBack"]["reason"] == "Suspended"
@@ -158,7 +145,7 @@ def test_cancel_and_what_is_remembered(web, api):
     plugin = web()
     assert plugin("cancel", "web", "--yes").out == "web: no rolling upgrade is running, nothing to cancel.\n"
     publish(api, plugin.namespace, "1.1.0")
-    wait(api, plugin, lambda found: code(found) == "RollingForward")
+    wait_for_web(api, plugin, lambda found: code(found) == "RollingForward")
     cancelled = plugin("cancel", "web", "--yes", "--wait", "--timeout", "60s")
     assert "Cancelled by the user." in cancelled.out
     assert plugin("status", "web", code=1).out.startswith("web: Cancelled to version 1.1.0")
@@ -167,7 +154,7 @@ def test_cancel_and_what_is_remembered(web, api):
 def test_start_by_hand_where_nothing_starts_by_itself(web, api):
     plugin = web(automatic=False)
     publish(api, plugin.namespace, "1.1.0", "fast")
-    wait(api, plugin, lambda found: found["status"].get("latestVersion") == "1.1.0")
+    wait_for_web(api, plugin, lambda found: found["status"].get("latestVersion") == "1.1.0")
     planned = plugin("plan", "web").out
     assert "no rollout starts by itself now" in planned
     assert "kubectl scaleset start web" in planned
@@ -180,11 +167,15 @@ def test_start_by_hand_where_nothing_starts_by_itself(web, api):
 
 def test_protect_and_apply_the_model(web, api):
     plugin = web(automatic=False)
-    assert plugin("protect", "web", "3,1", "--yes", "--wait").out.startswith("web: instances 1,3 protected\n")
-    assert plugin("protect", "web", "1", "--yes").out == "web: instances 1 are protected already.\n"
+    assert plugin("protect", "web", "3,1", "--yes", "--wait").out.startswith(
+        "web: instances 1,3 protected from all actions of the platform\n"
+    )
+    again = "web: instance 1 protected from all actions of the platform already.\n"
+    assert plugin("protect", "web", "1", "--yes").out == again
+    assert "5-2 is no range: write it as 2-5." in plugin("protect", "web", "5-2", "--yes", code=1).error
     assert "all actions" in plugin("instances", "web").out
     api.patch(SCALE_SETS, plugin.namespace, "web", {"spec": {"template": {"metadata": {"labels": {"new": "yes"}}}}})
-    wait(api, plugin, lambda found: found["status"]["observedGeneration"] >= found["metadata"]["generation"])
+    wait_for_web(api, plugin, lambda found: found["status"]["observedGeneration"] >= found["metadata"]["generation"])
     before = pods(api, plugin)
     applied = plugin("apply-model", "web", "0", "1", "--yes", "--wait", "--timeout", "60s")
     assert applied.out.startswith("web: newest model requested for instances 0-1\n")

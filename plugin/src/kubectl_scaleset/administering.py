@@ -76,7 +76,7 @@ def version(session: Session, client: ClientOnly = False, output: Annotated[str,
     """Print the versions of the plugin and of the active operator, with a warning if they do not match."""
     from kubectl_scaleset import checks, leases
 
-    holder = None if client else leases.lease(session)[0]
+    holder = None if client else leases.lease(session.client, session.namespace)[0]
     operator = holder.version if holder is not None and holder.alive else None
     document = {"clientVersion": __version__} | ({} if client else {"operatorVersion": operator})
     if not session.dump(document):

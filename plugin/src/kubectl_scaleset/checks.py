@@ -53,7 +53,7 @@ def findings(session: "Session") -> Iterator[Finding]:
     yield served
     if served.state != "failed":
         yield _schemas(session)
-    holder, trouble = lease(session)
+    holder, trouble = lease(session.client, session.namespace)
     yield _operator(holder, trouble)
     if holder is not None and holder.alive:
         yield _versions(holder)
@@ -159,7 +159,9 @@ def _rights(session: "Session") -> Iterator[Finding]:
 
 
 def _may(session: "Session", verb: str, plural: str, group: str) -> bool:
-    attributes = {"namespace": session.namespace, "verb": verb, "group": group, "resource": plural}
+    resource, _, part = plural.partition("/")
+    attributes = {"namespace": session.namespace, "verb": verb, "group": group, "resource": resource}
+    attributes |= {"subresource": part} if part else {}
     body = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",

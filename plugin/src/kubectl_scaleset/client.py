@@ -6,6 +6,7 @@ Connections, TLS and proxies are urllib3's; one call is one request, and nothing
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from time import monotonic, time
@@ -88,6 +89,17 @@ def _lines(response: urllib3.BaseHTTPResponse, what: str) -> Iterator[bytes]:
         yield rest
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One HTTP request; `stream` leaves the answer to be read as it arrives."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: Mapping[str, Any] | None = None
+    stream: bool = False
+
+
 class Client:
     """One cluster as one user. Safe to use from several threads; credentials are loaded again once after a 401."""
 
@@ -142,11 +154,11 @@ class Client:
         """The events after that version; the server ends the watch after some minutes."""
         query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": resource_version}
         query |= _selected(selector, name)
-        return Watch(self._send("GET", resource.collection(namespace), query=query, stream=True))
+        return Watch(self._stream(resource.collection(namespace), query))
 
     def log(self, namespace: str, pod: str, query: Mapping[str, str]) -> Log:
         """A container's log; `query` is that of the pod's log endpoint."""
-        return Log(self._send("GET", f"{PODS.item(namespace, _name(pod))}/log", query=query, stream=True))
+        return Log(self._stream(f"{PODS.item(namespace, _name(pod))}/log", query))
 
     def create(
         self,
@@ -184,7 +196,7 @@ class Client:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> JSON:
-        response = self._send(method, path, query=query, body=body)
+        response = self._send(_Request(method, path, query or {}, body))
         try:
             answer = json.loads(response.data)
         except ValueError as error:
@@ -193,33 +205,20 @@ class Client:
             raise errors.Unavailable(0, "NotKubernetes", f"{method} {path} was not answered with an object")
         return answer
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-        stream: bool = False,
-    ) -> urllib3.BaseHTTPResponse:
-        response = self._attempt(method, path, query=query, body=body, stream=stream)
+    def _stream(self, path: str, query: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        return self._send(_Request("GET", path, query, stream=True))
+
+    def _send(self, request: "_Request") -> urllib3.BaseHTTPResponse:
+        response = self._attempt(request)
         if response.status == 401:
             self._connect()
-            response = self._attempt(method, path, query=query, body=body, stream=stream)
+            response = self._attempt(request)
         if response.status >= 300:
             raise errors.from_response(response.status, response.data, response.headers.get("Retry-After"))
         return response
 
-    def _attempt(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None,
-        body: Mapping[str, Any] | None,
-        stream: bool,
-    ) -> urllib3.BaseHTTPResponse:
-        content = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    def _attempt(self, request: "_Request") -> urllib3.BaseHTTPResponse:
+        content = "application/merge-patch+json" if request.method == "PATCH" else "application/json"
         headers = urllib3.HTTPHeaderDict({"Accept": "application/json, */*", "Content-Type": content})
         headers["User-Agent"] = f"kubectl-scaleset/{__version__}"
         for name, value in self._headers:
@@ -227,18 +226,18 @@ class Client:
         before = monotonic()
         try:
             response = self._pool.request(
-                method,
-                f"{self.server}{path}" + (f"?{urlencode(query)}" if query else ""),
-                body=None if body is None else json.dumps(body).encode(),
+                request.method,
+                f"{self.server}{request.path}" + (f"?{urlencode(request.query)}" if request.query else ""),
+                body=None if request.body is None else json.dumps(request.body).encode(),
                 headers=headers,
-                preload_content=not stream,
+                preload_content=not request.stream,
                 timeout=urllib3.Timeout(
-                    connect=CONNECT_TIMEOUT_SECONDS, read=SILENCE_SECONDS if stream else CALL_TIMEOUT_SECONDS
+                    connect=CONNECT_TIMEOUT_SECONDS, read=SILENCE_SECONDS if request.stream else CALL_TIMEOUT_SECONDS
                 ),
                 retries=False,
             )
         except (HTTPError, OSError) as error:
-            raise errors.from_transport(error, f"{method} {path}") from error
+            raise errors.from_transport(error, f"{request.method} {request.path}") from error
         self._learn_time(response.headers.get("Date"), (before + monotonic()) / 2)
         return response
 

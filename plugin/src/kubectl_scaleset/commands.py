@@ -3,13 +3,14 @@
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from types import NoneType
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import click
 
 from kubectl_scaleset.failures import CliError, explain
-from kubectl_scaleset.options import ACTING, COMMON, Acting, Flag, Verb, Word, seconds
+from kubectl_scaleset.options import COMMON, Flag, Verb, Word, seconds
 from kubectl_scaleset.session import Session
 from scaleset.kube.errors import ApiError
 
@@ -19,13 +20,19 @@ _KINDS = ("sset", "ssets", "scaleset", "scalesets", "scaleset.scaleset.dev", "sc
 
 
 def command(name: str, function: Verb) -> click.Command:
-    """The verb of a function `(session, ...) -> exit code`, with the common flags. A function that takes `how`, an
-    Acting, has its flags too; one without a session has none of them.
+    """The verb of a function `(session, ...) -> exit code`, with the common flags; one without a session has none of
+    them. A parameter that is a frozen dataclass, such as `how: Acting`, stands for its fields.
     """
     own = inspect.signature(function, eval_str=True).parameters
-    added = (ACTING if "how" in own else {}) | (COMMON if "session" in own else {})
-    shown = {key: (each.annotation, each.default) for key, each in own.items() if key not in ("session", "how")}
-    shown |= added
+    groups: dict[str, Any] = {
+        key: each.annotation for key, each in own.items() if key != "session" and is_dataclass(each.annotation)
+    }
+    shown = {
+        key: (each.annotation, each.default) for key, each in own.items() if key != "session" and key not in groups
+    }
+    for group in groups.values():
+        shown |= _fields(group)
+    shown |= COMMON if "session" in own else {}
     markers = {key: annotation.__metadata__[0] for key, (annotation, _) in shown.items()}
 
     def run(**given: Any) -> int:
@@ -33,19 +40,20 @@ def command(name: str, function: Verb) -> click.Command:
         _check(markers, given)
         if given.get("name"):
             given["name"] = _bare(given["name"])
+        everywhere = bool(given.get("everywhere"))
+        for key, group in groups.items():
+            given[key] = group(**{name: given.pop(name) for name in _fields(group)})
         if "session" not in own:
             return function(**given) or 0
         session = Session(
             kubeconfig=given.pop("kubeconfig"),
             context=given.pop("context"),
             given_namespace=given.pop("namespace"),
-            all_namespaces=given.get("everywhere", False),
+            all_namespaces=everywhere,
             no_color=given.pop("no_color"),
             output=str(given.get("output", "")),
             attended=name not in _LOOK_THEMSELVES,
         )
-        if "how" in own:
-            given["how"] = Acting(**{key: given.pop(key) for key in ACTING})
         with answering(session):
             return function(session, **given) or 0
 
@@ -56,6 +64,12 @@ def command(name: str, function: Verb) -> click.Command:
         help=inspect.getdoc(function),
         short_help=_first_sentence(function),
     )
+
+
+def _fields(group: type[Any]) -> dict[str, tuple[Any, object]]:
+    """Annotation and default of each field of a group of flags."""
+    kinds = get_type_hints(group, include_extras=True)
+    return {each.name: (kinds[each.name], each.default) for each in fields(group)}
 
 
 def _parameter(name: str, annotation: Any, default: object) -> click.Parameter:

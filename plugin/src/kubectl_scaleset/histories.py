@@ -1,6 +1,6 @@
 """What a set has been through: its rollouts, and the models that it had."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -114,13 +114,11 @@ class StoredModel:
     template: JSON
 
 
-def models(session: "Session", found: "SetView") -> list[StoredModel]:
-    """The stored models of the set, the newest first."""
-    from kubectl_scaleset.catalogue import newest_model
-
+def models(session: "Session", found: "SetView", newest: Collection[str]) -> list[StoredModel]:
+    """The stored models of the set, the newest first. `newest` are the names that the spec's model may have."""
     mine = [raw for raw in session.client.list(REVISIONS, found.namespace)[0] if _owned(raw, found)]
     mine.sort(key=lambda raw: int(raw.get("revision") or 0))
-    newest, rows = newest_model(found), []
+    rows = []
     for position, raw in enumerate(mine):
         before = mine[position - 1].get("data") or {} if position else None
         data, name = raw.get("data") or {}, str(raw["metadata"]["name"])

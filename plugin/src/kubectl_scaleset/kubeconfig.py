@@ -113,7 +113,11 @@ def _document(path: Path) -> JSON:
     import yaml
 
     try:
-        document = yaml.load(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - it is safe
+        from yaml import CSafeLoader as SafeLoader
+    except ImportError:  # PyYAML was built without libyaml
+        from yaml import SafeLoader  # type: ignore[assignment]
+    try:
+        document = yaml.load(path.read_text(), Loader=SafeLoader)
     except OSError as error:
         raise _unusable(path, f"{error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -13,7 +13,7 @@ from scaleset.kube.resources import LEASES
 from scaleset.records.projections import seconds
 
 if TYPE_CHECKING:
-    from kubectl_scaleset.session import Session
+    from kubectl_scaleset.client import Client
 
 JSON = Mapping[str, Any]
 
@@ -35,24 +35,24 @@ class Holder:
     """Seconds since it was renewed."""
 
 
-def lease(session: "Session") -> tuple[Holder | None, str]:
-    """The holder of the operator's lease in any namespace, or why none is known."""
+def lease(client: "Client", namespace: str) -> tuple[Holder | None, str]:
+    """The holder of the operator's lease in any namespace that you may list, or why none is known."""
     try:
-        found = session.client.list(LEASES, None, name=names.LEASE_NAME)[0]
+        found = client.list(LEASES, None, name=names.LEASE_NAME)[0]
     except Forbidden as error:
         try:
-            found = session.client.list(LEASES, session.namespace, name=names.LEASE_NAME)[0]
+            found = client.list(LEASES, namespace, name=names.LEASE_NAME)[0]
         except Forbidden:
-            return None, explain(error, server=session.server)
-    holders = [_holder(session, raw) for raw in found]
+            return None, explain(error, server=client.server)
+    holders = [_holder(client, raw) for raw in found]
     holders.sort(key=lambda holder: (holder.alive, -(holder.renewed or 1e9)), reverse=True)
     return (holders[0], "") if holders else (None, "")
 
 
-def _holder(session: "Session", raw: JSON) -> Holder:
+def _holder(client: "Client", raw: JSON) -> Holder:
     spec, metadata = raw.get("spec") or {}, raw["metadata"]
     renewed = seconds(spec.get("renewTime"))
-    since = None if renewed is None else max(0.0, session.client.now() - renewed)
+    since = None if renewed is None else max(0.0, client.now() - renewed)
     limit = float(spec.get("leaseDurationSeconds") or 0) + GRACE_SECONDS
     identity = str(spec.get("holderIdentity") or "")
     return Holder(
@@ -67,15 +67,15 @@ def _holder(session: "Session", raw: JSON) -> Holder:
 class Attendance:
     """Asks for the Lease while a verb does its own work. A user who may not read it is told nothing."""
 
-    def __init__(self, session: "Session") -> None:
-        self._session = session
+    def __init__(self, client: "Client", namespace: str) -> None:
+        self._client, self._namespace = client, namespace
         self._holder: Holder | None = None
         self._asked = threading.Thread(target=self._ask, daemon=True)
         self._asked.start()
 
     def _ask(self) -> None:
         try:
-            self._holder = lease(self._session)[0]
+            self._holder = lease(self._client, self._namespace)[0]
         except (ApiError, CliError, KeyError, TypeError, ValueError):
             return
 
@@ -85,7 +85,7 @@ class Attendance:
         holder = self._holder
         if holder is None or holder.alive or holder.renewed is None:
             return None
-        moment = timestamp(self._session.client.now() - holder.renewed)
+        moment = timestamp(self._client.now() - holder.renewed)
         return (
             f"Warning: no operator has been at work since {moment}, the last renewal of Lease "
             f"{holder.namespace}/{names.LEASE_NAME}. What is shown may be older than that, and nothing is carried out. "

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from kubectl_scaleset.completing import Completer, contexts, definitions, namespaces, scale_sets
 from kubectl_scaleset.failures import CliError
+from scaleset.api.moments import parse_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,12 @@ DefinitionWord = Annotated[str, Word("PUBLISHER/OFFER/SKU", "Image definition.",
 
 @dataclass(frozen=True, slots=True)
 class Acting:
-    """How a verb changes something: what --yes, --dry-run, --wait and --timeout say."""
+    """How a verb changes something. A verb that takes one has its flags."""
 
-    yes: bool = False
-    dry_run: str = "none"
-    wait: bool = False
-    timeout: str | None = None
+    yes: Yes = False
+    dry_run: DryRun = "none"
+    wait: Wait = False
+    timeout: Timeout = None
 
     @property
     def tries(self) -> bool:
@@ -93,13 +94,6 @@ COMMON: dict[str, tuple[Any, object]] = {
     "no_color": (NoColor, False),
 }
 """The flags of every verb that takes a `Session`."""
-ACTING: dict[str, tuple[Any, object]] = {
-    "yes": (Yes, False),
-    "dry_run": (DryRun, "none"),
-    "wait": (Wait, False),
-    "timeout": (Timeout, None),
-}
-"""The flags of a verb that takes an `Acting`."""
 
 
 def output(*formats: str) -> Flag:
@@ -108,11 +102,16 @@ def output(*formats: str) -> Flag:
 
 
 def seconds(text: str | None) -> float | None:
-    """Seconds of a duration as kubectl's: 90s, 1h30m, or a bare number of seconds."""
+    """Seconds of a duration as kubectl's: 90s, 1h30m, or a bare number of seconds; or as our objects have it: PT5M."""
     if text is None:
         return None
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
+    if text.startswith("P"):
+        try:
+            return parse_duration(text).total_seconds()
+        except ValueError as error:
+            raise CliError(f"--timeout {text} is no duration: {error}.") from error
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
     if not parts or "".join(f"{number}{unit}" for number, unit in parts) != text:
         raise CliError(f"--timeout {text} is no duration: write it like 90s, 10m or 1h30m.")

@@ -38,7 +38,7 @@ def rollback(session: Session, name: Name, how: Acting, to: To = None, exclude: 
     version = _known(found, to, published) if to is not None else _before(found, leaves, published)
     if leaves and number(version) >= number(leaves):
         raise CliError(
-            f"{name} runs {leaves}, which is no later than {version}: kubectl scaleset pin {name} {version}."
+            f"{name} runs {leaves}, which is not above {version}: use kubectl scaleset pin {name} {version}."
         )
     left = next((raw for raw in published if leaves and same(raw["spec"]["version"], leaves)), None)
     follows = f" {galleries.following(session, left).sentence}" if exclude and left is not None else ""
@@ -48,9 +48,7 @@ def rollback(session: Session, name: Name, how: Acting, to: To = None, exclude: 
         f"Roll {name} back from {leaves or 'no version'} to {version} in batches, and pin it?{follows}", yes=how.unasked
     )
     found = changes.patch(session, found, body, how)
-    changes.say(
-        session, f"{name}: rollback to {version} requested; it is pinned until kubectl scaleset unpin {name}", how
-    )
+    changes.say(session, f"{name}: rollback to {version} requested, pinned until kubectl scaleset unpin {name}", how)
     if exclude and left is not None:
         galleries.set_excluded(session, left, how, excluded=True)
     elif exclude:

@@ -113,8 +113,10 @@ def history(
 
     found = session.scale_set(name)
     if models:
+        from kubectl_scaleset.catalogue import newest_model
+
         _not_az(output)
-        stored = histories.models(session, found)
+        stored = histories.models(session, found, newest_model(found))
         if not session.dump([documents.of(each) for each in stored]):
             session.show(tables.models(stored, now=session.client.now(), glyphs=session.glyphs))
         return 0

@@ -52,7 +52,7 @@ class Session:
         if self.attended:
             from kubectl_scaleset.leases import Attendance
 
-            self._attendance = Attendance(self)
+            self._attendance = Attendance(client, self.namespace)
         return client
 
     def mind_the_operator(self) -> None:

@@ -1,8 +1,8 @@
 """The snapshot that the planner decides on, read afresh from the API server, and dry runs for it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kubectl_scaleset import forecasts
 from kubectl_scaleset.catalogue import spec_of, understood
@@ -30,6 +30,8 @@ from scaleset.records.kinds import SCALE_SETS
 if TYPE_CHECKING:
     from kubectl_scaleset.session import Session
 
+Seen = TypeVar("Seen")
+
 
 def forecast(session: "Session", found: SetView) -> Forecast:
     """What the planner would do from now on. CliError if the spec cannot be understood."""
@@ -40,27 +42,23 @@ def forecast(session: "Session", found: SetView) -> Forecast:
 
 def at_once(session: "Session", found: SetView, value: str) -> AtOnce | None:
     """What a request for the newest model would do; None where you may not read all that it depends on."""
-    try:
-        seen = snapshot(session, found)
-        return forecasts.at_once(seen, value, Admission(session, seen.owner))
-    except Forbidden:
-        return None
+    return _foreseen(session, found, lambda seen, admits: forecasts.at_once(seen, value, admits))
 
 
 def by_hand(session: "Session", found: SetView) -> ByHand | None:
     """What a start by hand would do; None where you may not read all that it depends on."""
-    try:
-        seen = snapshot(session, found)
-        return forecasts.by_hand(seen, Admission(session, seen.owner))
-    except Forbidden:
-        return None
+    return _foreseen(session, found, forecasts.by_hand)
 
 
 def refusal(session: "Session", found: SetView, annotation: str) -> str | None:
     """Why that request would be refused; None too where you may not read all that it depends on."""
+    return _foreseen(session, found, lambda seen, admits: forecasts.refusal(seen, annotation, admits))
+
+
+def _foreseen(session: "Session", found: SetView, ask: Callable[[Snapshot, "Admission"], Seen]) -> Seen | None:
     try:
         seen = snapshot(session, found)
-        return forecasts.refusal(seen, annotation, Admission(session, seen.owner))
+        return ask(seen, Admission(session, seen.owner))
     except Forbidden:
         return None
 

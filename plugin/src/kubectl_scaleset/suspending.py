@@ -1,6 +1,7 @@
 """Verbs that halt rollouts and let them go on: of one set, of many, or of all sets of a policy."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from kubectl_scaleset import changes
@@ -23,42 +24,56 @@ Policy = Annotated[
 ]
 
 
-def suspend(
-    session: Session,
-    how: Acting,
-    name: OptionalName = None,
-    all_: All = False,
-    policy: Policy = None,
-    everywhere: Everywhere = False,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Which:
+    """One set, all of a namespace or of every one, or all of a policy."""
+
+    name: OptionalName = None
+    all_: All = False
+    policy: Policy = None
+    everywhere: Everywhere = False
+
+    @property
+    def one(self) -> str | None:
+        """The set that is named; CliError unless exactly one of NAME, --all and --policy is given."""
+        if (self.name is not None) + self.all_ + (self.policy is not None) != 1:
+            raise CliError("Name a ScaleSet, or give --all or --policy POLICY.")
+        if self.everywhere and not self.all_:
+            raise CliError("-A goes with --all only: a set and a policy are in one namespace.")
+        return self.name
+
+
+def suspend(session: Session, which: Which, how: Acting) -> int:
     """Pause rollouts: the running batch finishes, nothing else starts. Scaling and self-healing go on.
 
     --wait: until the running batches have ended.
     """
-    if _chosen(name, all_=all_, policy=policy, everywhere=everywhere):
-        return _one(session, str(name), how)
-    if policy is not None:
-        return _policy(session, policy, how, wanted=True)
-    return _all(session, how, wanted=True)
+    from kubectl_scaleset import waits
+
+    name = which.one
+    if name is None:
+        return _many(session, which, how, wanted=True)
+    found = session.scale_set(name)
+    if found.spec.get("suspend"):
+        session.say(f"{name}: suspended already.")
+        return changes.wait(session, found, waits.quiet, how)
+    session.confirm(f"Suspend {name}? A running batch still ends.", yes=how.unasked)
+    found = changes.patch(session, found, {"spec": {"suspend": True}}, how)
+    changes.say(session, f"{name}: suspended", how)
+    return changes.wait(session, found, waits.quiet, how)
 
 
-def resume(
-    session: Session,
-    how: Acting,
-    name: OptionalName = None,
-    all_: All = False,
-    policy: Policy = None,
-    everywhere: Everywhere = False,
-) -> int:
+def resume(session: Session, which: Which, how: Acting) -> int:
     """Lift a suspension: a halted rollout goes on, one that is due starts.
 
     With --wait for one set it prints and exits as `status --watch` does.
     """
     from kubectl_scaleset.outcomes import outcome
 
-    if not _chosen(name, all_=all_, policy=policy, everywhere=everywhere):
-        return _policy(session, policy, how, wanted=False) if policy is not None else _all(session, how, wanted=False)
-    found = session.scale_set(str(name))
+    name = which.one
+    if name is None:
+        return _many(session, which, how, wanted=False)
+    found = session.scale_set(name)
     if not found.spec.get("suspend"):
         session.say(f"{name}: not suspended, nothing to resume.")
         return changes.wait(session, found, outcome, how)
@@ -68,26 +83,10 @@ def resume(
     return changes.wait(session, found, outcome, how)
 
 
-def _chosen(name: str | None, *, all_: bool, policy: str | None, everywhere: bool) -> bool:
-    """Whether one set is named; CliError unless exactly one of NAME, --all and --policy is given."""
-    if (name is not None) + all_ + (policy is not None) != 1:
-        raise CliError("Name a ScaleSet, or give --all or --policy POLICY.")
-    if everywhere and not all_:
-        raise CliError("-A goes with --all only: a set and a policy are in one namespace.")
-    return name is not None
-
-
-def _one(session: Session, name: str, how: Acting) -> int:
-    from kubectl_scaleset import waits
-
-    found = session.scale_set(name)
-    if found.spec.get("suspend"):
-        session.say(f"{name}: suspended already.")
-        return changes.wait(session, found, waits.quiet, how)
-    session.confirm(f"Suspend {name}? A running batch still ends.", yes=how.unasked)
-    found = changes.patch(session, found, {"spec": {"suspend": True}}, how)
-    changes.say(session, f"{name}: suspended", how)
-    return changes.wait(session, found, waits.quiet, how)
+def _many(session: Session, which: Which, how: Acting, *, wanted: bool) -> int:
+    if which.policy is not None:
+        return _policy(session, which.policy, how, wanted=wanted)
+    return _all(session, how, wanted=wanted)
 
 
 def _policy(session: Session, name: str, how: Acting, *, wanted: bool) -> int:

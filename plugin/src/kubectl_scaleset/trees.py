@@ -222,9 +222,8 @@ class _Tree:
     def _fold(self, rows: list[InstanceView], trunk: str, *, last: bool) -> None:
         state, first = rows[0].health, rows[0]
         versions = ", ".join(sorted({row.version for row in rows}, key=_order))
-        name = (
-            f"{trunk}{self._glyphs.fork(last=last)}{self._glyphs.health(state)} {ranges.abridged(r.id for r in rows)}"
-        )
+        ids = strides(sorted(row.id for row in rows))
+        name = f"{trunk}{self._glyphs.fork(last=last)}{self._glyphs.health(state)} {ids}"
         failure = f"{self._failed}: {self._words(first.failure)}" if first.failure else ""
         restarts = sum(row.restarts for row in rows)
         count = Text(f"{len(rows)} {state}", health_style(state))

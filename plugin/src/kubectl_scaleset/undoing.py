@@ -26,10 +26,11 @@ def undo(session: Session, name: Name, how: Acting, to_revision: ToRevision = No
 
     With --wait it prints and exits as `status --watch` does.
     """
+    from kubectl_scaleset.catalogue import newest_model
     from kubectl_scaleset.outcomes import outcome
 
     found = session.scale_set(name)
-    chosen = _chosen(found, models(session, found), to_revision)
+    chosen = _chosen(found, models(session, found, newest_model(found)), to_revision)
     spec = {"template": merge_patch(found.spec.get("template") or {}, _kept(found, chosen.template))}
     if not spec["template"]:
         session.say(f"{name}: the spec has the template of revision {chosen.revision} already.")

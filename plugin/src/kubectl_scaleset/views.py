@@ -5,6 +5,7 @@ view at the beginning, a line for each change, the view at the end.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,8 @@ def watch_sets(session: "Session", *, needs_attention: bool, timeout: float | No
             printed.update(now)
             return gone + news
 
-        return _watch(session, follower, lambda: _sets(session, found()), changes, lambda: False, timeout)
+        view = _View(follower, lambda: _sets(session, found()), changes, lambda: False)
+        return _watch(session, view, timeout)
 
 
 def watch_set(session: "Session", found: SetView, *, follow: bool, everything: bool, timeout: float | None) -> int:
@@ -98,74 +100,62 @@ def watch_set(session: "Session", found: SetView, *, follow: bool, everything: b
         def drawn() -> "RenderableType":
             return _picture(session, now(), follower.objects(1), everything=everything)
 
-        return _watch(session, follower, drawn, changes, ended, timeout)
+        return _watch(session, _View(follower, drawn, changes, ended), timeout)
 
 
-def _watch(
-    session: "Session",
-    follower: Follower,
-    drawn: "Callable[[], RenderableType]",
-    changes: Callable[[], list[str]],
-    ended: Callable[[], bool],
-    timeout: float | None,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What a terminal gets redrawn, or another output gets line by line."""
+
+    follower: Follower
+    drawn: "Callable[[], RenderableType]"
+    changes: Callable[[], list[str]]
+    ended: Callable[[], bool]
+
+
+def _watch(session: "Session", view: _View, timeout: float | None) -> int:
     session.mind_the_operator()
     deadline = None if timeout is None else monotonic() + timeout
-    if session.live:
-        return _draw(session, follower, drawn, ended, deadline)
-    return _print(session, follower, drawn, changes, ended, deadline)
+    return _draw(session, view, deadline) if session.live else _print(session, view, deadline)
 
 
-def _draw(
-    session: "Session",
-    follower: Follower,
-    drawn: "Callable[[], RenderableType]",
-    ended: Callable[[], bool],
-    deadline: float | None,
-) -> int:
+def _draw(session: "Session", view: _View, deadline: float | None) -> int:
     from rich.live import Live
 
     def fitted() -> "RenderableType":
-        return session.fitted(drawn())
+        return session.fitted(view.drawn())
 
     with Live(fitted(), console=session.console, auto_refresh=False, vertical_overflow="ellipsis") as live:
         seen, last = -1, monotonic()
-        while not ended():
+        while not view.ended():
             left = TICK_SECONDS if deadline is None else deadline - monotonic()
             if left <= 0:
                 return TIMED_OUT
-            seen = follower.wait(seen, min(left, TICK_SECONDS))
-            follower.wait(seen, max(0.0, last + 1 / REDRAWS - monotonic()))
+            seen = view.follower.wait(seen, min(left, TICK_SECONDS))
+            view.follower.wait(seen, max(0.0, last + 1 / REDRAWS - monotonic()))
             live.update(fitted(), refresh=True)
             last = monotonic()
         live.update(fitted(), refresh=True)
     return 0
 
 
-def _print(
-    session: "Session",
-    follower: Follower,
-    drawn: "Callable[[], RenderableType]",
-    changes: Callable[[], list[str]],
-    ended: Callable[[], bool],
-    deadline: float | None,
-) -> int:
+def _print(session: "Session", view: _View, deadline: float | None) -> int:
     began = monotonic()
-    session.show(drawn())
-    changes()
-    if ended():
+    session.show(view.drawn())
+    view.changes()
+    if view.ended():
         return 0
     session.say("")
     seen = -1
-    while not ended():
-        for line in changes():
+    while not view.ended():
+        for line in view.changes():
             session.say(f"{monotonic() - began:5.1f}s  {line}")
         left = TICK_SECONDS if deadline is None else deadline - monotonic()
         if left <= 0:
             return TIMED_OUT
-        seen = follower.wait(seen, min(left, TICK_SECONDS))
-    for line in changes():
+        seen = view.follower.wait(seen, min(left, TICK_SECONDS))
+    for line in view.changes():
         session.say(f"{monotonic() - began:5.1f}s  {line}")
     session.say("")
-    session.show(drawn())
+    session.show(view.drawn())
     return 0

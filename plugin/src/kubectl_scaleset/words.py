@@ -62,39 +62,34 @@ class Glyphs:
         return self.trunks[last]
 
 
-UNICODE = Glyphs(
-    signs={"set": "⬢", "done": "✔", "running": "◷", "pending": "◦", "failed": "✖", "cancelled": "⊘", "pod": "□"},
-    bar={"successful": "█", "failed": "▒", "inProgress": "▓", "pending": "░"},
-    arrow="→",
-    forks=("├─", "└─"),
-    trunks=("│ ", "  "),
-    states={
-        "Healthy": "✔",
-        "Initializing": "◌",
-        "Terminating": "◍",
-        "Unhealthy": "✖",
-        "Unknown": "?",
-        "Missing": "∅",
-        "Blocked": "⊘",
-    },
-)
-ASCII = Glyphs(
-    signs={"set": "#", "done": "+", "running": "*", "pending": ".", "failed": "x", "cancelled": "/", "pod": "o"},
-    bar={"successful": "#", "failed": "x", "inProgress": "=", "pending": "."},
-    arrow="->",
-    forks=("|-", "`-"),
-    trunks=("| ", "  "),
-    states={
-        "Healthy": "+",
-        "Initializing": "~",
-        "Terminating": "-",
-        "Unhealthy": "x",
-        "Unknown": "?",
-        "Missing": "0",
-        "Blocked": "/",
-    },
-    overflow="crop",
-)
+_SIGNS = {
+    "set": "⬢#",
+    "done": "✔+",
+    "running": "◷*",
+    "pending": "◦.",
+    "failed": "✖x",
+    "cancelled": "⊘/",
+    "pod": "□o",
+}
+_BAR = {"successful": "█#", "failed": "▒x", "inProgress": "▓=", "pending": "░."}
+_STATES = {
+    "Healthy": "✔+",
+    "Initializing": "◌~",
+    "Terminating": "◍-",
+    "Unhealthy": "✖x",
+    "Unknown": "??",
+    "Missing": "∅0",
+    "Blocked": "⊘/",
+}
+"""Each sign in Unicode and in ASCII."""
+
+
+def _of(signs: Mapping[str, str], place: int) -> dict[str, str]:
+    return {name: both[place] for name, both in signs.items()}
+
+
+UNICODE = Glyphs(_of(_SIGNS, 0), _of(_BAR, 0), "→", ("├─", "└─"), ("│ ", "  "), _of(_STATES, 0))
+ASCII = Glyphs(_of(_SIGNS, 1), _of(_BAR, 1), "->", ("|-", "`-"), ("| ", "  "), _of(_STATES, 1), overflow="crop")
 
 
 class Columns(Table):
@@ -105,6 +100,12 @@ class Columns(Table):
         self.glyphs = glyphs
         self.spare = tuple(spare)
         """Titles of the columns that a narrow terminal does without, the first to go first."""
+
+    def keep(self, columns: list[Column]) -> None:
+        """Do without the other columns."""
+        self.columns = columns
+        for position, column in enumerate(columns):
+            column._index = position  # noqa: SLF001 - rich asks the column where it stands, for the space after it
 
     @property
     def least(self) -> int:
@@ -142,14 +143,14 @@ def _fitted(console: Console, found: Columns) -> list[str]:
     for title in found.spare:
         if found.least <= console.width:
             break
-        found.columns = [column for column in found.columns if column.header != title]
+        found.keep([column for column in found.columns if column.header != title])
     last, rest = found.columns[-1], found.columns[:-1]
     left = console.width - sum(_width(column) + 2 for column in rest)
     if left >= LAST_COLUMN or _width(last) <= left:
         last._cells = [_cut(cell, left, found.glyphs) for cell in last.cells]  # noqa: SLF001 - cells cannot be changed otherwise
         return _rendered(console, found, max(console.width, found.least))
     words = [cell.plain if isinstance(cell, Text) else str(cell) for cell in last.cells]
-    found.columns = rest
+    found.keep(rest)
     _narrow(found, sum(_width(column) + 2 for column in rest) - 2 - console.width)
     head, *rows = _rendered(console, found, max(console.width, sum(_width(column) + 2 for column in rest)))
     wrapped = TextWrapper(console.width, initial_indent=INDENT, subsequent_indent=INDENT, break_on_hyphens=False)

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import yaml
 
 from kubectl_scaleset.__main__ import run
 
-from .api import SERVICE_ACCOUNTS, Api, Json, Kind
+from .api import SCALE_SETS, SERVICE_ACCOUNTS, Api, Json, Kind
 from .cluster import ROOT
 
 RBAC = "rbac.authorization.k8s.io"
@@ -96,6 +96,20 @@ class Plugin:
         path = os.pathsep.join([str(_SCRIPTS), str(kubectl().parent), os.environ["PATH"]])
         own = {"KUBECONFIG": str(self.kubeconfig), "PATH": path, "PYTHONIOENCODING": "utf-8", "PYTHONWARNINGS": "error"}
         return {**os.environ, **own, **changes}
+
+
+def wait_for_web(api: Api, plugin: Plugin, when: Callable[[Json], object], *, timeout: float = 90.0) -> Json:
+    """The set `web` of the plugin's namespace, once it has a status that is as it should be."""
+    found = api.wait(
+        SCALE_SETS,
+        plugin.namespace,
+        "web",
+        lambda each: each is not None and bool(each.get("status")) and bool(when(each)),
+        timeout=timeout,
+        message="the set is as it should be",
+    )
+    assert found is not None
+    return found
 
 
 def _text(stream: io.TextIOWrapper) -> str:

@@ -89,8 +89,8 @@ def scenes(api: Api) -> None:
         api.delete(SCALE_SETS, "shop", name)
 
 
-def publish(api: Api, version: str, behaviour: str = "") -> None:
-    api.create(IMAGES, "shop", image_version(version, behaviour=behaviour))
+def publish(api: Api, version: str, behaviour: str = "", *, namespace: str = "shop") -> None:
+    api.create(IMAGES, namespace, image_version(version, behaviour=behaviour))
 
 
 def keep(api: Api, name: str, when: Callable[[Json, list[Json]], object], *, of: str = "web") -> None:

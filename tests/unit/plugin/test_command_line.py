@@ -135,7 +135,16 @@ def test_flags_may_stand_before_the_verb(given, expected):
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [(None, None), ("90", 90.0), ("90s", 90.0), ("10m", 600.0), ("1h30m", 5400.0), ("0.5s", 0.5), ("250ms", 0.25)],
+    [
+        (None, None),
+        ("90", 90.0),
+        ("90s", 90.0),
+        ("10m", 600.0),
+        ("1h30m", 5400.0),
+        ("0.5s", 0.5),
+        ("250ms", 0.25),
+        ("PT5M", 300.0),
+    ],
 )
 def test_durations_are_kubectls(text, seconds):
     assert options.seconds(text) == seconds

@@ -153,8 +153,8 @@ PAST = {
     "kind": "Model",
     "startedBy": "User",
     "code": "Completed",
-    "startTime": "2026-11-29T23:30:00Z",
-    "completedTime": "2026-11-29T23:31:00Z",
+    "startTime": "2099-11-29T23:30:00Z",
+    "completedTime": "2099-11-29T23:31:00Z",
     "fromVersion": "1.1.0",
     "fromModel": "web-a",
     "toVersion": "1.1.0",
@@ -165,15 +165,16 @@ PAST = {
 
 def test_history_has_every_kind_with_where_it_came_from():
     raw = deepcopy(recorded("faulted")["scaleSet"])
-    image = {**PAST, "kind": "Image", "startTime": "2026-11-29T23:12:04Z", "toVersion": "1.2.0", "code": "Faulted"}
-    restart = {**PAST, "kind": "Restart", "startTime": "2026-11-29T23:40:00Z", "toVersion": None}
+    began = raw["status"]["osUpgradeHistory"][0]["properties"]["runningStatus"]["startTime"]
+    image = {**PAST, "kind": "Image", "startTime": began, "toVersion": "1.2.0", "code": "Faulted"}
+    restart = {**PAST, "kind": "Restart", "startTime": "2099-11-29T23:40:00Z", "toVersion": None}
     raw["status"]["rolloutHistory"] = [restart, PAST, image]
     entries = histories.rollouts(SetView(raw))
     assert [(each.kind, each.way("→")) for each in entries] == [
         ("Restart", "1.1.0"),
         ("Model", "web-a → web-b"),
         ("Image", "1.1.0 → 1.2.0"),
-        ("Image", "1.1.0"),  # recorded by an older operator, which did not know what ran before
+        ("Image", "1.1.0"),  # of an older operator, which did not record what ran before
     ]
     shown = of(entries[1])
     assert shown == {
@@ -182,8 +183,8 @@ def test_history_has_every_kind_with_where_it_came_from():
         "to": "web-b",
         "by": "User",
         "result": "Completed",
-        "startTime": "2026-11-29T23:30:00Z",
-        "completedTime": "2026-11-29T23:31:00Z",
+        "startTime": "2099-11-29T23:30:00Z",
+        "completedTime": "2099-11-29T23:31:00Z",
         "upgraded": 10,
         "failed": 0,
         "restored": 0,
