@@ -94,7 +94,7 @@ def test_whatever_helm_does_crds_resources_pods_and_claims_stay(
     said = do(installer, "install", chart)
     assert "Your first three commands:" in said
     assert "serves all namespaces" in said
-    manifests = re.findall(r"kubectl create -f - <<'EOF'\n(.*?)\n +EOF\n", said, re.DOTALL)
+    manifests = re.findall(r"^kubectl create -f - <<'EOF'\n(.*?)\nEOF\n", said, re.DOTALL | re.MULTILINE)
     assert len(manifests) == 2
     for text in manifests:
         kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", text=text)
