@@ -25,6 +25,7 @@ SOURCE = ROOT / "operator" / "src" / "scaleset"
 MEANINGS = Path(__file__).with_name("meanings.yaml")
 INSTALL = ROOT / "deploy" / "install.yaml"
 VALUES = ROOT / "charts" / "scaleset-operator" / "values.yaml"
+TRANSCRIPT = ROOT / "docs" / "cli.txt"
 WORD = re.compile(r"([A-Z][a-z]+)+")
 
 
@@ -52,8 +53,17 @@ def tables() -> dict[str, dict[str, str]]:
         },
         "reference/flags.md": {"flags": rows(("Flag", "Default", "Meaning"), _flags(parser()))},
         "reference/alerts.md": {"alerts": rows(("Alert", "Severity", "For", "Fires when"), _alerts())},
+        "index.md": {"transcript": transcript()},
         "reference/chart.md": {"values": values_table(read(VALUES))},
     }
+
+
+def transcript() -> str:
+    """How a rollout is watched: of the recorded session the part until the rollout has ended."""
+    text = TRANSCRIPT.read_text(encoding="utf-8")
+    begin = text.index("$ kubectl scaleset get web -w\n")
+    end = text.index("\n", text.index(" web: Completed ", begin)) + 1
+    return f"```text\n{text[begin:end]}```\n"
 
 
 def _complete(what: str, told: set[str], there: set[str]) -> None:
