@@ -38,10 +38,10 @@ ELSEWHERE = {
 """Pages whose console blocks are played by other tests, and why."""
 
 VARIES = (
+    (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "UID"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", "TIME"),
     (r"\d+(\.\d+){3}(:\d+)?\b", "ADDRESS"),
     (r"\b(\d+(\.\d+)? ?(ms|s|m|h|d))+\b", "DURATION"),
-    (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "UID"),
     (r"\bnode-\d+\b", "NODE"),
     (r"\b(?=[a-z]*\d)[0-9a-z]{8,10}\b", "HASH"),
 )

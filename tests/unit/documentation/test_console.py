@@ -47,6 +47,7 @@ def test_a_page_is_read() -> None:
         (["web  12s"], ["web     4m5s"], True),
         (["at 2026-11-30T02:43:25Z, 9.5 s"], ["at 2027-01-01T00:00:00Z, 1 ms"], True),
         (["model web-d19fcfedb2"], ["model web-7c9d8b6f5"], True),
+        (["pvc-810da1fc-405d-41e0-a2bf-3bc2a09fd721"], ["pvc-f96ffe7e-5172-442f-9f00-03fe88248b2e"], True),
         (["node-000003 10.0.1.1"], ["node-000009 10.0.6.2:8080"], True),
         (["one", "...", "three"], ["one", "2", "2b", "three"], True),
         (["one", "...", "three"], ["one", "three"], True),
