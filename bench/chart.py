@@ -1,9 +1,8 @@
 """The chart of docs/performance.md: seconds for each size and writes, as SVG for light and for dark pages."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -15,8 +14,7 @@ from .results import Results, Rollout, batches
 WRITES_SIZE = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Theme:
+class Theme(NamedTuple):
     """Colours: of text and lines, of our bars and the others', each with default and with raised limits."""
 
     name: str

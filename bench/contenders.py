@@ -7,6 +7,7 @@ with that are the defaults.
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -147,7 +148,6 @@ class Peer:
     name: str
     title: str
     kind: Kind
-    object_kind: str
     agents: Sequence[str]
     settings: str
     spec: Json
@@ -169,7 +169,7 @@ class Peer:
             "spec": {"containers": self._containers(tag), **self._readiness_gates()},
         }
         spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template, **self.spec}
-        body = {"apiVersion": group, "kind": self.object_kind, "metadata": {"name": NAME}, "spec": spec}
+        body = {"apiVersion": group, "kind": OBJECT_KINDS[self.kind.plural], "metadata": {"name": NAME}, "spec": spec}
         api.create(self.kind, namespace, body)
 
     def publish(self, api: Api, namespace: str, tag: str) -> None:
@@ -190,6 +190,12 @@ class Peer:
         return {"readinessGates": [{"conditionType": gate} for gate in self.gates]} if self.gates else {}
 
 
+OBJECT_KINDS = {
+    "clonesets": "CloneSet",
+    "deployments": "Deployment",
+    "rollouts": "Rollout",
+    "statefulsets": "StatefulSet",
+}
 QPS, BURST = 5000, 10000
 """What "raised" means: more than any controller here ever sends."""
 
@@ -237,32 +243,33 @@ def _argo(place: Place, limits: str) -> Command:
 
 MANAGER = "kube-controller-manager/"
 BUDGET = f"{BATCH_PERCENT}%"
+
+_stateful_set = partial(
+    Peer,
+    kind=Kind("statefulsets", "apps"),
+    agents=(MANAGER,),
+    start=(_manager("statefulset-controller"),),
+)
+_of_kruise = partial(Peer, agents=("kruise-manager",), alone_with="kruise-manager", start=(_kruise,), module="kruise")
+
 CONTENDERS: tuple[Contender, ...] = (
     Ours("ours", "ScaleSet", "Recreate", "defaults"),
     Ours("ours-in-place", "ScaleSet in place", "InPlaceIfPossible", "replacementMethod: InPlaceIfPossible"),
-    Peer(
+    _stateful_set(
         name="statefulset",
         title="StatefulSet Parallel",
-        kind=Kind("statefulsets", "apps"),
-        object_kind="StatefulSet",
-        agents=(MANAGER,),
-        settings=f"podManagementPolicy: Parallel, maxUnavailable: {BUDGET} (feature gate MaxUnavailableStatefulSet)",
         spec={
             "serviceName": NAME,
             "podManagementPolicy": "Parallel",
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": BUDGET}},
         },
-        start=(_manager("statefulset-controller"),),
+        settings=f"podManagementPolicy: Parallel, maxUnavailable: {BUDGET} (feature gate MaxUnavailableStatefulSet)",
     ),
-    Peer(
+    _stateful_set(
         name="statefulset-ordered",
         title="StatefulSet OrderedReady",
-        kind=Kind("statefulsets", "apps"),
-        object_kind="StatefulSet",
-        agents=(MANAGER,),
-        settings="its defaults: one pod after the other",
         spec={"serviceName": NAME, "podManagementPolicy": "OrderedReady"},
-        start=(_manager("statefulset-controller"),),
+        settings="its defaults: one pod after the other",
         limits=(DEFAULTS,),
         one_by_one=True,
     ),
@@ -270,24 +277,19 @@ CONTENDERS: tuple[Contender, ...] = (
         name="deployment",
         title="Deployment",
         kind=Kind("deployments", "apps"),
-        object_kind="Deployment",
         agents=(MANAGER,),
-        settings=f"maxUnavailable: {BUDGET}, maxSurge: 0, progressDeadlineSeconds: {DEADLINE_SECONDS}",
         spec={
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": BUDGET, "maxSurge": 0}},
             "progressDeadlineSeconds": DEADLINE_SECONDS,
         },
+        settings=f"maxUnavailable: {BUDGET}, maxSurge: 0, progressDeadlineSeconds: {DEADLINE_SECONDS}",
         start=(_manager("deployment-controller", "replicaset-controller"),),
         alone_with="replicaset-controller",
     ),
-    Peer(
+    _of_kruise(
         name="kruise-statefulset",
         title="OpenKruise Advanced StatefulSet in place",
         kind=Kind("statefulsets", "apps.kruise.io", "v1beta1"),
-        object_kind="StatefulSet",
-        agents=("kruise-manager",),
-        alone_with="kruise-manager",
-        settings=f"podManagementPolicy: Parallel, podUpdatePolicy: InPlaceIfPossible, maxUnavailable: {BUDGET}",
         spec={
             "serviceName": NAME,
             "podManagementPolicy": "Parallel",
@@ -302,18 +304,13 @@ CONTENDERS: tuple[Contender, ...] = (
                 },
             },
         },
-        start=(_kruise,),
-        module="kruise",
+        settings=f"podManagementPolicy: Parallel, podUpdatePolicy: InPlaceIfPossible, maxUnavailable: {BUDGET}",
         gates=("InPlaceUpdateReady",),
     ),
-    Peer(
+    _of_kruise(
         name="kruise-cloneset",
         title="OpenKruise CloneSet in place",
         kind=Kind("clonesets", "apps.kruise.io", "v1alpha1"),
-        object_kind="CloneSet",
-        agents=("kruise-manager",),
-        alone_with="kruise-manager",
-        settings=f"updateStrategy: InPlaceIfPossible, maxUnavailable: {BUDGET}, maxSurge: 0",
         spec={
             "revisionHistoryLimit": 10,
             "updateStrategy": {
@@ -323,25 +320,23 @@ CONTENDERS: tuple[Contender, ...] = (
                 "partition": 0,
             },
         },
-        start=(_kruise,),
-        module="kruise",
+        settings=f"updateStrategy: InPlaceIfPossible, maxUnavailable: {BUDGET}, maxSurge: 0",
     ),
     Peer(
         name="argo-rollouts",
         title="Argo Rollouts",
         kind=Kind("rollouts", "argoproj.io", "v1alpha1"),
-        object_kind="Rollout",
         agents=("rollouts-controller", MANAGER),
         alone_with="replicaset-controller",
-        settings=(
-            f"canary without steps, maxUnavailable: {BUDGET}, maxSurge: 0, "
-            f"progressDeadlineSeconds: {DEADLINE_SECONDS}, progressDeadlineAbort: true"
-        ),
         spec={
             "strategy": {"canary": {"maxUnavailable": BUDGET, "maxSurge": 0}},
             "progressDeadlineSeconds": DEADLINE_SECONDS,
             "progressDeadlineAbort": True,
         },
+        settings=(
+            f"canary without steps, maxUnavailable: {BUDGET}, maxSurge: 0, "
+            f"progressDeadlineSeconds: {DEADLINE_SECONDS}, progressDeadlineAbort: true"
+        ),
         start=(_argo, _manager("replicaset-controller")),
         module="argo-rollouts",
     ),

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -90,8 +90,7 @@ class Controllers:
         return [process.pid for process in self._processes]
 
 
-@dataclass(frozen=True, slots=True)
-class MachineLoad:
+class MachineLoad(NamedTuple):
     """Jiffies of all processors together, since the machine started."""
 
     busy: int

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import urllib3
 
@@ -25,8 +25,7 @@ WATCHES = 50
 """How often a watch may end before that is a failure."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pod:
+class Pod(NamedTuple):
     """What counts of a pod."""
 
     image: str

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .contenders import DEFAULTS, RAISED, Contender
 from .results import Results
@@ -12,8 +13,7 @@ SLOW_START = 10.0
 BAD_IMAGE_SIZE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One contender with so many instances."""
 
     contender: Contender

@@ -1,8 +1,10 @@
-"""How a program of hack/ ends: an exit code for each way, and a sentence instead of a stack trace."""
+"""How programs of hack/ end, and those that they started: an exit code for each way, and no stack trace."""
 
 import signal
+import subprocess
 import sys
 from types import FrameType
+from typing import Any
 
 
 class NotPossibleError(Exception):
@@ -22,6 +24,16 @@ def undisturbed() -> None:
     """From now on: a second Ctrl-C leaves nothing half deleted."""
     for number in (signal.SIGINT, *ENDINGS):
         signal.signal(number, signal.SIG_IGN)
+
+
+def end(process: subprocess.Popen[Any], *, seconds: float) -> None:
+    """SIGTERM, and SIGKILL for a process that still runs after so many seconds."""
+    process.terminate()
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def not_possible(error: NotPossibleError) -> int:

@@ -14,8 +14,7 @@ set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$here/versions.sh"
 state="${SCALESET_CLUSTERS:-$here/../../.work/clusters}"
-mkdir -p "$state"
-state="$(cd "$state" && pwd)"
+mkdir -p "$state" && state="$(cd "$state" && pwd)"
 
 usage() { echo "usage: up.sh [--kubeconfig PATH] [--start DURATION] [--audit PATH] [--watch-pid PID] [--feature-gates LIST] [--without-controllers LIST] NAME [NODES] | up.sh --delete NAME" >&2; exit 2; }
 delete='' kubeconfig='' audit='' watch_pid='' feature_gates='' without_controllers='' start="${START:-1s}" arguments=()

@@ -15,7 +15,7 @@ from typing import Self
 
 import urllib3
 
-from hack.ended import NotPossibleError
+from hack.ended import NotPossibleError, end
 from hack.ports import reserve_port
 from kubectl_scaleset.client import Client
 
@@ -100,12 +100,7 @@ class Embedded:
     def delete(self) -> None:
         """The operator first, then its cluster."""
         if self._operator is not None and self._operator.poll() is None:
-            self._operator.terminate()
-            try:
-                self._operator.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                self._operator.kill()
-                self._operator.wait()
+            end(self._operator, seconds=10)
         self._script.end()
         self._script.run("--delete", self.name)
 

@@ -16,8 +16,7 @@ set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$here/../cluster/versions.sh"
 state="${SCALESET_KIND:-$here/../../.work/kind}"
-mkdir -p "$state"
-state="$(cd "$state" && pwd)"
+mkdir -p "$state" && state="$(cd "$state" && pwd)"
 
 usage() {
   echo "usage: up.sh [--kubeconfig PATH] [--audit PATH] [--watch-pid PID] NAME | up.sh --delete NAME | up.sh --load NAME IMAGE... | up.sh --node-image" >&2

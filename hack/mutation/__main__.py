@@ -28,8 +28,8 @@ TASKS = TREE / "mutants" / "tasks.json"
 VERDICTS = TASKS.with_suffix(".verdicts")
 NEEDED = ("crds", "deploy", "docs", "hack", "pyproject.toml", "README.md", "tests")
 SMALLEST = "scaleset.planner.ranges.x_render__mutmut_1"
-TESTS = ("planner/test_*.py", "observability/test_metrics_fleet.py")
-"""The second is about planner/changes.py."""
+TESTS = ("planner/test_*.py", "observability/test_metrics_fleet.py", "observability/test_metrics_shown.py")
+"""Those of observability are about planner/changes.py and the figures of the planner."""
 LONG = (
     "tests/unit/planner/test_chaos.py::test_in_the_end_all_is_well",
     "tests/unit/planner/test_chaos.py::test_surge_never_has_fewer_healthy_ones_whenever_it_is_killed",

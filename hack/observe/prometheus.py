@@ -12,7 +12,7 @@ import urllib3
 import yaml
 
 from hack.demo.place import ROOT
-from hack.ended import NotPossibleError
+from hack.ended import NotPossibleError, end
 from hack.ports import reserve_port
 
 DEPLOYED: Final = ROOT / "deploy" / "prometheus"
@@ -85,12 +85,7 @@ class Prometheus:
             self._watcher.terminate()
             self._watcher.wait()
         if self._process is not None and self.runs():
-            self._process.terminate()
-            try:
-                self._process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            end(self._process, seconds=20)
 
     def runs(self) -> bool:
         return self._process is not None and self._process.poll() is None

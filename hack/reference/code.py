@@ -9,8 +9,8 @@ import yaml
 
 from hack.reference.markdown import ROOT, rows
 from scaleset.observability.catalogue import CATALOGUE, Definition
+from scaleset.observability.events import REASONS
 from scaleset.observability.metrics import Metrics
-from scaleset.observability.reasons import REASONS
 
 SOURCE = ROOT / "operator" / "src" / "scaleset"
 DIFFERENCES = ROOT / "tests" / "cluster" / "statefulsets" / "differences.yaml"

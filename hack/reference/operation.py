@@ -96,7 +96,7 @@ def _reason_of(call: ast.Call) -> Iterator[ast.expr]:
     name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
     if name in ("Waiting", "Acceptance") and call.args:
         yield call.args[0]
-    if name == "_condition" and len(call.args) > 3:
+    if name == "condition" and len(call.args) > 3:
         yield call.args[2]
     if name == "Condition":
         yield from (keyword.value for keyword in call.keywords if keyword.arg == "reason")

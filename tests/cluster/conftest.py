@@ -7,14 +7,21 @@ Tests that ask for `scene` are scenarios: those of one module are played at the 
 import itertools
 import os
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.harness.api import NAMESPACES, SCALE_SETS, Api, Json, condition
 from tests.cluster.harness.cluster import Cluster
-from tests.cluster.harness.company import Company, pytest_pyfunc_call, scenarios_of, scene  # noqa: F401 - pytest finds them here
+from tests.cluster.harness.company import (
+    Company,
+    company_of,
+    pytest_pyfunc_call,  # noqa: F401 - pytest finds it here
+    scenarios_of,
+    scene,  # noqa: F401 - and this
+    with_sections,
+)
 from tests.cluster.harness.desk import Desk, open_desk
 from tests.cluster.harness.fleet import deploy
 from tests.cluster.harness.manifests import upgrade_policy
@@ -133,19 +140,15 @@ def company(
         operator.stop()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test shows what its operators said."""
-    report = yield
-    if report.failed:
-        company = item.funcargs.get("scene") if isinstance(item, pytest.Function) else None
-        if isinstance(company, Company):
-            report.sections.append(("what the operator said of it (its end)", company.log(item.name)[-8000:]))
-        for process in item.stash.get(_operators, []):
-            report.sections.append((f"{process.log_path.name} (its end)", process.log()[-8000:]))
-    return report
+def _said(item: pytest.Item) -> Iterator[tuple[str, str]]:
+    """What its operators said."""
+    if (company := company_of(item)) is not None:
+        yield "what the operator said of it (its end)", company.log(item.name)[-8000:]
+    for process in item.stash.get(_operators, []):
+        yield f"{process.log_path.name} (its end)", process.log()[-8000:]
+
+
+pytest_runtest_makereport = with_sections(_said)
 
 
 # What tests of the plugin begin with

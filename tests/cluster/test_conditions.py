@@ -110,6 +110,21 @@ def without_quota(desk: Desk, name: str) -> None:
     desk.api.delete(QUOTAS, desk.namespace, name)
 
 
+def model_refused(
+    name: str, says: str, wrong: Callable[[Json], None], *, undo: Callable[[Json], None] = nothing
+) -> Refusal:
+    """The API server refuses pods with something wrong; a template without it is accepted."""
+    return Refusal(name, "ModelRefused", says, only(lambda each: templated(each, wrong)), retemplate(undo))
+
+
+def unusable(name: str, says: str, profile: Json, *, mended: Json) -> Refusal:
+    """The only version has such a publishing profile; `mended` is merged into it."""
+    act = publish_then_want(publishingProfile=profile)
+    return Refusal(
+        name, "ImageNotFound", says, act, lambda desk, _: republish(desk, name, {"publishingProfile": mended})
+    )
+
+
 AZURE = re.escape(
     "Automatic OS Upgrade is not supported for this ScaleSet because a health probe or health extension was not "
     "specified."
@@ -146,33 +161,29 @@ REFUSALS = [
         do(gallery, only(lambda name: wanting(name, version="2.0.0"))),
         lambda desk, name: gallery(desk, name, "2.0.0"),
     ),
-    Refusal(
+    unusable(
         "image-excluded",
-        "ImageNotFound",
         r"1\.0\.0 is the highest, but it is excluded from latest\.",
-        publish_then_want(publishingProfile={"excludeFromLatest": True}),
-        lambda desk, name: republish(desk, name, {"publishingProfile": {"excludeFromLatest": False}}),
+        {"excludeFromLatest": True},
+        mended={"excludeFromLatest": False},
     ),
-    Refusal(
+    unusable(
         "image-excluded-here",
-        "ImageNotFound",
         r"excluded from latest in region default",
-        publish_then_want(publishingProfile={"targetRegions": [{"name": "default", "excludeFromLatest": True}]}),
-        lambda desk, name: republish(desk, name, {"publishingProfile": {"targetRegions": [{"name": "default"}]}}),
+        {"targetRegions": [{"name": "default", "excludeFromLatest": True}]},
+        mended={"targetRegions": [{"name": "default"}]},
     ),
-    Refusal(
+    unusable(
         "image-in-another-region",
-        "ImageNotFound",
         r"1\.0\.0 is the highest, but it is not replicated to region default",
-        publish_then_want(publishingProfile={"targetRegions": [{"name": "westeurope"}]}),
-        lambda desk, name: republish(desk, name, {"publishingProfile": {"targetRegions": [{"name": "default"}]}}),
+        {"targetRegions": [{"name": "westeurope"}]},
+        mended={"targetRegions": [{"name": "default"}]},
     ),
-    Refusal(
+    unusable(
         "image-past-its-end",
-        "ImageNotFound",
         r"1\.0\.0 is the highest, but its end of life has passed",
-        publish_then_want(publishingProfile={"endOfLifeDate": "2020-01-01T00:00:00Z"}),
-        lambda desk, name: republish(desk, name, {"publishingProfile": {"endOfLifeDate": None}}),
+        {"endOfLifeDate": "2020-01-01T00:00:00Z"},
+        mended={"endOfLifeDate": None},
     ),
     Refusal(
         "image-not-shared",
@@ -221,57 +232,37 @@ REFUSALS = [
         # In one step: in between pods would be made that no node takes, and their model is nobody's to change here.
         retemplate(without("nodeSelector"), location=None),
     ),
-    Refusal(
+    model_refused(
         "no-such-volume",
-        "ModelRefused",
         r"volumeMounts\[0\]\.name: Not found: \"absent\"",
-        only(lambda name: templated(name, in_container("volumeMounts", [{"name": "absent", "mountPath": "/x"}]))),
-        retemplate(nothing),
+        in_container("volumeMounts", [{"name": "absent", "mountPath": "/x"}]),
     ),
-    Refusal(
+    model_refused(
         "limit-below-request",
-        "ModelRefused",
         r"must be less than or equal to",
-        only(
-            lambda name: templated(name, in_container("resources", {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}))
-        ),
-        retemplate(nothing),
+        in_container("resources", {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}),
     ),
-    Refusal(
+    model_refused(
         "no-such-service-account",
-        "ModelRefused",
         r'service account conditions/absent was not found|serviceaccount "absent" not found',
-        only(lambda name: templated(name, with_field("serviceAccountName", "absent"))),
-        retemplate(without("serviceAccountName")),
+        with_field("serviceAccountName", "absent"),
+        undo=without("serviceAccountName"),
     ),
-    Refusal(
+    model_refused(
         "no-such-priority",
-        "ModelRefused",
         r"no PriorityClass with name absent was found",
-        only(lambda name: templated(name, with_field("priorityClassName", "absent"))),
-        retemplate(without("priorityClassName")),
+        with_field("priorityClassName", "absent"),
+        undo=without("priorityClassName"),
     ),
-    Refusal(
-        "bad-port",
-        "ModelRefused",
-        r"containerPort: Invalid value: 99999",
-        only(lambda name: templated(name, in_container("ports", [{"containerPort": 99999}]))),
-        retemplate(nothing),
+    model_refused(
+        "bad-port", r"containerPort: Invalid value: 99999", in_container("ports", [{"containerPort": 99999}])
     ),
-    Refusal(
+    model_refused(
         "bad-quantity",
-        "ModelRefused",
         r"quantities must match|unable to parse quantity",
-        only(lambda name: templated(name, in_container("resources", {"requests": {"cpu": "a lot"}}))),
-        retemplate(nothing),
+        in_container("resources", {"requests": {"cpu": "a lot"}}),
     ),
-    Refusal(
-        "wrong-type",
-        "ModelRefused",
-        r"cannot unmarshal",
-        only(lambda name: templated(name, with_field("hostNetwork", "yes"))),
-        retemplate(without("hostNetwork")),
-    ),
+    model_refused("wrong-type", r"cannot unmarshal", with_field("hostNetwork", "yes"), undo=without("hostNetwork")),
     Refusal("quota", "ModelRefused", r"exceeded quota: quota", with_quota, without_quota),
 ]
 

@@ -5,7 +5,6 @@ Terminating, or the API server refuses one kind of write. The recorder checks ev
 """
 
 import signal
-from collections.abc import Callable
 
 import pytest
 
@@ -23,12 +22,11 @@ from tests.cluster.harness.fleet import (
     wait_ready,
 )
 from tests.cluster.harness.manifests import upgrade_policy
-from tests.cluster.harness.operator import Operator
+from tests.cluster.harness.operator import Start
 from tests.cluster.harness.recorder import Recorder, World
 
 pytestmark = pytest.mark.timeout(180)
 
-Start = Callable[..., Operator]
 PARALLEL = {"maxBatchInstancePercent": 100, "maxUnhealthyInstancePercent": 100}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scaleset.api.scale_set import ScaleSetStatus, handled, parse_status
+from scaleset.api.scale_set_status import ScaleSetStatus, handled
 from tests.cluster.harness.api import CRDS, NAMESPACES, SCALE_SETS, Api, Json
 from tests.cluster.harness.cluster import Cluster
 
@@ -190,4 +190,4 @@ def test_a_long_status_is_never_refused(api: Api, sample_namespace):
     api.create(SCALE_SETS, sample_namespace, scale_set("long"))
     body = {"status": everything.to_raw()}
     stored = api.patch(SCALE_SETS, sample_namespace, "long", body, subresource="status")
-    assert parse_status(stored) == everything
+    assert ScaleSetStatus.parse(stored) == everything

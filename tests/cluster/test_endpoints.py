@@ -17,10 +17,9 @@ from tests.cluster.harness.api import CRDS, EVENTS, Api
 from tests.cluster.harness.cluster import ROOT, Cluster
 from tests.cluster.harness.crds import finishing_deletions
 from tests.cluster.harness.fleet import deploy, publish, until, wait_ready
-from tests.cluster.harness.operator import Operator
+from tests.cluster.harness.operator import Operator, Start
 from tests.cluster.harness.recorder import Recorder
 
-Start = Callable[..., Operator]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 MODULE = [sys.executable, "-m", "scaleset"]
 

@@ -17,14 +17,13 @@ from tests.cluster.harness.api import PODS, POLICIES, SCALE_SETS, Api, Json
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.fleet import code, deploy, publish, until, versions, wait_ready
 from tests.cluster.harness.manifests import scale_set, upgrade_policy
-from tests.cluster.harness.operator import Operator
+from tests.cluster.harness.operator import Operator, Start
 from tests.cluster.harness.recorder import Recorder, World
 from tests.cluster.harness.trace import Seen
 from tests.cluster.test_endpoints import Samples, samples, total
 
 pytestmark = pytest.mark.timeout(600)
 
-Start = Callable[..., Operator]
 Say = Callable[[str], None]
 
 

@@ -2,19 +2,17 @@
 more than a batch.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.cluster.harness.api import SCALE_SETS, Api, Json, condition
 from tests.cluster.harness.fleet import code, deploy, publish, rollout, versions, wait_ready
-from tests.cluster.harness.operator import Operator
+from tests.cluster.harness.operator import Start
 from tests.cluster.harness.recorder import Recorder, World
 
 pytestmark = pytest.mark.timeout(180)
 
-Start = Callable[..., Operator]
 # This says that nothing may start before the year 9999.
 NO_RECOVERY = {"far future"}
 

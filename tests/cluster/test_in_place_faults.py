@@ -1,18 +1,14 @@
 """Changes in place that the API server refuses, and an operator that is killed in the middle of one."""
 
-from collections.abc import Callable
-
 import pytest
 
 from tests.cluster.harness.api import Api
 from tests.cluster.harness.fleet import code, deploy, ids, publish, refusing, uids, versions, wait_ready
 from tests.cluster.harness.manifests import upgrade_policy
-from tests.cluster.harness.operator import Operator
+from tests.cluster.harness.operator import Start
 from tests.cluster.harness.recorder import Recorder, World
 
 pytestmark = pytest.mark.timeout(300)
-
-Start = Callable[..., Operator]
 
 
 def deploy_in_place(api: Api, namespace: str, recorder: Recorder, *, replicas: int = 5) -> dict[str, str]:

@@ -58,9 +58,7 @@ def test_scaling_to_zero_and_back_keeps_the_data(scene: Scene) -> None:
 
 
 def test_instances_added_in_a_rollout_join_it(scene: Scene) -> None:
-    scene.create(replicas=3)
-    scene.publish("1.1.0")
-    scene.batch(1)
+    scene.first_batch(replicas=3)
     scene.scale(5)
     new = ("web-3", "web-4")
     scene.wait(lambda world: world.pods.keys() >= set(new), "the set scales out")
@@ -113,9 +111,7 @@ def test_a_new_instance_gets_the_proven_version_after_a_failure(scene: Scene) ->
 
 
 def test_pods_deleted_by_hand_in_a_rollout(scene: Scene) -> None:
-    scene.create(replicas=4)
-    scene.publish("1.1.0")
-    assert scene.batch(1) == [0]
+    assert scene.first_batch(replicas=4) == [0]
     in_batch, outside = scene.delete_pod("web-0"), scene.delete_pod("web-3")
     assert runs(back(scene, "web-0", in_batch)) == "1.1.0"
     assert runs(back(scene, "web-3", outside)) == "1.0.0"
@@ -272,9 +268,7 @@ def test_a_service_name_gives_stable_names(scene: Scene) -> None:
 
 
 def test_a_deleted_namespace_goes_though_a_rollout_runs(scene: Scene) -> None:
-    scene.create(replicas=3, volumeClaimTemplates=with_claims())
-    scene.publish("1.1.0")
-    scene.batch(1)
+    scene.first_batch(replicas=3, volumeClaimTemplates=with_claims())
     scene.recorder.disturb(*scene.claims(), *scene.uids())
     scene.delete_namespace()
     scene.wait(lambda world: not (world.pods or world.claims or world.scale_sets), "everything in it is gone")

@@ -50,7 +50,7 @@ def pods(
         PODS,
         namespaces=[namespace],
         project=project,
-        key=lambda found: (found.namespace, found.group),
+        group=lambda found: (found.namespace, found.group),
         on_change=on_change,
     )
 

@@ -3,15 +3,13 @@
 An API server with a new default is played by a webhook that writes that default into every new pod.
 """
 
-from collections.abc import Callable
-
 import pytest
 
 from tests.cluster.harness.api import PODS, REVISIONS, SCALE_SETS, Api, Items, Json
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.fleet import deploy, limit, uids, until, wait_ready
 from tests.cluster.harness.manifests import pod, upgrade_policy
-from tests.cluster.harness.operator import Operator
+from tests.cluster.harness.operator import Operator, Start
 from tests.cluster.harness.recorder import Recorder
 from tests.faults.harness.components import Component
 from tests.faults.harness.webhook import Change, meddling, sidecar_and_mirror
@@ -59,19 +57,19 @@ def meddles(api: Api, namespace: str, change: Change) -> None:
     until(asked, timeout=30, message="pods are changed on their way")
 
 
-def two_instances(api: Api, namespace: str, recorder: Recorder) -> dict[str, str]:
-    """A set whose rollouts only a change of its model starts, with two healthy instances; their pods."""
+def two_instances(operator: Start, api: Api, namespace: str, recorder: Recorder) -> tuple[Operator, dict[str, str]]:
+    """An operator, and a healthy set whose rollouts only a change of its model starts; the uids of its two pods."""
+    process = operator()
     deploy(api, namespace, replicas=2, policy=upgrade_policy(automatic=False, mode="Rolling"))
     wait_ready(recorder)
-    return uids(recorder.world, "web")
+    return process, uids(recorder.world, "web")
 
 
 def test_a_new_default_of_the_api_server_rolls_nothing(
-    cluster: Cluster, namespace: str, recorder: Recorder, operator: Callable[..., Operator]
+    cluster: Cluster, namespace: str, recorder: Recorder, operator: Start
 ) -> None:
     api = cluster.api
-    process = operator()
-    before = two_instances(api, namespace, recorder)
+    process, before = two_instances(operator, api, namespace, recorder)
     process.terminate()
     with meddling(api, Component(cluster, "kube-apiserver"), namespace, new_default):
         meddles(api, namespace, new_default)
@@ -96,11 +94,10 @@ def test_a_new_default_of_the_api_server_rolls_nothing(
 
 
 def test_an_injected_sidecar_with_words_of_its_own_rolls_nothing(
-    cluster: Cluster, namespace: str, recorder: Recorder, operator: Callable[..., Operator]
+    cluster: Cluster, namespace: str, recorder: Recorder, operator: Start
 ) -> None:
     api = cluster.api
-    operator()
-    before = two_instances(api, namespace, recorder)
+    _, before = two_instances(operator, api, namespace, recorder)
     with meddling(api, Component(cluster, "kube-apiserver"), namespace, injector):
         meddles(api, namespace, injector)
         changed(api, recorder, namespace, {"template": {"spec": {"restartPolicy": "Always"}}})
@@ -109,12 +106,11 @@ def test_an_injected_sidecar_with_words_of_its_own_rolls_nothing(
 
 
 def test_a_restart_of_the_operator_asks_nothing_again(
-    cluster: Cluster, namespace: str, recorder: Recorder, operator: Callable[..., Operator]
+    cluster: Cluster, namespace: str, recorder: Recorder, operator: Start
 ) -> None:
     """Not even where an answer could not be had any more: there is no room for one more pod."""
     api = cluster.api
-    process = operator()
-    before = two_instances(api, namespace, recorder)
+    process, before = two_instances(operator, api, namespace, recorder)
     changed(api, recorder, namespace, {"template": {"spec": {"dnsPolicy": "ClusterFirst"}}})
     checked = recorder.world.status("web")["checkedModel"]
     assert checked["asked"] != checked["model"]

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scaleset.api.scale_set import ScaleSetSpec
-from scaleset.controllers import dry_runs
+from scaleset.controllers.observation import check_model
 from scaleset.kube.client import Client
 from scaleset.planner import revisions
 from scaleset.planner.instances import Build
@@ -153,7 +153,7 @@ class Judge:
     def verdict(self, asked: Revision, *stored: Revision) -> Verdict:
         build = Build(asked.name, "1.0.0", f"{REGISTRY}:1.0.0")
         check = ModelCheck(asked, build, instance=0, beside=3, stored=stored)
-        return self._runner.run(dry_runs.check(self._client, self.owner, check, now=1.8e9))
+        return self._runner.run(check_model(self._client, self.owner, check, now=1.8e9))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,11 +9,10 @@ from tests.cluster.harness.api import EVENTS, SCALE_SETS, Api, Json
 from tests.cluster.harness.cluster import ROOT, Cluster
 from tests.cluster.harness.fleet import code, deploy, publish, until, wait_ready
 from tests.cluster.harness.manifests import upgrade_policy
-from tests.cluster.harness.operator import Operator
+from tests.cluster.harness.operator import Operator, Start
 from tests.cluster.harness.recorder import Recorder
 from tests.cluster.test_endpoints import Samples, samples, total
 
-Start = Callable[..., Operator]
 PARTS = "scaleset_rollout_instances"
 
 
@@ -169,14 +167,8 @@ def test_events_as_kubectl_shows_them(
         r"Warning +StartRefused +\S+ \(x3 over \S+\) +scaleset.dev/operator +The set is suspended", described
     )
     assert re.search(r"Normal +RolloutStarted +\S+ +scaleset.dev/operator +Rolling upgrade to version 2.0.0", described)
-    story = [
-        "NewVersionAvailable",
-        "RolloutStarted",
-        "BatchStarted",
-        "BatchCompleted",
-        "InstanceRestored",
-        "RolloutFaulted",
-    ]
+    batch = ["BatchStarted", "BatchCompleted", "InstanceRestored"]
+    story = ["NewVersionAvailable", "RolloutStarted", *batch, "RolloutFaulted"]
     assert [reason for reason in re.findall(r"^  \w+ +(\w+) ", described, re.MULTILINE) if reason in story] == story
     status = recorder.world.status("web")
     error = status["rollingUpgrade"]["error"]["message"]

@@ -213,12 +213,18 @@ def test_a_claim_of_somebody_else_costs_no_instance(scene: Scene) -> None:
 # Without batches
 
 
-def test_mode_automatic_deletes_nothing_that_could_not_come_back(scene: Scene) -> None:
-    scene.recorder.exempt("S1", "mode Automatic replaces all outdated instances at once")
+def with_no_room_for_a_second_disk(scene: Scene, mode: str) -> dict[str, str]:
+    """Of four instances that are to get another disk only one has room for it; the uids of their pods."""
     before = begin(scene, template(), volumeClaimTemplates=[disk("data")])
-    scene.policy(automatic=False, mode="Automatic", healthTimeout=PATIENCE)
+    scene.policy(automatic=False, mode=mode, healthTimeout=PATIENCE)
     scene.quota(**{"requests.storage": "5Gi"})
     scene.change(volumeClaimTemplates=[disk("data"), disk("logs")])
+    return before
+
+
+def test_mode_automatic_deletes_nothing_that_could_not_come_back(scene: Scene) -> None:
+    scene.recorder.exempt("S1", "mode Automatic replaces all outdated instances at once")
+    before = with_no_room_for_a_second_disk(scene, "Automatic")
     stalled = scene.condition("Stalled", "InstanceBlocked")
     assert "ResourceQuota quota has no room: requests.storage" in stalled["message"]
     rows = scene.world.status("web")["instances"]
@@ -232,10 +238,7 @@ def test_mode_automatic_deletes_nothing_that_could_not_come_back(scene: Scene) -
 
 def test_apply_model_deletes_nothing_that_could_not_come_back(scene: Scene) -> None:
     scene.recorder.exempt("S1", "apply-model replaces the named instances at once")
-    before = begin(scene, template(), volumeClaimTemplates=[disk("data")])
-    scene.policy(automatic=False, mode="Manual", healthTimeout=PATIENCE)
-    scene.quota(**{"requests.storage": "5Gi"})
-    scene.change(volumeClaimTemplates=[disk("data"), disk("logs")])
+    before = with_no_room_for_a_second_disk(scene, "Manual")
     scene.condition("UpToDate", "Outdated")
     scene.ask("apply-model", "*")
     scene.event("StartRefused", "ResourceQuota quota has no room: requests.storage is 4Gi of 5Gi and 4Gi is needed")

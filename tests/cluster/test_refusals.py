@@ -23,7 +23,6 @@ from tests.cluster.harness.refusals import (
     shown,
 )
 
-WRITE_LATEST = "write the version as latest, or as one to four integers"
 BARE_POLICY = "give the bare name of an UpgradePolicy in this namespace"
 
 SET_REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -56,11 +55,10 @@ SET_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"spec.imageReference.sku": "sta ble"}, "use letters, digits, '.', '_' and '-' only"),
     ({"spec.imageReference.sku": "../secret"}, "use letters, digits, '.', '_' and '-' only"),
     ({"spec.imageReference.offer": "w\u200beb"}, "use letters, digits, '.', '_' and '-' only"),
-    ({"spec.imageReference.version": "Latest"}, WRITE_LATEST),
-    ({"spec.imageReference.version": "latest\n"}, WRITE_LATEST),
-    ({"spec.imageReference.version": "1."}, WRITE_LATEST),
-    ({"spec.imageReference.version": "1.0.0.0.0"}, WRITE_LATEST),
-    ({"spec.imageReference.version": "1.0.0-rc1"}, WRITE_LATEST),
+    *(
+        ({"spec.imageReference.version": version}, "write the version as latest, or as one to four integers")
+        for version in ("Latest", "latest\n", "1.", "1.0.0.0.0", "1.0.0-rc1")
+    ),
     (
         {"spec.imageReference.version": "4294967296.0.0"},
         "make each part of the version less than 2147483648",

@@ -21,13 +21,12 @@ from tests.cluster.harness.api import (
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.fleet import limit, until, wait_ready
 from tests.cluster.harness.manifests import image_version, scale_set, upgrade_policy
-from tests.cluster.harness.operator import Operator
+from tests.cluster.harness.operator import Operator, Start
 from tests.cluster.harness.recorder import Recorder
 from tests.cluster.harness.regions import Regions, prepulls, replication, state
 
 pytestmark = pytest.mark.timeout(240)
 
-Start = Callable[..., Operator]
 NEXT = "server-1.1.0"
 RBAC = "rbac.authorization.k8s.io"
 ROLES, ROLE_BINDINGS = Kind("roles", RBAC), Kind("rolebindings", RBAC)

@@ -80,9 +80,7 @@ def test_a_start_of_a_suspended_set_is_refused(scene: Scene) -> None:
 
 
 def test_a_start_during_a_rollout_is_refused_and_changes_nothing(scene: Scene) -> None:
-    scene.create(replicas=3)
-    scene.publish("1.1.0")
-    scene.batch(1)
+    scene.first_batch(replicas=3)
     scene.ask("start-upgrade-at", "now")
     scene.event("StartRefused", "Rolling upgrade 1 is running.")
     rollout = scene.rollout("Completed", "1.1.0")
@@ -107,9 +105,7 @@ def test_a_cancelled_rollout_finishes_its_batch_and_stays_cancelled(scene: Scene
 
 
 def test_a_cancelled_version_can_be_started_by_hand(scene: Scene) -> None:
-    scene.create(replicas=3)
-    scene.publish("1.1.0")
-    scene.batch(1)
+    scene.first_batch(replicas=3)
     scene.ask("cancel-upgrade-at", "now")
     scene.rollout("Cancelled", "1.1.0")
     scene.ask("start-upgrade-at", "now")
@@ -140,9 +136,7 @@ def test_a_suspended_set_starts_nothing_but_scales(scene: Scene) -> None:
 
 
 def test_suspending_halts_a_rollout_after_its_batch(scene: Scene) -> None:
-    scene.create(replicas=3)
-    scene.publish("1.1.0")
-    assert scene.batch(1) == [0]
+    assert scene.first_batch(replicas=3) == [0]
     scene.change(suspend=True)
 
     scene.wait(lambda world: waiting_for(world) == "Suspended", "the rollout says that it is suspended")

@@ -154,9 +154,7 @@ def test_an_excluded_target_is_withdrawn_after_the_batch(scene: Scene) -> None:
 
 
 def test_a_deleted_target_is_withdrawn_and_its_instances_live_on(scene: Scene) -> None:
-    scene.create(replicas=3)
-    scene.publish("1.1.0")
-    scene.batch(1)
+    scene.first_batch(replicas=3)
     scene.delete(IMAGES, "server-1.1.0")
     rollout = scene.rollout("Cancelled", "1.1.0")
     assert (rollout["error"]["code"], rollout["progress"]) == ("Withdrawn", progress(1, 0, 0, 2))
@@ -168,9 +166,7 @@ def test_a_deleted_target_is_withdrawn_and_its_instances_live_on(scene: Scene) -
 
 
 def test_a_restore_does_not_need_the_previous_version_object(scene: Scene) -> None:
-    scene.create(replicas=2)
-    scene.publish("1.1.0", "bad")
-    scene.batch(1)
+    scene.first_batch(replicas=2, behaviour="bad")
     scene.delete(IMAGES, "server-1.0.0")
     assert scene.rollout("Faulted", "1.1.0")["restored"] == "0"
     scene.healthy(2, version="1.0.0")
@@ -187,9 +183,7 @@ def test_a_pause_between_batches_is_kept_and_told(scene: Scene) -> None:
 
 
 def test_a_running_rollout_keeps_the_policy_it_started_with(scene: Scene) -> None:
-    scene.create(replicas=3)
-    scene.publish("1.1.0")
-    assert scene.batch(1) == [0]
+    assert scene.first_batch(replicas=3) == [0]
     scene.policy(rolling={"maxBatchInstancePercent": 100})
     assert scene.batch(2) == [1]
     scene.delete(POLICIES, "policy")

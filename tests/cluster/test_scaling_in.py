@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.harness.api import PODS, SCALE_SETS, ApiError, Json
+from tests.cluster.harness.cluster import kubernetes_minor
 from tests.cluster.harness.manifests import claim, scale_set
 from tests.cluster.harness.recorder import World
 from tests.cluster.harness.scene import Scene, says, waiting_for, with_claims
@@ -169,11 +170,20 @@ def claim_template(name: str) -> Json:
     return {"metadata": made["metadata"], "spec": made["spec"]}
 
 
+NULLS = pytest.mark.xfail(
+    kubernetes_minor() < 34,
+    reason="an older API server takes a null for an absent field where a rule compares objects: docs/compatibility.md",
+    strict=True,
+)
+
+
 @pytest.mark.parametrize(
     "spec",
     [
-        {"accessModes": None, "storageClassName": None, "volumeMode": None, "resources": None},
-        {"resources": {"requests": None}},
+        pytest.param(
+            {"accessModes": None, "storageClassName": None, "volumeMode": None, "resources": None}, marks=NULLS
+        ),
+        pytest.param({"resources": {"requests": None}}, marks=NULLS),
         {"resources": {"requests": {"storage": 1073741824}}},
         {"resources": {"requests": {"storage": "much"}}, "anything": {"else": [1]}},
         {},

@@ -1,6 +1,8 @@
 """A version is its number and its image: what was asked for is what is recorded, remembered and compared."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tests.cluster.harness.api import IMAGES, REVISIONS, SCALE_SETS, Json
 from tests.cluster.harness.manifests import DIGEST, REGISTRY
@@ -99,16 +101,23 @@ def test_a_webhook_that_rewrites_images_is_no_reason_to_replace_instances(scene:
     assert not any(MIRROR in recorded(seen) for seen in scene.recorder.trace().of("scalesets"))
 
 
-def test_images_are_changed_in_place_through_a_mirror(scene: Scene) -> None:
+@contextmanager
+def changed_in_place_through_a_mirror(scene: Scene) -> Iterator[None]:
+    """Three instances: whatever becomes of their images, their pods are the same at the end."""
     scene.recorder.exempt("S4", "a webhook changes the images")
     scene.policy(replacementMethod="InPlaceIfPossible")
     with mirroring(scene.cluster, scene.namespace):
         scene.create(replicas=3)
         before = scene.uids()
+        yield
+        assert scene.uids() == before
+
+
+def test_images_are_changed_in_place_through_a_mirror(scene: Scene) -> None:
+    with changed_in_place_through_a_mirror(scene):
         scene.publish("1.1.0", "fast")
         assert scene.rollout("Completed", "1.1.0")["progress"] == progress(3, 0, 0, 0)
         scene.healthy(3, version="1.1.0")
-        assert scene.uids() == before
         new = f"{REGISTRY}:1.1.0-fast@{DIGEST}"
         assert images(scene) == [MIRROR + new] * 3
         assert {pod["metadata"]["annotations"][ASKED] for pod in scene.world.pods.values()} == {new}
@@ -118,16 +127,11 @@ def test_images_are_changed_in_place_through_a_mirror(scene: Scene) -> None:
 
 
 def test_a_version_that_is_bad_goes_back_in_place_through_a_mirror(scene: Scene) -> None:
-    scene.recorder.exempt("S4", "a webhook changes the images")
-    scene.policy(replacementMethod="InPlaceIfPossible")
-    with mirroring(scene.cluster, scene.namespace):
-        scene.create(replicas=3)
-        before = scene.uids()
+    with changed_in_place_through_a_mirror(scene):
         scene.publish("1.1.0", "bad")
         found = scene.rollout("Faulted", "1.1.0")
         assert (found["progress"], found["restored"]) == (progress(0, 1, 0, 2), "0")
         scene.healthy(3, version="1.0.0")
-        assert scene.uids() == before
         scene.quiet(seconds=2)
 
 

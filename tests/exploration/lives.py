@@ -229,10 +229,10 @@ def shrinks(replicas: int, *, percent: int, most: int | str | None, script: Iter
             protect(world, value)
         elif what == "die":
             world.step(writes=value)
-        elif world.left:
-            del world.pods[world.left[value % len(world.left)]]
+        elif there := [number for number in world.left if number in world.pods]:
+            del world.pods[there[value % len(there)]]
         world.run(5)
-        assert len(world.left) <= max(1, world.batch_of_scaling_in()), f"2: {world.left} are terminating"
+        assert len(world.left) <= world.batch_of_scaling_in(world.size), f"2: {world.left} are terminating"
     world.held.clear()
     world.run(AT_REST)
     assert len(world.pods) == max(world.spec.replicas, min(1, len(world.protected & world.pods.keys())))

@@ -6,7 +6,7 @@ actions (`disturbances`) are what a path has a budget for.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from scaleset.api import names
@@ -58,8 +58,7 @@ class Step(NamedTuple):
     """Of a status: the requests that it records."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """A plan, what it was made from, and its writes."""
 
     before: State

@@ -4,7 +4,7 @@ A checker that never fails proves nothing. Every mutant is a mistake that somebo
 names the invariant that catches it and the smallest exploration that does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -18,6 +18,15 @@ from tests.simulation.world import policy
 Patch = pytest.MonkeyPatch
 Case = tuple[Callable[[Patch], None], str, dict[str, Any]]
 """A mutant, the invariant that it breaks, and what to explore."""
+
+
+def exploring(replicas: int, *kinds: str, budget: int | None = None, **how: Any) -> dict[str, Any]:
+    """What to explore: so many instances, and `budget` events of these kinds (of all kinds if none is named).
+
+    Without a budget it is one event of the kinds that are named, and none if none is.
+    """
+    events = len(kinds[:1]) if budget is None else budget
+    return {"replicas": replicas, "budget": events, "kinds": kinds or EVERYTHING, **how}
 
 
 def instead(patch: Patch, owner: Any, name: str, part: Callable[..., Any], mutant: Callable[..., Any]) -> None:
@@ -38,7 +47,7 @@ def _explore(
     replicas: int,
     *,
     budget: int = 0,
-    kinds: frozenset[str] = EVERYTHING,
+    kinds: Iterable[str] = EVERYTHING,
     by: UpgradePolicySpec | None = None,
     roots: Callable[[int], list[Place]] = image,
 ) -> None:

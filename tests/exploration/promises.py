@@ -18,7 +18,8 @@ from typing import Any
 
 from scaleset.planner.instances import Build
 from scaleset.planner.plan import Creation, Deletion
-from scaleset.planner.state import NOBODY, Code, FailedTarget, Kind, StartedBy, State, Target
+from scaleset.planner.state import NOBODY, Code, Kind, StartedBy, State
+from scaleset.planner.targets import FailedTarget, Target
 from tests.simulation.verdicts import figures, parts
 from tests.simulation.watched import Watched, running
 
@@ -165,19 +166,6 @@ class Promised(Watched):
         return batch.surge | batch.replaces if batch is not None else NOBODY
 
     @property
-    def left(self) -> list[int]:
-        """Instances that scaling in has taken and whose pods are going; one that does not end is given up in time."""
-        timeout = self.policy.health_timeout.total_seconds() if self.policy is not None else 300.0
-        return [
-            number
-            for number, pod in self.pods.items()
-            if pod.deleting
-            and number not in self.state.builds
-            and number not in self.surging
-            and (pod.deletion_due is None or self.now < pod.deletion_due + timeout)
-        ]
-
-    @property
     def surplus(self) -> int:
         """How many instances are still to go."""
         spared = {i.id for i in self.spec.protected_instances if i.keeps_from_scale_in}
@@ -185,6 +173,11 @@ class Promised(Watched):
         new = run.batch.surge if run is not None and run.batch is not None else NOBODY
         counted = self.state.builds.keys() - new
         return min(len(counted) - self.spec.replicas, len(counted - spared))
+
+    @property
+    def size(self) -> int:
+        """The size from which the set is scaled in."""
+        return max(self.comes_from or 0, self.spec.replicas)
 
     def _shrinks(self, before: State, after: State) -> None:
         """Scaling in begins with the first instance that leaves, and is over when nobody is to go or going."""
@@ -194,16 +187,8 @@ class Promised(Watched):
         if self.comes_from is not None and self.surplus <= 0 and not there:
             self.comes_from = None
 
-    def batch_of_scaling_in(self) -> int:
-        size = max(self.comes_from or 0, self.spec.replicas)
-        most = self.spec.scale_in_policy.max_concurrent
-        if isinstance(most, int):
-            return most
-        percent = self.policy.rolling_upgrade_policy.max_batch_instance_percent if self.policy is not None else 20
-        return max(1, size * (int(most[:-1]) if most is not None else percent) // 100)
-
     def _within_a_batch(self) -> None:
-        left, most = self.left, self.batch_of_scaling_in()
+        left, most = self.left, self.batch_of_scaling_in(self.size)
         assert len(left) <= most, f"2: scaling in has {left} terminating, at most {most} may be"
         self.came_up[TERMINATING] += len(left) == most and self.surplus > 0
 

@@ -14,7 +14,8 @@ from scaleset.api import names
 from scaleset.planner.instances import Pod
 from scaleset.planner.snapshot import Verdict
 from tests.exploration.promises import Promised
-from tests.simulation.scenes import apply_model, ask, cancel, condition, new_model, pin, start
+from tests.simulation.outcomes import condition
+from tests.simulation.scenes import apply_model, ask, cancel, new_model, pin, start
 from tests.simulation.watched import UPGRADED, running
 from tests.simulation.world import policy, spec, version
 

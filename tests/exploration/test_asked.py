@@ -4,13 +4,11 @@ The surroundings of test_model disturb here too. A request may come at any momen
 operator may be killed after any of its writes.
 """
 
-from time import process_time
-
 import pytest
 
 from tests.exploration.states import Place, steady
 from tests.exploration.test_features import SURGE, guarded, tight, zoned
-from tests.exploration.test_model import HALF, IN_PLACE, MORE, OWN_FAULTS, edited, explore, image
+from tests.exploration.test_model import HALF, IN_PLACE, MORE, OWN_FAULTS, edited, image, play
 from tests.simulation.world import policy
 
 ASK = frozenset({"requests"})
@@ -49,10 +47,4 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_with(name, record_property):
     """One disturbance or two anywhere after such a beginning."""
-    begin = process_time()
-    by, kinds, budget, roots = CASES[name]
-    explorer = explore(roots, by=by, budget=budget, kinds=kinds)
-    record_property(
-        f"model, {name}",
-        f"{explorer.states} states, {explorer.transitions} transitions, {process_time() - begin:.1f} s of CPU",
-    )
+    play(name, CASES[name], record_property)

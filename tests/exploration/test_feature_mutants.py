@@ -12,7 +12,7 @@ from scaleset.planner.instances import Instance
 from scaleset.planner.snapshot import Verdict
 from scaleset.planner.state import NOBODY, Batch, Rollout
 from scaleset.planner.step import Step
-from tests.exploration.mutants import Case, Patch, explored_and_caught, instead
+from tests.exploration.mutants import Case, Patch, explored_and_caught, exploring, instead
 from tests.exploration.test_features import SURGE, SURGE_HALF, guarded, tight, zoned
 from tests.exploration.test_model import HALF, image
 from tests.simulation.world import policy
@@ -176,61 +176,37 @@ def protected(replicas: int) -> list[Any]:
 
 
 CASES: list[Case] = [
-    (mixes_zones, "4.3: a batch mixes zones", {"replicas": 5, "by": HALVES, "roots": zones}),
-    (takes_the_lowest_ids_of_any_zone, "4.3: a batch mixes zones", {"replicas": 4, "by": SURGE_HALF, "roots": zones}),
-    (surges_into_any_zone, "of another zone", {"replicas": 3, "by": SURGE, "roots": zones}),
-    (lets_the_old_ones_go_at_once, "and 1 is not upgraded", {"replicas": 1, "by": SURGE}),
-    (lets_the_old_one_of_a_failed_one_go, "4.6: 0 goes and 1 is not upgraded", {"replicas": 1, "by": SURGE}),
-    (
-        waits_for_room,
-        "waits for room",
-        {"replicas": 1, "budget": 1, "kinds": {"quota"}, "by": SURGE},
-    ),
+    (mixes_zones, "4.3: a batch mixes zones", exploring(5, by=HALVES, roots=zones)),
+    (takes_the_lowest_ids_of_any_zone, "4.3: a batch mixes zones", exploring(4, by=SURGE_HALF, roots=zones)),
+    (surges_into_any_zone, "of another zone", exploring(3, by=SURGE, roots=zones)),
+    (lets_the_old_ones_go_at_once, "and 1 is not upgraded", exploring(1, by=SURGE)),
+    (lets_the_old_one_of_a_failed_one_go, "4.6: 0 goes and 1 is not upgraded", exploring(1, by=SURGE)),
     (
         does_not_hear_that_there_is_no_room,
         "4.6: surges though there is no room",
-        {"replicas": 1, "budget": 1, "kinds": {"quota"}, "by": SURGE, "roots": lambda n: tight(*image(n))},
+        exploring(1, "quota", by=SURGE, roots=lambda n: tight(*image(n))),
     ),
-    (never_surges, "4.6: there is room, and it does not surge", {"replicas": 1, "by": SURGE}),
-    (scales_new_ones_in_again, "4.6: 2 goes and did not fail", {"replicas": 2, "by": SURGE}),
-    (forgets_which_old_one_is_whose, "of another zone", {"replicas": 2, "by": TOGETHER, "roots": zones}),
-    (upgrades_protected_ones, "4.3: a protected instance is in a batch", {"replicas": 1, "roots": protected}),
-    (spares_those_protected_from_scale_in_only, "S14: Completed without instance", {"replicas": 2, "roots": protected}),
-    (
-        scales_protected_ones_in,
-        "is protected and scaled in",
-        {"replicas": 2, "budget": 1, "kinds": {"user"}, "roots": protected},
-    ),
+    (waits_for_room, "waits for room", exploring(1, "quota", by=SURGE)),
+    (never_surges, "4.6: there is room, and it does not surge", exploring(1, by=SURGE)),
+    (scales_new_ones_in_again, "4.6: 2 goes and did not fail", exploring(2, by=SURGE)),
+    (forgets_which_old_one_is_whose, "of another zone", exploring(2, by=TOGETHER, roots=zones)),
+    (upgrades_protected_ones, "4.3: a protected instance is in a batch", exploring(1, roots=protected)),
+    (spares_those_protected_from_scale_in_only, "S14: Completed without instance", exploring(2, roots=protected)),
+    (scales_protected_ones_in, "is protected and scaled in", exploring(2, "user", roots=protected)),
     (
         scales_in_whoever_is_not_protected_from_everything,
         "is protected and scaled in",
-        {"replicas": 2, "budget": 1, "kinds": {"user"}, "roots": protected},
+        exploring(2, "user", roots=protected),
     ),
-    (
-        drops_who_is_protected_in_mid_batch,
-        "S10: instance 0 failed too early",
-        {"replicas": 2, "budget": 1, "kinds": {"protect"}},
-    ),
-    (
-        counts_protected_ones_as_pending,
-        "S14: a protected instance counts as pending",
-        {"replicas": 2, "roots": protected},
-    ),
-    (
-        ignores_protection_in_a_surge,
-        "1.3: 0 is protected and goes",
-        {"replicas": 1, "budget": 1, "kinds": {"protect"}, "by": SURGE},
-    ),
+    (drops_who_is_protected_in_mid_batch, "S10: instance 0 failed too early", exploring(2, "protect")),
+    (counts_protected_ones_as_pending, "S14: a protected instance counts as pending", exploring(2, roots=protected)),
+    (ignores_protection_in_a_surge, "1.3: 0 is protected and goes", exploring(1, "protect", by=SURGE)),
     (
         replaces_who_was_protected_before_its_pod_was_touched,
         "1.3: a protected instance loses its pod",
-        {"replicas": 1, "budget": 2, "kinds": {"protect", "crash"}},
+        exploring(1, "protect", "crash", budget=2),
     ),
-    (
-        takes_the_new_one_of_an_old_one_that_is_gone,
-        "goes though",
-        {"replicas": 1, "budget": 1, "kinds": {"protect"}, "by": SURGE},
-    ),
+    (takes_the_new_one_of_an_old_one_that_is_gone, "goes though", exploring(1, "protect", by=SURGE)),
 ]
 
 

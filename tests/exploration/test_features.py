@@ -4,13 +4,11 @@ The surroundings of test_model disturb here too: the operator killed after any w
 pods, a quota (which a dry run tells of, or does not), and the user, who also gives and takes protection.
 """
 
-from time import process_time
-
 import pytest
 
 from tests.exploration.explorer import EVERYTHING
 from tests.exploration.states import Place
-from tests.exploration.test_model import FAULTS, HALF, MORE, OWN_FAULTS, edited, explore, image
+from tests.exploration.test_model import FAULTS, HALF, MORE, OWN_FAULTS, edited, image, play
 from tests.simulation.world import policy
 
 ALL = EVERYTHING | {"protect"}
@@ -61,10 +59,4 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_with(name, record_property):
     """One disturbance or two anywhere in upgrades of such sets."""
-    begin = process_time()
-    by, kinds, budget, roots = CASES[name]
-    explorer = explore(roots, by=by, budget=budget, kinds=kinds)
-    record_property(
-        f"model, {name}",
-        f"{explorer.states} states, {explorer.transitions} transitions, {process_time() - begin:.1f} s of CPU",
-    )
+    play(name, CASES[name], record_property)

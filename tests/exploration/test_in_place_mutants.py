@@ -6,7 +6,7 @@ import pytest
 
 from scaleset.planner import batch_judge, health, in_place
 from scaleset.planner.instances import Pod
-from tests.exploration.mutants import Case, Patch, explored_and_caught
+from tests.exploration.mutants import Case, Patch, explored_and_caught, exploring
 from tests.exploration.test_model import IN_PLACE, edited
 from tests.exploration.test_mutants import writes_the_status_last
 from tests.simulation.world import policy
@@ -50,17 +50,13 @@ def forgets_which_container_ran_before(patch: Patch) -> None:
 
 
 CASES: list[Case] = [
-    (takes_stale_ready_for_the_new_images, "S14", {"replicas": 1, "by": CHANGING}),
-    (changes_in_place_by_name, "S7", {"replicas": 1, "by": CHANGING}),
-    (changes_whatever_became_of_the_pod, "S7", {"replicas": 1, "by": CHANGING}),
-    (
-        changes_in_place_what_needs_a_new_pod,
-        "S4",
-        {"replicas": 1, "by": policy(mode="Rolling", **IN_PLACE), "roots": edited},
-    ),
-    (counts_the_deadline_of_a_change_from_the_creation, "S10", {"replicas": 1, "by": CHANGING}),
-    (forgets_which_container_ran_before, "S10", {"replicas": 1, "budget": 1, "kinds": {"slow"}, "by": CHANGING}),
-    (writes_the_status_last, "S1", {"replicas": 1, "by": CHANGING}),
+    (takes_stale_ready_for_the_new_images, "S14", exploring(1, by=CHANGING)),
+    (changes_in_place_by_name, "S7", exploring(1, by=CHANGING)),
+    (changes_whatever_became_of_the_pod, "S7", exploring(1, by=CHANGING)),
+    (changes_in_place_what_needs_a_new_pod, "S4", exploring(1, by=policy(mode="Rolling", **IN_PLACE), roots=edited)),
+    (counts_the_deadline_of_a_change_from_the_creation, "S10", exploring(1, by=CHANGING)),
+    (forgets_which_container_ran_before, "S10", exploring(1, "slow", by=CHANGING)),
+    (writes_the_status_last, "S1", exploring(1, by=CHANGING)),
 ]
 
 

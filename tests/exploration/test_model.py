@@ -55,6 +55,18 @@ def explore(
     return explorer
 
 
+Case = tuple[UpgradePolicySpec, frozenset[str], int, list[Place]]
+
+
+def play(name: str, case: Case, record: Callable[[str, object], None]) -> None:
+    """Explore a case: its policy, what may disturb, how often, and the beginnings. The size goes into the report."""
+    begin = process_time()
+    by, kinds, budget, roots = case
+    explorer = explore(roots, by=by, budget=budget, kinds=kinds)
+    size = f"{explorer.states} states, {explorer.transitions} transitions"
+    record(f"model, {name}", f"{size}, {process_time() - begin:.1f} s of CPU")
+
+
 @pytest.mark.timeout(0 if MORE else 300)
 @pytest.mark.parametrize(
     ("replicas", "budget", "kinds"),

@@ -19,7 +19,7 @@ from scaleset.planner.snapshot import Snapshot
 from scaleset.planner.state import NOBODY
 from scaleset.planner.step import Step
 from tests.exploration import moves
-from tests.exploration.mutants import Case, Patch, explored_and_caught, instead
+from tests.exploration.mutants import Case, Patch, explored_and_caught, exploring, instead
 from tests.exploration.states import Place
 from tests.exploration.test_model import edited
 from tests.simulation.world import policy
@@ -153,45 +153,31 @@ def lets_a_healthy_one_through_a_closed_gate(patch: Patch) -> None:
 
 
 CASES: list[Case] = [
-    (rounds_batches_up, "S1", {"replicas": 6, "by": ROOMY}),
-    (closes_the_gate_at_exactly_the_limit, "4.2", {"replicas": 5, "budget": 1, "kinds": {"flap"}}),
-    (opens_the_gate_always, "S2", {"replicas": 3, "budget": 1, "kinds": {"flap"}}),
-    (decides_on_old_pods, "S2", {"replicas": 2, "budget": 1}),
-    (deletes_before_it_writes, "S1", {"replicas": 2}),
-    (writes_the_status_last, "S1", {"replicas": 2}),
-    (restarts_what_is_broken, "S1", {"replicas": 2, "budget": 1, "kinds": {"flap"}}),
-    (deletes_by_name, "S7", {"replicas": 1}),
-    (forgets_the_way_back, "the way back", {"replicas": 1}),
-    (rolls_to_withdrawn_versions, "S8", {"replicas": 2, "budget": 1, "kinds": {"user"}}),
-    (completes_without_the_newcomers, "S14", {"replicas": 2, "budget": 1, "kinds": {"user"}}),
+    (rounds_batches_up, "S1", exploring(6, by=ROOMY)),
+    (closes_the_gate_at_exactly_the_limit, "4.2", exploring(5, "flap")),
+    (opens_the_gate_always, "S2", exploring(3, "flap")),
+    (decides_on_old_pods, "S2", exploring(2, budget=1)),
+    (deletes_before_it_writes, "S1", exploring(2)),
+    (writes_the_status_last, "S1", exploring(2)),
+    (restarts_what_is_broken, "S1", exploring(2, "flap")),
+    (deletes_by_name, "S7", exploring(1)),
+    (forgets_the_way_back, "the way back", exploring(1)),
+    (rolls_to_withdrawn_versions, "S8", exploring(2, "user")),
+    (completes_without_the_newcomers, "S14", exploring(2, "user")),
     (
         completes_without_those_replaced_at_once,
         "S14",
-        {
-            "replicas": 1,
-            "budget": 1,
-            "kinds": {"user"},
-            "by": policy(mode="Automatic", automatic=False),
-            "roots": edited,
-        },
+        exploring(1, "user", by=policy(mode="Automatic", automatic=False), roots=edited),
     ),
-    (rolls_while_suspended, "S2", {"replicas": 2, "budget": 1, "kinds": {"user"}}),
-    (does_not_wait_for_starting_instances, "S2", {"replicas": 3, "budget": 1, "kinds": {"lose"}}),
-    (starts_the_next_batch_before_the_end_of_this, "S1", {"replicas": 3}),
-    (counts_more_instances_than_there_are, "S1", {"replicas": 5, "by": ROOMY}),
-    (wakes_up_for_nothing, "L1", {"replicas": 1}),
-    (cancels_in_the_middle_of_a_batch, "S", {"replicas": 2, "budget": 1, "kinds": {"user"}}),
-    (ends_without_a_reason, "S14", {"replicas": 1}),
-    (
-        lets_any_broken_one_through_a_closed_gate,
-        "S2: admitted with the gate closed",
-        {"replicas": 3, "budget": 1, "kinds": {"flap"}},
-    ),
-    (
-        lets_a_healthy_one_through_a_closed_gate,
-        "S2: admitted with the gate closed",
-        {"replicas": 3, "budget": 1, "kinds": {"flap"}},
-    ),
+    (rolls_while_suspended, "S2", exploring(2, "user")),
+    (does_not_wait_for_starting_instances, "S2", exploring(3, "lose")),
+    (starts_the_next_batch_before_the_end_of_this, "S1", exploring(3)),
+    (counts_more_instances_than_there_are, "S1", exploring(5, by=ROOMY)),
+    (wakes_up_for_nothing, "L1", exploring(1)),
+    (cancels_in_the_middle_of_a_batch, "S", exploring(2, "user")),
+    (ends_without_a_reason, "S14", exploring(1)),
+    (lets_any_broken_one_through_a_closed_gate, "S2: admitted with the gate closed", exploring(3, "flap")),
+    (lets_a_healthy_one_through_a_closed_gate, "S2: admitted with the gate closed", exploring(3, "flap")),
 ]
 
 

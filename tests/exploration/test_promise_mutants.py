@@ -11,8 +11,9 @@ from scaleset.planner import decide as decisions
 from scaleset.planner import outdated, scaling, shrinking, status, triggers
 from scaleset.planner.facts import Facts
 from scaleset.planner.gallery import number
-from scaleset.planner.state import NOBODY, Rollout, ScaleIn, Target
+from scaleset.planner.state import NOBODY, Rollout, ScaleIn
 from scaleset.planner.step import Step
+from scaleset.planner.targets import Target
 from tests.exploration import lives
 from tests.exploration.mutants import Patch, explored_and_caught, instead
 
@@ -136,10 +137,14 @@ def _of_each_run(patch: Patch, change: Callable[[Rollout], Rollout]) -> None:
     patch.setattr(triggers, "_due", lambda facts: [change(run) for run in due(facts)])
 
 
+def fails(*harmless: str, mode: str = "Manual") -> Callable[[], object]:
+    """A version fails and is left alone, whatever harmless things happen."""
+    return partial(lives.fails_and_is_left_alone, lifts="healthTimeout", mode=mode, harmless=list(harmless))
+
+
 CHANGES = partial(lives.changes_its_versions, 5, mode="Manual")
 DOWN = [("pin", 0), ("apply", "*")]
 HALF_WAY = [("pin", 0), ("apply", "0")]
-FAILS = partial(lives.fails_and_is_left_alone, lifts="healthTimeout")
 SHRINKS = partial(lives.shrinks, 10, percent=20, most=None)
 TWICE = [("scale", 4), *[("let go", 0)] * 6, ("scale", 0)]
 RELEASE = partial(
@@ -157,37 +162,13 @@ CASES: list[tuple[Callable[[Patch], None], str, Callable[[], object]]] = [
     (shows_the_highest_version, "2: VERSION is", partial(CHANGES, script=HALF_WAY)),
     (shows_what_a_run_last_proved, "2: VERSION is 1.0.0, and all run", partial(CHANGES, script=DOWN)),
     (moves_the_current_version_only_when_a_run_completes, "2: the current version", partial(CHANGES, script=DOWN)),
-    (
-        forgets_what_failed_with_any_edit_of_the_policy,
-        "S8: a failed target is tried again",
-        partial(FAILS, mode="Manual", harmless=["a pause"]),
-    ),
-    (
-        forgets_what_failed_with_any_edit_of_the_spec,
-        "S8: a failed target is tried again",
-        partial(FAILS, mode="Manual", harmless=["protection"]),
-    ),
-    (
-        forgets_what_failed_when_its_version_is_gone,
-        "4.7: a run to what failed",
-        partial(FAILS, mode="Manual", harmless=["publishing it again"]),
-    ),
-    (never_lifts_what_failed, "healthTimeout does not lead to 2.0.0", partial(FAILS, mode="Manual", harmless=[])),
-    (
-        takes_all_at_once_to_what_failed,
-        "is taken to 2.0.0, which failed",
-        partial(FAILS, mode="Automatic", harmless=["a pin and its end"]),
-    ),
-    (
-        unpins_to_what_failed,
-        "S8: a failed target is tried again",
-        partial(FAILS, mode="Rolling", harmless=["a pin and its end"]),
-    ),
-    (
-        lets_new_instances_run_what_failed,
-        "is born on 2.0.0, which failed",
-        partial(FAILS, mode="Manual", harmless=["scaling"]),
-    ),
+    (forgets_what_failed_with_any_edit_of_the_policy, "S8: a failed target is tried again", fails("a pause")),
+    (forgets_what_failed_with_any_edit_of_the_spec, "S8: a failed target is tried again", fails("protection")),
+    (forgets_what_failed_when_its_version_is_gone, "4.7: a run to what failed", fails("publishing it again")),
+    (never_lifts_what_failed, "healthTimeout does not lead to 2.0.0", fails()),
+    (takes_all_at_once_to_what_failed, "is taken to 2.0.0, which failed", fails("a pin and its end", mode="Automatic")),
+    (unpins_to_what_failed, "S8: a failed target is tried again", fails("a pin and its end", mode="Rolling")),
+    (lets_new_instances_run_what_failed, "is born on 2.0.0, which failed", fails("scaling")),
     (takes_all_that_are_more_than_wanted, "scaling in takes", partial(SHRINKS, script=[("scale", 5)])),
     (takes_the_next_before_the_first_are_gone, "scaling in takes", partial(SHRINKS, script=[("scale", 5)])),
     (never_forgets_the_largest_size, "2: scaling in has", partial(SHRINKS, script=TWICE)),

@@ -16,9 +16,14 @@ from tests.exploration.promises import CONDEMNED, KEPT_BACK, MIXED, ONE_VERSION,
 EXAMPLES = 25
 
 
-def test_version_is_that_of_the_majority_when_nothing_runs():
+@pytest.fixture
+def came_up() -> Counter[str]:
+    """What happened in the lives of a test."""
+    return Counter()
+
+
+def test_version_is_that_of_the_majority_when_nothing_runs(came_up):
     """However the instances came by it: by a run, a pin, a request, or a run that failed half-way."""
-    came_up: Counter[str] = Counter()
 
     @settings(max_examples=EXAMPLES, deadline=None)
     @given(
@@ -36,11 +41,10 @@ def test_version_is_that_of_the_majority_when_nothing_runs():
 
 
 @pytest.mark.parametrize("lifts", sorted(lives.LIFTING))
-def test_what_failed_is_tried_again_by_nothing_but_what_lifts_it(lifts):
+def test_what_failed_is_tried_again_by_nothing_but_what_lifts_it(came_up, lifts):
     """Not by a pause, a batch size, a pin and its end, a lost pod, an operator that dies, scaling or suspending, in any
     order; but by a start by hand and by an edit of a limit, a timeout, the health source or the template.
     """
-    came_up: Counter[str] = Counter()
 
     @settings(max_examples=4, deadline=None)
     @given(
@@ -57,9 +61,8 @@ def test_what_failed_is_tried_again_by_nothing_but_what_lifts_it(lifts):
     assert set(lives.HARMLESS) <= set(came_up)
 
 
-def test_scaling_in_never_has_more_than_a_batch_terminating():
+def test_scaling_in_never_has_more_than_a_batch_terminating(came_up):
     """Whatever size is asked for meanwhile, whoever protects, and in whatever order the pods end."""
-    came_up: Counter[str] = Counter()
 
     @settings(max_examples=EXAMPLES, deadline=None)
     @given(
@@ -75,9 +78,8 @@ def test_scaling_in_never_has_more_than_a_batch_terminating():
     assert came_up[TERMINATING], "nobody ever waited for a batch to end"
 
 
-def test_a_release_of_image_and_template_replaces_each_instance_once():
+def test_a_release_of_image_and_template_replaces_each_instance_once(came_up):
     """In one edit or two, by whatever method, in batches of any size, and with operators that die in the middle."""
-    came_up: Counter[str] = Counter()
 
     @settings(max_examples=EXAMPLES, deadline=None)
     @given(

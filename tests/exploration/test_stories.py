@@ -17,7 +17,8 @@ from scaleset.planner.facts import Facts
 from scaleset.planner.snapshot import Verdict
 from tests.exploration.promises import CONDEMNED, KEPT_BACK, MIXED, ONE_VERSION, TERMINATING
 from tests.exploration.stories import Line, Story
-from tests.simulation.scenes import code, condition, running
+from tests.simulation.outcomes import code, condition
+from tests.simulation.scenes import running, surged_over_a_refusal, two_upgraded
 from tests.simulation.watched import Watched
 from tests.simulation.world import policy, spec
 
@@ -120,13 +121,7 @@ def test_whatever_happens_it_ends_well():
 
 
 def test_an_instance_refused_in_one_run_and_surged_over_in_the_next_wedges_nothing():
-    w = running(5, by=policy(os={"disableAutomaticRollback": True}))
-    w.quota = lambda c: 'pods "web-0" is forbidden' if c.instance == 0 else None
-    w.publish("2.0.0")
-    w.run(700)
-    w.policy = policy(rolling={"maxSurge": True})
-    w.publish("3.0.0")
-    w.run(200)
+    w = surged_over_a_refusal()
     assert code(w) == "RollingForward"
     w.quota = lambda _: None
     w.run(8000)
@@ -166,6 +161,44 @@ def test_an_instance_whose_pods_ended_in_a_row_is_broken_and_holds_up_no_batch_o
     story.ends()
 
 
+def test_an_instance_and_the_new_one_beside_it_are_one_for_scaling_in():
+    shape = {"mode": "Manual", "pause": "PT0S", "keep": False, "priority": False, "limit": 20, "room": 20}
+    story = Story(replicas=5, states=True, shape={**shape, "back": False, "batch": 20, "method": "surge"})
+    story.tell([("publishes", 0.0, ""), ("scales", None, 0)])
+    story.ends()
+    assert story.world.writes.index("delete 5") == story.world.writes.index("delete 0") + 1
+
+
+def test_a_fix_that_the_api_server_refuses_is_not_yet_the_current_version():
+    """A set born broken takes the next version without a rollout; with its first instance that version is current."""
+    shape = {"mode": "Manual", "pause": "PT0S", "keep": False, "priority": False, "limit": 20, "room": 20}
+    story = Story(replicas=5, born="-bad", shape={**shape, "back": False, "batch": 20, "method": "recreate"})
+    story.tell([("refuses", None, "dry run", "exceeded quota: pods", None), ("publishes", 0.0, "")])
+    assert story.world.state.current_version == "1.0.0"
+    story.world.admit = lambda _: Verdict(accepted=True)
+    story.world.run(600)
+    assert (story.world.state.current_version, all(map(story.world.up, range(5)))) == ("2.0.0", True)
+
+
+def test_an_instance_that_leaves_its_batch_may_be_replaced_at_once_in_the_same_write():
+    """Its pod does not end, mode Automatic takes all to a new model, and with that the rollout is superseded."""
+    shape = {"pause": "PT0S", "keep": False, "priority": False, "limit": 20, "room": 20, "back": False, "batch": 20}
+    story = Story(replicas=5, shape={**shape, "mode": "Manual", "method": "recreate"})
+    automatic = {**shape, "mode": "Automatic", "method": "recreate"}
+    story.tell([("does_not_end", None, 0), ("edits_the_policy", None, automatic), ("publishes", 0.0, "")])
+    story.tell([("edits_the_model", 301.0, 0)])
+    story.ends()
+
+
+def test_where_no_pod_may_be_deleted_surges_pile_up_no_pods():
+    """A webhook refuses each delete. The first new instance stays, and the next tries take the old one in its place."""
+    shape = {"mode": "Manual", "pause": "PT0S", "keep": False, "priority": False, "limit": 20, "room": 100}
+    story = Story(replicas=1, states=True, shape={**shape, "back": True, "batch": 20, "method": "surge"})
+    story.tell([("refuses", 400.0, "delete", "admission webhook denied the request", None), ("publishes", 8000.0, "")])
+    assert len(story.world.pods) == 2
+    story.ends()
+
+
 # --- mistakes that a story notices
 
 
@@ -187,8 +220,7 @@ def two_break_whatever_they_run() -> None:
     w.publish("1.0.0")
     w.run(30)
     w.publish("2.0.0")
-    w.run(3.5)
-    assert len(w.state.rollout.successful) >= 2  # type: ignore[union-attr]
+    two_upgraded(w)
     for number in (0, 1):
         w.breaks(number)
     w.run(1000)

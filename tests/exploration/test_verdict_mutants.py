@@ -10,7 +10,7 @@ from scaleset.planner import decide as decisions
 from scaleset.planner.facts import Facts
 from scaleset.planner.state import Clock, Ended, Rollout, State
 from scaleset.planner.step import Step
-from tests.exploration.mutants import Case, Patch, explored_and_caught, instead
+from tests.exploration.mutants import Case, Patch, explored_and_caught, exploring, instead
 from tests.exploration.test_model import HALF
 from tests.simulation.world import policy
 
@@ -93,7 +93,7 @@ def makes_ended_pods_again_at_once(patch: Patch) -> None:
 
 def keeps_no_note_of_ended_pods(patch: Patch) -> None:
     replaced = pod_diff._to_be_replaced
-    patch.setattr(pod_diff, "_to_be_replaced", lambda facts: replace(replaced(facts), ended=facts.state.ended))
+    patch.setattr(pod_diff, "_to_be_replaced", lambda facts: (replaced(facts)[0], facts.state.ended))
 
 
 def blames_an_image_that_never_ran(patch: Patch) -> None:
@@ -143,48 +143,28 @@ def leaves_who_could_not_be_restored_on_the_failed_version(patch: Patch) -> None
 
 
 CASES: list[Case] = [
-    (judges_deadlines_on_old_pods, "S10", {"replicas": 2, "budget": 1}),
-    (restores_what_broke_after_its_batch, "S1", {"replicas": 3, "budget": 1, "kinds": {"flap"}}),
-    (restores_the_healthy_ones_of_the_batch_too, "S10", {"replicas": 4, "budget": 1, "by": policy(rolling=HALF)}),
-    (tries_failed_versions_again, "S8", {"replicas": 2}),
-    (forgets_what_failed, "4.7: the target is remembered, or tried again, wrongly", {"replicas": 2}),
-    (ignores_the_gate_after_a_batch, "S3", {"replicas": 2}),
-    (has_no_deadline, "L1", {"replicas": 1}),
-    (has_a_deadline_at_once, "S10", {"replicas": 1}),
-    (counts_the_deadline_from_the_present_pod, "S10: the clock", {"replicas": 1, "budget": 1, "kinds": {"quota"}}),
-    (
-        begins_anew_however_often_others_delete_its_pod,
-        "S10: the clock",
-        {"replicas": 1, "budget": 3, "kinds": {"lose"}},
-    ),
-    (makes_ended_pods_again_at_once, "made again at once", {"replicas": 1, "budget": 2, "kinds": {"evict"}}),
-    (keeps_no_note_of_ended_pods, "nothing is written down", {"replicas": 1, "budget": 1, "kinds": {"evict"}}),
-    (
-        blames_an_image_that_never_ran,
-        "its image is misjudged",
-        {"replicas": 1, "budget": 2, "kinds": {"quota", "slow"}},
-    ),
-    (remembers_an_image_that_never_ran, "4.7: the target", {"replicas": 1, "budget": 2, "kinds": {"quota", "slow"}}),
-    (forgives_an_image_that_ran, "its image is misjudged", {"replicas": 1}),
-    (forgets_the_way_back_after_each_batch, "the way back of an upgraded", {"replicas": 2}),
-    (takes_back_in_an_outage, "4.", {"replicas": 3, "budget": 2, "kinds": {"flap"}}),
-    (takes_back_who_is_healthy, "S10: a healthy instance", {"replicas": 4, "budget": 1, "kinds": {"flap"}}),
-    (gives_up_before_the_grace_period_is_over, "failed too early", {"replicas": 1}),
-    (
-        puts_back_whoever_waits_in_a_run_that_is_to_end,
-        "failed too early",
-        {"replicas": 1, "budget": 1, "kinds": {"user"}},
-    ),
-    (
-        puts_back_who_is_stuck_in_a_run_that_goes_on,
-        "failed too early",
-        {"replicas": 1, "budget": 1, "kinds": {"quota"}},
-    ),
-    (
-        leaves_who_could_not_be_restored_on_the_failed_version,
-        "S4",
-        {"replicas": 1, "budget": 2, "kinds": {"keep", "slow"}},
-    ),
+    (judges_deadlines_on_old_pods, "S10", exploring(2, budget=1)),
+    (restores_what_broke_after_its_batch, "S1", exploring(3, "flap")),
+    (restores_the_healthy_ones_of_the_batch_too, "S10", exploring(4, budget=1, by=policy(rolling=HALF))),
+    (tries_failed_versions_again, "S8", exploring(2)),
+    (forgets_what_failed, "4.7: the target is remembered, or tried again, wrongly", exploring(2)),
+    (ignores_the_gate_after_a_batch, "S3", exploring(2)),
+    (has_no_deadline, "L1", exploring(1)),
+    (has_a_deadline_at_once, "S10", exploring(1)),
+    (counts_the_deadline_from_the_present_pod, "S10: the clock", exploring(1, "quota")),
+    (begins_anew_however_often_others_delete_its_pod, "S10: the clock", exploring(1, "lose", budget=3)),
+    (makes_ended_pods_again_at_once, "made again at once", exploring(1, "evict", budget=2)),
+    (keeps_no_note_of_ended_pods, "nothing is written down", exploring(1, "evict")),
+    (blames_an_image_that_never_ran, "its image is misjudged", exploring(1, "quota", "slow", budget=2)),
+    (remembers_an_image_that_never_ran, "4.7: the target", exploring(1, "quota", "slow", budget=2)),
+    (forgives_an_image_that_ran, "its image is misjudged", exploring(1)),
+    (forgets_the_way_back_after_each_batch, "the way back of an upgraded", exploring(2)),
+    (takes_back_in_an_outage, "4.", exploring(3, "flap", budget=2)),
+    (takes_back_who_is_healthy, "S10: a healthy instance", exploring(4, "flap")),
+    (gives_up_before_the_grace_period_is_over, "failed too early", exploring(1)),
+    (puts_back_whoever_waits_in_a_run_that_is_to_end, "failed too early", exploring(1, "user")),
+    (puts_back_who_is_stuck_in_a_run_that_goes_on, "failed too early", exploring(1, "quota")),
+    (leaves_who_could_not_be_restored_on_the_failed_version, "S4", exploring(1, "keep", "slow", budget=2)),
 ]
 
 

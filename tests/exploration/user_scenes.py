@@ -6,61 +6,51 @@ from dataclasses import replace
 
 from scaleset.api import names
 from tests.exploration.course import Course
-from tests.exploration.stage import HOUR, MINUTE, born, publish, scene
+from tests.exploration.stage import HOUR, MINUTE, publish, scene
 from tests.simulation.scenes import ask, cancel, new_model, pin
 from tests.simulation.world import policy, spec
 
 
-@scene
-def cancelled() -> Course:
+@scene()
+def cancelled(course: Course) -> None:
     """Somebody cancels in the second batch: it ends, and no other begins. The version is remembered as if it had
     failed, or it would start again at once; a newer one starts.
     """
-    course = born()
     publish(course, "2.0.0")
     course.run(30)
     cancel(course)
     course.note("cancel-upgrade-at is set")
     course.run(10 * MINUTE)
     publish(course, "2.0.1")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def superseded() -> Course:
+@scene(by=policy(mode="Rolling"))
+def superseded(course: Course) -> None:
     """The model is edited in the second batch of an image upgrade: the batch ends, the rollout is cancelled, and the
     next one brings both the version and the model.
     """
-    course = born(by=policy(mode="Rolling"))
     publish(course, "2.0.0")
     course.run(30)
     new_model(course)
     course.note("the template is edited")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def withdrawn() -> Course:
+@scene()
+def withdrawn(course: Course) -> None:
     """The publisher excludes a version from latest while it rolls: the batch ends, and so does the rollout. Instances
     that were upgraded stay: there is no automatic downgrade.
     """
-    course = born()
     publish(course, "2.0.0")
     course.run(30)
     course.catalogue[-1] = replace(course.catalogue[-1], excluded=True)
     course.note("2.0.0 is excluded from latest")
     course.run(10 * MINUTE)
     publish(course, "2.0.1")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def suspended() -> Course:
+@scene(6, by=policy(rolling={"pauseTimeBetweenBatches": "PT1M", "maxBatchInstancePercent": 34}))
+def suspended(course: Course) -> None:
     """Batches have a minute between them. The set is suspended for ten minutes in the second one, which ends."""
-    course = born(6, by=policy(rolling={"pauseTimeBetweenBatches": "PT1M", "maxBatchInstancePercent": 34}))
     publish(course, "2.0.0")
     course.run(90)
     course.change(suspend=True)
@@ -68,17 +58,14 @@ def suspended() -> Course:
     course.run(10 * MINUTE)
     course.change(suspend=False)
     course.note("spec.suspend is lifted")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def protected() -> Course:
+@scene()
+def protected(course: Course) -> None:
     """The second batch waits for a webhook that does not let the pod of instance 3 be deleted. Then 3 and 5 are
     protected: 3 leaves the batch with the pod that it has, no batch reaches 5. Once nobody is protected they are
     upgraded.
     """
-    course = born()
     course.keeps_alive = lambda deletion: 'webhook "drain" denied the request' if deletion.instance == 3 else None
     publish(course, "2.0.0")
     course.run(MINUTE)
@@ -88,28 +75,22 @@ def protected() -> Course:
     course.keeps_alive = lambda _: None
     _protect(course)
     course.note("nobody is protected any more, and the webhook is gone")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def scaled_in() -> Course:
+@scene()
+def scaled_in(course: Course) -> None:
     """Ten instances are scaled to six in the middle of a rollout. The rollout and scaling in take turns, and what goes
     goes by batches.
     """
-    course = born()
     publish(course, "2.0.0")
     course.run(30)
     course.change(replicas=6)
     course.note("replicas: 6")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def pinned_and_back() -> Course:
+@scene(5, by=policy(mode="Rolling"))
+def pinned_and_back(course: Course) -> None:
     """A pin to an older version is a model change, and the one way down. With the pin lifted the set goes up again."""
-    course = born(5, by=policy(mode="Rolling"))
     publish(course, "2.0.0")
     course.run(10 * MINUTE)
     pin(course, "1.0.0")
@@ -117,17 +98,13 @@ def pinned_and_back() -> Course:
     course.run(10 * MINUTE)
     pin(course, "latest")
     course.note("imageReference.version: latest")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def model_rolled_back() -> Course:
+@scene(by=policy(mode="Rolling", rolling={"rollbackFailedInstancesOnPolicyBreach": True}))
+def model_rolled_back(course: Course) -> None:
     """A new model does not start. With rollbackFailedInstancesOnPolicyBreach the failed instances get the model before
     back; the platform does not try that model again.
     """
-    rolling = {"rollbackFailedInstancesOnPolicyBreach": True}
-    course = born(by=policy(mode="Rolling", rolling=rolling))
     new_model(course, "2")
     course.note("the template is edited, by mistake")
     wrong = course.model.name
@@ -135,16 +112,13 @@ def model_rolled_back() -> Course:
     course.run(HOUR)
     new_model(course, "3")
     course.note("the mistake is mended")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def fixed_by_a_model() -> Course:
+@scene(by=policy(mode="Rolling"))
+def fixed_by_a_model(course: Course) -> None:
     """Credentials in the template expire, and five instances that were restarted are unhealthy: the gate is closed. The
     model with new ones reaches those first.
     """
-    course = born(by=policy(mode="Rolling"))
     expired = course.model.name
     course.fails = lambda number, pod: number in (2, 3, 5, 7, 8) and pod.model == expired
     for number in (2, 3, 5, 7, 8):
@@ -154,16 +128,13 @@ def fixed_by_a_model() -> Course:
     course.run(10 * MINUTE)
     new_model(course)
     course.note("the template is edited")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def restarted() -> Course:
+@scene()
+def restarted(course: Course) -> None:
     """Half of the instances hang. The gate is closed, so a restart begins with these; the others follow once it is
     open. A version that is published meanwhile waits.
     """
-    course = born()
     for number in (2, 3, 5, 7, 8):
         course.sickens(number)
     course.note("five instances hang")
@@ -172,16 +143,13 @@ def restarted() -> Course:
     course.note("restart-at is set")
     course.run(30)
     publish(course, "2.0.0")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def rolled_back() -> Course:
+@scene(by=policy(mode="Rolling", rolling={"maxBatchInstancePercent": 40}))
+def rolled_back(course: Course) -> None:
     """The upgrade to 2.0.0 completes, and then eight of ten instances break. One write pins 1.0.0 and sets rollback-at:
     the broken instances go back first. With the pin lifted 2.0.0 stays away, and 2.0.1 comes.
     """
-    course = born(by=policy(mode="Rolling", rolling={"maxBatchInstancePercent": 40}))
     publish(course, "2.0.0")
     course.run(10 * MINUTE)
     for number in range(2, 10):
@@ -196,8 +164,6 @@ def rolled_back() -> Course:
     course.note("imageReference.version: latest")
     course.run(10 * MINUTE)
     publish(course, "2.0.1")
-    course.run(HOUR)
-    return course
 
 
 def _protect(course: Course, *numbers: int) -> None:

@@ -7,44 +7,37 @@ from typing import Any
 
 from scaleset.planner.snapshot import Verdict
 from tests.exploration.course import Course
-from tests.exploration.stage import BAD, HOUR, MINUTE, START, born, publish, scene
+from tests.exploration.stage import BAD, HOUR, MINUTE, publish, scene
 from tests.simulation.scenes import start
-from tests.simulation.world import World, policy, spec
+from tests.simulation.world import World, policy
 
 SURGE: dict[str, Any] = {"maxSurge": True}
 FABRIC = {"durabilityLevel": "Silver", "nodeTypeDurabilityLevel": "Silver", "typeHandlerVersion": "1.1"}
 
 
-@scene
-def good() -> Course:
+@scene()
+def good(course: Course) -> None:
     """A good version goes over ten instances, two at a time. Each batch is healthy before the next one begins, and the
     version counts as current once all are on it.
     """
-    course = born()
     publish(course, "2.0.0")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def bad() -> Course:
+@scene()
+def bad(course: Course) -> None:
     """A version whose pods never become ready touches one batch. It gets its build back, the version is not tried
     again, and the next version needs nobody's help.
     """
-    course = born()
     publish(course, "2.0.0", ", whose pods never become ready", suffix=BAD)
     course.run(HOUR)
     publish(course, "2.0.1", ", which is good")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def bad_by_hand() -> Course:
+@scene(by=policy(automatic=False))
+def bad_by_hand(course: Course) -> None:
     """The same version in a set without automatic upgrades. Who starts a rollout by hand keeps what failed, and the
     next start by hand repairs it.
     """
-    course = born(by=policy(automatic=False))
     publish(course, "2.0.0", ", whose pods never become ready", suffix=BAD)
     course.run(MINUTE)
     start(course, "1")
@@ -53,43 +46,34 @@ def bad_by_hand() -> Course:
     publish(course, "2.0.1", ", which is good")
     start(course, "2")
     course.note("start-upgrade-at is set")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def one_bad_node() -> Course:
+@scene()
+def one_bad_node(course: Course) -> None:
     """Instance 4 lives on a node where 2.0.0 does not start. One of six is within the limits: the rollout completes
     without it, and comes back for it until the node is repaired. Then the nine that run 2.0.0 count beside it.
     """
-    course = born()
     repaired: list[bool] = []
     course.fails = lambda number, pod: number == 4 and pod.version == "2.0.0" and not repaired
     publish(course, "2.0.0")
     course.run(25 * MINUTE)
     repaired.append(True)
     course.note("the node is repaired")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def breaks_late() -> Course:
+@scene()
+def breaks_late(course: Course) -> None:
     """Pods of 2.0.0 become ready and lose it five seconds later, when the next batch is under way. What was upgraded
     before is taken back, too.
     """
-    course = born()
     publish(course, "2.0.0", ", whose pods break five seconds after they were ready", suffix="-late")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def outage() -> Course:
+@scene(by=policy(rolling={"pauseTimeBetweenBatches": "PT2M"}))
+def outage(course: Course) -> None:
     """In the pause after the second batch everything falls ill, whatever it runs. That is not the version's fault:
     nothing is taken back, and it is tried again once the set is well.
     """
-    course = born(by=policy(rolling={"pauseTimeBetweenBatches": "PT2M"}))
     publish(course, "2.0.0")
     course.run(3 * MINUTE)
     for number in range(10):
@@ -99,52 +83,39 @@ def outage() -> Course:
     for number in range(10):
         course.heals(number)
     course.note("the database is back")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def born_broken() -> Course:
+@scene(5, new=True)
+def born_broken(course: Course) -> None:
     """A new set whose only version is bad has nothing to protect yet. A good version repairs it without a rollout, and
     what comes after that is a rollout.
     """
-    course = Course(spec=spec(replicas=5), policy=policy(), start=START)
-    course.begins()
     publish(course, "1.0.0", ", whose pods never become ready", suffix=BAD)
     course.run(10 * MINUTE)
     publish(course, "1.0.1", ", which is good")
     course.run(10 * MINUTE)
     publish(course, "1.1.0")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def surge() -> Course:
+@scene(by=policy(rolling=SURGE))
+def surge(course: Course) -> None:
     """With maxSurge new instances are created beside the old ones, which go once the new ones are healthy: there are
     never fewer than ten that are.
     """
-    course = born(by=policy(rolling=SURGE))
     publish(course, "2.0.0")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def surge_bad() -> Course:
+@scene(by=policy(rolling=SURGE))
+def surge_bad(course: Course) -> None:
     """With maxSurge a bad version takes no instance away: the new ones are removed, the old ones still run."""
-    course = born(by=policy(rolling=SURGE))
     publish(course, "2.0.0", ", whose pods never become ready", suffix=BAD)
-    course.run(HOUR)
-    return course
 
 
-@scene
-def surge_quota() -> Course:
+@scene(by=policy(rolling=SURGE))
+def surge_quota(course: Course) -> None:
     """A quota of ten pods has no room for instances beside the old ones: a batch is upgraded without surge, until the
     quota is raised in the middle of the rollout.
     """
-    course = born(by=policy(rolling=SURGE))
     text = 'pods "web-10" is forbidden: exceeded quota: pods, requested: pods=1, used: pods=10, limited: pods=10'
     refused = Verdict(accepted=False, message=text, quota=True)
     course.admit = lambda instance: refused if instance >= 10 else Verdict(accepted=True)
@@ -152,16 +123,13 @@ def surge_quota() -> Course:
     course.run(50)
     course.admit = lambda _: Verdict(accepted=True)
     course.note("the quota is raised to twenty pods")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def surge_without_node() -> Course:
+@scene(by=policy(rolling=SURGE))
+def surge_without_node(course: Course) -> None:
     """No node has room for new instances beside the old ones. After healthTimeout the batch and the rest of the rollout
     are upgraded without surge.
     """
-    course = born(by=policy(rolling=SURGE))
     course.fails = lambda number, _: number >= 10
 
     def pending(world: World) -> None:
@@ -172,43 +140,32 @@ def surge_without_node() -> Course:
 
     publish(course, "2.0.0")
     course.run(1, each=pending)
-    course.run(HOUR)
-    return course
 
 
-@scene
-def in_place() -> Course:
+@scene(by=policy(replacementMethod="InPlaceIfPossible"))
+def in_place(course: Course) -> None:
     """With replacementMethod InPlaceIfPossible the image of a running pod is changed, and no pod is deleted."""
-    course = born(by=policy(replacementMethod="InPlaceIfPossible"))
     publish(course, "2.0.0")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def in_place_bad() -> Course:
+@scene(by=policy(replacementMethod="InPlaceIfPossible"))
+def in_place_bad(course: Course) -> None:
     """The restore of a bad version in place is a second change of the same pod."""
-    course = born(by=policy(replacementMethod="InPlaceIfPossible"))
     publish(course, "2.0.0", ", whose pods never become ready", suffix=BAD)
-    course.run(HOUR)
-    return course
 
 
-@scene
-def zones() -> Course:
+@scene(9, by=policy(rolling={"maxBatchInstancePercent": 50, "maxUnhealthyInstancePercent": 50}), zones=["a", "b", "c"])
+def zones(course: Course) -> None:
     """Batches may hold four of nine instances, and never mix zones: zone after zone, three at a time."""
-    rolling = {"maxBatchInstancePercent": 50, "maxUnhealthyInstancePercent": 50}
-    course = born(9, by=policy(rolling=rolling), zones=["a", "b", "c"])
     publish(course, "2.0.0")
-    course.run(HOUR)
-    return course
 
 
-@scene
-def service_fabric() -> Course:
+@scene(
+    10,
+    by=policy(mode="Automatic", rolling={"maxBatchInstancePercent": 100, "maxUnhealthyInstancePercent": 100}),
+    serviceFabric=FABRIC,
+    updateDomains=5,
+)
+def service_fabric(course: Course) -> None:
     """A Service Fabric set goes update domain by update domain, however large a batch may be."""
-    everything = {"maxBatchInstancePercent": 100, "maxUnhealthyInstancePercent": 100}
-    course = born(10, by=policy(mode="Automatic", rolling=everything), serviceFabric=FABRIC, updateDomains=5)
     publish(course, "2.0.0")
-    course.run(HOUR)
-    return course

@@ -6,11 +6,12 @@ A module that breaks the cluster itself asks for `cluster` and plays alone.
 
 import os
 import random
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from tests.cluster.harness.cluster import Cluster
+from tests.cluster.harness.company import company_of, pytest_pyfunc_call, with_sections  # noqa: F401 - pytest finds them here
 from tests.faults.harness.components import ControlPlane
 from tests.faults.harness.report import Report
 from tests.faults.harness.rig import Ensemble
@@ -79,22 +80,9 @@ def rig(ensemble: Ensemble) -> Ensemble:
     return ensemble
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    ensemble = pyfuncitem.funcargs.get("rig")
-    if not isinstance(ensemble, Ensemble):
-        return None
-    ensemble.end_of(pyfuncitem.name)
-    return True
+def _said(item: pytest.Item) -> Iterator[tuple[str, str]]:
+    if (ensemble := company_of(item)) is not None:
+        yield "what its operators said (their end)", ensemble.log(item.name)[-8000:]
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test shows what its operators said."""
-    report = yield
-    ensemble = item.funcargs.get("rig") if isinstance(item, pytest.Function) else None
-    if report.failed and isinstance(ensemble, Ensemble):
-        report.sections.append(("what its operators said (their end)", ensemble.log(item.name)[-8000:]))
-    return report
+pytest_runtest_makereport = with_sections(_said)

@@ -14,11 +14,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from tests.cluster.harness.api import CLAIMS, NAMESPACES, PODS, REVISIONS, SCALE_SETS, Json
+from tests.cluster.harness.api import CLAIMS, NAMESPACES, PODS, REVISIONS, SCALE_SETS, Json, with_each_text
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.recorder import Recorder
 from tests.cluster.harness.scene import ready, with_claims
@@ -36,8 +36,7 @@ NOTHING: tuple[Any, ...] = (None, [], {})
 TIME = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """One write of the reference: the `number`-th of its kind on that object."""
 
     what: str
@@ -47,8 +46,7 @@ class Write:
         return f"{self.what} #{self.number}"
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(NamedTuple):
     """At which write, and on which side of it."""
 
     write: Write
@@ -237,11 +235,7 @@ def _pod(pod: Json) -> Json:
 
 
 def _without_times(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_times(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_without_times(each) for each in value]
-    return "some time" if isinstance(value, str) and TIME.match(value) else value
+    return with_each_text(value, lambda text: "some time" if TIME.match(text) else text)
 
 
 def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:

@@ -6,13 +6,13 @@ own, and end with a check of all invariants. Tests that ask for `lone_stage` pla
 
 import os
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from itertools import count
 
 import pytest
 
 from tests.cluster.harness.api import NAMESPACES
-from tests.cluster.harness.company import Company, pytest_pyfunc_call, scenarios_of, scene  # noqa: F401 - pytest finds them here
+from tests.cluster.harness.company import Company, pytest_pyfunc_call, scenarios_of, scene, with_sections  # noqa: F401 - pytest finds them here
 from tests.cluster.harness.recorder import Recorder
 from tests.cluster.harness.trace import AuditLog
 from tests.kind.harness.cluster import BUILD_INSTANCES, BUILD_OPERATOR, KindCluster, output, run
@@ -78,19 +78,10 @@ def company(cluster: KindCluster, release: Release, request: pytest.FixtureReque
         yield company
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test shows what the cluster and the operator said."""
-    report = yield
-    if report.failed and (release := item.config.stash.get(_release, None)) is not None:
-        report.sections.extend(_diagnosis(release))
-    return report
-
-
-def _diagnosis(release: Release) -> Iterator[tuple[str, str]]:
+def _diagnosis(item: pytest.Item) -> Iterator[tuple[str, str]]:
     """Pods, events and the operator's log; whatever cannot be had is left out."""
+    if (release := item.config.stash.get(_release, None)) is None:
+        return
     commands = {
         "pods": ["get", "pods", "--all-namespaces", "--output=wide"],
         "sets": ["get", "scalesets", "--all-namespaces", "--output=wide"],
@@ -103,3 +94,6 @@ def _diagnosis(release: Release) -> Iterator[tuple[str, str]]:
         except AssertionError as error:
             yield title, str(error)
     yield "the operator's log (its end)", release.log()[-12000:]
+
+
+pytest_runtest_makereport = with_sections(_diagnosis)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Self
+from typing import NamedTuple, Self
 
 import urllib3
 
@@ -18,8 +18,7 @@ WRITES = ("POST", "PUT", "PATCH", "DELETE")
 SCRAPE_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """The operator's counters at one moment."""
 
     at: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 from prometheus_client import generate_latest
@@ -13,22 +13,29 @@ from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.observability.metrics import Metrics
 from scaleset.planner.plan import Plan
 from scaleset.planner.snapshot import Snapshot
+from scaleset.records.custom_objects import CustomObject, ScaleSetObject
+from tests.simulation.scenes import running
 from tests.simulation.world import OWNER, World
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+def observed(spec: ScaleSetSpec | None, status: Mapping[str, Any] | None = None, **fields: Any) -> ScaleSetObject:
     """A ScaleSet as the operator watches it."""
-
-    spec: ScaleSetSpec | None
-    status: Mapping[str, Any] = field(default_factory=dict)
-    namespace: str = OWNER.namespace
-    name: str = OWNER.name
-    uid: str = OWNER.uid
-    generation: int = 1
-    deleting: bool = False
+    known = CustomObject(
+        namespace=OWNER.namespace,
+        name=OWNER.name,
+        uid=OWNER.uid,
+        resource_version="1",
+        generation=1,
+        created=0.0,
+        deleting=False,
+        annotations={},
+        spec=spec,
+        problem="",
+        status=status or {},
+    )
+    return replace(known, **fields)
 
 
 class Metered:
@@ -44,14 +51,14 @@ class Metered:
         world.acted = self.acted
 
     @property
-    def seen(self) -> Seen:
-        return Seen(self.world.spec, self.world.status, generation=self.world.generation)
+    def seen(self) -> ScaleSetObject:
+        return observed(self.world.spec, self.world.status, generation=self.world.generation)
 
-    def _objects(self) -> Iterator[Seen]:
+    def _objects(self) -> Iterator[ScaleSetObject]:
         yield self.seen
 
     def acted(self, snapshot: Snapshot, plan: Plan) -> None:
-        self.fleet.looked(self.seen, snapshot)
+        self.fleet.observed(self.seen, snapshot)
         self.fleet.decided(self.seen, snapshot, plan)
 
     def scrape(self) -> Samples:
@@ -85,3 +92,15 @@ def scrape(metrics: Metrics) -> Samples:
 
 def total(found: Samples, name: str, **labels: str) -> float:
     return sum(v for (each, have), v in found.items() if each == name and labels.items() <= dict(have).items())
+
+
+def of_sets(found: Samples) -> Samples:
+    return {key: value for key, value in found.items() if "scaleset" in dict(key[1])}
+
+
+def upgraded(version: str = "2.0.0", **changes: object) -> Metered:
+    """A set that a rollout to that version has gone over."""
+    meter = Metered(running(10))
+    meter.world.publish(version, **changes)
+    meter.world.run(2000)
+    return meter

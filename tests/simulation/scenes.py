@@ -1,9 +1,12 @@
-"""Beginnings that many tests share."""
+"""Beginnings that many tests share, and what users do to a set."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from scaleset.api import names
 from scaleset.api.upgrade_policy import UpgradePolicySpec
+from tests.simulation.outcomes import code
 from tests.simulation.world import World, policy, spec
 
 BAD = "-bad"
@@ -66,11 +69,6 @@ def pin(world: World, number: str) -> None:
     world.change(image_reference=world.spec.image_reference.model_copy(update={"version": number}))
 
 
-def models(world: World) -> set[str]:
-    """The models of the pods that there are."""
-    return {pod.model for pod in world.pods.values()}
-
-
 def new_model(world: World, revision: str = "2", **container: Any) -> None:
     """The user edits the template."""
     template = world.spec.template
@@ -83,6 +81,46 @@ def new_model(world: World, revision: str = "2", **container: Any) -> None:
     )
 
 
+def two_upgraded(world: World) -> None:
+    """The running rollout upgrades the instances 0 and 1, and goes on."""
+    world.run(3.5)
+    assert len(world.state.rollout.successful) >= 2  # type: ignore[union-attr]
+
+
+def refused_by_a_quota(message: str) -> World:
+    """A quota refuses the new pod of instance 0 with that message, until its rollout to 2.0.0 has failed."""
+    world = running(5)
+    world.publish("2.0.0")
+    world.quota = lambda _: message
+    world.run(605)
+    assert code(world) == "Faulted"
+    return world
+
+
+def surged_over_a_refusal() -> World:
+    """The pod of instance 0 is refused in a rollout that keeps what failed, and in the next one, which surges."""
+    world = running(5, by=policy(os={"disableAutomaticRollback": True}))
+    world.quota = lambda creation: 'pods "web-0" is forbidden' if creation.instance == 0 else None
+    world.publish("2.0.0")
+    world.run(700)
+    world.policy = policy(rolling={"maxSurge": True})
+    world.publish("3.0.0")
+    world.run(200)
+    return world
+
+
+def started_with_the_gate_closed(sick: Mapping[int, str]) -> World:
+    """A rollout of ten instances to 2.0.0 is started by hand, though Kubernetes says this of `sick` ones."""
+    world = running(10, by=policy(automatic=False))
+    for number, message in sick.items():
+        world.sickens(number)
+        world.pods[number] = replace(world.pods[number], message=message)
+    world.publish("2.0.0")
+    start(world)
+    world.run(10)
+    return world
+
+
 def stopped_by_the_gate() -> World:
     """Ten instances, three of which fall ill before a rollout to 2.0.0 reaches them: it ends at the gate."""
     world = running(10)
@@ -92,44 +130,3 @@ def stopped_by_the_gate() -> World:
         world.sickens(number)
     world.run(10)
     return world
-
-
-def rollout(world: World) -> dict[str, Any]:
-    """`status.rollingUpgrade`."""
-    found: dict[str, Any] = world.status["rollingUpgrade"]
-    return found
-
-
-def code(world: World) -> str:
-    """How the last rollout stands; "" when there was none."""
-    running_status = world.status.get("rollingUpgrade", {}).get("runningStatus", {})
-    return str(running_status.get("code", ""))
-
-
-def counts(world: World) -> tuple[int, int, int, int]:
-    """Azure's four: successful, failed, in progress, pending."""
-    progress = rollout(world)["progress"]
-    names_of_counts = ("successful", "failed", "inProgress", "pending")
-    successful, failed, in_progress, pending = (progress[f"{name}InstanceCount"] for name in names_of_counts)
-    return successful, failed, in_progress, pending
-
-
-def condition(world: World, kind: str) -> dict[str, Any]:
-    """The condition of that type."""
-    found: dict[str, Any] = next(c for c in world.status["conditions"] if c["type"] == kind)
-    return found
-
-
-def reasons(world: World) -> list[str]:
-    """Reasons of the events so far."""
-    return [event.reason for event in world.events]
-
-
-def changed(world: World) -> list[int]:
-    """Instances whose image was changed in place, in order."""
-    return [int(name.split()[1]) for name in world.writes if name.startswith("change ")]
-
-
-def deleted(world: World) -> list[int]:
-    """Instances whose pod was deleted, in order."""
-    return [int(name.split()[1]) for name in world.writes if name.startswith("delete ")]

@@ -8,7 +8,8 @@ from scaleset.planner import health
 from scaleset.planner.instances import Build, Pod
 from scaleset.planner.plan import Deletion, ImageChange
 from scaleset.planner.snapshot import Snapshot
-from scaleset.planner.state import NOBODY, Code, FailedTarget, Kind, Rollout, StartedBy, State
+from scaleset.planner.state import NOBODY, Code, Kind, Rollout, StartedBy, State
+from scaleset.planner.targets import FailedTarget
 from tests.simulation import clocks
 from tests.simulation.verdicts import figures, left_behind, parts
 from tests.simulation.world import World
@@ -34,6 +35,8 @@ class Watched(World):
     """The limits and timeouts that each failed target was judged by: editing those lifts what is remembered."""
     largest: int = 0
     """The largest size that the set was asked to have so far."""
+    replaces: dict[str, int] = field(default_factory=dict)
+    """Pods of new instances that scaling in took together with the old ones that they were to replace: one instance."""
 
     # --- the writes
 
@@ -52,6 +55,10 @@ class Watched(World):
         self._started(before, after)
         self._moved(before, after)
         self._ended(before, after)
+        batch = run.batch if (run := running(before)) is not None else None
+        for new, old in batch.pairs.items() if batch is not None else ():
+            if {new, old} <= before.builds.keys() - after.builds.keys() and new in self.pods:
+                self.replaces[self.pods[new].uid] = old
 
     def delete(self, deletion: Deletion) -> None:
         """S1, S7: only what the written state hands over, by the uid of a pod of ours."""
@@ -71,34 +78,42 @@ class Watched(World):
                 assert not build.same_as(pod), "S9: deleted for nothing"
             self._spares(before=state, number=deletion.instance, pod=pod)
         super().delete(deletion)
-        self._scaled_in(state)
+        self._scaled_in()
 
     def change(self, **changes: Any) -> None:
         self.largest = max(self.largest, self.spec.replicas)
         super().change(**changes)
 
-    def _scaled_in(self, state: State) -> None:
-        """S1: of the instances that scaling in takes at most a batch is on its way out; those of a surging batch are
-        not its, and a pod that does not end is given up in time.
+    @property
+    def left(self) -> list[int]:
+        """Instances that scaling in has taken and whose pods are going. Those of a surging batch are not its, and a pod
+        that does not end is given up in time.
         """
-        rollout = running(state)
-        batch = rollout.batch if rollout is not None else None
+        state = self.state
+        batch = run.batch if (run := running(state)) is not None else None
         surging = batch.surge | batch.replaces if batch is not None else NOBODY
         timeout = self.policy.health_timeout.total_seconds() if self.policy is not None else 300.0
-        left = [
-            n
-            for n, pod in self.pods.items()
+        gone = {
+            self.replaces.get(pod.uid, number)
+            for number, pod in self.pods.items()
             if pod.deleting
-            and n not in state.builds.keys() | surging
+            and number not in state.builds.keys() | surging
             and (pod.deletion_due is None or self.now < pod.deletion_due + timeout)
-        ]
-        percent = self.policy.rolling_upgrade_policy.max_batch_instance_percent if self.policy is not None else 20
-        size = max(self.largest, self.spec.replicas)
+        }
+        return sorted(gone)
+
+    def batch_of_scaling_in(self, size: int) -> int:
+        """How many instances scaling in may take from a set of that size at a time."""
         most = self.spec.scale_in_policy.max_concurrent
-        if isinstance(most, str):
-            percent = int(most[:-1])
-        limit = most if isinstance(most, int) else max(1, size * percent // 100)
-        assert len(left) <= limit, f"S1: scaling in takes {left} together, at most {limit} may go"
+        if isinstance(most, int):
+            return most
+        percent = self.policy.rolling_upgrade_policy.max_batch_instance_percent if self.policy is not None else 20
+        return max(1, size * (int(most[:-1]) if most is not None else percent) // 100)
+
+    def _scaled_in(self) -> None:
+        """S1: of the instances that scaling in takes at most a batch is on its way out."""
+        limit = self.batch_of_scaling_in(max(self.largest, self.spec.replicas))
+        assert len(self.left) <= limit, f"S1: scaling in takes {self.left} together, at most {limit} may go"
 
     def change_image(self, wanted: ImageChange) -> None:
         """S1, S7: what the written state hands over, a pod of ours as it was seen, to the build written down for it."""
@@ -194,7 +209,9 @@ class Watched(World):
         was touched, or waiting for what others keep from it, in a run that is to end.
         """
         was, now, pod, previous = before.rollout, after.rollout, self.pods.get(number), before.previous.get(number)
-        if previous is None or after.builds[number] != previous or was is None or now is None:
+        at_once = number in after.applying  # A replacement at once follows in the same write.
+        back = after.previous.get(number) if at_once else after.builds[number]
+        if previous is None or back != previous or was is None or now is None:
             return False
         old = pod is not None and previous.same_as(pod)
         if old and pod is not None and not pod.deleting and number in self.protected:
@@ -325,7 +342,7 @@ class Watched(World):
                 assert rollout is not None, "S10"
                 assert number in rollout.failed, f"S10: {number} goes back and did not fail"
             elif parts(new.version) < parts(old.version):
-                assert self.pinned(new), f"S8: {number} goes down"
+                assert self.pinned(new) or self._put_back(before, after, number), f"S8: {number} goes down"
 
     def _keeps(self, before: State, after: State, number: int) -> bool:
         """Whether an instance that is in no hand any more gets the build before, since it has the pod of that still, or

@@ -28,7 +28,7 @@ from scaleset.planner.gallery import GalleryVersion
 from scaleset.planner.instances import Claim, Pod
 from scaleset.planner.plan import Creation, Deletion, Event, ImageChange, Plan
 from scaleset.planner.revisions import Revision
-from scaleset.planner.snapshot import Snapshot, Turn, Verdict
+from scaleset.planner.snapshot import QueuePosition, Snapshot, Verdict
 from scaleset.planner.state import State
 from tests.simulation import kubelet
 from tests.simulation.inputs import DEFINITION, EPOCH, OWNER, policy, spec, version
@@ -50,11 +50,11 @@ class World:
     pods: dict[int, Pod] = field(default_factory=dict)
     claims: dict[str, Claim] = field(default_factory=dict)
     models: dict[str, Revision] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
+    """What the operator remembers until it dies, of what was refused above all."""
     status: dict[str, Any] = field(default_factory=dict)
     written: dict[str, Any] = field(default_factory=dict)
     """The status as the operator wrote it last."""
-    memory: Memory = field(default_factory=Memory)
-    """What the operator remembers until it dies, of what was refused above all."""
     quota: Callable[[Creation], str | None] = lambda _: None
     """What the API server says against creating a pod."""
     keeps: Callable[[ImageChange], str | None] = lambda _: None
@@ -73,7 +73,7 @@ class World:
     verdict: Callable[[Revision], Verdict] = lambda _: Verdict(accepted=True)
     admit: Callable[[int], Verdict] = lambda _: Verdict(accepted=True)
     """What the API server says to a dry run of that instance's pod."""
-    turn: Callable[[], Turn | None] = lambda: None
+    turn: Callable[[], QueuePosition | None] = lambda: None
     """Where the set stands among those of its policy."""
     held: set[int] = field(default_factory=set)
     """Instances whose pod stays Terminating when it is deleted."""
@@ -114,30 +114,31 @@ class World:
         """What the operator would see; `pods` may be an older view of them."""
         self.memory.new_generation(self.generation)
         self.memory.remember_pods((self.pods if pods is None else pods).items())
-        state = self.state
+        reported = ScaleSetStatus.parse({"status": self.status})
+        state = status_codec.read(reported)
         base = Snapshot(
             owner=OWNER,
             generation=self.generation,
             spec=self.spec,
+            annotations=dict(self.annotations),
+            policy=self.policy,
             state=state,
             model=self.model,
             now=self.now,
-            policy=self.policy,
-            annotations=dict(self.annotations),
             pods=dict(self.pods if pods is None else pods),
             foreign_pods=dict(self.foreign_pods),
             claims=dict(self.claims),
             models=tuple(self.models.values()),
             catalogue=tuple(self.catalogue),
-            refusals=self.memory.refused_for(state.builds),
+            refusals=self.memory.create_errors_of(state.builds),
             patch_errors=dict(self.memory.patch_errors),
             delete_errors={uid: refusal.message for uid, refusal in self.memory.delete_errors.items()},
             ages=dict(self.ages),
             verdicts=self._refused_models(),
-            declined=dict(self.memory.declined),
-            turn=self.turn(),
+            declined=dict(self.memory.admission_errors),
+            queue=self.turn(),
             fresh=fresh,
-            reported=self.status,
+            reported=reported,
         )
         return replace(base, **changes)
 
@@ -153,14 +154,14 @@ class World:
                 snapshot = replace(snapshot, fresh=True, pods=dict(self.pods))
             if plan.needs.verdict is not None:
                 model = plan.needs.verdict.model
-                self.memory.judged(model.name, self.verdict(model), now=self.now)
+                self.memory.verdicts.add(model.name, self.verdict(model), now=self.now)
                 snapshot = replace(snapshot, verdicts=dict(self.memory.verdicts))
             if plan.needs.admission is not None:
                 asked = plan.needs.admission
                 verdict = self.admit(asked.instance)
-                self.memory.admitted(asked.model.name, verdict, now=self.now)
+                self.memory.add_admission(asked.model.name, verdict, now=self.now)
                 admissions = {**snapshot.admissions, asked.about: verdict}
-                snapshot = replace(snapshot, admissions=admissions, declined=dict(self.memory.declined))
+                snapshot = replace(snapshot, admissions=admissions, declined=dict(self.memory.admission_errors))
         raise AssertionError("the plan never has what it needs")
 
     def _refused_models(self) -> dict[str, Verdict]:
@@ -189,11 +190,11 @@ class World:
         plan = self.plan()
         self.known = self._watched()
         steps = self.actions(plan)
-        self.memory.only(
+        self.memory.forget_unplanned(
             {creation.instance: creation.build for creation in plan.creations},
             [*(deletion.uid for deletion in plan.deletions), *(change.uid for change in plan.changes)],
         )
-        self.memory.forget_others(plan.state.builds, self.pods)
+        self.memory.forget_removed(plan.state.builds, self.pods)
         for name, action in steps[:writes]:
             self.writes.append(name)
             action()
@@ -324,7 +325,7 @@ class World:
         if (refusal := self.keeps_alive(deletion)) is not None:
             if pod.uid not in self.memory.delete_errors:
                 self.known = None  # The first time it is decided about at once.
-            self.memory.kept(pod.uid, refusal, now=self.now)
+            self.memory.delete_errors.add(pod.uid, refusal, now=self.now)
             return
         self.pods[deletion.instance] = replace(pod, deleting=True, deletion_due=self.now + self.grace)
 
@@ -354,7 +355,7 @@ class World:
         if number in self.pods:
             return
         if (refusal := self.quota(creation)) is not None:
-            self.memory.refused(number, refusal, now=self.now, build=creation.build)
+            self.memory.create_errors.add(number, refusal, now=self.now, build=creation.build)
             return
         self.memory.created(number)
         for name in creation.claims:

@@ -1,5 +1,6 @@
 """A trace made up from a few lines: what happened to pods, claims and sets, and what the operator wrote."""
 
+from dataclasses import replace
 from typing import Any
 
 from tests.cluster.harness import invariants, status_invariants, write_invariants
@@ -7,6 +8,8 @@ from tests.cluster.harness.api import Json
 from tests.cluster.harness.trace import RELABELLED, Seen, Trace, Write, parse_ranges
 
 OLD, NEW, OTHER = "1.0.0", "2.0.0", "3.0.0"
+WRITTEN = Write("", "", "", "", "ns", "", 200, "scaleset-operator/0", dry_run=False)
+"""What requests of the operator have in common."""
 
 
 class Story:
@@ -97,21 +100,9 @@ class Story:
                 self.pod(instance, f"new-{instance}", version=version, ready=True)
         return self
 
-    def write(
-        self,
-        verb: str,
-        resource: str,
-        name: str,
-        *,
-        group: str = "",
-        subresource: str = "",
-        body: Json | None = None,
-        code: int = 200,
-        namespace: str = "ns",
-    ) -> "Story":
-        self.writes.append(
-            Write(verb, resource, group, subresource, namespace, name, code, "scaleset-operator/0", False, body or {})
-        )
+    def write(self, verb: str, resource: str, name: str, **rest: Any) -> "Story":
+        """A request of the operator, whose other fields are those of `WRITTEN` or `rest`."""
+        self.writes.append(replace(WRITTEN, verb=verb, resource=resource, name=name, **rest))
         return self
 
     def rollout(

@@ -16,11 +16,11 @@ from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planner import status_codec
 from scaleset.planner.gallery import GalleryVersion
 from scaleset.planner.instances import Pod
-from scaleset.planner.snapshot import Turn, Verdict
+from scaleset.planner.snapshot import QueuePosition, Verdict
 from scaleset.planner.state import Code, State
 from scaleset.records import projections
 from scaleset.records.custom_objects import Projection
-from scaleset.records.instances import instance_number
+from scaleset.records.projections import instance_number
 from scaleset.records.versions import gallery_version
 from tests.cluster.stored import objects, scenes
 from tests.cluster.stored.objects import Stored
@@ -75,7 +75,7 @@ def world(name: str) -> World:
         status=raw["status"],
         sick={pod["metadata"]["uid"] for pod in stored.of("Pod") if _stays_unready(pod)},
         verdict=lambda _: Verdict(accepted=name != "refused", message="quantities must match the regular expression"),
-        turn=lambda: Turn(rolling=1, ahead=0) if name == "taking-turns" else None,
+        turn=lambda: QueuePosition(rolling=1, ahead=0) if name == "taking-turns" else None,
     )
 
 

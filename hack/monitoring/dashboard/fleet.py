@@ -41,13 +41,9 @@ def panels() -> list[Panel]:
 
 
 def _table() -> Panel:
-    panel = begin(
-        table.Panel(),
-        "Sets",
-        "One row a set: its current or last rollout and its instances. A click on a name shows that set only.",
-        unit="none",
-        width=24,
-        height=8,
+    panel = begin(table.Panel(), "Sets", unit="none", width=24, height=8)
+    panel.description(
+        "One row a set: its current or last rollout and its instances. A click on a name shows that set only."
     )
     targets = metric("scaleset_rollout_target_info", *SCALE_SET)
     healthy = metric("scaleset_instances", *SCALE_SET, 'health="Healthy"')
@@ -93,14 +89,8 @@ def _table() -> Panel:
 
 
 def _timeline() -> Panel:
-    panel = begin(
-        statetimeline.Panel(),
-        "Rollouts over time",
-        "What the rollout of each set was doing, by the name of its status.",
-        unit="none",
-        width=24,
-        height=7,
-    )
+    panel = begin(statetimeline.Panel(), "Rollouts over time", unit="none", width=24, height=7)
+    panel.description("What the rollout of each set was doing, by the name of its status.")
     panel.mappings([status_names()]).show_value(VisibilityMode.NEVER).merge_values(merge_values=True)
     panel.legend(legend())
     return panel.with_target(ranged(rollout_status(), "{{namespace}}/{{scaleset}}"))
@@ -127,6 +117,7 @@ def _health() -> Panel:
 
 
 def _stacked(title: str, description: str) -> timeseries.Panel:
-    panel = begin(timeseries.Panel(), title, description, unit="short", width=12, height=9)
+    panel = begin(timeseries.Panel(), title, unit="short", width=12, height=9)
+    panel.description(description)
     panel.fill_opacity(70).line_width(0).min(0).decimals(0).legend(legend())
     return panel.stacking(StackingConfig().mode(StackingMode.NORMAL))

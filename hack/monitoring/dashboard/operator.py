@@ -74,14 +74,8 @@ def panels() -> list[Panel]:
 
 
 def _leader() -> Panel:
-    panel = begin(
-        statetimeline.Panel(),
-        "Leader",
-        "Which operator holds the lease. Exactly one should, but for seconds of a change.",
-        unit="none",
-        width=12,
-        height=6,
-    )
+    panel = begin(statetimeline.Panel(), "Leader", unit="none", width=12, height=6)
+    panel.description("Which operator holds the lease. Exactly one should, but for seconds of a change.")
     names = {"0": ValueMappingResult(text="stands by", color=OFF), "1": ValueMappingResult(text="leads", color=GOOD)}
     panel.mappings([ValueMap(options=names)]).show_value(VisibilityMode.NEVER).legend(legend())
     leads = metric("leader_election_master_status", *PROCESS, 'name="scaleset-operator"')
@@ -89,14 +83,8 @@ def _leader() -> Panel:
 
 
 def _errors() -> Panel:
-    panel = begin(
-        stat.Panel(),
-        "Reconciles that fail",
-        "Of the reconciles within the last 10 minutes. Each is tried again.",
-        unit="percentunit",
-        width=4,
-        height=6,
-    )
+    panel = begin(stat.Panel(), "Reconciles that fail", unit="percentunit", width=4, height=6)
+    panel.description("Of the reconciles within the last 10 minutes. Each is tried again.")
     failed = metric("controller_runtime_reconcile_total", *PROCESS, 'result="error"')
     everything = f"sum(increase({_reconciles()}[10m]))"
     panel.thresholds(thresholds(GOOD, (0.01, "yellow"), (0.1, BAD))).graph_mode(BigValueGraphMode.AREA)
@@ -105,7 +93,8 @@ def _errors() -> Panel:
 
 
 def _build() -> Panel:
-    panel = begin(table.Panel(), "Build", "What is running.", unit="none", width=8, height=6)
+    panel = begin(table.Panel(), "Build", unit="none", width=8, height=6)
+    panel.description("What is running.")
     build = metric("scaleset_operator_build_info", *PROCESS)
     panel.with_transformation(
         DataTransformerConfig(id_val="organize", options={"excludeByName": {"Time": True, "Value": True}})
@@ -114,7 +103,8 @@ def _build() -> Panel:
 
 
 def _series(title: str, description: str, unit: str, expression: str, names: str) -> Panel:
-    panel = begin(timeseries.Panel(), title, description, unit=unit, width=8, height=8)
+    panel = begin(timeseries.Panel(), title, unit=unit, width=8, height=8)
+    panel.description(description)
     return panel.fill_opacity(10).min(0).legend(legend()).with_target(ranged(expression, names))
 
 

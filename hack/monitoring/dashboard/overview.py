@@ -57,7 +57,8 @@ def panels() -> list[Panel]:
     )
     found: list[Panel] = []
     for (title, description, expression), color, width in zip(texts, colors, WIDTHS, strict=True):
-        panel = begin(stat.Panel(), title, description, unit="short", width=width, height=4)
+        panel = begin(stat.Panel(), title, unit="short", width=width, height=4)
+        panel.description(description)
         panel.thresholds(color).decimals(0).graph_mode(BigValueGraphMode.AREA).color_mode(BigValueColorMode.VALUE)
         panel.reduce_options(ReduceDataOptions().calcs(["lastNotNull"]).values(values=False))
         found.append(panel.with_target(ranged(expression, title)))

@@ -59,9 +59,9 @@ class Begun(Protocol):
 P = TypeVar("P", bound=Begun)
 
 
-def begin(panel: P, title: str, description: str, *, unit: str, width: int, height: int) -> P:
-    """A panel with what each one has to have; width of 24 columns, height in rows of 30 pixels."""
-    panel.title(title).description(description).unit(unit).datasource(DATASOURCE).span(width).height(height)
+def begin(panel: P, title: str, *, unit: str, width: int, height: int) -> P:
+    """A panel that lacks only its description and queries; width of 24 columns, height in rows of 30 pixels."""
+    panel.title(title).unit(unit).datasource(DATASOURCE).span(width).height(height)
     return panel
 
 

@@ -40,14 +40,8 @@ def panels() -> list[Panel]:
 
 
 def _progress() -> Panel:
-    panel = begin(
-        gauge.Panel(),
-        "Progress",
-        "Instances that run the target and are healthy, of all instances of the current or last rollout.",
-        unit="percentunit",
-        width=6,
-        height=6,
-    )
+    panel = begin(gauge.Panel(), "Progress", unit="percentunit", width=6, height=6)
+    panel.description("Instances that run the target and are healthy, of all instances of the current or last rollout.")
     panel.min(0).max(1).thresholds(thresholds(BUSY, (1, "green")))
     return panel.with_target(instant(progress(), NAME))
 
@@ -83,13 +77,9 @@ def _restores() -> Panel:
 
 
 def _instances() -> Panel:
-    panel = begin(
-        timeseries.Panel(),
-        "Instances of the rollout",
-        "Where the instances of the current or last rollout are. Restored ones run their previous version again.",
-        unit="short",
-        width=12,
-        height=9,
+    panel = begin(timeseries.Panel(), "Instances of the rollout", unit="short", width=12, height=9)
+    panel.description(
+        "Where the instances of the current or last rollout are. Restored ones run their previous version again."
     )
     panel.draw_style(GraphDrawStyle.BARS).fill_opacity(80).line_width(0).min(0).decimals(0).legend(legend())
     panel.stacking(StackingConfig().mode(StackingMode.NORMAL))
@@ -101,14 +91,8 @@ def _instances() -> Panel:
 
 
 def _blocked() -> Panel:
-    panel = begin(
-        statetimeline.Panel(),
-        "Blocked by",
-        "Why a rollout does not start or admits no further batch.",
-        unit="none",
-        width=12,
-        height=9,
-    )
+    panel = begin(statetimeline.Panel(), "Blocked by", unit="none", width=12, height=9)
+    panel.description("Why a rollout does not start or admits no further batch.")
     names = {"0": ValueMappingResult(text="no", color=OFF), "1": ValueMappingResult(text="blocked", color=WAITING)}
     panel.mappings([ValueMap(options=names)]).show_value(VisibilityMode.NEVER).merge_values(merge_values=True)
     panel.legend(legend())
@@ -118,13 +102,9 @@ def _blocked() -> Panel:
 
 
 def _heatmap() -> Panel:
-    panel = begin(
-        heatmap.Panel(),
-        "Time an instance takes",
-        "From the deletion of the old pod until the new one is healthy, of all sets; it ends at the health timeout.",
-        unit="s",
-        width=12,
-        height=8,
+    panel = begin(heatmap.Panel(), "Time an instance takes", unit="s", width=12, height=8)
+    panel.description(
+        "From the deletion of the old pod until the new one is healthy, of all sets; it ends at the health timeout."
     )
     buckets = metric("scaleset_instance_upgrade_duration_seconds_bucket", *JOB)
     query = ranged(f"sum by (le) (increase({buckets}[$__rate_interval]))", "{{le}}")
@@ -133,14 +113,8 @@ def _heatmap() -> Panel:
 
 
 def _quantiles() -> Panel:
-    panel = begin(
-        timeseries.Panel(),
-        "Time an instance takes, p50 and p95",
-        "Of the instances of all sets that became healthy within the last hour of each moment.",
-        unit="s",
-        width=12,
-        height=8,
-    )
+    panel = begin(timeseries.Panel(), "Time an instance takes, p50 and p95", unit="s", width=12, height=8)
+    panel.description("Of the instances of all sets that became healthy within the last hour of each moment.")
     buckets = metric("scaleset_instance_upgrade_duration_seconds_bucket", *JOB, 'result="succeeded"')
     panel.min(0).legend(legend())
     for ref, quantile in (("A", "0.5"), ("B", "0.95")):
@@ -150,6 +124,7 @@ def _quantiles() -> Panel:
 
 
 def _stat(title: str, description: str, unit: str, width: int) -> stat.Panel:
-    panel = begin(stat.Panel(), title, description, unit=unit, width=width, height=6)
+    panel = begin(stat.Panel(), title, unit=unit, width=width, height=6)
+    panel.description(description)
     panel.graph_mode(BigValueGraphMode.NONE).color_mode(BigValueColorMode.VALUE).thresholds(thresholds(OFF))
     return panel.reduce_options(ReduceDataOptions().calcs(["lastNotNull"]).values(values=False))

@@ -8,12 +8,11 @@ import sys
 from math import inf
 
 from scaleset import __version__
-from scaleset.application import Application, CannotStartError, LeaseLostError, Options
-from scaleset.endpoints import address
+from scaleset.application import Application, CannotStartError, LeaseLostError, Options, address
 from scaleset.kube import rate_limit
 from scaleset.kube.errors import ApiError
 from scaleset.observability import logging as logs
-from scaleset.runtime import garbage
+from scaleset.runtime.process import collect_less
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--context", help="context of the kubeconfig; default: its current one")
     command.add_argument(
         "--namespace",
+        dest="namespaces",
         action="append",
         default=[],
         type=_namespace,
@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--leader-election-namespace",
+        dest="lease_namespace",
         type=_namespace,
         metavar="NAME",
         help="namespace of the lease; default: the pod's own, else the first served",
@@ -133,20 +134,11 @@ def _burst(text: str) -> int:
 def main() -> None:
     """Run the operator until it is stopped. The exit code is 1 if it cannot start or has lost the lease."""
     sys.setrecursionlimit(DEEPEST_OBJECT)
-    given = parser().parse_args()
-    logs.configure(form=given.log_format, level=given.log_level)
-    garbage.look_less()
-    options = Options(
-        kubeconfig=given.kubeconfig,
-        context=given.context,
-        namespaces=tuple(dict.fromkeys(given.namespace)),
-        leader_elect=given.leader_elect,
-        lease_namespace=given.leader_election_namespace,
-        prepull_service_account=given.prepull_service_account,
-        limits=rate_limit.Limits(qps=given.kube_api_qps, burst=given.kube_api_burst),
-        metrics_bind_address=given.metrics_bind_address,
-        health_bind_address=given.health_bind_address,
-    )
+    given = vars(parser().parse_args())
+    logs.configure(form=given.pop("log_format"), level=given.pop("log_level"))
+    collect_less()
+    limits = rate_limit.Limits(qps=given.pop("kube_api_qps"), burst=given.pop("kube_api_burst"))
+    options = Options(namespaces=tuple(dict.fromkeys(given.pop("namespaces"))), limits=limits, **given)
     try:
         asyncio.run(Application(options).run())
     except KeyboardInterrupt:

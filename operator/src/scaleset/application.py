@@ -1,4 +1,4 @@
-"""The operator as a process: what runs, in which order it starts, and how it ends.
+"""The operator as a process: what runs, in which order it starts, how it ends, and its HTTP endpoints.
 
 Every replica keeps its caches warm; only the holder of the lease reconciles. Losing the lease ends the process:
 nothing of it may write any more, and whoever starts it again starts from the status. On SIGTERM the workers finish
@@ -9,14 +9,19 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from scaleset import __version__, endpoints, handlers
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from scaleset import __version__, handlers
 from scaleset.api import names
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.gallery_image_version import SWEEP, GalleryImageVersionController
@@ -29,14 +34,12 @@ from scaleset.controllers.watches import Wakes, watch
 from scaleset.kube.client import Client
 from scaleset.kube.lease import Lease
 from scaleset.kube.rate_limit import Limits
+from scaleset.kube.resources import Key
 from scaleset.observability.events import EventRecorder
 from scaleset.observability.metrics import Metrics
-from scaleset.records.projections import Key
-from scaleset.runtime import garbage
 from scaleset.runtime.clock import ServerClock
-from scaleset.runtime.lag import watch_lag
+from scaleset.runtime.process import freeze_objects, stop_signal, unless_stopped, watch_lag
 from scaleset.runtime.queue import WorkQueue
-from scaleset.runtime.signals import stop_signal, unless_stopped
 from scaleset.runtime.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -108,7 +111,7 @@ class Application:
                 if await unless_stopped(stopped, self._wait_for_kinds(client)):
                     caches = self._caches = watch(client, self._wakes, namespaces=self._options.namespaces or (None,))
                     recorder = EventRecorder(
-                        client, instance=self._identity, now=self._clock.now, on_event=self._metrics.told
+                        client, instance=self._identity, now=self._clock.now, on_event=self._metrics.event_recorded
                     )
                     await self._run(client, caches, recorder, stopped)
             finally:
@@ -134,8 +137,7 @@ class Application:
 
     def _queue(self, name: str) -> WorkQueue[Key]:
         queue: WorkQueue[Key] = WorkQueue(
-            on_queue_duration=lambda seconds: self._metrics.waited(name, seconds),
-            on_work_duration=lambda seconds: self._metrics.worked(name, seconds),
+            on_queue_duration=partial(self._metrics.waited, name), on_work_duration=partial(self._metrics.worked, name)
         )
         self._metrics.watch_queue(name, queue)
         return queue
@@ -196,7 +198,11 @@ class Application:
         )
 
     def _own_namespace(self) -> str:
-        return self._options.lease_namespace or _own_namespace(self._options.namespaces)
+        """The namespace of the lease: the given one, else the pod's, else the first that is served, else default."""
+        mounted = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+        if self._options.lease_namespace is None and mounted.exists():
+            return mounted.read_text(encoding="utf-8").strip()
+        return self._options.lease_namespace or next(iter(self._options.namespaces), "default")
 
     def _started_leading(self) -> None:
         self._metrics.leading(names.LEASE_NAME, leader=True)
@@ -221,7 +227,7 @@ class Application:
             await self._wait_for_kinds(client)  # The CRDs may be others than when this replica began to wait.
         while not caches.synced:  # noqa: ASYNC110 - six views, and only until their first lists are through
             await asyncio.sleep(0.02)
-        garbage.set_aside()
+        freeze_objects()
         self._metrics.lead(caches.scale_sets.all, leads=client.writes_allowed)
         log.info(
             "leading identity=%(identity)s scalesets=%(scalesets)d",
@@ -238,12 +244,7 @@ class Application:
             now=self._clock.now,
         )
         versions = GalleryImageVersionController(
-            caches,
-            writer,
-            prepulls,
-            images=self._metrics.images,
-            on_replicated=wakes.replicated,
-            now=self._clock.now,
+            caches, writer, prepulls, images=self._metrics.images, on_replicated=wakes.replicated, now=self._clock.now
         )
         self._queues["galleryimageversion"].add(SWEEP)
         reconciles: dict[str, Callable[[Key], Awaitable[float | None]]] = {
@@ -259,25 +260,25 @@ class Application:
             "upgradepolicy": UpgradePolicyController(caches, writer, now=self._clock.now).reconcile,
         }
         self._workers = tuple(
-            Workers(self._queues[name], reconcile, concurrency=WORKERS[name], on_result=self._on_result(name))
+            Workers(
+                self._queues[name],
+                reconcile,
+                concurrency=WORKERS[name],
+                on_result=partial(self._metrics.reconciled, name),
+            )
             for name, reconcile in reconciles.items()
         )
         await asyncio.gather(views.run(), *(workers.run() for workers in self._workers))
 
-    def _on_result(self, name: str) -> Callable[[str, float], None]:
-        return lambda result, seconds: self._metrics.reconciled(name, result, seconds)
-
     # What others ask
 
     async def _serve(self, stack: AsyncExitStack) -> None:
-        for address, routes in (
-            (
-                self._options.health_bind_address,
-                [endpoints.probe("/healthz", self._unhealthy), endpoints.probe("/readyz", self._unready)],
-            ),
-            (self._options.metrics_bind_address, [endpoints.metrics(self._metrics.registry)]),
+        probes = [probe("/healthz", self._unhealthy), probe("/readyz", self._unready)]
+        for bind_address, routes in (
+            (self._options.health_bind_address, probes),
+            (self._options.metrics_bind_address, [metrics(self._metrics.registry)]),
         ):
-            runner = await endpoints.serve(address, routes)
+            runner = await serve(bind_address, routes)
             stack.push_async_callback(runner.cleanup)
 
     def _unhealthy(self) -> str | None:
@@ -300,9 +301,40 @@ def one_line(text: str) -> str:
     return " ".join(text.split())[:400]
 
 
-def _own_namespace(namespaces: Sequence[str]) -> str:
-    """Where our lease lives: the pod's namespace, else the first one that is served, else default."""
-    mounted = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-    if mounted.exists():
-        return mounted.read_text(encoding="utf-8").strip()
-    return namespaces[0] if namespaces else "default"
+def address(text: str) -> tuple[str | None, int]:
+    """Host and port of `host:port` or `:port`; raises ValueError with a sentence."""
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{text!r} is not an address; write :8080 or 127.0.0.1:8080")
+    return host.strip("[]") or None, int(port)
+
+
+async def serve(text: str, routes: list[web.RouteDef]) -> web.AppRunner:
+    """Serve those routes until the runner's `cleanup`. OSError when the address is taken."""
+    app = web.Application()
+    app.add_routes(routes)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    host, port = address(text)
+    await web.TCPSite(runner, host, port).start()
+    return runner
+
+
+def probe(path: str, problem: Callable[[], str | None]) -> web.RouteDef:
+    """200 ok, or 503 and the sentence of a problem."""
+
+    async def answer(_: web.Request) -> web.Response:
+        wrong = problem()
+        return web.Response(text="ok\n") if wrong is None else web.Response(status=503, text=f"{wrong}\n")
+
+    return web.get(path, answer)
+
+
+def metrics(registry: CollectorRegistry) -> web.RouteDef:
+    """The registry in Prometheus' text format. Written in a thread: a scrape of a large fleet delays nothing."""
+
+    async def answer(_: web.Request) -> web.Response:
+        body = await asyncio.to_thread(generate_latest, registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    return web.get("/metrics", answer)

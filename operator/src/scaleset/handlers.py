@@ -1,5 +1,4 @@
-"""kopf delivers the events of our three kinds. Handlers only note what they are told and wake keys; nothing is
-decided here.
+"""kopf delivers the events of our three kinds. Handlers only pass events on; nothing is decided here.
 
 kopf's other services stay off, and each for a reason: its high-level handlers write annotations and finalizers into
 users' objects, its posting turns log lines into events, its peering is no lease, its scanning asks for cluster-wide
@@ -11,7 +10,6 @@ import itertools
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from math import inf
 from time import monotonic
@@ -31,7 +29,7 @@ from scaleset.runtime.kopf_thread import run_in_kopf_thread
 log = logging.getLogger(__name__)
 
 Seen = Callable[[str | None, dict[str, Any]], None]
-"""What is told of each event: its type and the object."""
+"""Gets each event: its type and the object."""
 
 LOGIN_SECONDS = 60.0
 """How long kopf keeps credentials before it asks for them again: bound tokens are rotated long before they expire."""
@@ -51,8 +49,7 @@ async def wait_for_kinds(client: Client, namespaces: Sequence[str]) -> None:
     while True:
         try:
             for resource in (SCALE_SETS, UPGRADE_POLICIES, GALLERY_IMAGE_VERSIONS):
-                async with aclosing(client.pages(resource, namespace, limit=1)) as pages:
-                    await anext(pages)
+                await client.peek(resource, namespace)
             problem = await schemas.problem()
         except NotFound:
             problem = "the CustomResourceDefinitions are not installed: kubectl apply -f crds/"
@@ -76,8 +73,8 @@ async def run(client: Client, seen: dict[str, Seen], *, namespaces: Sequence[str
     login = _Login(client, ours)
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(login.__call__)
-    for plural, tell in seen.items():
-        kopf.on.event(names.GROUP, names.VERSION, plural, registry=registry)(_handler(tell, ours))
+    for plural, deliver in seen.items():
+        kopf.on.event(names.GROUP, names.VERSION, plural, registry=registry)(_handler(deliver, ours))
     waits = iter(Backoffs())
     while True:
         began = monotonic()
@@ -146,9 +143,9 @@ class Backoffs:
         return (min(30.0, 0.5 * 2.0 ** min(n, 6)) * (0.5 + random.random()) for n in itertools.count())
 
 
-def _handler(tell: Seen, ours: asyncio.AbstractEventLoop) -> Callable[..., Any]:
+def _handler(deliver: Seen, ours: asyncio.AbstractEventLoop) -> Callable[..., Any]:
     async def on_event(event: Any, **_: Any) -> None:
-        ours.call_soon_threadsafe(tell, event["type"], event["object"])
+        ours.call_soon_threadsafe(deliver, event["type"], event["object"])
 
     return on_event
 

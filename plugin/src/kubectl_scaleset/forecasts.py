@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from scaleset.api import names
+from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.planner.decide import decide
 from scaleset.planner.gallery import same
 from scaleset.planner.instances import Build, Pod
 from scaleset.planner.plan import DryRun, ModelCheck, Plan
 from scaleset.planner.snapshot import Snapshot, Verdict
-from scaleset.planner.state import Code, FailedTarget, Rollout
+from scaleset.planner.state import Code, Rollout
+from scaleset.planner.targets import FailedTarget
 
 STEPS = 5000
 """Most decisions; a rollout of 1000 instances one by one takes fewer."""
@@ -139,7 +141,7 @@ def _freed(snapshot: Snapshot, reason: str) -> Snapshot | None:
     if reason == "Suspended":
         return replace(snapshot, spec=snapshot.spec.model_copy(update={"suspend": False}))
     if reason == "ConcurrencyLimit":
-        return replace(snapshot, turn=None)
+        return replace(snapshot, queue=None)
     if reason in ("HealthGateWaiting", "InstancesInitializing"):
         well = {number: _well(pod, snapshot.now) for number, pod in snapshot.pods.items()}
         return replace(snapshot, pods=well, state=replace(snapshot.state, retry=None))
@@ -272,7 +274,7 @@ class _World:
             state=plan.state,
             pods=there,
             models=tuple(stored.values()),
-            reported=dict(plan.status),
+            reported=ScaleSetStatus.parse({"status": plan.status}),
             refusals={},
             admissions={},
         )

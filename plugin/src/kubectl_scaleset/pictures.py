@@ -11,8 +11,7 @@ from typing import Any
 from scaleset.api import names
 from scaleset.api.moments import parse_duration
 from scaleset.planner import gallery, health, ranges
-from scaleset.records.instances import instance_number
-from scaleset.records.projections import CONTROL, seconds
+from scaleset.records.projections import CONTROL, instance_number, seconds
 from scaleset.records.projections import pod as project
 
 JSON = Mapping[str, Any]

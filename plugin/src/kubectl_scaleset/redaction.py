@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scaleset.planner import provisioning
+from scaleset.planner import pod_builder
 
 REDACTED = "<redacted>"
 LEAST = 6
@@ -149,6 +149,6 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _plain(value: str) -> str:
     try:
-        return provisioning.text(value)
+        return pod_builder.custom_data_text(value)
     except ValueError:  # larger than custom data may be
         return value

@@ -18,13 +18,12 @@ from scaleset.kube.resources import CLAIMS, PODS, REVISIONS
 from scaleset.planner import revisions, status_codec
 from scaleset.planner.plan import DryRun, ModelCheck
 from scaleset.planner.pod_builder import Identity
-from scaleset.planner.snapshot import Snapshot, Turn, Verdict
+from scaleset.planner.snapshot import QueuePosition, Snapshot, Verdict
 from scaleset.preflight import model_checks
 from scaleset.preflight.admission import questions
 from scaleset.preflight.conversation import ACCEPTED, Answer, Call, in_turn
 from scaleset.records import projections
-from scaleset.records.custom_objects import CustomObject
-from scaleset.records.instances import owned
+from scaleset.records.custom_objects import CustomObject, owned
 from scaleset.records.kinds import SCALE_SETS
 
 if TYPE_CHECKING:
@@ -139,11 +138,12 @@ def snapshot(session: "Session", found: SetView) -> Snapshot:
         if (version.definition.publisher, version.definition.offer) == (image.publisher, image.offer)
     ]
     policy = _policy(session, found)
+    reported = ScaleSetStatus.parse({"status": found.status})
     return Snapshot(
         owner=Identity(found.namespace, found.name, found.uid),
         generation=found.generation,
         spec=spec,
-        state=status_codec.read(ScaleSetStatus.parse({"status": found.status})),
+        state=status_codec.read(reported),
         model=revisions.describe(found.name, spec),
         now=client.now(),
         policy=policy,
@@ -153,9 +153,9 @@ def snapshot(session: "Session", found: SetView) -> Snapshot:
         claims={claim.name: claim for claim in claims},
         models=tuple(revision.model for revision in stored if revision.owner == found.uid),
         catalogue=tuple(catalogue),
-        turn=_turn(session, found, policy),
+        queue=_queue(session, found, policy),
         fresh=True,
-        reported=found.status,
+        reported=reported,
     )
 
 
@@ -171,7 +171,7 @@ def _policy(session: "Session", found: SetView) -> UpgradePolicySpec | None:
     return None
 
 
-def _turn(session: "Session", found: SetView, policy: UpgradePolicySpec | None) -> Turn | None:
+def _queue(session: "Session", found: SetView, policy: UpgradePolicySpec | None) -> QueuePosition | None:
     """Where the set stands among those of its policy."""
     if policy is None or policy.max_concurrent_scale_sets is None:
         return None
@@ -184,7 +184,7 @@ def _turn(session: "Session", found: SetView, policy: UpgradePolicySpec | None) 
         since = projections.seconds(each.status.get("waitingSince"))
         if since is not None and not each.rolling and (mine is None or (since, each.name) < (mine, found.name)):
             ahead += 1
-    return Turn(rolling, ahead)
+    return QueuePosition(rolling, ahead)
 
 
 def _rolls(rollout: Mapping[str, Any]) -> bool:

@@ -322,6 +322,15 @@ def _established(crd: Json | None) -> bool:
     return crd is not None and condition(crd, "Established") == "True"
 
 
+def with_each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """The same JSON with every text that is a value changed, however deep it stands."""
+    if isinstance(value, dict):
+        return {key: with_each_text(child, change) for key, child in value.items()}
+    if isinstance(value, list):
+        return [with_each_text(child, change) for child in value]
+    return change(value) if isinstance(value, str) else value
+
+
 def condition(obj: Json, kind: str) -> str:
     """The status of a condition: True, False, Unknown, or an empty string if there is none."""
     conditions = obj.get("status", {}).get("conditions") or []

@@ -15,6 +15,12 @@ ROOT = Path(__file__).parents[3]
 UP = ROOT / "hack" / "cluster" / "up.sh"
 
 
+def kubernetes_minor() -> int:
+    """Of the version that the clusters of this session have: that of today, or KUBE's."""
+    script = f"source {ROOT}/hack/cluster/versions.sh; echo $KUBE_MINOR"
+    return int(subprocess.run(["/bin/bash", "-c", script], check=True, capture_output=True, text=True).stdout)
+
+
 class Cluster:
     """`with Cluster("name", directory) as cluster:` its nodes are simulated. Afterwards it is gone, even by kill -9.
 

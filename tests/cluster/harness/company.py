@@ -6,7 +6,7 @@ of a scenario is where its end is waited for.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from typing import Any, Protocol, Self
@@ -20,6 +20,8 @@ from .scene import Scene
 from .trace import AuditLog
 
 AT_ONCE = 12
+PLAYED_AS = ("scene", "rig")
+"""Fixtures that make a test a scenario."""
 _numbers = count(1)
 
 Scenario = tuple[str, Callable[..., object], dict[str, Any]]
@@ -37,6 +39,21 @@ def scenarios_of(request: pytest.FixtureRequest) -> list[Scenario]:
     return [(item.name, item.obj, _parameters(item)) for item in items if "scene" in item.fixturenames]
 
 
+def with_sections(sections: Callable[[pytest.Item], Iterable[tuple[str, str]]]) -> Callable[..., Any]:
+    """`pytest_runtest_makereport` for a conftest: a failed test shows these sections, each with a title."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if report.failed:
+            report.sections.extend(sections(item))
+        return report
+
+    return pytest_runtest_makereport
+
+
 def _parameters(item: pytest.Function) -> dict[str, object]:
     return dict(item.callspec.params) if hasattr(item, "callspec") else {}
 
@@ -47,11 +64,17 @@ def scene(company: "Company") -> "Company":
     return company
 
 
+def company_of(item: pytest.Item) -> "Company | None":
+    """What plays the scenario of this test, if it is one."""
+    found = [item.funcargs.get(name) for name in PLAYED_AS] if isinstance(item, pytest.Function) else []
+    return next((each for each in found if isinstance(each, Company)), None)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """A scenario is played already: its test ends with it. This and `scene` are for a conftest to import."""
-    company = pyfuncitem.funcargs.get("scene")
-    if not isinstance(company, Company):
+    company = company_of(pyfuncitem)
+    if company is None:
         return None
     company.end_of(pyfuncitem.name)
     return True

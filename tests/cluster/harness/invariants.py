@@ -159,14 +159,22 @@ def _follow(fleet: _Fleet, seen: Seen, deleted: frozenset[str], scaled_in: froze
                 del fleet.replacing[seen.name]
 
 
+def _rollouts_and_starts(trace: Trace) -> Iterator[tuple[Seen, Json | None, bool]]:
+    """What was seen of sets and pods: of a set with its rollout, of a pod with whether it begins to run its image."""
+    changed = trace.changed_in_place()
+    for seen in trace.of("pods", "scalesets"):
+        if seen.kind == "scalesets":
+            yield seen, _rollout(seen.object), False
+        else:
+            yield seen, None, seen.type == "ADDED" or (seen.uid, seen.order) in changed
+
+
 def s3_nothing_more_after_breach(trace: Trace) -> Iterator[str]:
     """After a rollout ended as Faulted its target reaches no further instance, until another rollout begins."""
     faulted: dict[str, tuple[str, str]] = {}
     versions: dict[str, str] = {}
-    changed = trace.changed_in_place()
-    for seen in trace.of("pods", "scalesets"):
+    for seen, rollout, begins in _rollouts_and_starts(trace):
         if seen.kind == "scalesets":
-            rollout = _rollout(seen.object)
             if rollout and rollout["runningStatus"]["code"] == "Faulted" and rollout.get("kind") == "Image":
                 faulted[seen.name] = (rollout["id"], _target(rollout).get("exactVersion", ""))
             else:
@@ -174,7 +182,6 @@ def s3_nothing_more_after_breach(trace: Trace) -> Iterator[str]:
         elif seen.scale_set:
             version, before = seen.label(VERSION_LABEL), versions.get(seen.name)
             run, target = faulted.get(seen.scale_set, ("", ""))
-            begins = seen.type == "ADDED" or (seen.uid, seen.order) in changed
             if begins and run and version == target and before not in (None, target):
                 yield f"{seen.name} got {target} after rollout {run} had ended as Faulted"
             versions[seen.name] = version
@@ -187,10 +194,8 @@ def s4_previous_or_target(trace: Trace) -> Iterator[str]:
     images: dict[str, str] = {}
     before: dict[str, dict[str, str]] = {}
     rollouts: dict[str, Json] = {}
-    changed = trace.changed_in_place()
-    for seen in trace.of("pods", "scalesets"):
+    for seen, rollout, begins in _rollouts_and_starts(trace):
         if seen.kind == "scalesets":
-            rollout = _rollout(seen.object)
             if not rollout or rollout["runningStatus"]["code"] != "RollingForward":
                 rollouts.pop(seen.name, None)
             elif rollouts.get(seen.name, {}).get("id") != rollout["id"]:
@@ -198,7 +203,7 @@ def s4_previous_or_target(trace: Trace) -> Iterator[str]:
             for new, old in _successors(seen.object):
                 if old in before.get(seen.name, ()):
                     before[seen.name].setdefault(new, before[seen.name][old])
-        elif seen.scale_set and (seen.type == "ADDED" or (seen.uid, seen.order) in changed):
+        elif seen.scale_set and begins:
             image = seen.image
             if seen.scale_set in rollouts and seen.name not in trace.disturbed:
                 target = _target(rollouts[seen.scale_set]).get("image")

@@ -5,12 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic, sleep
 
 import urllib3
 
+from hack.ended import end
 from hack.ports import reserve_port
 
 
@@ -95,12 +96,7 @@ class Operator:
         """Whatever its state: afterwards no process is left."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGCONT)
-            self._process.terminate()
-            try:
-                self._process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait(timeout=10)
+            end(self._process, seconds=10)
 
     def wait_exit(self, timeout: float) -> int:
         """The exit code of a process that ends by itself, e.g. after it lost its lease."""
@@ -116,3 +112,7 @@ class Operator:
     def _get(self, address: str) -> urllib3.BaseHTTPResponse:
         with urllib3.PoolManager() as pool:
             return pool.request("GET", f"http://{address}", retries=False, timeout=5)
+
+
+Start = Callable[..., Operator]
+"""What the fixture `operator` is: starts one with the arguments that are given."""

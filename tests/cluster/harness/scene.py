@@ -165,6 +165,12 @@ class Scene:
         first, *rest = str(batch["instances"]).split("-")
         return list(range(int(first), int(rest[0] if rest else first) + 1))
 
+    def first_batch(self, *, replicas: int, behaviour: str = "", **spec: Any) -> list[int]:
+        """A new set whose first batch to 1.1.0 is under way. Returns the instances of the batch."""
+        self.create(replicas=replicas, **spec)
+        self.publish("1.1.0", behaviour)
+        return self.batch(1)
+
     def condition(self, kind: str, reason: str, *, name: str = "web", timeout: float | None = None) -> Json:
         """Waits until a condition has that reason, and returns it."""
         found = self.wait(

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from .api import BUDGETS, SERVICE_ACCOUNTS, SERVICES, STATEFUL_SETS, Json, Kind
+from .api import BUDGETS, SERVICE_ACCOUNTS, SERVICES, STATEFUL_SETS, Json, Kind, with_each_text
 
 FOLDER = Path(__file__).parents[1] / "statefulsets"
 APPLICATIONS = (
@@ -178,17 +178,10 @@ def _settled(pod: Json) -> Json:
     """A pod without what each has for itself: its uid and times, its node, the name of its token's volume. The order of
     volumes says nothing.
     """
-    found: Json = _named_alike(copy.deepcopy({"metadata": pod["metadata"], "spec": pod["spec"]}))
+    mine = copy.deepcopy({"metadata": pod["metadata"], "spec": pod["spec"]})
+    found: Json = with_each_text(mine, lambda text: "kube-api-access" if _TOKEN.fullmatch(text) else text)
     for key in _OF_ITSELF:
         found["metadata"].pop(key, None)
     found["spec"].pop("nodeName", None)
     found["spec"].get("volumes", []).sort(key=lambda volume: str(volume["name"]))
     return found
-
-
-def _named_alike(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _named_alike(child) for key, child in value.items()}
-    if isinstance(value, list):
-        return [_named_alike(child) for child in value]
-    return "kube-api-access" if isinstance(value, str) and _TOKEN.fullmatch(value) else value

@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from .api import Json, condition
 
@@ -20,22 +21,13 @@ RELABELLED = "tests/relabelled"
 POD_NAME = "authentication.kubernetes.io/pod-name"
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """One event of a watch."""
 
     at: float  # monotonic seconds of the recorder
     type: str  # ADDED, MODIFIED or DELETED; ADDED also for what was there at the start
     kind: str  # plural
     object: Json
-
-    @property
-    def name(self) -> str:
-        return str(self.object["metadata"]["name"])
-
-    @property
-    def uid(self) -> str:
-        return str(self.object["metadata"]["uid"])
 
     @property
     def order(self) -> int:
@@ -48,14 +40,27 @@ class Seen:
         return self.label(SET_LABEL)
 
     @property
+    def name(self) -> str:
+        return str(self.object["metadata"]["name"])
+
+    @property
+    def terminating(self) -> bool:
+        return "deletionTimestamp" in self.object["metadata"]
+
+    @property
+    def uid(self) -> str:
+        return str(self.object["metadata"]["uid"])
+
+    @property
     def ready(self) -> bool:
         """Whether it is said of the pod as it is now, and of containers with the images that it has now."""
         return condition(self.object, "Ready") == "True" and not self._stale
 
     @property
-    def image(self) -> str:
-        """The image of the instance container: the first one, in every template of the tests."""
-        return str(self.object["spec"]["containers"][0].get("image", ""))
+    def running(self) -> bool:
+        """Whether all containers run: health of a set without an application signal."""
+        containers = (self.object.get("status") or {}).get("containerStatuses") or []
+        return bool(containers) and not self._stale and all("running" in each["state"] for each in containers)
 
     @property
     def _stale(self) -> bool:
@@ -71,14 +76,9 @@ class Seen:
         return json.loads(note)["id"] in ids
 
     @property
-    def running(self) -> bool:
-        """Whether all containers run: health of a set without an application signal."""
-        containers = (self.object.get("status") or {}).get("containerStatuses") or []
-        return bool(containers) and not self._stale and all("running" in each["state"] for each in containers)
-
-    @property
-    def terminating(self) -> bool:
-        return "deletionTimestamp" in self.object["metadata"]
+    def image(self) -> str:
+        """The image of the instance container: the first one, in every template of the tests."""
+        return str(self.object["spec"]["containers"][0].get("image", ""))
 
     def label(self, key: str) -> str:
         return str((self.object["metadata"].get("labels") or {}).get(key, ""))
@@ -97,7 +97,7 @@ class Write:
     code: int
     user_agent: str
     dry_run: bool
-    body: Json
+    body: Json = field(default_factory=dict)
     time: str = ""
     answered: str = ""
     user: str = ""

@@ -22,18 +22,8 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.harness.api import (
-    CLAIMS,
-    IMAGES,
-    PODS,
-    POLICIES,
-    REVISIONS,
-    SCALE_SETS,
-    VOLUMES,
-    Api,
-    Items,
-    Json,
-)
+from tests.cluster.harness import api as kube
+from tests.cluster.harness.api import Api, Items, Json
 from tests.cluster.harness.cluster import ROOT, Cluster
 from tests.cluster.harness.operator import Operator
 from tests.cluster.harness.recorder import Recorder
@@ -43,7 +33,7 @@ from tests.cluster.stored import objects, scenes
 
 GIT = shutil.which("git") or "git"
 AT_ONCE = 3
-KINDS = (POLICIES, IMAGES, SCALE_SETS, REVISIONS, CLAIMS, PODS)
+KINDS = (kube.POLICIES, kube.IMAGES, kube.SCALE_SETS, kube.REVISIONS, kube.CLAIMS, kube.PODS)
 
 
 def main() -> None:
@@ -119,7 +109,7 @@ def stored(api: Api, namespace: str) -> Items:
         for kind in KINDS
         for each in api.list(kind, namespace)
     ]
-    volumes = [_bare(api.get(VOLUMES, None, each["metadata"]["name"])) for each in api.list(VOLUMES)]
+    volumes = [_bare(api.get(kube.VOLUMES, None, each["metadata"]["name"])) for each in api.list(kube.VOLUMES)]
     return found + [each for each in volumes if (each["spec"].get("claimRef") or {}).get("namespace") == namespace]
 
 

@@ -25,7 +25,13 @@ UNDER_WAY: dict[str, Callable[[Scene], None]] = {}
 
 
 def at_rest(play: Callable[[Scene], None]) -> Callable[[Scene], None]:
-    AT_REST[_name(play)] = play
+    """The counts are told at the end of `play`."""
+
+    def told(scene: Scene) -> None:
+        play(scene)
+        tell_counts(scene)
+
+    AT_REST[_name(play)] = told
     return play
 
 
@@ -36,6 +42,11 @@ def under_way(play: Callable[[Scene], None]) -> Callable[[Scene], None]:
 
 def _name(play: Callable[[Scene], None]) -> str:
     return play.__name__.replace("_", "-")
+
+
+def tell_counts(scene: Scene) -> None:
+    """The operator tells counts within five seconds."""
+    scene.recorder.settle(6)
 
 
 def template(*, start: str = "", pod: Json | None = None, **container: Any) -> Json:
@@ -57,9 +68,23 @@ def disks(size: str) -> list[Json]:
     return [claim]
 
 
-def told(scene: Scene) -> None:
-    """Counts are told within five seconds."""
-    scene.recorder.settle(6)
+def born(scene: Scene, replicas: int, *, start: str = "", pods: Json | None = None, **policy: Any) -> None:
+    """A healthy set on 1.0.0 with that policy. Its pods are made of the template `pods` and take `start` to start."""
+    scene.policy(**policy)
+    scene.create(replicas=replicas, template=pods or template(start=start))
+
+
+def edit(scene: Scene) -> None:
+    """The user changes the template."""
+    scene.change(template={"metadata": {"annotations": {"example.com/revision": "2"}}})
+
+
+def rolled(scene: Scene, behaviour: str, *, runs: str, code: str = "Completed", timeout: float | None = None) -> None:
+    """Version 1.1.0 behaves like that, its rollout ends with `code`, and all instances are healthy on `runs`."""
+    replicas = len(scene.uids())
+    scene.publish("1.1.0", behaviour)
+    scene.rollout(code, "1.1.0", timeout=timeout)
+    scene.healthy(replicas, version=runs)
 
 
 # At rest
@@ -68,12 +93,8 @@ def told(scene: Scene) -> None:
 @at_rest
 def completed(scene: Scene) -> None:
     """A rollout has ended well, and the policy replaces everything at once when the model changes."""
-    scene.policy(mode="Automatic")
-    scene.create(replicas=4, template=template())
-    scene.publish("1.1.0", "fast")
-    scene.rollout("Completed", "1.1.0")
-    scene.healthy(4, version="1.1.0")
-    told(scene)
+    born(scene, 4, mode="Automatic")
+    rolled(scene, "fast", runs="1.1.0")
 
 
 @at_rest
@@ -86,7 +107,6 @@ def defaults(scene: Scene) -> None:
     body["spec"]["template"] = {"spec": {"containers": [{"name": "os"}]}}
     scene.apply(policy, image_version("1.0.0", behaviour="fast"), body)
     scene.healthy(6)
-    told(scene)
 
 
 @at_rest
@@ -123,32 +143,25 @@ def everything(scene: Scene) -> None:
         scaleInPolicy={"rules": ["OldestVM"]},
         protectedInstances=[{"id": 1, "protectFromScaleIn": True}],
     )
-    told(scene)
 
 
 @at_rest
 def image(scene: Scene) -> None:
     """The instance container bears an image, which counts as a part of the model and is never used."""
-    scene.policy(mode="Automatic")
-    scene.create(replicas=3, template=template(image="registry.example/other:2.0.0"))
-    told(scene)
+    born(scene, 3, pods=template(image="registry.example/other:2.0.0"), mode="Automatic")
 
 
 @at_rest
 def typos(scene: Scene) -> None:
     """Fields that the API server drops from pods without a word."""
-    scene.policy(mode="Automatic")
     misspelt = template(resource={"limits": {"memory": "1Gi"}}, pod={"securitycontext": {"runAsUser": 1000}})
-    scene.create(replicas=3, template=misspelt)
-    told(scene)
+    born(scene, 3, pods=misspelt, mode="Automatic")
 
 
 @at_rest
 def deadline(scene: Scene) -> None:
     """Pods that Kubernetes would end after a day, as a Job's."""
-    scene.policy(mode="Automatic")
-    scene.create(replicas=2, template=template(pod={"activeDeadlineSeconds": 86400}))
-    told(scene)
+    born(scene, 2, pods=template(pod={"activeDeadlineSeconds": 86400}), mode="Automatic")
 
 
 @at_rest
@@ -160,7 +173,6 @@ def resized(scene: Scene) -> None:
     scene.rollout("Completed")
     scene.wait(lambda world: says(world, "UpToDate")["status"] == "True", "all have the model")
     scene.healthy(2)
-    told(scene)
 
 
 @at_rest
@@ -173,61 +185,49 @@ def resized_by_hand(scene: Scene) -> None:
     scene.ask("apply-model", "1")
     scene.wait(lambda _: scene.uids().get("web-1", before["web-1"]) != before["web-1"], "one has the new model")
     scene.healthy(2)
-    told(scene)
 
 
 @at_rest
 def outdated(scene: Scene) -> None:
     """Instances on two models, and nobody starts a rollout."""
-    scene.policy(mode="Manual", automatic=False)
-    scene.create(replicas=4, template=template())
+    born(scene, 4, mode="Manual", automatic=False)
     before = scene.uids()
-    scene.change(template={"metadata": {"annotations": {"example.com/revision": "2"}}})
+    edit(scene)
     scene.ask("apply-model", "0,2")
     scene.wait(lambda _: not {before["web-0"], before["web-2"]} & set(scene.uids().values()), "two have the new model")
     scene.publish("1.1.0", "fast")
     scene.healthy(4, version="1.0.0")
-    told(scene)
 
 
 @at_rest
 def failed(scene: Scene) -> None:
     """A version failed in the first batch, was taken back and is remembered."""
-    scene.policy(mode="Automatic")
-    scene.create(replicas=5, template=template())
-    scene.publish("1.1.0", "bad")
-    scene.rollout("Faulted", "1.1.0")
-    scene.healthy(5, version="1.0.0")
-    told(scene)
+    born(scene, 5, mode="Automatic")
+    rolled(scene, "bad", runs="1.0.0", code="Faulted")
 
 
 @at_rest
 def failed_by_hand(scene: Scene) -> None:
     """A start by hand restores nothing: one instance is left on the version that failed."""
-    scene.policy(automatic=False)
-    scene.create(replicas=5, template=template())
+    born(scene, 5, automatic=False)
     scene.publish("1.1.0", "bad")
     scene.ask("start-upgrade-at", "first")
     scene.rollout("Faulted", "1.1.0")
-    told(scene)
 
 
 @at_rest
 def model_failed(scene: Scene) -> None:
     """A model failed in the first batch, was taken back and is remembered."""
-    scene.policy(mode="Rolling", rolling={"rollbackFailedInstancesOnPolicyBreach": True})
-    scene.create(replicas=5, template=template())
+    born(scene, 5, mode="Rolling", rolling={"rollbackFailedInstancesOnPolicyBreach": True})
     scene.change_template(start="1h")
     scene.rollout("Faulted")
     scene.healthy(5)
-    told(scene)
 
 
 @at_rest
 def broken_later(scene: Scene) -> None:
     """A version that broke once all had it and the rollout had ended well."""
-    scene.policy(mode="Automatic", rolling=half(maxUnhealthyInstancePercent=100))
-    scene.create(replicas=2, template=template())
+    born(scene, 2, mode="Automatic", rolling=half(maxUnhealthyInstancePercent=100))
     scene.change(suspend=True)
     scene.change_template(fails_after="4s")
     scene.healthy(2)
@@ -235,20 +235,17 @@ def broken_later(scene: Scene) -> None:
     scene.change(suspend=None)
     scene.rollout("Completed", "1.1.0")
     scene.wait(lambda world: not any(map(ready, world.pods_of("web"))), "all are broken")
-    told(scene)
 
 
 @at_rest
 def cancelled(scene: Scene) -> None:
     """A rollout was cancelled in its first batch: two versions, and it is not started again."""
-    scene.policy(mode="Automatic")
-    scene.create(replicas=5, template=template(start="2s"))
+    born(scene, 5, start="2s", mode="Automatic")
     scene.publish("1.1.0")
     scene.batch(1, version="1.1.0")
     scene.ask("cancel-upgrade-at", "now")
     scene.rollout("Cancelled", "1.1.0")
     scene.healthy(5)
-    told(scene)
 
 
 @at_rest
@@ -257,14 +254,12 @@ def pinned(scene: Scene) -> None:
     scene.policy(mode="Automatic")
     scene.publish("1.1.0", "fast")
     scene.create(replicas=3, version="1.0.0", template=template())
-    told(scene)
 
 
 @at_rest
 def suspended(scene: Scene) -> None:
     """A rollout that was suspended in its first batch."""
-    scene.policy(mode="Rolling")
-    scene.create(replicas=5, template=template(start="2s"))
+    born(scene, 5, start="2s", mode="Rolling")
     scene.publish("1.1.0")
     scene.batch(1, version="1.1.0")
     scene.change(suspend=True)
@@ -275,18 +270,13 @@ def suspended(scene: Scene) -> None:
         ),
         "the first batch is over",
     )
-    told(scene)
 
 
 @at_rest
 def in_place(scene: Scene) -> None:
     """Images were changed in running pods, which bear a note of that."""
-    scene.policy(mode="Automatic", replacementMethod="InPlaceIfPossible")
-    scene.create(replicas=3, template=template())
-    scene.publish("1.1.0", "fast")
-    scene.rollout("Completed", "1.1.0")
-    scene.healthy(3, version="1.1.0")
-    told(scene)
+    born(scene, 3, mode="Automatic", replacementMethod="InPlaceIfPossible")
+    rolled(scene, "fast", runs="1.1.0")
 
 
 @at_rest
@@ -295,7 +285,6 @@ def no_policy(scene: Scene) -> None:
     scene.apply(image_version("1.0.0", behaviour="fast"), scale_set(replicas=2, policy=None, template=template()))
     scene.healthy(2)
     scene.publish("1.1.0", "fast")
-    told(scene)
 
 
 @at_rest
@@ -307,17 +296,14 @@ def born_bad(scene: Scene) -> None:
         lambda world: [row["state"] for row in world.status("web").get("instances") or []] == ["Unhealthy"] * 3,
         "all are unhealthy",
     )
-    told(scene)
 
 
 @at_rest
 def refused(scene: Scene) -> None:
     """The last edit was refused by the API server, so the instances stay on the model before."""
-    scene.policy(mode="Automatic")
-    scene.create(replicas=2, template=template())
+    born(scene, 2, mode="Automatic")
     scene.change(template={"spec": template(resources={"limits": {"cpu": "many"}})["spec"]})
     scene.condition("Accepted", "ModelRefused")
-    told(scene)
 
 
 # Under way
@@ -326,8 +312,7 @@ def refused(scene: Scene) -> None:
 @under_way
 def rolling(scene: Scene) -> None:
     """The second of five batches."""
-    scene.policy(mode="Rolling", healthTimeout=PATIENT)
-    scene.create(replicas=10, template=template(start=SLOW))
+    born(scene, 10, start=SLOW, mode="Rolling", healthTimeout=PATIENT)
     scene.publish("1.1.0")
     assert scene.batch(2, version="1.1.0") == [2, 3]
 
@@ -335,8 +320,7 @@ def rolling(scene: Scene) -> None:
 @under_way
 def pausing(scene: Scene) -> None:
     """The pause between the first and the second batch, which is not over when the next operator has started."""
-    scene.policy(rolling=half(pauseTimeBetweenBatches="PT45S"), healthTimeout=PATIENT)
-    scene.create(replicas=4, template=template())
+    born(scene, 4, rolling=half(pauseTimeBetweenBatches="PT45S"), healthTimeout=PATIENT)
     scene.publish("1.1.0", "fast")
     scene.wait(
         lambda world: (world.status("web").get("rollingUpgrade") or {}).get("nextBatchTime"), "the pause has begun"
@@ -347,8 +331,7 @@ def pausing(scene: Scene) -> None:
 @under_way
 def terminating(scene: Scene) -> None:
     """The old pod of the second batch takes its time to go."""
-    scene.policy(healthTimeout=PATIENT)
-    scene.create(replicas=5, template=template(start="1s"))
+    born(scene, 5, start="1s", healthTimeout=PATIENT)
     scene.api.label(PODS, scene.namespace, "web-1", hold_delete="true")
     scene.publish("1.1.0", "fast")
     scene.wait(lambda world: "deletionTimestamp" in world.pods["web-1"]["metadata"], "it is to go")
@@ -358,8 +341,7 @@ def terminating(scene: Scene) -> None:
 def surging(scene: Scene) -> None:
     """Two new instances start beside the five that there are."""
     rolling = {"maxBatchInstancePercent": 40, "maxUnhealthyInstancePercent": 40, "maxSurge": True}
-    scene.policy(rolling=rolling, healthTimeout=PATIENT)
-    scene.create(replicas=5, template=template(start=SLOW))
+    born(scene, 5, start=SLOW, rolling=rolling, healthTimeout=PATIENT)
     scene.publish("1.1.0")
     scene.wait(lambda world: len(world.pods_of("web")) == 7, "two new ones are beside the others")
     scene.wait(lambda world: all(pod["status"].get("podIP") for pod in world.pods_of("web")), "they start")
@@ -368,8 +350,7 @@ def surging(scene: Scene) -> None:
 @under_way
 def doomed(scene: Scene) -> None:
     """The first batch of a version that does not become healthy; its time is not over."""
-    scene.policy(healthTimeout="PT20S")
-    scene.create(replicas=5, template=template())
+    born(scene, 5, healthTimeout="PT20S")
     scene.publish("1.1.0", "bad")
     scene.batch(1, version="1.1.0")
 
@@ -377,8 +358,7 @@ def doomed(scene: Scene) -> None:
 @under_way
 def restoring(scene: Scene) -> None:
     """An instance whose version failed gets the one before back, and is starting with it."""
-    scene.policy(healthTimeout="PT12S")
-    scene.create(replicas=5, template=template(start=SLOW))
+    born(scene, 5, start=SLOW, healthTimeout="PT12S")
     scene.publish("1.1.0", "bad")
 
     def restarts(world: World) -> bool:
@@ -392,8 +372,7 @@ def restoring(scene: Scene) -> None:
 @under_way
 def in_place_starting(scene: Scene) -> None:
     """The image of the first batch's pod was changed, and its container starts again."""
-    scene.policy(replacementMethod="InPlaceIfPossible", healthTimeout=PATIENT)
-    scene.create(replicas=3, template=template(start=SLOW))
+    born(scene, 3, start=SLOW, replacementMethod="InPlaceIfPossible", healthTimeout=PATIENT)
     scene.publish("1.1.0")
     scene.batch(1, version="1.1.0")
 
@@ -401,18 +380,16 @@ def in_place_starting(scene: Scene) -> None:
 @under_way
 def model_rolling(scene: Scene) -> None:
     """The second batch of a rollout of the model alone."""
-    scene.policy(mode="Rolling", healthTimeout=PATIENT)
-    scene.create(replicas=5, template=template(start=SLOW))
-    scene.change(template={"metadata": {"annotations": {"example.com/revision": "2"}}})
+    born(scene, 5, start=SLOW, mode="Rolling", healthTimeout=PATIENT)
+    edit(scene)
     assert scene.batch(2) == [1]
 
 
 @under_way
 def image_waits(scene: Scene) -> None:
     """A newer version waits for the end of a rollout of the model, which is in its first batch."""
-    scene.policy(mode="Rolling", rolling=half(), healthTimeout=PATIENT)
-    scene.create(replicas=4, template=template(start=SLOW))
-    scene.change(template={"metadata": {"annotations": {"example.com/revision": "2"}}})
+    born(scene, 4, start=SLOW, mode="Rolling", rolling=half(), healthTimeout=PATIENT)
+    edit(scene)
     assert scene.batch(1) == [0, 1]
     scene.publish("1.1.0")
     scene.wait(lambda world: world.status("web").get("latestVersion") == "1.1.0", "the newer one is seen")
@@ -421,33 +398,28 @@ def image_waits(scene: Scene) -> None:
 @under_way
 def gate_closed(scene: Scene) -> None:
     """A newer version waits, since two of five instances are unhealthy."""
-    scene.policy()
-    scene.create(replicas=5, template=template())
+    born(scene, 5)
     scene.break_pod("web-3")
     scene.break_pod("web-4")
     scene.wait(lambda world: sum(map(ready, world.pods_of("web"))) == 3, "two are unhealthy")
     scene.publish("1.1.0", "fast")
     scene.condition("Progressing", "HealthGateWaiting")
-    told(scene)
+    tell_counts(scene)
 
 
 @under_way
 def retrying(scene: Scene) -> None:
     """A rollout has come to its end with instances that failed: it is tried again after a minute."""
-    scene.policy(rolling=half(maxUnhealthyUpgradedInstancePercent=100))
-    scene.create(replicas=2, template=template())
-    scene.publish("1.1.0", "bad")
-    scene.rollout("Completed", "1.1.0", timeout=60)
-    scene.healthy(2, version="1.0.0")
+    born(scene, 2, rolling=half(maxUnhealthyUpgradedInstancePercent=100))
+    rolled(scene, "bad", runs="1.0.0", timeout=60)
 
 
 @under_way
 def applying(scene: Scene) -> None:
     """Two instances are replaced on demand, and start."""
-    scene.policy(mode="Manual", automatic=False, healthTimeout=PATIENT)
-    scene.create(replicas=4, template=template(start=SLOW))
+    born(scene, 4, start=SLOW, mode="Manual", automatic=False, healthTimeout=PATIENT)
     before = scene.uids()
-    scene.change(template={"metadata": {"annotations": {"example.com/revision": "2"}}})
+    edit(scene)
     scene.ask("apply-model", "1-2")
     scene.wait(
         lambda world: (

@@ -22,7 +22,7 @@ from scaleset.planner import batches, breach, decide, gallery, gates, in_place, 
 from scaleset.planner.facts import Facts
 from scaleset.planner.instances import Pod
 from scaleset.planner.step import Step
-from scaleset.records import instances, projections
+from scaleset.records import projections
 from scaleset.records.kinds import SCALE_SETS
 from scaleset.runtime.clock import ServerClock
 
@@ -141,10 +141,10 @@ def deletes_claims() -> None:
 
     async def mutant(self: InstanceWriter, owner: Any, deletion: Any, memory: Any) -> bool:
         done = await delete(self, owner, deletion, memory)
-        for claim in self._caches.claims.of((owner.namespace, owner.name)):
+        for claim in self.caches.claims.of((owner.namespace, owner.name)):
             if claim.name.endswith(f"-{deletion.name}"):
-                raw = await self._client.get(CLAIMS, owner.namespace, claim.name)
-                await self._client.delete(CLAIMS, owner.namespace, claim.name, uid=raw["metadata"]["uid"])
+                raw = await self.client.get(CLAIMS, owner.namespace, claim.name)
+                await self.client.delete(CLAIMS, owner.namespace, claim.name, uid=raw["metadata"]["uid"])
         return done
 
     _patch(InstanceWriter, "_delete", mutant)
@@ -192,7 +192,7 @@ def restarts_what_is_unhealthy() -> None:
 @bug
 def deletes_pods_of_others() -> None:
     def mutant(pods: Any, seen: Any) -> Any:
-        named = {instances.instance_number(seen.name, pod.name): pod for pod in pods}
+        named = {projections.instance_number(seen.name, pod.name): pod for pod in pods}
         return {number: pod for number, pod in named.items() if number is not None}, {}
 
     _patch(observation, "owned", mutant)
@@ -205,7 +205,7 @@ def takes_notes_on_pods() -> None:
     async def mutant(self: InstanceWriter, owner: Any, creation: Any, *rest: Any) -> None:
         await create(self, owner, creation, *rest)
         body = {"metadata": {"labels": {LABEL_NAME: owner.name}, "annotations": {"note": "made by us"}}}
-        await self._client.patch(PODS, owner.namespace, owner.instance(creation.instance), body)
+        await self.client.patch(PODS, owner.namespace, owner.instance(creation.instance), body)
 
     _patch(InstanceWriter, "_create_pod", mutant)
 
@@ -216,14 +216,14 @@ def writes_the_status_all_the_time() -> None:
 
     async def mutant(self: ScaleSetController, key: Any) -> float:
         await reconcile(self, key)
-        seen = self._caches.scale_sets.get(*key)
+        seen = self.caches.scale_sets.get(*key)
         if seen is not None:
             count = (int(seen.status.get("updatedReplicas") or 0) + 1) % 2
             body = {"metadata": {"resourceVersion": seen.resource_version}, "status": {"updatedReplicas": count}}
             try:
-                self._caches.scale_sets.remember(await self._client.patch_status(SCALE_SETS, key[0], key[1], body))
+                self.caches.scale_sets.remember(await self.client.patch_status(SCALE_SETS, key[0], key[1], body))
             except ApiError:
-                await self._caches.scale_sets.reread(seen)
+                await self.caches.scale_sets.reread(seen)
         return 0.1
 
     _patch(ScaleSetController, "reconcile", mutant)

@@ -23,7 +23,7 @@ def variant(function: Callable[[], None]) -> Callable[[], None]:
 @variant
 def doubts_after_15_seconds() -> None:
     """Instead of a minute."""
-    scale_set.DOUBT_SECONDS = 15.0
+    scale_set.RELIST_SECONDS = 15.0
 
 
 @variant

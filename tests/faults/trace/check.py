@@ -78,6 +78,6 @@ def _as_labelled_by_us(trace: Trace, changed: Changes) -> Trace:
             known = labels[seen.uid] = {**known, **(metadata_of(change).get("labels") or {})}
         if lost := [key for key, value in known.items() if mine.get(key) != value]:
             known = {**known, RELABELLED: " ".join(lost)}
-        return replace(seen, object={**seen.object, "metadata": {**metadata, "labels": known}})
+        return seen._replace(object={**seen.object, "metadata": {**metadata, "labels": known}})
 
     return replace(trace, seen=tuple(told(seen) for seen in trace.seen))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from math import inf
+from typing import NamedTuple
 
 from tests.cluster.harness.api import Json
 from tests.cluster.harness.trace import (
@@ -43,8 +44,7 @@ class Why(Enum):
     AWAY = "away"
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """`order` is etcd's revision, `at` the recorder's clock."""
 
     order: int

@@ -8,10 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaleset.api.conditions import Condition, find_condition, set_condition
+from scaleset.api.base import Condition, find_condition, set_condition
 from scaleset.api.gallery_image_version import GalleryImageVersionStatus
-from scaleset.api.scale_set import ScaleSetStatus, handled, parse_status
-from scaleset.api.scale_set_status import InstanceStatus, RecordedBuild, RollingUpgradeStatus, RunningStatus
+from scaleset.api.scale_set_status import (
+    InstanceStatus,
+    RecordedBuild,
+    RollingUpgradeStatus,
+    RunningStatus,
+    ScaleSetStatus,
+    handled,
+)
 from scaleset.api.upgrade_policy import UpgradePolicyStatus
 
 NOON = datetime(2027, 1, 31, 12, tzinfo=UTC)
@@ -36,11 +42,11 @@ def test_no_status_raises(model, raw):
 
 @given(st.dictionaries(fields.map(str), json_values))
 def test_no_forged_field_raises(status):
-    parse_status({"status": status})
+    ScaleSetStatus.parse({"status": status})
 
 
 def status(**fields: Any) -> ScaleSetStatus:
-    return parse_status({"status": fields})
+    return ScaleSetStatus.parse({"status": fields})
 
 
 def test_only_what_is_forged_is_dropped():

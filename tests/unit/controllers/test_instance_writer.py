@@ -149,7 +149,7 @@ async def test_what_vanishes_between_two_calls_is_created_and_nothing_was_refuse
     api.refuse("GET", 404, reason="NotFound")
     await creation(scene, claims=("data",) if what == "claim" else ())
     assert f"{NAMESPACE}/web-0" in api.objects
-    assert scene.memory.refusals == {}
+    assert scene.memory.create_errors == {}
 
 
 async def test_what_says_so_again_and_again_is_no_refusal_and_not_asked_at_once(api, scene):
@@ -159,7 +159,7 @@ async def test_what_says_so_again_and_again_is_no_refusal_and_not_asked_at_once(
     api.refuse("GET", 404, reason="NotFound", times=2)
     with pytest.raises(errors.AlreadyExists):
         await creation(scene)
-    assert scene.memory.refusals == {}
+    assert scene.memory.create_errors == {}
 
 
 async def test_a_model_that_vanishes_between_two_calls_is_stored(api, scene):

@@ -19,7 +19,7 @@ from scaleset.kube.errors import NotKept
 from scaleset.planner.plan import Plan
 from scaleset.records.custom_objects import CustomObject
 from tests.cluster.harness.cluster import ROOT
-from tests.simulation.scenes import code
+from tests.simulation.outcomes import code
 from tests.simulation.watched import Watched
 from tests.simulation.world import World, policy, spec, version
 

@@ -10,7 +10,7 @@ from scaleset.controllers.replication_views import ReplicationViews
 from scaleset.controllers.status_writer import StatusWriter
 from scaleset.controllers.watches import Wakes, watch
 from scaleset.kube.client import Client
-from scaleset.observability.images import Images
+from scaleset.observability.metrics import Images
 from scaleset.records.versions import group
 from tests.cluster.harness.manifests import image_version
 from tests.unit.fake_api_server import FakeApi

@@ -17,7 +17,7 @@ from scaleset.controllers.lines import rolls
 from scaleset.controllers.status_writer import StatusWriter
 from scaleset.controllers.upgrade_policy import UpgradePolicyController
 from scaleset.controllers.watches import Wakes, watch
-from scaleset.planner.snapshot import Turn
+from scaleset.planner.snapshot import QueuePosition
 from scaleset.records.custom_objects import ScaleSetObject
 from scaleset.records.projections import seconds
 from scaleset.records.versions import full, gallery_version, group
@@ -41,7 +41,7 @@ STATUSES: dict[str, Json] = {
 # --- what a walk would find
 
 
-def walked_turn(caches: Caches, seen: ScaleSetObject) -> Turn:
+def walked_turn(caches: Caches, seen: ScaleSetObject) -> QueuePosition:
     """By looking at every set: the rule itself."""
     since = _since(seen)
     rolling = ahead = 0
@@ -54,7 +54,7 @@ def walked_turn(caches: Caches, seen: ScaleSetObject) -> Turn:
             rolling += 1
         elif waits is not None and (since is None or (waits, other.name) < (since, seen.name)):
             ahead += 1
-    return Turn(rolling, ahead)
+    return QueuePosition(rolling, ahead)
 
 
 def _since(seen: ScaleSetObject) -> float | None:
@@ -119,7 +119,7 @@ def check(world: World) -> None:
                 and each.spec.image_reference.offer == offer
                 and (each.spec.image_reference.gallery_namespace or each.namespace) == namespace
             }
-            assert set(found.followers.places((namespace, f"example/{offer}"))) == mine
+            assert set(found.followers.members((namespace, f"example/{offer}"))) == mine
 
 
 def test_a_catalogue_is_what_the_versions_say_now():

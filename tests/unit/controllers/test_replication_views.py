@@ -30,26 +30,24 @@ def waiting(reason: str) -> dict[str, Any]:
     return container({"waiting": {"reason": reason, "message": "words"}})
 
 
+WAITING = {
+    Stage.PULLING: ("ContainerCreating", "PodInitializing"),
+    Stage.TROUBLED: (
+        *("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"),
+        *("RegistryUnavailable", "ImageInspectError", "SignatureValidationFailed"),
+    ),
+    # Without that command, as a distroless image: the container could not be created, so the image is there.
+    Stage.PULLED: ("CreateContainerError", "CreateContainerConfigError", "RunContainerError", "CrashLoopBackOff"),
+}
+
+
 @pytest.mark.parametrize(
     ("status", "stage"),
     [
         ({}, Stage.PULLING),
         ({"phase": "Pending"}, Stage.PULLING),
         (container({}), Stage.PULLING),
-        (waiting("ContainerCreating"), Stage.PULLING),
-        (waiting("PodInitializing"), Stage.PULLING),
-        (waiting("ErrImagePull"), Stage.TROUBLED),
-        (waiting("ImagePullBackOff"), Stage.TROUBLED),
-        (waiting("ErrImageNeverPull"), Stage.TROUBLED),
-        (waiting("InvalidImageName"), Stage.TROUBLED),
-        (waiting("RegistryUnavailable"), Stage.TROUBLED),
-        (waiting("ImageInspectError"), Stage.TROUBLED),
-        (waiting("SignatureValidationFailed"), Stage.TROUBLED),
-        # Without that command, as a distroless image: the container could not be created, so the image is there.
-        (waiting("CreateContainerError"), Stage.PULLED),
-        (waiting("CreateContainerConfigError"), Stage.PULLED),
-        (waiting("RunContainerError"), Stage.PULLED),
-        (waiting("CrashLoopBackOff"), Stage.PULLED),
+        *((waiting(reason), stage) for stage, reasons in WAITING.items() for reason in reasons),
         (container({"terminated": {"reason": "StartError", "exitCode": 128}}), Stage.PULLED),
         (container({"terminated": {"reason": "Completed", "exitCode": 0}}), Stage.PULLED),
         (container({"running": {}}), Stage.PULLED),

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.dry_runs import check
 from scaleset.controllers.instance_writer import STRANGE, InstanceWriter
-from scaleset.controllers.memory import Memory
+from scaleset.controllers.memory import Memory, Refusals
+from scaleset.controllers.observation import check_model
 from scaleset.controllers.watches import Wakes, watch
 from scaleset.kube import errors
 from scaleset.kube.client import Client
@@ -99,7 +99,7 @@ async def test_a_revision_that_stays_a_strangers_is_told_after_a_while(api: Fake
     assert "Delete it" in scene.memory.verdicts["web-1"].message
     api.drop(NAMESPACE, "web-1")
     assert await scene.store()
-    assert scene.memory.strange_revisions == 0
+    assert scene.memory.foreign_revisions == 0
 
 
 async def test_a_model_is_stored_at_once_when_the_revision_of_the_former_set_is_gone(
@@ -107,19 +107,19 @@ async def test_a_model_is_stored_at_once_when_the_revision_of_the_former_set_is_
 ) -> None:
     """The garbage collector may need longer than the back-off of a refused model waits at first."""
     api.put(NAMESPACE, "web-1", data={}, revision=1)
-    former = pod_builder.revision(replace(OWNER, uid="uid-0"), MODEL, 1)
+    former = pod_builder.revision(OWNER._replace(uid="uid-0"), MODEL, 1)
     former["metadata"] |= {"namespace": NAMESPACE, "uid": "uid-1", "resourceVersion": "1"}
     scene.caches.revisions.remember(former)
     for _ in range(STRANGE - 1):
         with pytest.raises(errors.AlreadyExists):
             await scene.store()
     assert not await scene.store()
-    scene.memory.revisions_there({"web-1"})
+    scene.memory.revisions_found({"web-1"})
     assert "web-1" in scene.memory.verdicts
-    scene.memory.revisions_there(())
+    scene.memory.revisions_found(())
     assert not scene.memory.verdicts
-    assert not scene.memory.attempts
-    assert not scene.memory.names_taken
+    assert not scene.memory.verdicts
+    assert not scene.memory.taken_names
 
 
 async def test_an_old_revision_that_is_kept_stops_nothing_and_is_told_once(
@@ -131,12 +131,14 @@ async def test_an_old_revision_that_is_kept_stops_nothing_and_is_told_once(
     api.refuse("DELETE", 403, times=2)
     for _ in range(2):
         await scene.writer.discard(OWNER, [old], scene.memory)
-        scene.memory.undeleted = {name: _due(refusal) for name, refusal in scene.memory.undeleted.items()}
+        scene.memory.discard_errors = Refusals(
+            {name: _due(refusal) for name, refusal in scene.memory.discard_errors.items()}
+        )
     assert caplog.text.count("revision_not_deleted") == 1
     assert [revision.name for revision in scene.stored()] == ["web-1"]
     await scene.writer.discard(OWNER, [old], scene.memory)
     assert scene.stored() == []
-    assert not scene.memory.undeleted
+    assert not scene.memory.discard_errors
 
 
 def _due(refusal: Any) -> Any:
@@ -151,7 +153,7 @@ def asked(*, runs: bool) -> ModelCheck:
 
 
 async def test_a_model_is_asked_about_strictly_and_its_pod_is_tried(api: FakeApi, client: Client) -> None:
-    verdict = await check(client, OWNER, asked(runs=False), now=1.8e9)
+    verdict = await check_model(client, OWNER, asked(runs=False), now=1.8e9)
     assert verdict == Verdict(accepted=True)
     queries = [request.partition("?")[2] for request in api.requests]
     assert queries == ["dryRun=All&fieldValidation=Strict", "dryRun=All"]
@@ -161,7 +163,7 @@ async def test_a_model_is_asked_about_strictly_and_its_pod_is_tried(api: FakeApi
 @pytest.mark.parametrize("code", [409, 429, 503])
 async def test_a_model_that_runs_is_not_stopped_by_silence(api: FakeApi, client: Client, code: int) -> None:
     api.refuse("POST", code)
-    assert await check(client, OWNER, asked(runs=True), now=1.8e9) == Verdict(accepted=True, unanswered=True)
+    assert await check_model(client, OWNER, asked(runs=True), now=1.8e9) == Verdict(accepted=True, unanswered=True)
     api.refuse("POST", code)
     with pytest.raises(errors.ApiError):
-        await check(client, OWNER, asked(runs=False), now=1.8e9)
+        await check_model(client, OWNER, asked(runs=False), now=1.8e9)

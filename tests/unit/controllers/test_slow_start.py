@@ -68,7 +68,7 @@ class Scene:
             creations=tuple(Creation(n, BUILD, None, EPOCH) for n in wanted),
             deletions=tuple(Deletion(0, name, "uid") for name in deletions),
         )
-        self.memory.only(dict.fromkeys(wanted, BUILD), ["uid"])
+        self.memory.forget_unplanned(dict.fromkeys(wanted, BUILD), ["uid"])
         await self.writer.carry_out(OWNER, plan, {MODEL.name: MODEL}, self.memory)
 
     def later(self) -> None:
@@ -95,9 +95,9 @@ async def test_a_quota_without_room_sees_one_of_a_thousand(scene):
     scene.room = 0
     await scene.create()
     assert scene.seen == ["POST web-0"]
-    assert len(scene.memory.refusals) == 1000
+    assert len(scene.memory.create_errors) == 1000
     others = "Not tried, since the API server refuses instance 0: exceeded quota"
-    assert {refusal.message for refusal in scene.memory.refusals.values()} == {"exceeded quota", others}
+    assert {refusal.message for refusal in scene.memory.create_errors.values()} == {"exceeded quota", others}
 
 
 async def test_it_is_asked_again_for_one_at_a_time_and_less_and_less_often(scene):
@@ -129,7 +129,7 @@ async def test_when_there_is_room_again_all_are_created(scene):
     scene.room = 100
     await scene.create(range(100))
     assert len(scene.seen) == len(scene.api.objects) == 100
-    assert not scene.memory.refusals
+    assert not scene.memory.create_errors
 
 
 async def test_a_quota_with_some_room_is_filled_and_not_asked_for_all_the_rest(scene):
@@ -188,5 +188,5 @@ async def test_a_server_in_trouble_gets_nothing_more(scene):
 def test_refusals_come_back_within_a_minute():
     memory = Memory()
     for attempt in range(10):
-        memory.refused(0, "no", now=100.0 * attempt, build=BUILD)
-        assert memory.refusals[0].retry_at <= 100.0 * attempt + LAST_RETRY
+        memory.create_errors.add(0, "no", now=100.0 * attempt, build=BUILD)
+        assert memory.create_errors[0].retry_at <= 100.0 * attempt + LAST_RETRY

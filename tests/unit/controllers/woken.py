@@ -3,7 +3,7 @@
 from typing import Any
 
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.concurrency_limit import Turns
+from scaleset.controllers.concurrency_limit import ConcurrencyLimit
 from scaleset.controllers.watches import Wakes, watch
 from scaleset.kube.client import Client
 
@@ -25,7 +25,7 @@ class World:
         )
         self.wakes = wakes
         self.caches: Caches = watch(client, wakes)  # type: ignore[arg-type] # None where nothing is sent
-        self.turns = Turns(self.caches, wake=lambda key: self.woken.append(("set", key)))
+        self.turns = ConcurrencyLimit(self.caches, wake=lambda key: self.woken.append(("set", key)))
 
     def raw(self, body: Json, *, namespace: str = "a", deleting: bool = False, **status: Any) -> Json:
         self.version += 1

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from scaleset.kube.bodies import encode
+from scaleset.kube.transport import encode
 
 
 @pytest.mark.parametrize(

@@ -95,23 +95,21 @@ async def test_a_delete_carries_preconditions_and_never_a_grace_period(api, clie
     ]
 
 
+NAMED: dict[type[errors.ApiError], list[tuple[int, str]]] = {
+    errors.Invalid: [(400, "BadRequest"), (413, "RequestEntityTooLarge"), (422, "Invalid")],
+    errors.Forbidden: [(403, "Forbidden")],
+    errors.NotFound: [(404, "NotFound")],
+    errors.Conflict: [(409, "Conflict")],
+    errors.AlreadyExists: [(409, "AlreadyExists")],
+    errors.Gone: [(410, "Expired")],
+    errors.TooManyRequests: [(429, "TooManyRequests")],
+    errors.Unavailable: [(500, "InternalError"), (503, "ServiceUnavailable"), (504, "Timeout")],
+    errors.ApiError: [(418, "Teapot")],
+}
+
+
 @pytest.mark.parametrize(
-    ("code", "reason", "kind"),
-    [
-        (400, "BadRequest", errors.Invalid),
-        (403, "Forbidden", errors.Forbidden),
-        (404, "NotFound", errors.NotFound),
-        (409, "Conflict", errors.Conflict),
-        (409, "AlreadyExists", errors.AlreadyExists),
-        (410, "Expired", errors.Gone),
-        (413, "RequestEntityTooLarge", errors.Invalid),
-        (418, "Teapot", errors.ApiError),
-        (422, "Invalid", errors.Invalid),
-        (429, "TooManyRequests", errors.TooManyRequests),
-        (500, "InternalError", errors.Unavailable),
-        (503, "ServiceUnavailable", errors.Unavailable),
-        (504, "Timeout", errors.Unavailable),
-    ],
+    ("code", "reason", "kind"), [(*answer, kind) for kind, answers in NAMED.items() for answer in answers]
 )
 async def test_errors_are_named_by_what_to_do(api, client, code, reason, kind):
     api.refuse("GET", code, reason=reason)

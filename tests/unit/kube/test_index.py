@@ -6,8 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaleset.kube.index import Index
-from scaleset.kube.store import Store
+from scaleset.kube.store import Index, Store
 
 Key = tuple[str, str]
 
@@ -62,9 +61,9 @@ class Watched:
 
     def check(self, before: dict[Key, set[Key]]) -> None:
         walked = self.members()
-        assert set(self.index.keys()) == set(walked)
+        assert set(self.index.groups()) == set(walked)
         for key, places in walked.items():
-            assert set(self.index.places(key)) == places
+            assert set(self.index.members(key)) == places
             assert self.index.number(key) == len(places)
             assert {id(thing) for thing in self.index.of(key)} == {id(self.store.get(*place)) for place in places}
         for namespace in ("a", "b"):
@@ -107,7 +106,7 @@ def carry_out(store: Store[Thing], step: Any) -> None:
         store.forget(rest["namespace"], rest["name"], rest["uid"])
     elif what == "list":
         pages, where, meanwhile = rest
-        only: dict[str, Any] = {"key": where} if isinstance(where, tuple) else {"namespace": where}
+        only: dict[str, Any] = {"group": where} if isinstance(where, tuple) else {"namespace": where}
         with store.listing(store.seen_in(None)) as listing:
             for other in meanwhile:
                 carry_out(store, other)
@@ -135,7 +134,7 @@ def test_an_index_that_comes_later_knows_what_was_there(steps: list[Any]):
         carry_out(watched.store, step)
     late: Index[Thing] = Index(referred)
     watched.store.follow(late)
-    assert {key: set(late.places(key)) for key in late.keys()} == watched.members()  # noqa: SIM118 - no dictionary
+    assert {key: set(late.members(key)) for key in late.groups()} == watched.members()
 
 
 @given(st.lists(STEPS, max_size=25))

@@ -33,7 +33,7 @@ class Following:
             client,
             PODS,
             project=project,
-            key=lambda pod: (pod.namespace, pod.group),
+            group=lambda pod: (pod.namespace, pod.group),
             on_change=lambda key: self.woken.update([key]),
             jitter=lambda: 0.5,
             **options,

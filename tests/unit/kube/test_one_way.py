@@ -129,7 +129,7 @@ async def test_a_namespace_in_the_context_says_nothing_of_what_is_served(api, tm
 async def test_whom_tls_trusts(api, tmp_path, cluster):
     """What goes over the wire is tested on a real API server."""
     async with await Client.open(write(tmp_path, cluster={"server": "https://api.example", **cluster})) as client:
-        ours, theirs = client.transport._connection.api.rest_client.ssl_context, client.credentials().tls
+        ours, theirs = client.transport.connection.api.rest_client.ssl_context, client.credentials().tls
         assert (ours.verify_mode, ours.check_hostname) == (theirs.verify_mode, theirs.check_hostname)
         assert ours.verify_flags == theirs.verify_flags
         assert client.credentials().server_name == cluster.get("tls-server-name")

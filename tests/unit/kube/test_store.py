@@ -2,8 +2,7 @@
 
 import itertools
 import random
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -13,8 +12,7 @@ from scaleset.kube.store import Store
 KEY = ("a", "web")
 
 
-@dataclass(frozen=True, slots=True)
-class Pod:
+class Pod(NamedTuple):
     namespace: str
     name: str
     uid: str
@@ -171,7 +169,7 @@ def test_a_list_of_one_key_leaves_the_others_alone():
     store.upsert(raw("db-0", 2, "v", group="db"))
     with store.listing(0) as listing:
         store.add(listing, [], 5)
-        assert store.finish(listing, key=("a", "db")) == {("a", "db")}
+        assert store.finish(listing, group=("a", "db")) == {("a", "db")}
     assert names(store) == [("web-0", "u", "1")]
 
 

@@ -17,13 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from hack import reference
 from hack.reference import code
 from hack.reference.markdown import PAGES
-from scaleset import endpoints
+from scaleset import application
 from scaleset.observability.catalogue import CATALOGUE, SET, Definition
-from scaleset.observability.images import Images
-from scaleset.observability.metrics import Metrics
-from scaleset.observability.reasons import NORMAL, REASONS, WARNING
+from scaleset.observability.events import NORMAL, REASONS, WARNING
+from scaleset.observability.metrics import Images, Metrics
 from scaleset.runtime.queue import WorkQueue
-from tests.simulation.metered import Metered, Seen, scrape, total
+from tests.simulation.metered import Metered, observed, scrape, total
 from tests.simulation.scenes import BAD, running
 from tests.simulation.world import spec, version
 
@@ -138,7 +137,7 @@ def test_events_are_counted_from_zero() -> None:
     for reason, (kinds, _) in REASONS.items():
         for kind in kinds:
             assert before["scaleset_events_total", frozenset({("type", kind), ("reason", reason)})] == 0
-    metrics.told(NORMAL, "BatchStarted")
+    metrics.event_recorded(NORMAL, "BatchStarted")
     assert total(scrape(metrics), "scaleset_events_total") == 1
 
 
@@ -175,12 +174,12 @@ def fleet(sets: int, *, replicas: int = 10) -> Metrics:
     """So many sets in the middle of a rollout."""
     world = running(replicas)
     metrics = Metrics()
-    seen = [Seen(spec(replicas=replicas), world.status, name=f"web-{n:04}", uid=str(n)) for n in range(sets)]
+    seen = [observed(spec(replicas=replicas), world.status, name=f"web-{n:04}", uid=str(n)) for n in range(sets)]
     world.publish("2.0.0")
     snapshot, plan = world.snapshot(), world.plan()
     assert world.observed is not None
     for each in seen:
-        metrics.fleet.looked(each, snapshot)
+        metrics.fleet.observed(each, snapshot)
         metrics.fleet.decided(replace(each, status=plan.status), world.observed, plan)
     now = [replace(each, status=plan.status) for each in seen]
     metrics.fleet.watch(lambda: now, leads=lambda: True)
@@ -226,7 +225,7 @@ def test_a_scrape_of_a_hundred_sets_costs_little_more_than_writing_it_down(repli
 async def test_a_scrape_does_not_hold_up_the_loop() -> None:
     """The loop goes on while a scrape that takes long is written."""
     metrics = fleet(1000)
-    runner = await endpoints.serve("127.0.0.1:0", [endpoints.metrics(metrics.registry)])
+    runner = await application.serve("127.0.0.1:0", [application.metrics(metrics.registry)])
     try:
         port = runner.addresses[0][1]
         async with aiohttp.ClientSession() as session:

@@ -8,7 +8,8 @@ from scaleset.planner.acceptance import TWO_HEALTH_SOURCES
 from scaleset.planner.decide import decide
 from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import Verdict
-from tests.simulation.scenes import condition, deleted, new_model, running
+from tests.simulation.outcomes import condition, deleted, waits_for
+from tests.simulation.scenes import new_model, running
 from tests.simulation.world import World, policy, spec, version
 
 PLAIN: dict[str, Any] = {"spec": {"containers": [{"name": "app"}]}}
@@ -214,7 +215,7 @@ def test_an_invalid_spec_during_a_rollout_holds_the_next_batch():
     world.spec = world.spec.model_copy(update={"instance_container": "nobody"})
     world.run(600)
     assert deleted(world) == [0]
-    assert world.status["rollingUpgrade"]["waitingFor"]["reason"] == "InvalidSpec"
+    assert waits_for(world) == "InvalidSpec"
     world.spec = world.spec.model_copy(update={"instance_container": None})
     world.run(600)
     assert set(world.versions.values()) == {"2.0.0"}

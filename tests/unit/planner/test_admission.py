@@ -7,7 +7,8 @@ import pytest
 from scaleset.controllers.memory import FIRST_RETRY as BACK_OFF
 from scaleset.planner.decide import decide
 from scaleset.planner.snapshot import Newcomer, Verdict
-from tests.simulation.scenes import apply_model, code, condition, deleted, new_model, reasons, rollout, running
+from tests.simulation.outcomes import code, condition, deleted, reasons, rollout
+from tests.simulation.scenes import apply_model, new_model, running
 from tests.simulation.world import World, policy, spec
 
 DISK = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from scaleset.planner.instances import Pod
-from tests.simulation.scenes import BAD, born_broken, condition, deleted, models, new_model, running
+from tests.simulation.outcomes import condition, deleted, models
+from tests.simulation.scenes import BAD, born_broken, new_model, running
 from tests.simulation.world import World, policy
 
 

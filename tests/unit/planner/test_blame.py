@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.planner.state import FailedTarget
-from tests.simulation.scenes import code, condition, new_model, pin, reasons, rollout, running, start
+from scaleset.planner.targets import FailedTarget
+from tests.simulation.outcomes import code, condition, reasons, rollout
+from tests.simulation.scenes import new_model, pin, refused_by_a_quota, running, start, surged_over_a_refusal
 from tests.simulation.world import DEFINITION, World, policy, spec, version
 
 
@@ -18,11 +19,7 @@ def failed(world: World) -> list[str]:
 
 
 def test_a_pod_that_the_api_server_refuses_condemns_no_version():
-    world = running(5)
-    world.publish("2.0.0")
-    world.quota = lambda _: 'pods "web-0" is forbidden: exceeded quota'
-    world.run(605)
-    assert code(world) == "Faulted"
+    world = refused_by_a_quota('pods "web-0" is forbidden: exceeded quota')
     assert rollout(world)["neverRan"] == "0"
     assert failed(world) == []
     world.quota = lambda _: None
@@ -84,20 +81,14 @@ def test_instances_that_cannot_be_created_are_told_and_stall():
     stalled = condition(world, "Stalled")
     assert (stalled["status"], stalled["reason"]) == ("True", "FailedCreate")
     world.quota = lambda _: None
-    world.memory.refusals.clear()
+    world.memory.create_errors.clear()
     world.run(10)
     assert condition(world, "Stalled")["status"] == "False"
 
 
 def test_a_new_instance_does_not_wait_for_what_was_said_of_the_one_before():
     """An instance's pod is refused in one run, a later run surges over it."""
-    world = running(5, by=policy(os={"disableAutomaticRollback": True}))
-    world.quota = lambda creation: 'pods "web-0" is forbidden' if creation.instance == 0 else None
-    world.publish("2.0.0")
-    world.run(700)
-    world.policy = policy(rolling={"maxSurge": True})
-    world.publish("3.0.0")
-    world.run(200)
+    world = surged_over_a_refusal()
     world.quota = lambda _: None
     world.run(4000)
     assert set(world.versions.values()) == {"3.0.0"}

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from scaleset.planner.ranges import parse
-from tests.simulation.scenes import apply_model, code, counts, deleted, new_model, reasons, rollout, running, start
+from tests.simulation.outcomes import code, counts, deleted, reasons, rollout
+from tests.simulation.scenes import apply_model, new_model, running, start
 from tests.simulation.world import World, policy, spec
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scaleset.planner.batches import batch_limit
 from scaleset.planner.placement import place
 from scaleset.planner.ranges import parse
-from tests.simulation.scenes import BAD, cancel, code, rollout, running, start
+from tests.simulation.outcomes import code, rollout
+from tests.simulation.scenes import BAD, cancel, running, start
 from tests.simulation.world import World, policy
 
 ACTIONS = ("time", "time", "time", "die", "lose", "break", "heal", "publish", "publish bad", "scale", "cancel", "start")

@@ -12,15 +12,15 @@ from typing import Any, cast
 
 import pytest
 
-from scaleset.controllers.caches import Caches
-from scaleset.controllers.concurrency_limit import Turns
+from scaleset.controllers.caches import Caches, relations
+from scaleset.controllers.concurrency_limit import ConcurrencyLimit
 from scaleset.controllers.lines import NEAR
-from scaleset.controllers.relations import relations
 from scaleset.controllers.watches import Wakes
-from scaleset.kube.index import Follower
-from scaleset.planner.snapshot import Turn
+from scaleset.kube.store import Follower
+from scaleset.planner.snapshot import QueuePosition
 from scaleset.records.custom_objects import CustomObject, PolicyObject, ScaleSetObject
-from tests.simulation.scenes import BAD, cancel, code, condition, running, start
+from tests.simulation.outcomes import code, condition, waits_for
+from tests.simulation.scenes import BAD, cancel, running, start
 from tests.simulation.world import EPOCH, World, policy, spec
 
 
@@ -54,7 +54,7 @@ class Street:
         self.sets, self.policies = Store((found.users, found.lines)), Store()
         parts = {"scale_sets": self.sets, "policies": self.policies, "relations": found}
         wakes.caches = cast("Caches", SimpleNamespace(**parts))
-        self.turns = Turns(wakes.caches, wake=wake)
+        self.turns = ConcurrencyLimit(wakes.caches, wake=wake)
         self.started: list[str] = []
         self.most = 0
         self.publish_policy()
@@ -78,7 +78,7 @@ class Street:
         self.sets.put(found)
         return found
 
-    def turn(self, name: str) -> Turn | None:
+    def turn(self, name: str) -> QueuePosition | None:
         for other in self.worlds:
             if not self.sets.objects.get(("shop", other)) or not self.sets.objects["shop", other].deleting:
                 self.seen(other)
@@ -224,7 +224,7 @@ def test_a_start_by_hand_waits_for_its_turn_too_and_can_be_cancelled_there():
     start(second)
     street.run(1)
     assert code(second) == "RollingForward"
-    assert second.status["rollingUpgrade"]["waitingFor"]["reason"] == "ConcurrencyLimit"
+    assert waits_for(second) == "ConcurrencyLimit"
     assert street.most == 1
     cancel(second)
     street.run(1)
@@ -254,7 +254,7 @@ def test_sets_of_other_policies_and_namespaces_do_not_count():
         theirs = spec(upgradePolicyRef={"name": named})
         stranger = replace(street.seen("set-0"), namespace=namespace, name="stranger", uid="uid-s", spec=theirs)
         street.sets.put(stranger)
-    assert street.turns.turn(street.seen("set-1")) == Turn(rolling=1, ahead=0)
+    assert street.turns.turn(street.seen("set-1")) == QueuePosition(rolling=1, ahead=0)
 
 
 def test_two_that_are_decided_about_at_the_same_time_do_not_take_the_same_place():
@@ -266,10 +266,10 @@ def test_two_that_are_decided_about_at_the_same_time_do_not_take_the_same_place(
     assert plan.state.rollout is not None
     assert plan.state.rollout.batch is not None
     with street.turns.taken(street.seen("set-0"), plan.state):
-        assert street.turns.turn(street.seen("set-1")) == Turn(rolling=1, ahead=0)
+        assert street.turns.turn(street.seen("set-1")) == QueuePosition(rolling=1, ahead=0)
         second.settle()
         assert reason(second) == "ConcurrencyLimit"
-    assert street.turns.turn(street.seen("set-1")) == Turn(rolling=0, ahead=0)
+    assert street.turns.turn(street.seen("set-1")) == QueuePosition(rolling=0, ahead=0)
 
 
 def test_whoever_gives_a_place_away_wakes_those_that_wait():
@@ -277,7 +277,7 @@ def test_whoever_gives_a_place_away_wakes_those_that_wait():
     street.publish("2.0.0")
     street.run(1)
     first = street.worlds["set-0"]
-    assert street.turn("set-1") == Turn(rolling=1, ahead=0)
+    assert street.turn("set-1") == QueuePosition(rolling=1, ahead=0)
     street.woken.clear()
     for _ in range(60):
         with street.turns.taken(street.seen("set-0"), first.plan().state):
@@ -314,7 +314,7 @@ def test_a_place_that_was_taken_for_nothing_is_given_to_those_that_wait():
     for name in ("set-1", "set-2"):
         with street.turns.taken(street.seen("set-0"), plan.state):
             street.worlds[name].step()
-    assert street.turn("set-1") == Turn(rolling=0, ahead=0)
+    assert street.turn("set-1") == QueuePosition(rolling=0, ahead=0)
     street.woken.clear()
     with street.turns.taken(street.seen("set-0"), plan.state):
         assert street.woken == []
@@ -329,7 +329,7 @@ def test_of_a_long_line_only_the_front_is_woken():
     waits = street.seen("set-1")
     for number in range(100):
         street.sets.put(replace(waits, name=f"z-{number:03}", uid=f"uid-{number}"))
-    assert street.turns.turn(street.sets.get("shop", "z-042")) == Turn(rolling=1, ahead=43)
+    assert street.turns.turn(street.sets.get("shop", "z-042")) == QueuePosition(rolling=1, ahead=43)
     street.woken.clear()
     street.sets.put(replace(street.seen("set-0"), status={}))
     assert street.woken == ["set-1", *(f"z-{number:03}" for number in range(NEAR - 1))]
@@ -340,7 +340,7 @@ def test_of_a_long_line_only_the_front_is_woken():
     assert len(street.woken) == 50
 
 
-@pytest.mark.parametrize(("limit", "turn"), [(1, None), (None, Turn(rolling=1, ahead=0))])
+@pytest.mark.parametrize(("limit", "turn"), [(1, None), (None, QueuePosition(rolling=1, ahead=0))])
 def test_a_limit_that_comes_or_goes_between_two_reads_stops_no_decision(limit, turn):
     """The policy may be fresher than what was counted: there is no limit until both know of it."""
     world = running(3, by=policy(maxConcurrentScaleSets=limit))

@@ -7,20 +7,8 @@ import pytest
 
 from scaleset.planner.snapshot import Verdict
 from scaleset.planner.state import Clock
-from tests.simulation.scenes import (
-    apply_model,
-    cancel,
-    code,
-    condition,
-    counts,
-    deleted,
-    new_model,
-    reasons,
-    rollout,
-    running,
-    start,
-    under_way,
-)
+from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout, waits_for
+from tests.simulation.scenes import apply_model, cancel, new_model, running, start, under_way
 from tests.simulation.world import World, policy
 
 EVICTED = "Evicted: The node was low on resource: ephemeral-storage."
@@ -88,7 +76,7 @@ def test_the_back_off_survives_a_restart_and_is_forgotten_once_a_pod_has_run_for
     world.run(600)
     world.loses(1)
     world.run(10)
-    assert "endedPods" not in world.status
+    assert not world.status.get("endedPods")
 
 
 def test_nobody_waits_for_a_pod_whose_predecessors_ended():
@@ -150,7 +138,7 @@ def test_the_deadline_does_not_begin_while_the_old_pod_takes_its_grace_period():
     world.publish("2.0.0")
     world.run(3000)
     assert code(world) == "RollingForward"
-    assert rollout(world)["waitingFor"]["reason"] == "BatchInProgress"
+    assert waits_for(world) == "BatchInProgress"
     world.held.clear()
     world.run(100)
     assert code(world) == "Completed"
@@ -168,7 +156,7 @@ def test_a_refused_delete_is_told_and_fails_the_instance_in_its_time():
     keeps_0(world)
     world.publish("2.0.0")
     world.run(10)
-    assert rollout(world)["waitingFor"]["reason"] == "DeleteRefused"
+    assert waits_for(world) == "DeleteRefused"
     assert "web-0 is under investigation" in rollout(world)["waitingFor"]["message"]
     assert condition(world, "Stalled")["reason"] == "DeleteRefused"
     world.run(301)
@@ -279,7 +267,7 @@ def test_so_does_one_of_apply_model():
     new_model(world)
     apply_model(world, "*")
     keeps_its_pod_once_protected(world)
-    assert world.status.get("applying") is None
+    assert not world.status.get("applying")
 
 
 def test_a_start_by_hand_and_one_by_the_platform_are_two_writes():

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from scaleset.planner.snapshot import Verdict
-from tests.simulation.scenes import condition, deleted, running
+from tests.simulation.outcomes import condition, deleted
+from tests.simulation.scenes import running
 from tests.simulation.world import World, policy, spec
 
 ROLLING = policy(mode="Rolling")

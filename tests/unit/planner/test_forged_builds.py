@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.simulation.scenes import apply_model, code, condition, deleted, new_model, running, under_way
+from tests.simulation.outcomes import code, condition, deleted
+from tests.simulation.scenes import apply_model, new_model, running, under_way
 from tests.simulation.world import policy
 
 EVIL = "registry.example/evil:6.6.6"

@@ -3,7 +3,8 @@
 import pytest
 
 from scaleset.planner.gallery import Definition
-from tests.simulation.scenes import apply_model, code, condition, running
+from tests.simulation.outcomes import code, condition
+from tests.simulation.scenes import apply_model, running
 from tests.simulation.world import World, policy, spec, version
 
 OTHER = Definition("gallery", "contoso", "web", "stable")

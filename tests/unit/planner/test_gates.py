@@ -58,8 +58,7 @@ def test_what_counts_as_unhealthy(healthy, open_):
     assert gate(healthy).open is open_
 
 
-def test_starting_instances_are_named_apart():
-    assert gate("iuh").initializing == (0,)
+def test_starting_instances_do_not_count_as_unhealthy():
     assert gate("iuh").unhealthy == (1,)
 
 
@@ -88,8 +87,8 @@ def test_a_retry_asks_that_each_has_been_healthy_for_a_while():
     since = {0: 900.0, 1: 900.0, 2: 900.0, 3: 980.0, 4: 990.0}
     young = gate("hhhhh", since=since, healthy_for=60.0)
     assert not young.open
-    assert young.settles_at == 1050.0
-    assert gate("hhhhh", since=since, healthy_for=60.0, now=1050.0).open
+    assert gate("hhhhh", since=since, healthy_for=60.0, now=1049.0).unhealthy == (4,)
+    assert gate("hhhhh", since=since, healthy_for=60.0, now=1050.0).unhealthy == ()
 
 
 @pytest.mark.parametrize(

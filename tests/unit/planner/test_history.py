@@ -1,7 +1,7 @@
 """`status.osUpgradeHistory`, as `az vmss get-os-upgrade-history` shows it."""
 
 from scaleset.api.moments import timestamp
-from scaleset.planner.history import attempt, prune
+from scaleset.planner.status_codec import attempt, prune
 from tests.simulation.scenes import BAD, running, start
 from tests.simulation.world import EPOCH, World, policy
 

@@ -9,19 +9,8 @@ import pytest
 from scaleset.planner import in_place
 from scaleset.planner.instances import Build, Change, Ran
 from scaleset.planner.plan import ImageChange
-from tests.simulation.scenes import (
-    BAD,
-    apply_model,
-    changed,
-    code,
-    counts,
-    deleted,
-    new_model,
-    pin,
-    reasons,
-    rollout,
-    running,
-)
+from tests.simulation.outcomes import changed, code, counts, deleted, reasons, rollout
+from tests.simulation.scenes import BAD, apply_model, new_model, pin, running
 from tests.simulation.world import EPOCH, World, policy
 
 IN_PLACE: dict[str, Any] = {"replacementMethod": "InPlaceIfPossible"}

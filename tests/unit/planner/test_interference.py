@@ -4,20 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simulation.scenes import (
-    BAD,
-    cancel,
-    code,
-    condition,
-    counts,
-    deleted,
-    new_model,
-    reasons,
-    rollout,
-    running,
-    start,
-    under_way,
-)
+from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout, waits_for
+from tests.simulation.scenes import BAD, cancel, new_model, running, start, under_way
 from tests.simulation.world import World, policy
 
 # --- images
@@ -53,7 +41,7 @@ def test_a_withdrawn_target_ends_the_run_after_its_batch(withdrawn):
     assert code(world) == "Cancelled"
     assert rollout(world)["error"]["code"] == "Withdrawn"
     assert world.versions == dict.fromkeys((0, 1), "2.0.0") | dict.fromkeys(range(2, 10), "1.0.0")
-    assert world.status.get("failedTargets") is None
+    assert not world.status.get("failedTargets")
     assert counts(world) == (2, 0, 0, 8)
 
 
@@ -165,7 +153,7 @@ def test_a_cancelled_version_can_be_started_by_hand():
     start(world)
     world.run(1000)
     assert set(world.versions.values()) == {"2.0.0"}
-    assert world.status.get("failedTargets") is None
+    assert not world.status.get("failedTargets")
 
 
 def test_a_model_change_supersedes_the_run_after_its_batch():
@@ -185,7 +173,7 @@ def test_suspend_lets_the_batch_finish_and_lifting_it_goes_on():
     world.change(suspend=True)
     world.run(500)
     assert deleted(world) == [0, 1]
-    assert rollout(world)["waitingFor"]["reason"] == "Suspended"
+    assert waits_for(world) == "Suspended"
     assert condition(world, "Ready")["message"].endswith("no batch starts until spec.suspend is lifted.")
     assert reasons(world).count("Suspended") == 1
     world.loses(7)

@@ -2,18 +2,8 @@
 
 import pytest
 
-from tests.simulation.scenes import (
-    apply_model,
-    code,
-    counts,
-    deleted,
-    models,
-    new_model,
-    pin,
-    rollout,
-    running,
-    start,
-)
+from tests.simulation.outcomes import code, counts, deleted, models, waits_for
+from tests.simulation.scenes import apply_model, new_model, pin, running, start
 from tests.simulation.world import World, policy
 
 
@@ -78,7 +68,7 @@ def test_apply_model_replaces_the_named_instances_at_once(value, changed):
     assert {n for n, pod in world.pods.items() if pod.deleting} == changed
     world.run(60)
     assert {n for n, pod in world.pods.items() if pod.model == world.model.name} == changed
-    assert world.status.get("applying") is None
+    assert not world.status.get("applying")
 
 
 def test_a_long_list_in_apply_model_is_read_to_its_end():
@@ -119,7 +109,7 @@ def test_instances_being_replaced_at_once_are_not_forgotten_by_a_rollout():
     start(world)
     world.settle()
     assert code(world) == "RollingForward"
-    assert rollout(world)["waitingFor"]["reason"] == "ApplyingModel"
+    assert waits_for(world) == "ApplyingModel"
     world.run(100)
     assert code(world) == "Completed"
     assert counts(world) == (3, 0, 0, 0)
@@ -152,7 +142,7 @@ def test_a_model_that_cannot_be_created_is_replaced_by_the_next_one():
     world.run(60)
     assert models(world) == {world.model.name}
     assert len(world.pods) == 5
-    assert world.status.get("applying") is None
+    assert not world.status.get("applying")
 
 
 @pytest.mark.parametrize("mode", ["Rolling", "Automatic"])

@@ -5,17 +5,8 @@ from dataclasses import replace
 import pytest
 
 from scaleset.planner.snapshot import Verdict
-from tests.simulation.scenes import (
-    BAD,
-    cancel,
-    code,
-    condition,
-    counts,
-    deleted,
-    rollout,
-    running,
-    under_way,
-)
+from tests.simulation.outcomes import code, condition, counts, deleted, rollout, waits_for
+from tests.simulation.scenes import BAD, cancel, refused_by_a_quota, running, under_way
 from tests.simulation.world import World
 
 # --- pods and nodes
@@ -50,12 +41,12 @@ def test_a_pod_on_a_lost_node_keeps_its_name_and_its_slot_for_the_health_timeout
     world.settle()
     assert world.wake_at == world.now + 35, "to say so when it takes too long"
     world.run(34)
-    assert rollout(world)["waitingFor"]["reason"] == "BatchInProgress", "who is killed takes a moment to go"
+    assert waits_for(world) == "BatchInProgress", "who is killed takes a moment to go"
     assert condition(world, "Stalled")["status"] == "False"
     world.run(295)
     assert deleted(world) == [0]
     assert code(world) == "RollingForward"
-    assert rollout(world)["waitingFor"]["reason"] == "PodsTerminating"
+    assert waits_for(world) == "PodsTerminating"
     assert "the pods of instances 0 to end" in rollout(world)["waitingFor"]["message"]
     assert condition(world, "Stalled")["status"] == "True"
     world.run(3600)
@@ -91,7 +82,7 @@ def test_a_restore_has_its_own_time_for_pods_to_end():
         if rollout(world).get("restoring"):
             decided.append(world.now)
             late = world.now >= decided[0] + 35
-            assert rollout(world)["waitingFor"]["reason"] == ("PodsTerminating" if late else "Restoring")
+            assert waits_for(world) == ("PodsTerminating" if late else "Restoring")
 
     world.run(1000, each=told)
     assert 30 <= decided[-1] - decided[0] < 330, "then it is given up"
@@ -137,11 +128,7 @@ def test_a_batch_that_admission_refuses_deletes_nothing():
 
 def test_a_quota_that_refuses_the_new_pod_fails_the_instance_in_its_time():
     """Row 72: the deadline counts from the refusal, the way back is refused too, and nobody else is touched."""
-    world = running(5)
-    world.publish("2.0.0")
-    world.quota = lambda _: "exceeded quota: pods=5"
-    world.run(605)
-    assert code(world) == "Faulted"
+    world = refused_by_a_quota("exceeded quota: pods=5")
     assert 0 not in world.pods
     assert counts(world) == (0, 1, 0, 4)
     assert "exceeded quota" in rollout(world)["error"]["message"]
@@ -186,7 +173,7 @@ def test_killed_at_the_restore_it_goes_on_and_the_deadline_is_not_from_zero():
     """Row 3."""
     world = under_way(5, suffix=BAD)
     world.run(289)
-    assert rollout(world).get("restoring") is None
+    assert not rollout(world).get("restoring")
     world.now = world.pods[0].created + 300
     world.step(writes=1)
     assert rollout(world)["restoring"] == "0"

@@ -9,10 +9,10 @@ import pytest
 from scaleset.planner import acceptance, decide, rollout
 from scaleset.planner.facts import Facts, in_order
 from scaleset.planner.instances import HealthState
-from scaleset.planner.snapshot import Turn
+from scaleset.planner.snapshot import QueuePosition
 from scaleset.planner.state import NOBODY, Code, Ending, ScaleIn
 from scaleset.planner.step import Step
-from scaleset.planner.wanted import Acceptance
+from scaleset.planner.targets import Acceptance
 from tests.simulation.scenes import running, under_way
 from tests.simulation.world import World, policy
 
@@ -84,7 +84,7 @@ def let_one_start(facts: Facts) -> Facts:
 
 def let_others_roll(facts: Facts) -> Facts:
     limited = policy(maxConcurrentScaleSets=1)
-    crowded = replace(facts, policy=limited, snapshot=replace(facts.snapshot, turn=Turn(1, 0)))
+    crowded = replace(facts, policy=limited, snapshot=replace(facts.snapshot, queue=QueuePosition(1, 0)))
     return crowded.after(crowded.roll(replace(crowded.running, batches_done=0)))
 
 

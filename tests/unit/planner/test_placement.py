@@ -8,7 +8,8 @@ import pytest
 from scaleset.planner.batches import Rules, batches_left, next_batch
 from scaleset.planner.instances import HealthState, Instance
 from scaleset.planner.placement import Place, place, scale_in_order, zone_name
-from tests.simulation.scenes import code, deleted, running
+from tests.simulation.outcomes import code, deleted
+from tests.simulation.scenes import running
 from tests.simulation.world import World, policy, spec
 
 ZONES = ["z1", "z2", "z3"]

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from scaleset.planner.instances import Claim
-from tests.simulation.scenes import BAD, apply_model, code, condition, deleted, new_model, running
+from tests.simulation.outcomes import code, condition, deleted
+from tests.simulation.scenes import BAD, apply_model, new_model, running
 from tests.simulation.world import OWNER, World, policy
 
 DISK = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}
@@ -213,7 +214,7 @@ def test_a_new_claim_that_a_quota_refused_is_not_a_lost_one():
     world.run(60)
     assert world.pods[0].ready
     assert sorted(world.claims) == ["data-web-0"]
-    assert world.status.get("previousBuilds") is None
+    assert not world.status.get("previousBuilds")
     lost = world.claims.pop("data-web-0")
     world.loses(0)
     world.run(60)

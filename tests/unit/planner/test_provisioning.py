@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scaleset.api.extensions import MAX_CUSTOM_DATA
-from scaleset.planner import pod_builder, provisioning, revisions
+from scaleset.planner import pod_builder, revisions
 from scaleset.planner.instances import Build
 from tests.simulation.rendering import IMAGE, OWNER, Json, rendered
 from tests.simulation.world import spec
@@ -72,21 +72,21 @@ def first(pod: Json) -> list[Json]:
     ],
 )
 def test_custom_data_is_text_or_base64_of_text(given, delivered):
-    assert provisioning.text(given) == delivered
+    assert pod_builder.custom_data_text(given) == delivered
     assert rendered(customData=given)["metadata"]["annotations"]["scaleset.dev/custom-data"] == delivered
 
 
 @pytest.mark.parametrize("encode", [lambda text: text, lambda text: base64.b64encode(text.encode()).decode()])
 def test_custom_data_may_have_64_kib_of_itself(encode):
     full = "#" * (MAX_CUSTOM_DATA - 1) + "\n"
-    assert provisioning.text(encode(full)) == full
+    assert pod_builder.custom_data_text(encode(full)) == full
     with pytest.raises(ValueError, match=r"^spec.customData has 65537 bytes. Make it at most 65536.$"):
-        provisioning.text(encode(full + "\n"))
+        pod_builder.custom_data_text(encode(full + "\n"))
 
 
 def test_bytes_count_and_not_letters():
     with pytest.raises(ValueError, match="has 65538 bytes"):
-        provisioning.text("ü" * (MAX_CUSTOM_DATA // 2 + 1))
+        pod_builder.custom_data_text("ü" * (MAX_CUSTOM_DATA // 2 + 1))
 
 
 def test_every_container_finds_the_custom_data_and_only_the_instance_shares_the_folder():
@@ -168,7 +168,7 @@ def test_rendering_twice_gives_the_same_and_leaves_the_model_alone():
     ],
 )
 def test_extensions_run_as_listed_but_after_those_that_they_wait_for(extensions, order):
-    assert names(provisioning.order(extensions)) == order
+    assert names(pod_builder.extension_order(extensions)) == order
     assert names(first(rendered(extensions=extensions))) == [f"extension-{name}" for name in order]
 
 
@@ -180,11 +180,11 @@ def test_any_graph_without_a_cycle_has_a_stable_topological_order(seed):
         extension(name, *(other for other in ranks[:at] if chance.random() < 0.2)) for at, name in enumerate(ranks)
     ]
     chance.shuffle(chosen)
-    order = names(provisioning.order(chosen))
+    order = names(pod_builder.extension_order(chosen))
     assert sorted(order) == sorted(ranks)
     for each in chosen:
         assert all(order.index(name) < order.index(each["name"]) for name in each.get("provisionAfterExtensions", ()))
-    assert names(provisioning.order(provisioning.order(chosen))) == order
+    assert names(pod_builder.extension_order(pod_builder.extension_order(chosen))) == order
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_any_graph_without_a_cycle_has_a_stable_topological_order(seed):
 )
 def test_what_has_no_order_is_refused_by_name(extensions, sentence):
     with pytest.raises(ValueError, match=f"{sentence}$"):
-        provisioning.order(extensions)
+        pod_builder.extension_order(extensions)
 
 
 # What extensions get

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.simulation.scenes import cancel, condition, running
+from tests.simulation.outcomes import condition
+from tests.simulation.scenes import cancel, running
 from tests.simulation.world import World, policy, spec
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from scaleset.planner.snapshot import Verdict
-from tests.simulation.scenes import BAD, apply_model, code, condition, deleted, new_model, reasons, rollout, running
+from tests.simulation.outcomes import code, condition, deleted, reasons, rollout, waits_for
+from tests.simulation.scenes import BAD, apply_model, new_model, running
 from tests.simulation.world import World, policy, spec
 
 FABRIC = {"durabilityLevel": "Silver", "nodeTypeDurabilityLevel": "Silver", "typeHandlerVersion": "1.1"}
@@ -154,7 +155,7 @@ def test_a_running_batch_ends_by_the_size_that_was_accepted():
     world.run(400)
     assert deleted(world) == [0, 1]
     assert len(world.pods) == 10
-    assert rollout(world)["waitingFor"]["reason"] == "InvalidSpec"
+    assert waits_for(world) == "InvalidSpec"
 
 
 def test_health_goes_by_the_model_that_was_accepted():

@@ -8,23 +8,8 @@ from scaleset.api import names
 from scaleset.planner.placement import place
 from scaleset.planner.plan import Creation
 from scaleset.planner.ranges import parse
-from tests.simulation.scenes import (
-    BAD,
-    apply_model,
-    ask,
-    cancel,
-    changed,
-    code,
-    condition,
-    counts,
-    deleted,
-    new_model,
-    pin,
-    reasons,
-    rollout,
-    running,
-    start,
-)
+from tests.simulation.outcomes import changed, code, condition, counts, deleted, reasons, rollout
+from tests.simulation.scenes import BAD, apply_model, ask, cancel, new_model, pin, running, start
 from tests.simulation.world import World, policy, spec
 
 TOO_MANY_BEFORE = "MaxUnhealthyInstancePercentExceededBeforeRollingUpgrade"
@@ -229,7 +214,7 @@ def test_a_restart_that_fails_stops_and_says_nothing_about_the_version() -> None
     assert code(world) == "Faulted"
     assert rollout(world)["error"]["code"] == TOO_MANY_UPGRADED
     assert len(deleted(world)) == 2
-    assert "failedTargets" not in world.status
+    assert not world.status.get("failedTargets")
     assert world.state.retry is None
     assert "InstanceRestored" not in reasons(world)
     world.run(86400)
@@ -252,7 +237,7 @@ def test_the_gate_is_closed_and_the_broken_instances_go_first(broken_by: str) ->
     else:
         assert code(world) == "Faulted"
         assert deleted(world) == [2, 3]
-        assert "failedTargets" not in world.status
+        assert not world.status.get("failedTargets")
 
 
 def test_healthy_instances_are_not_restarted_while_the_gate_is_closed() -> None:
@@ -292,7 +277,7 @@ def test_a_cancelled_restart_ends_after_its_batch_and_is_not_remembered() -> Non
     world.run(1000)
     assert code(world) == "Cancelled"
     assert deleted(world) == [0, 1]
-    assert "failedTargets" not in world.status
+    assert not world.status.get("failedTargets")
 
 
 @pytest.mark.parametrize("mode", ["Manual", "Rolling"])

@@ -5,7 +5,8 @@ import pytest
 from scaleset.planner.decide import decide
 from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import Verdict
-from tests.simulation.scenes import condition, deleted, models, new_model, reasons, running
+from tests.simulation.outcomes import condition, deleted, models, reasons
+from tests.simulation.scenes import new_model, running
 from tests.simulation.world import World, policy
 
 ROLLING = policy(mode="Rolling", automatic=False)

@@ -6,22 +6,8 @@ import pytest
 
 from scaleset.api import names
 from scaleset.planner.decide import decide
-from tests.simulation.scenes import (
-    BAD,
-    apply_model,
-    ask,
-    cancel,
-    code,
-    condition,
-    counts,
-    deleted,
-    new_model,
-    pin,
-    reasons,
-    rollout,
-    running,
-    start,
-)
+from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout
+from tests.simulation.scenes import BAD, apply_model, ask, cancel, new_model, pin, running, start, stopped_by_the_gate
 from tests.simulation.world import World, policy, spec
 
 MODES = ("Manual", "Rolling", "Automatic")
@@ -252,7 +238,7 @@ def test_unpinning_by_hand_is_refused_where_latest_was_left(mode: str) -> None:
     roll(world, "again")
     world.run(1000)
     assert set(world.versions.values()) == {"2.0.0"}
-    assert "failedTargets" not in world.status
+    assert not world.status.get("failedTargets")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -401,12 +387,7 @@ def test_what_failed_is_tried_again_by_the_platforms_rules(mode: str) -> None:
 
 
 def test_a_retry_ends_the_back_off() -> None:
-    world = running(10)
-    world.publish("2.0.0")
-    world.run(1.5)
-    for number in (7, 8, 9):
-        world.sickens(number)
-    world.run(10)
+    world = stopped_by_the_gate()
     assert code(world) == "Faulted"
     assert world.state.retry is not None
     world.sick.clear()

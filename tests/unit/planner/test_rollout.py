@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.simulation.scenes import BAD, code, condition, counts, deleted, new_model, reasons, rollout, running, start
+from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout, waits_for
+from tests.simulation.scenes import BAD, new_model, running, start, two_upgraded
 from tests.simulation.world import World, policy
 
 
@@ -226,8 +227,7 @@ def test_a_breach_late_in_the_run_ends_it_too():
     """Upgraded instances that break after their batch count (4.5), and get their previous build back."""
     world = running(10)
     publish_good(world)
-    world.run(3.5)
-    assert len(world.state.rollout.successful) >= 2  # type: ignore[union-attr]
+    two_upgraded(world)
     for number in (0, 1):
         world.sickens(number)
     world.run(400)
@@ -261,7 +261,7 @@ def test_the_pause_between_batches_is_kept():
     publish_good(world)
     world.run(599)
     assert deleted(world) == [0]
-    assert rollout(world)["waitingFor"]["reason"] == "Pause"
+    assert waits_for(world) == "Pause"
     world.run(10)
     assert deleted(world) == [0, 1]
 
@@ -316,7 +316,7 @@ def test_a_restore_that_a_quota_holds_up_has_a_deadline_of_its_own():
     world.quota = lambda creation: "exceeded quota" if creation.build.version == "1.0.0" else None
     world.run(200)
     assert (rollout(world)["failed"], rollout(world)["restoring"]) == ("0", "0")
-    assert rollout(world)["waitingFor"]["reason"] == "Restoring"
+    assert waits_for(world) == "Restoring"
     world.quota = lambda _: None
     world.run(150)
     assert (rollout(world)["restored"], rollout(world)["restoreFailed"]) == ("0", "")

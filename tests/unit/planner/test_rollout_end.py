@@ -5,16 +5,14 @@ from dataclasses import replace
 import pytest
 
 from scaleset.planner.snapshot import Verdict
+from tests.simulation.outcomes import code, condition, reasons, rollout
 from tests.simulation.scenes import (
     BAD,
     cancel,
-    code,
-    condition,
     new_model,
-    reasons,
-    rollout,
     running,
     start,
+    started_with_the_gate_closed,
     stopped_by_the_gate,
 )
 from tests.simulation.world import World, policy
@@ -68,13 +66,7 @@ def test_the_numbers_are_those_of_the_run():
 
 
 def test_the_gate_closed_before_any_batch():
-    world = running(10, by=policy(automatic=False))
-    for number in (4, 5, 6):
-        world.sickens(number)
-    world.publish("2.0.0")
-    start(world)
-    world.run(10)
-    error = rollout(world)["error"]
+    error = rollout(started_with_the_gate_closed(dict.fromkeys((4, 5, 6), "out of memory.")))["error"]
     assert error["code"] == "MaxUnhealthyInstancePercentExceededBeforeRollingUpgrade"
     assert error["message"] == (
         "Rolling Upgrade failed due to exceeding the MaxUnhealthyInstancePercent value (defined in the "
@@ -85,8 +77,7 @@ def test_the_gate_closed_before_any_batch():
 
 
 def test_the_gate_closed_during_the_run():
-    world = stopped_by_the_gate()
-    error = rollout(world)["error"]
+    error = rollout(stopped_by_the_gate())["error"]
     assert error["code"] == "MaxUnhealthyInstancePercentExceededInRollingUpgrade"
     assert error["message"] == (
         "Rolling Upgrade failed after exceeding the MaxUnhealthyInstancePercent value defined in the "
@@ -96,13 +87,7 @@ def test_the_gate_closed_during_the_run():
 
 
 def test_the_most_impactful_error_is_the_one_that_most_share():
-    world = running(10, by=policy(automatic=False))
-    for number, message in {0: "rare.", 5: "common.", 6: "common."}.items():
-        world.sickens(number)
-        says(world, number, message)
-    world.publish("2.0.0")
-    start(world)
-    world.run(10)
+    world = started_with_the_gate_closed({0: "rare.", 5: "common.", 6: "common."})
     assert "The most impactful error is: common." in rollout(world)["error"]["message"]
 
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 from scaleset.api import names
-from scaleset.planner.history import KEPT_ROLLOUTS
-from tests.simulation.scenes import BAD, ask, new_model, rollout, running
+from scaleset.api.scale_set_status import MAX_ROLLOUTS
+from tests.simulation.outcomes import rollout
+from tests.simulation.scenes import BAD, ask, new_model, running
 from tests.simulation.world import World
 
 DAY = 86400.0
@@ -63,11 +64,11 @@ def test_the_running_one_says_where_it_comes_from_and_is_recorded_at_its_end():
 
 def test_ten_of_two_months_are_kept():
     world = running(2)
-    for number in range(2, 4 + KEPT_ROLLOUTS):
+    for number in range(2, 4 + MAX_ROLLOUTS):
         world.publish(f"{number}.0.0")
         world.run(100)
-    assert len(past(world)) == KEPT_ROLLOUTS
-    assert past(world)[0]["toVersion"] == f"{3 + KEPT_ROLLOUTS}.0.0"
+    assert len(past(world)) == MAX_ROLLOUTS
+    assert past(world)[0]["toVersion"] == f"{3 + MAX_ROLLOUTS}.0.0"
     world.now += 62 * DAY
     world.publish("100.0.0")
     world.run(100)

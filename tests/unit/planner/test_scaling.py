@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaleset.planner.decide import decide
-from tests.simulation.scenes import BAD, code, condition, deleted, new_model, running, start, stopped_by_the_gate
+from tests.simulation.outcomes import code, condition, deleted
+from tests.simulation.scenes import BAD, new_model, running, start, stopped_by_the_gate
 from tests.simulation.world import EPOCH, World, policy, spec
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from scaleset.planner.ranges import parse
-from tests.simulation.scenes import code, condition, counts, deleted, new_model, reasons, rollout, running, start
+from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout
+from tests.simulation.scenes import new_model, running, start
 from tests.simulation.world import World, policy, spec
 
 BRONZE = (

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from scaleset.planner.decide import decide
 from scaleset.planner.plan import Deletion
-from tests.simulation.scenes import code, condition, new_model, rollout, running
+from tests.simulation.outcomes import code, condition, rollout, waits_for
+from tests.simulation.scenes import new_model, running
 from tests.simulation.watched import Watched
 from tests.simulation.world import World, policy, spec
 
@@ -226,7 +227,7 @@ def test_a_rollout_and_scaling_in_take_turns():
     assert terminating(world) == []
     world.run(40)
     assert terminating(world) == [5]
-    assert rollout(world)["waitingFor"]["reason"] == "ScalingIn"
+    assert waits_for(world) == "ScalingIn"
     assert "batch" not in rollout(world)
     let_go(world, 5)
     let_go(world, 4)
@@ -249,7 +250,7 @@ def test_in_a_long_pause_it_goes_on():
     world = running(6, by=policy(rolling={"pauseTimeBetweenBatches": "P1D"}))
     world.publish("2.0.0")
     world.run(60)
-    assert rollout(world)["waitingFor"]["reason"] == "Pause"
+    assert waits_for(world) == "Pause"
     world.change(replicas=3)
     world.run(60)
     assert sorted(world.pods) == [0, 1, 2]

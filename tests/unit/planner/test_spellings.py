@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scaleset.planner.gallery import Asker, eligible, exact, is_number, number, same, spellings, usual, winners
 from scaleset.planner.instances import Build
 from scaleset.planner.revisions import describe
-from tests.simulation.scenes import BAD, apply_model, cancel, code, condition, models, pin, running, start
+from tests.simulation.outcomes import code, condition, models
+from tests.simulation.scenes import BAD, apply_model, cancel, pin, running, start
 from tests.simulation.world import DEFINITION, EPOCH, World, policy, spec, version
 
 HERE = Asker("shop")

@@ -12,7 +12,8 @@ import pytest
 from scaleset.api.moments import timestamp
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.planner.decide import decide
-from tests.simulation.scenes import BAD, cancel, code, condition, new_model, rollout, running, start
+from tests.simulation.outcomes import code, condition, rollout
+from tests.simulation.scenes import BAD, cancel, new_model, running, start
 from tests.simulation.world import World, policy
 
 

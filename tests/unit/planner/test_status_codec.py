@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import RollingUpgradePolicy
+from scaleset.planner import state as durable
 from scaleset.planner import status_codec
 from scaleset.planner.decide import decide
 from scaleset.planner.instances import Build
@@ -17,20 +18,17 @@ from scaleset.planner.state import (
     Batch,
     Checked,
     Code,
-    Detail,
     Ending,
-    FailedTarget,
     Kind,
-    Policy,
-    Retry,
     Rollout,
     StartedBy,
     State,
-    Target,
     UpgradeError,
     Waiting,
 )
-from tests.simulation.scenes import BAD, code, rollout, running
+from scaleset.planner.targets import FailedTarget, Retry, Target
+from tests.simulation.outcomes import code, rollout
+from tests.simulation.scenes import BAD, running
 from tests.simulation.world import EPOCH, World, policy
 
 SOME = settings(max_examples=60)
@@ -69,7 +67,7 @@ def rollouts(draw: st.DrawFn, ids: frozenset[int]) -> Rollout:
         kind=draw(st.sampled_from(Kind)),
         started_by=draw(st.sampled_from(StartedBy)),
         target=Target("web-2", "contoso", "web", "stable", "latest", version, version and f"example.com/web:{version}"),
-        policy=Policy(rolling, 60.0, 5.0, draw(st.booleans())),
+        policy=durable.Policy(rolling, 60.0, 5.0, draw(st.booleans())),
         started=draw(MOMENTS),
         code=draw(st.sampled_from([Code.COMPLETED, Code.FAULTED])) if ended else Code.ROLLING_FORWARD,
         completed=draw(MOMENTS) if ended else None,
@@ -86,7 +84,7 @@ def rollouts(draw: st.DrawFn, ids: frozenset[int]) -> Rollout:
         messages={number: draw(TEXT) for number in sorted(failed)},
         waiting=Waiting("Pause", draw(TEXT)),
         ending=draw(st.none() | st.just(Ending("Cancelled", "Cancelled by the user."))),
-        error=draw(st.none() | st.just(UpgradeError("C", "m", "web", (Detail("D", "web/instances/1", "n"),)))),
+        error=draw(st.none() | st.just(UpgradeError("C", "m", "web", (UpgradeError("D", "n", "web/instances/1"),)))),
     )
 
 

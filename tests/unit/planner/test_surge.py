@@ -10,19 +10,8 @@ from scaleset.planner.plan import Creation
 from scaleset.planner.ranges import parse
 from scaleset.planner.scaling import without
 from scaleset.planner.snapshot import Verdict
-from tests.simulation.scenes import (
-    BAD,
-    cancel,
-    code,
-    condition,
-    counts,
-    deleted,
-    new_model,
-    reasons,
-    rollout,
-    running,
-    start,
-)
+from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout
+from tests.simulation.scenes import BAD, cancel, new_model, running, start
 from tests.simulation.world import OWNER, World, policy
 
 CLAIMS = [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}]

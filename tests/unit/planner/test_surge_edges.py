@@ -7,7 +7,8 @@ import pytest
 from scaleset.planner import surge
 from scaleset.planner.pod_builder import Identity
 from scaleset.planner.ranges import parse
-from tests.simulation.scenes import ask, code, condition, counts, deleted, new_model, reasons, rollout, running
+from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout, waits_for
+from tests.simulation.scenes import ask, new_model, running
 from tests.simulation.world import World, policy
 
 FABRIC = {"durabilityLevel": "Gold", "nodeTypeDurabilityLevel": "Gold", "typeHandlerVersion": "1.1"}
@@ -142,7 +143,7 @@ def keeping_0() -> World:
     world.keeps_alive = lambda deletion: "ask the security team" if deletion.instance == 0 else None
     world.publish("2.0.0")
     world.run(5)
-    assert rollout(world)["waitingFor"]["reason"] == "DeleteRefused"
+    assert waits_for(world) == "DeleteRefused"
     assert "ask the security team" in condition(world, "Stalled")["message"]
     return world
 

@@ -4,16 +4,8 @@ from dataclasses import replace
 
 from scaleset.planner.plan import Plan
 from scaleset.planner.snapshot import Snapshot
-from tests.simulation.scenes import (
-    BAD,
-    apply_model,
-    code,
-    condition,
-    deleted,
-    new_model,
-    rollout,
-    running,
-)
+from tests.simulation.outcomes import code, condition, deleted, rollout
+from tests.simulation.scenes import BAD, apply_model, new_model, running
 from tests.simulation.world import World, policy, spec
 
 KEPT = "pods of this namespace are not deleted"

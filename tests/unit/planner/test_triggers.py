@@ -6,21 +6,9 @@ import pytest
 
 from scaleset.api import names
 from scaleset.planner.by_hand import NOTHING_TO_UPGRADE
-from scaleset.planner.state import Retry
-from tests.simulation.scenes import (
-    BAD,
-    ask,
-    code,
-    condition,
-    counts,
-    deleted,
-    new_model,
-    pin,
-    reasons,
-    rollout,
-    running,
-    start,
-)
+from scaleset.planner.targets import Retry
+from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout, waits_for
+from tests.simulation.scenes import BAD, ask, new_model, pin, running, start
 from tests.simulation.world import World, policy
 
 # --- by the platform
@@ -303,7 +291,7 @@ def test_a_start_waits_for_instances_that_still_start():
     world.settle()
     start(world)
     world.run(10)
-    assert rollout(world)["waitingFor"]["reason"] == "InstancesInitializing"
+    assert waits_for(world) == "InstancesInitializing"
     world.run(1000)
     assert code(world) == "Completed"
 

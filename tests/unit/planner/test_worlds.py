@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from scaleset.planner.instances import Pod
-from tests.simulation.scenes import BAD, apply_model, cancel, condition, new_model, start
+from tests.simulation.outcomes import condition
+from tests.simulation.scenes import BAD, apply_model, cancel, new_model, start
 from tests.simulation.verdicts import parts
 from tests.simulation.watched import Watched, in_progress, running
 from tests.simulation.world import policy, spec

@@ -23,6 +23,7 @@ from tests.cluster.harness.api import IMAGES, PODS, POLICIES, SCALE_SETS, Api
 from tests.cluster.harness.cluster import ROOT, Cluster
 from tests.cluster.harness.manifests import image_version, scale_set, upgrade_policy
 from tests.cluster.harness.operator import Operator
+from tests.commands import ran
 from tests.unit.plugin.golden import RECORDED, golden_files
 
 Json = dict[str, Any]
@@ -215,16 +216,7 @@ def transcript(cluster: Cluster) -> None:
         (folder / "web.yaml").write_text(f"{POLICY}---\n{SET}")
         told = [f"$ cat web.yaml\n{POLICY}---\n{SET}"]
         for step in STEPS:
-            done = subprocess.run(
-                ["/bin/bash", "-c", step],
-                env=environment,
-                cwd=folder,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                check=False,
-                timeout=TIMEOUT,
-            )
+            done = ran("/bin/bash", "-c", step, folder=folder, env=environment, timeout=TIMEOUT)
             told.append(f"$ {step}\n{done.stdout}")
             for version, number in (("1.1.0", 3), ("1.2.0", 1)):
                 if "publish" in step and f"--version {version}" in step:

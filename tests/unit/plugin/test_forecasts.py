@@ -13,8 +13,8 @@ from kubectl_scaleset.pictures import SetView
 from scaleset.api.scale_set import ProtectedInstance
 from scaleset.planner.plan import DryRun, ModelCheck
 from scaleset.planner.ranges import parse
-from scaleset.planner.snapshot import Turn, Verdict
-from tests.simulation import scenes
+from scaleset.planner.snapshot import QueuePosition, Verdict
+from tests.simulation import outcomes, scenes
 from tests.simulation.world import World, policy
 
 WEB = SetView({"metadata": {"name": "web", "namespace": "shop", "uid": "u"}, "spec": {}})
@@ -81,7 +81,7 @@ def test_changes_in_place_are_foreseen(begun):
     assert "images changed in place where nothing else differs" in "\n".join(plans.lines(WEB, found))
     world.run(4 * 3600)
     assert taken(world) == foreseen(found)
-    assert scenes.deleted(world) == []
+    assert outcomes.deleted(world) == []
 
 
 def test_in_the_middle_of_a_rollout_the_rest_is_told():
@@ -133,7 +133,7 @@ def test_a_suspended_set():
 def test_a_set_that_waits_for_its_turn():
     world = scenes.running(5, by=policy(maxConcurrentScaleSets=1))
     world.publish("1.1.0")
-    found = forecast(world, turn=Turn(rolling=1, ahead=0))
+    found = forecast(world, queue=QueuePosition(rolling=1, ahead=0))
     assert found.held is not None
     assert (found.held[0], len(foreseen(found))) == ("ConcurrencyLimit", 5)
 

@@ -19,7 +19,8 @@ def test_a_screen_fits_its_terminal(scene, width):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_two_hundred_instances_are_a_few_lines(width):
     text = (FOLDER / f"many-{width}.txt").read_text()
-    assert text.count("many-") == 0, "no instance has a line of its own"
+    alone = [line for line in text.splitlines() if "□ many-" in line]
+    assert len(alone) <= 9, "at most three of a kind have lines of their own"
     assert "200 healthy" in text
     assert "batch 2 of 5" in text
 

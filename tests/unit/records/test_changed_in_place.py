@@ -65,6 +65,11 @@ def seen(
     )
 
 
+def unready(identity: str, *, since: str = RESTARTED, started: str | None = None, **more: Any) -> Pod:
+    """The container is not ready, and the pod has not been since then."""
+    return seen(container(identity, started=started, ready=False, **more), ready="False", since=since)
+
+
 BACK_OFF = {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}
 ENDED = {"terminated": {"containerID": "runtime://b", "startedAt": RESTARTED, "exitCode": 1}}
 CRASHED = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}}
@@ -72,41 +77,18 @@ CRASHED = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}}
 STEPS = {
     "the kubelet has not looked": (seen(container("runtime://a"), observed=1), HealthState.INITIALIZING),
     "it has seen the new generation": (seen(container("runtime://a")), HealthState.INITIALIZING),
-    "the old container ended": (
-        seen(container("runtime://a", started=None, ready=False), ready="False", since=RESTARTED),
-        HealthState.INITIALIZING,
-    ),
-    "the image cannot be pulled": (
-        seen(container("runtime://a", started=None, ready=False, state=BACK_OFF), ready="False", since=RESTARTED),
-        HealthState.INITIALIZING,
-    ),
-    "the new one runs": (
-        seen(container("runtime://b", started=RESTARTED, ready=False), ready="False", since=RESTARTED),
-        HealthState.INITIALIZING,
-    ),
-    "it crashes": (
-        seen(container("runtime://c", started=None, ready=False, state=CRASHED), ready="False", since=RESTARTED),
-        HealthState.INITIALIZING,
-    ),
+    "the old container ended": (unready("runtime://a"), HealthState.INITIALIZING),
+    "the image cannot be pulled": (unready("runtime://a", state=BACK_OFF), HealthState.INITIALIZING),
+    "the new one runs": (unready("runtime://b", started=RESTARTED), HealthState.INITIALIZING),
+    "it crashes": (unready("runtime://c", state=CRASHED), HealthState.INITIALIZING),
     "it is ready": (seen(container("runtime://b", started=RESTARTED), since=READY_AGAIN), HealthState.HEALTHY),
-    "it was ready and broke": (
-        seen(container("runtime://b", started=RESTARTED, ready=False), ready="False", since=READY_AGAIN),
-        HealthState.UNHEALTHY,
-    ),
+    "it was ready and broke": (unready("runtime://b", started=RESTARTED, since=READY_AGAIN), HealthState.UNHEALTHY),
     "it was ready and crashed": (
-        seen(
-            container("runtime://b", started=None, ready=False, state=CRASHED, lastState=ENDED),
-            ready="False",
-            since=READY_AGAIN,
-        ),
+        unready("runtime://b", state=CRASHED, lastState=ENDED, since=READY_AGAIN),
         HealthState.UNHEALTHY,
     ),
     "it was ready, crashed, and runs again": (
-        seen(
-            container("runtime://c", started="2026-01-01T06:01:00Z", ready=False, lastState=ENDED),
-            ready="False",
-            since=READY_AGAIN,
-        ),
+        unready("runtime://c", started="2026-01-01T06:01:00Z", lastState=ENDED, since=READY_AGAIN),
         HealthState.UNHEALTHY,
     ),
     "ready without a break: it has no probe": (seen(container("runtime://b", started=RESTARTED)), HealthState.HEALTHY),

@@ -7,8 +7,7 @@ import pytest
 
 from scaleset.planner.instances import Build
 from scaleset.records import projections
-from scaleset.records.instances import instance_number
-from scaleset.records.projections import MAX_MESSAGE, explain, plain, pod, seconds
+from scaleset.records.projections import MAX_MESSAGE, explain, instance_number, plain, pod, seconds
 
 JSON = dict[str, Any]
 OWNER = {"apiVersion": "scaleset.dev/v1beta1", "kind": "ScaleSet", "name": "web", "uid": "set-uid", "controller": True}

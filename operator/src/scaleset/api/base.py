@@ -7,20 +7,22 @@ not understand), since an unreadable status must never stop the operator.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, ValidationError
 from pydantic.alias_generators import to_camel
 
+JSON = dict[str, Any]
+"""An object of Kubernetes, or a part of one."""
 MAX_PROBLEMS: Final = 3
 """Most problems that an InvalidSpec names; more make a condition unreadable."""
 
 
 def wire_name(name: str) -> str:
-    """The JSON name of a field: camelCase, with Azure's spelling of OS."""
-    return re.sub(r"([aA])utomaticOs", r"\1utomaticOS", to_camel(name))
+    """The JSON name of a field: camelCase, with Azure's spelling of OS. `from_` is `from`."""
+    return re.sub(r"([aA])utomaticOs", r"\1utomaticOS", to_camel(name.rstrip("_")))
 
 
 def cel(rule: str, message: str, *, at: str | None = None) -> dict[str, str]:
@@ -55,6 +57,8 @@ def list_map(*keys: str) -> dict[str, Any]:
 
 _RFC3339: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}")
 
+OPEN: Final[JSON] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+"""Schema of an object that is validated elsewhere or not at all."""
 LIST_SET: Final[dict[str, Any]] = {"x-kubernetes-list-type": "set"}
 
 
@@ -98,6 +102,11 @@ ShortMessage = Annotated[str, Field(max_length=320), cut(320)]
 """A sentence about one of many, at most 320 characters."""
 
 
+def optional(description: str, default: Any = None, **bounds: Any) -> Any:
+    """A field that may be absent. `bounds` are those of pydantic's Field."""
+    return Field(default=default, description=description, **bounds)
+
+
 class InvalidSpec(ValueError):  # noqa: N818 - what it is called in conditions and events
     """A custom resource that cannot be carried out. The message names the field, the value found there, and the fix."""
 
@@ -114,6 +123,41 @@ class Model(BaseModel):
     def to_raw(self) -> dict[str, Any]:
         """The JSON form, without fields that are None."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class Condition(Model):
+    """One aspect of the state of an object."""
+
+    type: Word = Field(description="The aspect of the object.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
+    reason: Word = Field(description="One word for programs: why it has this status.")
+    message: Message = optional("A sentence for people: why it has this status.", default="")
+    observed_generation: Int | None = optional(
+        "metadata.generation of the spec that this condition was computed from.", ge=0
+    )
+    last_transition_time: Time | None = optional("When the status last changed from one value to another.")
+
+
+Conditions = Annotated[tuple[Condition, ...], Field(max_length=32, json_schema_extra=list_map("type"))]
+"""The conditions of an object, at most one of a type: for `kubectl wait`, `helm --wait` and GitOps tools."""
+
+
+def find_condition(conditions: Iterable[Condition], type_: str) -> Condition | None:
+    """The condition of that type, if there is one."""
+    return next((condition for condition in conditions if condition.type == type_), None)
+
+
+def set_condition(existing: tuple[Condition, ...], new: Condition, now: datetime) -> tuple[Condition, ...]:
+    """`existing` with `new` in the place of the one of its type, or at the end. Its transition time is kept while the
+    status is the same, and is `now`, to the second, when it changed.
+    """
+    old = find_condition(existing, new.type)
+    unchanged = old is not None and old.status == new.status and old.last_transition_time is not None
+    time = old.last_transition_time if old is not None and unchanged else now.replace(microsecond=0)
+    placed = new.model_copy(update={"last_transition_time": time})
+    if old is None:
+        return (*existing, placed)
+    return tuple(placed if condition.type == new.type else condition for condition in existing)
 
 
 class Spec(Model):
@@ -151,13 +195,13 @@ class Status(Model):
         return cls()
 
 
-def _without(status: dict[str, Any], places: list[tuple[int | str, ...]]) -> dict[str, Any]:
+def _without(status: dict[str, Any], paths: list[tuple[int | str, ...]]) -> dict[str, Any]:
     items: dict[str, set[int]] = {}
     fields: set[str] = set()
-    for place in places:
-        name = str(place[0]) if place else ""
-        if len(place) > 1 and isinstance(place[1], int) and isinstance(status.get(name), list):
-            items.setdefault(name, set()).add(place[1])
+    for path in paths:
+        name = str(path[0]) if path else ""
+        if len(path) > 1 and isinstance(path[1], int) and isinstance(status.get(name), list):
+            items.setdefault(name, set()).add(path[1])
         else:
             fields.add(name)
     if not (items or fields & status.keys()):

@@ -7,12 +7,12 @@ rule is about changes only: stored objects stay valid.
 
 from typing import Any, Final
 
-_OPEN: Final[dict[str, Any]] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+from scaleset.api.base import OPEN
 
 _MAX_MODES: Final = 16
 
 CLAIM_SPEC_SCHEMA: Final[dict[str, Any]] = {
-    **_OPEN,
+    **OPEN,
     "properties": {
         "accessModes": {
             "type": "array",
@@ -22,12 +22,12 @@ CLAIM_SPEC_SCHEMA: Final[dict[str, Any]] = {
             "items": {"type": "string", "maxLength": 63},
         },
         "resources": {
-            **_OPEN,
+            **OPEN,
             "nullable": True,
             "description": "The size, as in a PersistentVolumeClaim. Cannot be changed.",
             "properties": {
                 "requests": {
-                    **_OPEN,
+                    **OPEN,
                     "nullable": True,
                     "description": "Least size of the disk.",
                     "properties": {

@@ -19,7 +19,8 @@ from scaleset.api.base import Spec, Status
 from scaleset.api.crd_schema import structural
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec, GalleryImageVersionStatus
 from scaleset.api.identifiers import name_rules
-from scaleset.api.scale_set import ScaleSetSpec, ScaleSetStatus
+from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
 
 HEADER: Final = "# Generated from operator/src/scaleset/api by `python -m scaleset.api.crd`. Do not edit.\n"

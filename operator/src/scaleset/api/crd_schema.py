@@ -5,11 +5,11 @@ as booleans. The result is sorted and small. A null default means that the field
 an absent field and a null are the same to the API server.
 """
 
-from typing import Any, Final
+from typing import Final
 
 from pydantic import BaseModel
 
-Schema = dict[str, Any]
+from scaleset.api.base import JSON
 
 _KEPT: Final = (
     "type",
@@ -39,54 +39,54 @@ _STRUCTURE: Final = frozenset(
 
 
 class UnsupportedSchema(ValueError):  # noqa: N818 - the name describes the schema
-    """A model uses something that a CRD cannot express; the message names the place."""
+    """A model uses something that a CRD cannot express; the message names the path."""
 
 
-def structural(model: type[BaseModel]) -> Schema:
+def structural(model: type[BaseModel]) -> JSON:
     """The structural schema of a model, as its JSON is written by users: optional fields with defaults."""
     document = model.model_json_schema(mode="validation", by_alias=True)
     return _convert(document, document.get("$defs", {}), model.__name__)
 
 
-def _convert(node: Schema, definitions: dict[str, Schema], place: str) -> Schema:
-    node = _resolved(node, definitions, place)
+def _convert(node: JSON, definitions: dict[str, JSON], path: str) -> JSON:
+    node = _resolved(node, definitions, path)
     unknown = {key for key in node if not key.startswith("x-kubernetes-")} - set(_KEPT) - _DROPPED - _STRUCTURE
     if unknown:
-        raise UnsupportedSchema(f"{place}: a CRD has no {', '.join(sorted(unknown))}; express it as a CEL rule")
-    out: Schema = {key: node[key] for key in _KEPT if key in node and not (key == "default" and node[key] is None)}
+        raise UnsupportedSchema(f"{path}: a CRD has no {', '.join(sorted(unknown))}; express it as a CEL rule")
+    out: JSON = {key: node[key] for key in _KEPT if key in node and not (key == "default" and node[key] is None)}
     if "const" in node:
         out["enum"] = [node["const"]]
     if "properties" in node:
         out["properties"] = {
-            name: _convert(child, definitions, f"{place}.{name}") for name, child in node["properties"].items()
+            name: _convert(child, definitions, f"{path}.{name}") for name, child in node["properties"].items()
         }
     if "items" in node:
-        out["items"] = _convert(node["items"], definitions, f"{place}[]")
+        out["items"] = _convert(node["items"], definitions, f"{path}[]")
     if isinstance(node.get("additionalProperties"), dict):
-        out["additionalProperties"] = _convert(node["additionalProperties"], definitions, f"{place}.*")
+        out["additionalProperties"] = _convert(node["additionalProperties"], definitions, f"{path}.*")
     out |= {key: node[key] for key in node if key.startswith("x-kubernetes-")}
     if out.get("type") == "array":
         out.setdefault("x-kubernetes-list-type", "atomic")
     return _with_boolean_bounds(_with_small_default(out))
 
 
-def _resolved(node: Schema, definitions: dict[str, Schema], place: str) -> Schema:
+def _resolved(node: JSON, definitions: dict[str, JSON], path: str) -> JSON:
     """The node without references and alternatives. Keys beside a reference override the referenced ones."""
     beside = {key: value for key, value in node.items() if key not in {"$ref", "anyOf", "allOf"}}
     if "$ref" in node:
         target = definitions[node["$ref"].removeprefix("#/$defs/")]
-        return {**_resolved(target, definitions, place), **beside}
+        return {**_resolved(target, definitions, path), **beside}
     choices = [choice for choice in (*node.get("anyOf", ()), *node.get("allOf", ())) if choice != {"type": "null"}]
     if not choices:
         return node
     if len(choices) == 1:
-        return {**_resolved(choices[0], definitions, place), **beside}
+        return {**_resolved(choices[0], definitions, path), **beside}
     if {choice.get("type") for choice in choices} == {"integer", "string"}:
         return {**beside, "x-kubernetes-int-or-string": True}
-    raise UnsupportedSchema(f"{place}: a CRD has no union; make it one type")
+    raise UnsupportedSchema(f"{path}: a CRD has no union; make it one type")
 
 
-def _with_small_default(schema: Schema) -> Schema:
+def _with_small_default(schema: JSON) -> JSON:
     """An object with defaults gets the default {}, and its fields default themselves. An empty list as default is
     dropped: it equals an absent field.
     """
@@ -100,7 +100,7 @@ def _with_small_default(schema: Schema) -> Schema:
     return schema
 
 
-def _with_boolean_bounds(schema: Schema) -> Schema:
+def _with_boolean_bounds(schema: JSON) -> JSON:
     """JSON Schema's later drafts give an exclusive bound as a number; Kubernetes keeps to draft 4: a bound, and
     whether it is excluded.
     """

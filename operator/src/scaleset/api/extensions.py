@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from scaleset.api.base import Bool, Model, cel, list_map, rules
+from scaleset.api.base import OPEN, Bool, Model, cel, list_map, optional, rules
 from scaleset.api.identifiers import DnsLabel, Form, ImageName
 from scaleset.api.pod_template import check_depth
 
@@ -14,7 +14,6 @@ MAX_CUSTOM_DATA: Final = 64 * 1024
 MAX_CUSTOM_DATA_BASE64: Final = -(-MAX_CUSTOM_DATA // 3) * 4
 MAX_ARGUMENT: Final = 32 * 1024
 
-_OPEN_OBJECT: Final[dict[str, Any]] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 ExtensionName = Annotated[
     str,
@@ -51,8 +50,8 @@ class SecretKeyRef(Model):
     name: Annotated[str, Form("[a-z0-9]([a-z0-9.-]*[a-z0-9])?", "give the name of a Secret", max_length=253)] = Field(
         description="Name of the Secret."
     )
-    key: Annotated[str, Form("[A-Za-z0-9._-]+", "give a key of the Secret", max_length=253)] = Field(
-        default="settings", description="Key in the Secret. Default: settings."
+    key: Annotated[str, Form("[A-Za-z0-9._-]+", "give a key of the Secret", max_length=253)] = optional(
+        "Key in the Secret. Default: settings.", default="settings"
     )
 
 
@@ -72,47 +71,38 @@ class Extension(Model):
 
     name: ExtensionName = Field(description="Name of the extension; its init container is named extension-<name>.")
     image: ImageName = Field(description="Container image that the extension runs from.")
-    command: Annotated[tuple[Argument, ...], Field(max_length=64)] = Field(
-        default=(), description="Entrypoint. Default: the image's."
+    command: Annotated[tuple[Argument, ...], Field(max_length=64)] = optional(
+        "Entrypoint. Default: the image's.", default=()
     )
-    args: Annotated[tuple[Argument, ...], Field(max_length=64)] = Field(
-        default=(), description="Arguments of the entrypoint. Default: the image's."
+    args: Annotated[tuple[Argument, ...], Field(max_length=64)] = optional(
+        "Arguments of the entrypoint. Default: the image's.", default=()
     )
-    env: Annotated[tuple[Annotated[dict[str, Any], WithJsonSchema(_OPEN_OBJECT)], ...], Field(max_length=64)] = Field(
-        default=(), description="Environment variables as in a container. Default: none."
+    env: Annotated[tuple[Annotated[dict[str, Any], WithJsonSchema(OPEN)], ...], Field(max_length=64)] = optional(
+        "Environment variables as in a container. Default: none.", default=()
     )
-    settings: Annotated[dict[str, Any], AfterValidator(check_depth), WithJsonSchema(_OPEN_OBJECT)] | None = Field(
-        default=None,
-        description=(
-            "Settings, any JSON object; the extension finds them as JSON in SCALESET_EXTENSION_SETTINGS. Default: none."
-        ),
+    settings: Annotated[dict[str, Any], AfterValidator(check_depth), WithJsonSchema(OPEN)] | None = optional(
+        "Settings, any JSON object; the extension finds them as JSON in SCALESET_EXTENSION_SETTINGS. Default: none."
     )
-    protected_settings_secret_ref: SecretKeyRef | None = Field(
-        default=None,
-        description=(
-            "Secret settings: a key of a Secret, which the extension finds in "
-            "SCALESET_EXTENSION_PROTECTED_SETTINGS. Default: none."
-        ),
+    protected_settings_secret_ref: SecretKeyRef | None = optional(
+        "Secret settings: a key of a Secret, which the extension finds in "
+        "SCALESET_EXTENSION_PROTECTED_SETTINGS. Default: none."
     )
-    volume_mounts: Annotated[
-        tuple[Annotated[dict[str, Any], WithJsonSchema(_OPEN_OBJECT)], ...], Field(max_length=64)
-    ] = Field(
-        default=(),
-        description="Volume mounts as in a container, beside /var/lib/scaleset, which is always there. Default: none.",
+    volume_mounts: Annotated[tuple[Annotated[dict[str, Any], WithJsonSchema(OPEN)], ...], Field(max_length=64)] = (
+        optional(
+            "Volume mounts as in a container, beside /var/lib/scaleset, which is always there. Default: none.",
+            default=(),
+        )
     )
     provision_after_extensions: Annotated[
         tuple[DnsLabel, ...], Field(max_length=MAX_EXTENSIONS, json_schema_extra={"x-kubernetes-list-type": "set"})
-    ] = Field(default=(), description="Extensions that have to finish before this one starts. Default: none.")
-    force_update_tag: Annotated[str, Field(max_length=256)] | None = Field(
-        default=None,
-        description="Any text. Changing it is a change of the model, so the extension runs again. Default: none.",
+    ] = optional("Extensions that have to finish before this one starts. Default: none.", default=())
+    force_update_tag: Annotated[str, Field(max_length=256)] | None = optional(
+        "Any text. Changing it is a change of the model, so the extension runs again. Default: none."
     )
-    suppress_failures: Bool = Field(
+    suppress_failures: Bool = optional(
+        "true: the instance starts even if this extension fails; its image needs /bin/sh. Default: false, a "
+        "failing extension leaves the instance unhealthy.",
         default=False,
-        description=(
-            "true: the instance starts even if this extension fails; its image needs /bin/sh. Default: false, a "
-            "failing extension leaves the instance unhealthy."
-        ),
     )
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from scaleset.api.base import (
     LIST_SET,
     Bool,
+    Conditions,
     Int,
     Message,
     Model,
@@ -17,9 +18,9 @@ from scaleset.api.base import (
     cel,
     immutable,
     list_map,
+    optional,
     rules,
 )
-from scaleset.api.conditions import Conditions
 from scaleset.api.identifiers import DefinitionPart, ExactVersion, ImageName, NamespaceName, Region
 
 MAX_REGIONS: Final = 64
@@ -34,8 +35,8 @@ class TargetRegion(Model):
     """A region that the version is meant for."""
 
     name: Region = Field(description="Name of the region, as in the node label topology.kubernetes.io/region.")
-    exclude_from_latest: Bool = Field(
-        default=False, description="true: latest never means this version in this region. Default: false."
+    exclude_from_latest: Bool = optional(
+        "true: latest never means this version in this region. Default: false.", default=False
     )
 
 
@@ -44,27 +45,21 @@ class PublishingProfile(Model):
 
     target_regions: Annotated[
         tuple[TargetRegion, ...], Field(max_length=MAX_REGIONS, json_schema_extra=list_map("name"))
-    ] = Field(
-        default=(),
-        description=f"Regions that the version is meant for, each once, at most {MAX_REGIONS}. Default: every region.",
+    ] = optional(
+        f"Regions that the version is meant for, each once, at most {MAX_REGIONS}. Default: every region.", default=()
     )
-    exclude_from_latest: Bool = Field(
-        default=False, description="true: latest never means this version, anywhere. Default: false."
+    exclude_from_latest: Bool = optional(
+        "true: latest never means this version, anywhere. Default: false.", default=False
     )
-    end_of_life_date: Time | None = Field(
-        default=None,
-        description=(
-            "RFC 3339, such as 2027-01-31T00:00:00Z. After this time no upgrade to the version starts; "
-            "instances on it stay."
-            " Default: never."
-        ),
+    end_of_life_date: Time | None = optional(
+        "RFC 3339, such as 2027-01-31T00:00:00Z. After this time no upgrade to the version starts; "
+        "instances on it stay."
+        " Default: never."
     )
-    replication_mode: Literal["Shallow", "Full"] = Field(
+    replication_mode: Literal["Shallow", "Full"] = optional(
+        "Full: the image is pulled onto the nodes of each region before latest means this version there. Shallow: "
+        "it counts at once. Default: Shallow.",
         default="Shallow",
-        description=(
-            "Full: the image is pulled onto the nodes of each region before latest means this version there. Shallow: "
-            "it counts at once. Default: Shallow."
-        ),
     )
 
 
@@ -85,18 +80,16 @@ class Sharing(Model):
         )
     )
 
-    scope: Literal["Private", "Namespaces", "Community"] = Field(
+    scope: Literal["Private", "Namespaces", "Community"] = optional(
+        "Private: its own namespace only. Namespaces: those listed as well. Community: every namespace. Default: "
+        "Private.",
         default="Private",
-        description=(
-            "Private: its own namespace only. Namespaces: those listed as well. Community: every namespace. Default: "
-            "Private."
-        ),
     )
     namespaces: Annotated[tuple[NamespaceName, ...], Field(max_length=MAX_NAMESPACES, json_schema_extra=LIST_SET)] = (
-        Field(
-            default=(),
-            description="Namespaces that may use the version besides its own, with scope Namespaces; at most "
+        optional(
+            "Namespaces that may use the version besides its own, with scope Namespaces; at most "
             f"{MAX_NAMESPACES}. Default: none.",
+            default=(),
         )
     )
 
@@ -128,15 +121,13 @@ class GalleryImageVersionSpec(Spec):
             "changed."
         ),
     )
-    os_type: Literal["Linux", "Windows"] = Field(
-        default="Linux", description="Operating system of the image: Linux or Windows. Default: Linux."
+    os_type: Literal["Linux", "Windows"] = optional(
+        "Operating system of the image: Linux or Windows. Default: Linux.", default="Linux"
     )
-    publishing_profile: PublishingProfile = Field(
-        default=PublishingProfile(), description="Where the version is offered, and until when."
+    publishing_profile: PublishingProfile = optional(
+        "Where the version is offered, and until when.", default=PublishingProfile()
     )
-    sharing: Sharing = Field(
-        default=Sharing(), description="Namespaces that may use the version. Default: its own only."
-    )
+    sharing: Sharing = optional("Namespaces that may use the version. Default: its own only.", default=Sharing())
 
 
 class RegionalReplicationStatus(Model):
@@ -146,8 +137,8 @@ class RegionalReplicationStatus(Model):
     state: Literal["Unknown", "Replicating", "Completed", "Failed"] = Field(
         description="Unknown, Replicating, Completed or Failed."
     )
-    progress: Int = Field(default=0, ge=0, le=100, description="Percent of the nodes that have the image.")
-    details: Message | None = Field(default=None, description="Reason to wait, or the failure.")
+    progress: Int = optional("Percent of the nodes that have the image.", default=0, ge=0, le=100)
+    details: Message | None = optional("Reason to wait, or the failure.")
 
 
 class ReplicationStatus(Model):
@@ -156,31 +147,23 @@ class ReplicationStatus(Model):
     aggregated_state: Literal["Unknown", "InProgress", "Completed", "Failed"] = Field(
         description="Unknown, InProgress, Completed or Failed."
     )
-    mode: Literal["Shallow", "Full"] | None = Field(
-        default=None,
-        description="The replicationMode of this status: Completed by Shallow says nothing about the nodes.",
+    mode: Literal["Shallow", "Full"] | None = optional(
+        "The replicationMode of this status: Completed by Shallow says nothing about the nodes."
     )
-    summary: tuple[RegionalReplicationStatus, ...] = Field(default=(), description="One entry for each region.")
+    summary: tuple[RegionalReplicationStatus, ...] = optional("One entry for each region.", default=())
 
 
 class GalleryImageVersionStatus(Status):
     """Observed state of a published version."""
 
-    published_date: Time | None = Field(default=None, description="When the version was published.")
-    replication_status: ReplicationStatus | None = Field(
-        default=None, description="Replication of the version to its regions."
-    )
-    failed_scale_sets: Int | None = Field(
-        default=None,
+    published_date: Time | None = optional("When the version was published.")
+    replication_status: ReplicationStatus | None = optional("Replication of the version to its regions.")
+    failed_scale_sets: Int | None = optional(
+        "Number of ScaleSets of this image definition in which this version and image failed, so that the "
+        "platform does not try it again. Absent: none. Cancelled rollouts do not count.",
         ge=0,
-        description=(
-            "Number of ScaleSets of this image definition in which this version and image failed, so that the "
-            "platform does not try it again. Absent: none. Cancelled rollouts do not count."
-        ),
     )
-    conditions: Conditions = Field(
-        default=(), description="Ready: may be chosen. Pinned: the image reference has a digest."
-    )
-    observed_generation: Int | None = Field(
-        default=None, ge=0, description="metadata.generation of the spec that this status was computed from."
+    conditions: Conditions = optional("Ready: may be chosen. Pinned: the image reference has a digest.", default=())
+    observed_generation: Int | None = optional(
+        "metadata.generation of the spec that this status was computed from.", ge=0
     )

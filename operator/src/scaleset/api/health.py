@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from scaleset.api.base import Int, Model, cel, rules
+from scaleset.api.base import Int, Model, cel, optional, rules
 from scaleset.api.identifiers import RequestPath
 
 
@@ -25,35 +25,23 @@ class HealthProbe(Model):
     protocol: Literal["http", "https", "tcp"] = Field(
         description="Protocol of the probe: http, https (any certificate) or tcp (a connection)."
     )
-    port: Int | None = Field(
-        default=None,
-        ge=1,
-        le=65535,
-        description="Port of the instance, 1 to 65535. Default: 80 for http, 443 for https; tcp needs one.",
+    port: Int | None = optional(
+        "Port of the instance, 1 to 65535. Default: 80 for http, 443 for https; tcp needs one.", ge=1, le=65535
     )
-    request_path: RequestPath | None = Field(
-        default=None,
-        description=(
-            "Path of an http or https probe, such as /healthz. Healthy is a status of 200 to 399. Default: none."
-        ),
+    request_path: RequestPath | None = optional(
+        "Path of an http or https probe, such as /healthz. Healthy is a status of 200 to 399. Default: none."
     )
-    interval_in_seconds: Int = Field(
-        default=5, ge=5, le=60, description="Seconds from one probe to the next, 5 to 60. Default: 5."
+    interval_in_seconds: Int = optional(
+        "Seconds from one probe to the next, 5 to 60. Default: 5.", default=5, ge=5, le=60
     )
-    number_of_probes: Int = Field(
-        default=1,
-        ge=1,
-        le=24,
-        description="Number of equal probe results in a row that changes the state, 1 to 24. Default: 1.",
+    number_of_probes: Int = optional(
+        "Number of equal probe results in a row that changes the state, 1 to 24. Default: 1.", default=1, ge=1, le=24
     )
-    grace_period_in_seconds: Int | None = Field(
-        default=None,
+    grace_period_in_seconds: Int | None = optional(
+        "Seconds after the start of the instance in which failing probes are ignored, 5 to 14400. "
+        "Default: intervalInSeconds * numberOfProbes.",
         ge=5,
         le=14400,
-        description=(
-            "Seconds after the start of the instance in which failing probes are ignored, 5 to 14400. "
-            "Default: intervalInSeconds * numberOfProbes."
-        ),
     )
 
     @model_validator(mode="after")
@@ -77,18 +65,12 @@ class Health(Model):
         )
     )
 
-    source: Literal["ReadinessProbe", "InstanceState"] | None = Field(
-        default=None,
-        description=(
-            "ReadinessProbe: healthy is a pod that is Ready. InstanceState: healthy is a pod whose containers all run."
-            " Default: ReadinessProbe if there is a readiness probe, a health probe or a readiness gate, else "
-            "InstanceState. Automatic image upgrades need a probe, a readiness gate, or InstanceState written here."
-        ),
+    source: Literal["ReadinessProbe", "InstanceState"] | None = optional(
+        "ReadinessProbe: healthy is a pod that is Ready. InstanceState: healthy is a pod whose containers all run."
+        " Default: ReadinessProbe if there is a readiness probe, a health probe or a readiness gate, else "
+        "InstanceState. Automatic image upgrades need a probe, a readiness gate, or InstanceState written here."
     )
-    probe: HealthProbe | None = Field(
-        default=None,
-        description=(
-            "The health extension: rendered as the readiness probe of the instance container, which then must not have"
-            " one of its own. Default: none."
-        ),
+    probe: HealthProbe | None = optional(
+        "The health extension: rendered as the readiness probe of the instance container, which then must not have"
+        " one of its own. Default: none."
     )

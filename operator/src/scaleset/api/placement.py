@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StrictInt, StrictStr, WithJsonSchema
 
-from scaleset.api.base import Bool, Model, cel, rules
+from scaleset.api.base import Bool, Model, cel, optional, rules
 from scaleset.api.identifiers import Form
 
 MAX_ZONES: Final = 16
@@ -67,20 +67,15 @@ DurabilityLevel = Literal["Bronze", "Silver", "Gold"]
 class ScaleInPolicy(Model):
     """Order and size of scaling in."""
 
-    rules: Annotated[tuple[ScaleInRule, ...], Field(max_length=1)] = Field(
+    rules: Annotated[tuple[ScaleInRule, ...], Field(max_length=1)] = optional(
+        "One of Default (the highest instance id), OldestVM, NewestVM (by the age of the instance, not of its "
+        "present pod). Each rule balances the zones first and skips protected instances. Default: Default.",
         default=(),
-        description=(
-            "One of Default (the highest instance id), OldestVM, NewestVM (by the age of the instance, not of its "
-            "present pod). Each rule balances the zones first and skips protected instances. Default: Default."
-        ),
     )
 
-    max_concurrent: MaxConcurrent | None = Field(
-        default=None,
-        description=(
-            "Number of instances that may go at the same time: a number, or a share such as 50% of the size "
-            "before scaling in, at least one. Default: maxBatchInstancePercent of the upgrade policy."
-        ),
+    max_concurrent: MaxConcurrent | None = optional(
+        "Number of instances that may go at the same time: a number, or a share such as 50% of the size "
+        "before scaling in, at least one. Default: maxBatchInstancePercent of the upgrade policy."
     )
 
     def limit(self, size: int, *, percent: int) -> int:
@@ -99,20 +94,16 @@ class ScaleInPolicy(Model):
 class WindowsConfiguration(Model):
     """Settings of Windows."""
 
-    enable_automatic_updates: Bool = Field(
+    enable_automatic_updates: Bool = optional(
+        "Whether Windows updates itself. Must be false with automatic upgrades of a Windows image. Default: false.",
         default=False,
-        description=(
-            "Whether Windows updates itself. Must be false with automatic upgrades of a Windows image. Default: false."
-        ),
     )
 
 
 class OSProfile(Model):
     """Settings of the operating system."""
 
-    windows_configuration: WindowsConfiguration | None = Field(
-        default=None, description="Settings of Windows. Default: none."
-    )
+    windows_configuration: WindowsConfiguration | None = optional("Settings of Windows. Default: none.")
 
 
 class ServiceFabric(Model):

@@ -12,7 +12,7 @@ because the version defines it.
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from scaleset.api.base import cel, list_map, new_rule, rules
+from scaleset.api.base import OPEN, cel, list_map, new_rule, rules
 
 MAX_CONTAINERS: Final = 32
 MAX_VOLUMES: Final = 128
@@ -24,9 +24,6 @@ OWN_PREFIX: Final = "scaleset.dev/"
 _LABEL_VALUE: Final = "[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
 
 _IGNORED_IN_SPEC: Final = ("hostname", "subdomain")
-
-OPEN: Final[dict[str, Any]] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-"""Schema of an object that is validated elsewhere or not at all."""
 
 
 def label_schema(of: str, *, max_items: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from scaleset.api.base import Bool, Int, Model, Spec, cel, immutable, list_map, rules
+from scaleset.api.base import OPEN, Bool, Int, Model, Spec, cel, immutable, list_map, optional, rules
 from scaleset.api.claim_template import CLAIM_SPEC_SCHEMA, CLAIMS_CANNOT_CHANGE, CLAIMS_KEEP_THEIR_SPEC
 from scaleset.api.extensions import MAX_EXTENSIONS, CustomData, Extensions
 from scaleset.api.health import Health
@@ -21,7 +21,6 @@ from scaleset.api.identifiers import (
 from scaleset.api.placement import MAX_REPLICAS, MAX_UPDATE_DOMAINS, OSProfile, ScaleInPolicy, ServiceFabric, Zones
 from scaleset.api.pod_template import (
     IGNORED_METADATA,
-    OPEN,
     POD_TEMPLATE_SCHEMA,
     annotation_schema,
     check_depth,
@@ -30,19 +29,6 @@ from scaleset.api.pod_template import (
     finalizer_schema,
     label_schema,
 )
-from scaleset.api.scale_set_status import ScaleSetStatus, handled, parse_status
-
-__all__ = [
-    "ClaimMetadata",
-    "ImageReference",
-    "ProtectedInstance",
-    "ScaleSetSpec",
-    "ScaleSetStatus",
-    "UpgradePolicyRef",
-    "VolumeClaimTemplate",
-    "handled",
-    "parse_status",
-]
 
 MAX_SINGLE_PLACEMENT_GROUP: Final = 100
 MAX_CLAIMS: Final = 32
@@ -68,12 +54,9 @@ class ImageReference(Model):
             "In YAML, quote a version of fewer than three parts. 1.2, 1.2.0 and 01.2 are one version."
         ),
     )
-    gallery_namespace: NamespaceName | None = Field(
-        default=None,
-        description=(
-            "Namespace of the GalleryImageVersions, which have to be shared with this one. Default: the ScaleSet's own"
-            " namespace."
-        ),
+    gallery_namespace: NamespaceName | None = optional(
+        "Namespace of the GalleryImageVersions, which have to be shared with this one. Default: the ScaleSet's own"
+        " namespace."
     )
 
 
@@ -151,13 +134,11 @@ class ProtectedInstance(Model):
     )
 
     id: Int = Field(ge=0, le=9999, description="Instance id: the number at the end of the pod's name.")
-    protect_from_scale_in: Bool | None = Field(
-        default=None,
-        description="true: scaling in does not choose this instance. Default: the value of protectFromScaleSetActions.",
+    protect_from_scale_in: Bool | None = optional(
+        "true: scaling in does not choose this instance. Default: the value of protectFromScaleSetActions."
     )
-    protect_from_scale_set_actions: Bool = Field(
-        default=False,
-        description="true: neither scaling in nor an upgrade of any kind touches this instance. Default: false.",
+    protect_from_scale_set_actions: Bool = optional(
+        "true: neither scaling in nor an upgrade of any kind touches this instance. Default: false.", default=False
     )
 
     @property
@@ -231,13 +212,10 @@ class ScaleSetSpec(Spec):
         )
     )
 
-    replicas: Int = Field(
-        default=1, ge=0, le=MAX_REPLICAS, description="Desired number of instances, 0 to 1000. Default: 1."
-    )
+    replicas: Int = optional("Desired number of instances, 0 to 1000. Default: 1.", default=1, ge=0, le=MAX_REPLICAS)
     image_reference: ImageReference = Field(description="The image that the instances run.")
-    upgrade_policy_ref: UpgradePolicyRef | None = Field(
-        default=None,
-        description="The UpgradePolicy of the set. Default: none, which equals a policy without any field.",
+    upgrade_policy_ref: UpgradePolicyRef | None = optional(
+        "The UpgradePolicy of the set. Default: none, which equals a policy without any field."
     )
     template: Annotated[dict[str, Any], AfterValidator(check_template), WithJsonSchema(POD_TEMPLATE_SCHEMA)] = Field(
         description=(
@@ -245,18 +223,12 @@ class ScaleSetSpec(Spec):
             "on as they are."
         ),
     )
-    instance_container: Annotated[str, Field(min_length=1, max_length=63)] | None = Field(
-        default=None,
-        description=(
-            "The container that always runs the image of the version, and that health.probe is about. Containers and "
-            "init containers without an image run it too. Default: the first container."
-        ),
+    instance_container: Annotated[str, Field(min_length=1, max_length=63)] | None = optional(
+        "The container that always runs the image of the version, and that health.probe is about. Containers and "
+        "init containers without an image run it too. Default: the first container."
     )
-    service_name: ServiceName | None = Field(
-        default=None,
-        description=(
-            "A headless Service that gives each instance the DNS name <scale set>-<id>.<serviceName>. Default: none."
-        ),
+    service_name: ServiceName | None = optional(
+        "A headless Service that gives each instance the DNS name <scale set>-<id>.<serviceName>. Default: none."
     )
     volume_claim_templates: Annotated[
         tuple[VolumeClaimTemplate, ...],
@@ -270,85 +242,59 @@ class ScaleSetSpec(Spec):
                 cel(CLAIMS_KEEP_THEIR_SPEC, CLAIMS_CANNOT_CHANGE),
             ),
         ),
-    ] = Field(
+    ] = optional(
+        f"Data disks, at most {MAX_CLAIMS}: one claim for each instance. Claims outlive their instance and the "
+        "ScaleSet; the operator never deletes one. Templates may be added and removed; the spec of one cannot be "
+        "changed. Default: none.",
         default=(),
-        description=(
-            f"Data disks, at most {MAX_CLAIMS}: one claim for each instance. Claims outlive their instance and the "
-            "ScaleSet; the operator never deletes one. Templates may be added and removed; the spec of one cannot be "
-            "changed. Default: none."
-        ),
     )
-    health: Health = Field(
-        default=Health(), description="The criteria of a healthy instance. Default: its readiness probe."
-    )
-    location: Region | None = Field(
-        default=None,
-        description=(
-            "Region, as in the node label topology.kubernetes.io/region: instances run there, and only image versions "
-            "replicated there count. Default: any node, and versions for the region default."
-        ),
+    health: Health = optional("The criteria of a healthy instance. Default: its readiness probe.", default=Health())
+    location: Region | None = optional(
+        "Region, as in the node label topology.kubernetes.io/region: instances run there, and only image versions "
+        "replicated there count. Default: any node, and versions for the region default."
     )
     protected_instances: Annotated[
         tuple[ProtectedInstance, ...], Field(max_length=MAX_REPLICAS, json_schema_extra=list_map("id"))
-    ] = Field(
-        default=(), description="Instances that the platform must not remove or replace, each id once. Default: none."
+    ] = optional("Instances that the platform must not remove or replace, each id once. Default: none.", default=())
+    single_placement_group: Bool | None = optional(
+        "true: at most 100 instances. May be set to false, and never back to true. Default: absent, no "
+        "limit. Sets created with an operator before 1.1 have an explicit true."
     )
-    single_placement_group: Bool | None = Field(
-        default=None,
-        description=(
-            "true: at most 100 instances. May be set to false, and never back to true. Default: absent, no "
-            "limit. Sets created with an operator before 1.1 have an explicit true."
-        ),
+    custom_data: CustomData | None = optional(
+        "A script or document of at most 64 KiB, as text or base64. Every container of every new pod finds it at "
+        "/var/lib/scaleset/custom-data. Default: none."
     )
-    custom_data: CustomData | None = Field(
-        default=None,
-        description=(
-            "A script or document of at most 64 KiB, as text or base64. Every container of every new pod finds it at "
-            "/var/lib/scaleset/custom-data. Default: none."
-        ),
-    )
-    run_custom_data: Bool = Field(
+    run_custom_data: Bool = optional(
+        "true: customData is run by /bin/sh of the instance image before the extensions; its failure is reported "
+        "and does not fail the instance. Default: false.",
         default=False,
-        description=(
-            "true: customData is run by /bin/sh of the instance image before the extensions; its failure is reported "
-            "and does not fail the instance. Default: false."
-        ),
     )
-    extensions: Extensions = Field(
+    extensions: Extensions = optional(
+        f"Software that runs once in every new pod before the containers start, at most {MAX_EXTENSIONS}. "
+        "Default: none.",
         default=(),
-        description=(
-            f"Software that runs once in every new pod before the containers start, at most {MAX_EXTENSIONS}. "
-            "Default: none."
-        ),
     )
-    zones: Zones = Field(
+    zones: Zones = optional(
+        "Zones, as in the node label topology.kubernetes.io/zone: instance i lives in zones[i % number of zones] "
+        "for ever. Cannot be changed. Default: none, any node.",
         default=(),
-        description=(
-            "Zones, as in the node label topology.kubernetes.io/zone: instance i lives in zones[i % number of zones] "
-            "for ever. Cannot be changed. Default: none, any node."
-        ),
     )
-    update_domains: Int | None = Field(
-        default=None,
+    update_domains: Int | None = optional(
+        "Number of update domains that the instances are spread over, 1 to 20; batches go one after the other. "
+        "Default: 1; 5 in a Service Fabric set. Sets created with an operator before 1.1 have an explicit "
+        "5.",
         ge=1,
         le=MAX_UPDATE_DOMAINS,
-        description=(
-            "Number of update domains that the instances are spread over, 1 to 20; batches go one after the other. "
-            "Default: 1; 5 in a Service Fabric set. Sets created with an operator before 1.1 have an explicit "
-            "5."
-        ),
     )
-    scale_in_policy: ScaleInPolicy = Field(
-        default=ScaleInPolicy(), description="Order of scaling in, and the number of instances at a time."
+    scale_in_policy: ScaleInPolicy = optional(
+        "Order of scaling in, and the number of instances at a time.", default=ScaleInPolicy()
     )
-    os_profile: OSProfile | None = Field(default=None, description="Settings of the operating system. Default: none.")
-    service_fabric: ServiceFabric | None = Field(
-        default=None, description="Marks the set as a Service Fabric node type. Default: none."
-    )
-    suspend: Bool = Field(
-        default=False,
-        description="true: no rollout starts, and a running one stops after its current batch until this is false. "
+    os_profile: OSProfile | None = optional("Settings of the operating system. Default: none.")
+    service_fabric: ServiceFabric | None = optional("Marks the set as a Service Fabric node type. Default: none.")
+    suspend: Bool = optional(
+        "true: no rollout starts, and a running one stops after its current batch until this is false. "
         "Scaling and self-healing go on. Default: false.",
+        default=False,
     )
 
     @model_validator(mode="after")
@@ -371,7 +317,3 @@ class ScaleSetSpec(Spec):
     def instance_container_name(self) -> str:
         """The container whose image is the OS image."""
         return self.instance_container or container_names(self.template)[0]
-
-    def protection(self) -> Mapping[int, ProtectedInstance]:
-        """The protected instances by id."""
-        return {instance.id: instance for instance in self.protected_instances}

@@ -5,12 +5,11 @@ instances it stays below 100 kB: sets of instances are ranges such as "0-3,7".
 """
 
 import hashlib
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
-from scaleset.api.base import Bool, Int, Message, Model, Ranges, ShortMessage, Status, Time, Word
-from scaleset.api.conditions import Conditions
+from scaleset.api.base import Bool, Conditions, Int, Message, Model, Ranges, ShortMessage, Status, Time, Word, optional
 from scaleset.api.duration import Duration
 from scaleset.api.placement import MAX_REPLICAS
 
@@ -35,11 +34,9 @@ class RecordedBuild(Model):
     """A model and an image version, and the instances it is meant for."""
 
     model: Word = Field(description="Name of the ControllerRevision that holds the model.")
-    version: Word | None = Field(default=None, description="Version of the image.")
-    image: Word | None = Field(default=None, description="Container image reference of that version.")
-    restart_time: Time | None = Field(
-        default=None, description="When the restart began that made these instances again last."
-    )
+    version: Word | None = optional("Version of the image.")
+    image: Word | None = optional("Container image reference of that version.")
+    restart_time: Time | None = optional("When the restart began that made these instances again last.")
     instances: Ranges = Field(description='Instance ids as ranges, such as "0-3,7".')
 
 
@@ -47,207 +44,176 @@ class InstanceClock(Model):
     """The clock of instances that are being replaced."""
 
     instances: Ranges = Field(description='Instance ids as ranges, such as "0-3,7".')
-    since: Time | None = Field(
-        default=None,
-        description=(
-            "healthTimeout counts from this time. Absent: the clock stands still, because others deleted the pod."
-        ),
+    since: Time | None = optional(
+        "healthTimeout counts from this time. Absent: the clock stands still, because others deleted the pod."
     )
-    lost: Int = Field(default=0, ge=0, description="Number of their pods that others deleted meanwhile.")
+    lost: Int = optional("Number of their pods that others deleted meanwhile.", default=0, ge=0)
 
 
 class EndedPods(Model):
     """Instances whose pods ended for good (evicted or rejected by the kubelet) and are created again."""
 
     instances: Ranges = Field(description='Instance ids as ranges, such as "0-3,7".')
-    count: Int = Field(default=1, ge=1, description="Number of ended pods in a row.")
-    time: Time | None = Field(default=None, description="When the last one was deleted.")
+    count: Int = optional("Number of ended pods in a row.", default=1, ge=1)
+    time: Time | None = optional("When the last one was deleted.")
 
 
 class InstanceAge(Model):
     """First creation time of instances that have no pod now."""
 
     instances: Ranges = Field(description='Instance ids as ranges, such as "0-3,7".')
-    time: Time | None = Field(default=None, description="When their first pod was created.")
+    time: Time | None = optional("When their first pod was created.")
 
 
 class ScaleInStatus(Model):
     """Scaling in that is under way, at most a batch at a time."""
 
-    size: Int | None = Field(
-        default=None, ge=1, alias="from", description="The size before scaling in; batches are a share of it."
-    )
-    start_time: Time | None = Field(default=None, description="When scaling in began.")
-    waiting_since: Time | None = Field(
-        default=None, description="Since when the next batch waits for unhealthy instances."
-    )
+    from_: Int | None = optional("The size before scaling in; batches are a share of it.", ge=1)
+    start_time: Time | None = optional("When scaling in began.")
+    waiting_since: Time | None = optional("Since when the next batch waits for unhealthy instances.")
 
 
-class FailedTarget(Model):
+class FailedTargetStatus(Model):
     """A target that the platform does not try again by itself."""
 
-    version: Word | None = Field(default=None, description="Version of the image.")
-    image: Word | None = Field(default=None, description="Container image reference of that version.")
-    model: Word | None = Field(default=None, description="Name of the ControllerRevision that holds the model.")
-    policy: Word | None = Field(
-        default=None, description="Hash of the rules that judged the target: timeouts and limits of the policy."
-    )
-    reason: Word | None = Field(default=None, description="Reason not to try the target again, in one word.")
-    time: Time | None = Field(default=None, description="When it failed.")
+    version: Word | None = optional("Version of the image.")
+    image: Word | None = optional("Container image reference of that version.")
+    model: Word | None = optional("Name of the ControllerRevision that holds the model.")
+    policy: Word | None = optional("Hash of the rules that judged the target: timeouts and limits of the policy.")
+    reason: Word | None = optional("Reason not to try the target again, in one word.")
+    time: Time | None = optional("When it failed.")
 
 
-class Retry(Model):
+class RetryStatus(Model):
     """A target that is tried again later."""
 
-    model: Word | None = Field(default=None, description="Name of the ControllerRevision that holds the model.")
-    version: Word | None = Field(default=None, description="Version of the image.")
-    attempts: Int = Field(default=0, ge=0, description="Number of attempts.")
-    time: Time | None = Field(default=None, description="When the last one ended.")
+    model: Word | None = optional("Name of the ControllerRevision that holds the model.")
+    version: Word | None = optional("Version of the image.")
+    attempts: Int = optional("Number of attempts.", default=0, ge=0)
+    time: Time | None = optional("When the last one ended.")
 
 
 class CheckedModel(Model):
     """The API server's answer about the model of the spec."""
 
-    asked: Word | None = Field(default=None, description="Name of the model, by its content.")
-    model: Word | None = Field(
-        default=None,
-        description="The ControllerRevision that holds the model, or another one that produces the same instances.",
+    asked: Word | None = optional("Name of the model, by its content.")
+    model: Word | None = optional(
+        "The ControllerRevision that holds the model, or another one that produces the same instances."
     )
-    warning: Message | None = Field(default=None, description="A warning about the model, which runs nevertheless.")
+    warning: Message | None = optional("A warning about the model, which runs nevertheless.")
 
 
 class PolicySnapshot(Model):
     """The policy that a rollout started with; later changes of the UpgradePolicy apply to the next rollout."""
 
-    max_batch_instance_percent: Int = Field(
-        default=20, ge=0, le=100, description="Largest batch, in percent of all instances."
+    max_batch_instance_percent: Int = optional("Largest batch, in percent of all instances.", default=20, ge=0, le=100)
+    max_unhealthy_instance_percent: Int = optional(
+        "Limit of unhealthy instances, in percent of all.", default=20, ge=0, le=100
     )
-    max_unhealthy_instance_percent: Int = Field(
-        default=20, ge=0, le=100, description="Limit of unhealthy instances, in percent of all."
+    max_unhealthy_upgraded_instance_percent: Int = optional(
+        "Limit of unhealthy upgraded instances, in percent of the upgraded ones.", default=20, ge=0, le=100
     )
-    max_unhealthy_upgraded_instance_percent: Int = Field(
-        default=20,
-        ge=0,
-        le=100,
-        description="Limit of unhealthy upgraded instances, in percent of the upgraded ones.",
+    pause_time_between_batches: Duration | None = optional("Pause after each batch, ISO 8601.")
+    prioritize_unhealthy_instances: Bool = optional("Whether unhealthy instances go first.", default=False)
+    enable_cross_zone_upgrade: Bool = optional("Whether a batch may hold several zones.", default=False)
+    rollback_failed_instances_on_policy_breach: Bool = optional(
+        "Whether failed instances return to their previous model after a breach.", default=False
     )
-    pause_time_between_batches: Duration | None = Field(default=None, description="Pause after each batch, ISO 8601.")
-    prioritize_unhealthy_instances: Bool = Field(default=False, description="Whether unhealthy instances go first.")
-    enable_cross_zone_upgrade: Bool = Field(default=False, description="Whether a batch may hold several zones.")
-    rollback_failed_instances_on_policy_breach: Bool = Field(
-        default=False, description="Whether failed instances return to their previous model after a breach."
+    max_surge: Bool = optional("Whether new instances are created before old ones go.", default=False)
+    replacement_method: Literal["Recreate", "InPlaceIfPossible"] = optional(
+        "How an instance gets a new build.", default="Recreate"
     )
-    max_surge: Bool = Field(default=False, description="Whether new instances are created before old ones go.")
-    replacement_method: Literal["Recreate", "InPlaceIfPossible"] = Field(
-        default="Recreate", description="How an instance gets a new build."
-    )
-    health_timeout: Duration | None = Field(
-        default=None, description="Longest time for an instance to become healthy, ISO 8601."
-    )
-    min_ready_time: Duration | None = Field(
-        default=None, description="Time that an instance has to stay healthy, ISO 8601."
-    )
-    disable_automatic_rollback: Bool = Field(
-        default=False, description="Whether a failed instance keeps the new image."
-    )
+    health_timeout: Duration | None = optional("Longest time for an instance to become healthy, ISO 8601.")
+    min_ready_time: Duration | None = optional("Time that an instance has to stay healthy, ISO 8601.")
+    disable_automatic_rollback: Bool = optional("Whether a failed instance keeps the new image.", default=False)
 
 
 class TargetImageReference(Model):
     """The target image of a rollout."""
 
-    publisher: Word | None = Field(default=None, description="Publisher of the image definition.")
-    offer: Word | None = Field(default=None, description="Offer of the image definition.")
-    sku: Word | None = Field(default=None, description="SKU of the image definition.")
-    version: Word | None = Field(
-        default=None,
-        description="Version as written in the model, latest or exact, in rollingUpgrade; exact in the history.",
+    publisher: Word | None = optional("Publisher of the image definition.")
+    offer: Word | None = optional("Offer of the image definition.")
+    sku: Word | None = optional("SKU of the image definition.")
+    version: Word | None = optional(
+        "Version as written in the model, latest or exact, in rollingUpgrade; exact in the history."
     )
-    exact_version: Word | None = Field(default=None, description="The version that latest meant at the start.")
-    image: Word | None = Field(default=None, description="Container image reference of that version.")
+    exact_version: Word | None = optional("The version that latest meant at the start.")
+    image: Word | None = optional("Container image reference of that version.")
 
 
 class RunningStatus(Model):
     """State of a rollout."""
 
     code: RunningCode = Field(description="RollingForward, Cancelled, Completed or Faulted.")
-    start_time: Time | None = Field(default=None, description="When it started.")
-    completed_time: Time | None = Field(default=None, description="When it ended.")
-    last_action: Literal["Start", "Cancel"] | None = Field(default=None, description="Last request: Start or Cancel.")
-    last_action_time: Time | None = Field(default=None, description="Time of the last request.")
+    start_time: Time | None = optional("When it started.")
+    completed_time: Time | None = optional("When it ended.")
+    last_action: Literal["Start", "Cancel"] | None = optional("Last request: Start or Cancel.")
+    last_action_time: Time | None = optional("Time of the last request.")
 
 
 class Progress(Model):
     """Numbers of instances by state. Protected instances are not counted."""
 
-    successful_instance_count: Int = Field(default=0, ge=0, description="Upgraded and healthy.")
-    failed_instance_count: Int = Field(default=0, ge=0, description="Not healthy in time, including restored ones.")
-    in_progress_instance_count: Int = Field(default=0, ge=0, description="Being replaced now.")
-    pending_instance_count: Int = Field(default=0, ge=0, description="Not begun.")
+    successful_instance_count: Int = optional("Upgraded and healthy.", default=0, ge=0)
+    failed_instance_count: Int = optional("Not healthy in time, including restored ones.", default=0, ge=0)
+    in_progress_instance_count: Int = optional("Being replaced now.", default=0, ge=0)
+    pending_instance_count: Int = optional("Not begun.", default=0, ge=0)
 
 
 class BatchStatus(Model):
     """The batch that runs, or ran last."""
 
     number: Int = Field(ge=0, description="Counted from 1.")
-    of: Int | None = Field(default=None, ge=0, description="Expected number of batches.")
-    instances: Ranges = Field(default="", description='Instance ids as ranges, such as "0-3,7".')
-    start_time: Time | None = Field(default=None, description="When the batch was admitted.")
-    surge: Ranges | None = Field(
-        default=None,
-        description="New instances of the batch, created beside the instances that they replace, as ranges.",
+    of: Int | None = optional("Expected number of batches.", ge=0)
+    instances: Ranges = optional('Instance ids as ranges, such as "0-3,7".', default="")
+    start_time: Time | None = optional("When the batch was admitted.")
+    surge: Ranges | None = optional(
+        "New instances of the batch, created beside the instances that they replace, as ranges."
     )
-    replaces: Ranges | None = Field(
-        default=None, description="Old instances that go once the new ones are healthy, as ranges."
-    )
-    restore_start_time: Time | None = Field(
-        default=None, description="When the batch began to restore its failed instances."
-    )
+    replaces: Ranges | None = optional("Old instances that go once the new ones are healthy, as ranges.")
+    restore_start_time: Time | None = optional("When the batch began to restore its failed instances.")
 
 
 class WaitingFor(Model):
     """Why a rollout waits."""
 
     reason: Word = Field(description="One word for programs.")
-    message: Message = Field(default="", description="A sentence for people.")
+    message: Message = optional("A sentence for people.", default="")
 
 
-class Ending(Model):
+class EndingStatus(Model):
     """How a rollout will end once its batch has finished."""
 
-    code: RunningCode | None = Field(default=None, description="Cancelled or Faulted.")
+    code: RunningCode | None = optional("Cancelled or Faulted.")
     reason: Word = Field(description="One word for programs.")
-    message: Message = Field(default="", description="A sentence for people.")
+    message: Message = optional("A sentence for people.", default="")
 
 
 class UpgradeErrorDetail(Model):
     """The error of one instance."""
 
     code: Word = Field(description="Error code.")
-    target: Word | None = Field(default=None, description="The instance: <scale set>/instances/<id>.")
-    message: ShortMessage = Field(default="", description="Message of Kubernetes about the instance.")
+    target: Word | None = optional("The instance: <scale set>/instances/<id>.")
+    message: ShortMessage = optional("Message of Kubernetes about the instance.", default="")
 
 
-class UpgradeError(Model):
+class UpgradeErrorStatus(Model):
     """Why a rollout failed, in Azure's words."""
 
     code: Word = Field(description="Error code.")
-    message: Message = Field(default="", description="A sentence with the numbers.")
-    target: Word | None = Field(default=None, description="Subject of the error.")
-    details: Annotated[tuple[UpgradeErrorDetail, ...], _first(MAX_DETAILS)] = Field(
-        default=(), max_length=MAX_DETAILS, description="The first instances that failed, at most 5."
+    message: Message = optional("A sentence with the numbers.", default="")
+    target: Word | None = optional("Subject of the error.")
+    details: Annotated[tuple[UpgradeErrorDetail, ...], _first(MAX_DETAILS)] = optional(
+        "The first instances that failed, at most 5.", default=(), max_length=MAX_DETAILS
     )
 
 
 class RollbackInfo(Model):
     """Results for instances that got their previous image back."""
 
-    successfully_rolledback_instance_count: Int = Field(
-        default=0, ge=0, description="Healthy again on their previous image."
-    )
-    failed_rolledback_instance_count: Int = Field(
-        default=0, ge=0, description="Not healthy on their previous image either."
-    )
-    rollback_error: UpgradeError | None = Field(default=None, description="Why restoring failed.")
+    successfully_rolledback_instance_count: Int = optional("Healthy again on their previous image.", default=0, ge=0)
+    failed_rolledback_instance_count: Int = optional("Not healthy on their previous image either.", default=0, ge=0)
+    rollback_error: UpgradeErrorStatus | None = optional("Why restoring failed.")
 
 
 class InstanceMessage(Model):
@@ -266,77 +232,68 @@ class RollingUpgradeStatus(Model):
         "again with the same build."
     )
     started_by: StartedBy = Field(description="Platform or User.")
-    policy: PolicySnapshot = Field(default=PolicySnapshot(), description="The policy that the rollout started with.")
-    target_image_reference: TargetImageReference = Field(
-        default=TargetImageReference(), description="The target image of the rollout."
+    policy: PolicySnapshot = optional("The policy that the rollout started with.", default=PolicySnapshot())
+    target_image_reference: TargetImageReference = optional(
+        "The target image of the rollout.", default=TargetImageReference()
     )
-    target_model: Word | None = Field(default=None, description="Name of the target ControllerRevision.")
-    from_version: Word | None = Field(default=None, description="Version that most of its instances ran when it began.")
-    from_model: Word | None = Field(
-        default=None, description="ControllerRevision that most of its instances had when it began."
-    )
+    target_model: Word | None = optional("Name of the target ControllerRevision.")
+    from_version: Word | None = optional("Version that most of its instances ran when it began.")
+    from_model: Word | None = optional("ControllerRevision that most of its instances had when it began.")
     running_status: RunningStatus = Field(description="State of the rollout.")
-    progress: Progress = Field(default=Progress(), description="Numbers of instances by state.")
-    batch: BatchStatus | None = Field(default=None, description="The batch that runs, or ran last.")
-    batches_done: Int = Field(default=0, ge=0, description="Number of finished batches.")
-    waiting_for: WaitingFor | None = Field(default=None, description="Why the rollout waits.")
-    ending: Ending | None = Field(default=None, description="How the rollout will end once its batch has finished.")
-    next_batch_time: Time | None = Field(default=None, description="When the pause between batches is over.")
-    successful: Ranges = Field(default="", description="Instances that are upgraded and healthy, as ranges.")
-    failed: Ranges = Field(default="", description="Instances that failed, as ranges.")
-    restored: Ranges = Field(
-        default="", description="Failed instances that are healthy again on their previous build, as ranges."
+    progress: Progress = optional("Numbers of instances by state.", default=Progress())
+    batch: BatchStatus | None = optional("The batch that runs, or ran last.")
+    batches_done: Int = optional("Number of finished batches.", default=0, ge=0)
+    waiting_for: WaitingFor | None = optional("Why the rollout waits.")
+    ending: EndingStatus | None = optional("How the rollout will end once its batch has finished.")
+    next_batch_time: Time | None = optional("When the pause between batches is over.")
+    successful: Ranges = optional("Instances that are upgraded and healthy, as ranges.", default="")
+    failed: Ranges = optional("Instances that failed, as ranges.", default="")
+    restored: Ranges = optional(
+        "Failed instances that are healthy again on their previous build, as ranges.", default=""
     )
-    restore_failed: Ranges = Field(
-        default="", description="Failed instances that are not healthy on their previous build either, as ranges."
+    restore_failed: Ranges = optional(
+        "Failed instances that are not healthy on their previous build either, as ranges.", default=""
     )
-    restoring: Ranges = Field(default="", description="Failed instances being restored now, as ranges.")
-    in_progress: Ranges = Field(default="", description="Instances being replaced now, as ranges.")
-    pending: Ranges = Field(default="", description="Instances not begun, as ranges.")
-    with_model: Bool = Field(
-        default=False, description="Image: whether instances that lack only the newest model are upgraded as well."
+    restoring: Ranges = optional("Failed instances being restored now, as ranges.", default="")
+    in_progress: Ranges = optional("Instances being replaced now, as ranges.", default="")
+    pending: Ranges = optional("Instances not begun, as ranges.", default="")
+    with_model: Bool = optional(
+        "Image: whether instances that lack only the newest model are upgraded as well.", default=False
     )
-    version_only: Bool = Field(default=False, description="Model: whether only the version of the image changes.")
-    never_ran: Ranges = Field(
+    version_only: Bool = optional("Model: whether only the version of the image changes.", default=False)
+    never_ran: Ranges = optional(
+        "Failed instances on which no container of the new pod started, as ranges: the image is not to blame.",
         default="",
-        description=(
-            "Failed instances on which no container of the new pod started, as ranges: the image is not to blame."
-        ),
     )
-    without_surge: Bool = Field(
-        default=False,
-        description="Whether the rest of the rollout runs without surge, since new instances could not be scheduled.",
+    without_surge: Bool = optional(
+        "Whether the rest of the rollout runs without surge, since new instances could not be scheduled.", default=False
     )
-    messages: Annotated[tuple[InstanceMessage, ...], _first(MAX_INSTANCES)] = Field(
-        default=(),
-        max_length=MAX_INSTANCES,
-        description="Messages of Kubernetes about failed instances, at most 50.",
+    messages: Annotated[tuple[InstanceMessage, ...], _first(MAX_INSTANCES)] = optional(
+        "Messages of Kubernetes about failed instances, at most 50.", default=(), max_length=MAX_INSTANCES
     )
-    rollback_info: RollbackInfo | None = Field(default=None, description="Results of restoring instances.")
-    error: UpgradeError | None = Field(default=None, description="Why it failed.")
+    rollback_info: RollbackInfo | None = optional("Results of restoring instances.")
+    error: UpgradeErrorStatus | None = optional("Why it failed.")
 
 
 class HistoryProperties(Model):
     """One image upgrade, with Azure's keys."""
 
     running_status: RunningStatus = Field(description="State of the rollout.")
-    progress: Progress = Field(default=Progress(), description="Numbers of instances by state.")
-    error: UpgradeError | None = Field(default=None, description="Why it failed.")
+    progress: Progress = optional("Numbers of instances by state.", default=Progress())
+    error: UpgradeErrorStatus | None = optional("Why it failed.")
     started_by: StartedBy = Field(description="Platform or User.")
-    target_image_reference: TargetImageReference = Field(
-        default=TargetImageReference(), description="The target image of the upgrade."
+    target_image_reference: TargetImageReference = optional(
+        "The target image of the upgrade.", default=TargetImageReference()
     )
-    rollback_info: RollbackInfo | None = Field(default=None, description="Results of restoring instances.")
+    rollback_info: RollbackInfo | None = optional("Results of restoring instances.")
 
 
 class HistoryEntry(Model):
     """An entry as `az vmss get-os-upgrade-history` shows it."""
 
     properties: HistoryProperties = Field(description="The upgrade.")
-    type: Word = Field(
-        default="Microsoft.Compute/virtualMachineScaleSets/rollingUpgrades", description="Azure's resource type."
-    )
-    location: Word | None = Field(default=None, description="Region of the ScaleSet.")
+    type: Word = optional("Azure's resource type.", default="Microsoft.Compute/virtualMachineScaleSets/rollingUpgrades")
+    location: Word | None = optional("Region of the ScaleSet.")
 
 
 class PastRollout(Model):
@@ -346,134 +303,105 @@ class PastRollout(Model):
     started_by: StartedBy = Field(description="Platform or User.")
     code: RunningCode = Field(description="How it ended.")
     start_time: Time = Field(description="When it began.")
-    completed_time: Time | None = Field(default=None, description="When it ended.")
-    from_version: Word | None = Field(default=None, description="Version that most of its instances ran when it began.")
-    from_model: Word | None = Field(default=None, description="ControllerRevision that most of them had when it began.")
-    to_version: Word | None = Field(default=None, description="Target version.")
-    to_model: Word | None = Field(default=None, description="Target ControllerRevision.")
-    progress: Progress = Field(default=Progress(), description="Numbers of instances by state.")
-    restored: Int = Field(default=0, ge=0, description="Number of instances that got their previous build back.")
-    error_code: Word | None = Field(default=None, description="Why it failed.")
+    completed_time: Time | None = optional("When it ended.")
+    from_version: Word | None = optional("Version that most of its instances ran when it began.")
+    from_model: Word | None = optional("ControllerRevision that most of its instances had when it began.")
+    to_version: Word | None = optional("Target version.")
+    to_model: Word | None = optional("Target ControllerRevision.")
+    progress: Progress = optional("Numbers of instances by state.", default=Progress())
+    restored: Int = optional("Number of instances that got their previous build back.", default=0, ge=0)
+    error_code: Word | None = optional("Why it failed.")
 
 
 class InstanceStatus(Model):
     """An instance that is not simply healthy and current."""
 
     id: Int = Field(ge=0, description="Instance id.")
-    version: Word | None = Field(default=None, description="Version of the image that the instance runs.")
-    latest_model_applied: Bool | None = Field(default=None, description="Whether the instance runs the newest model.")
-    state: Word | None = Field(
-        default=None, description="Healthy, Unhealthy, Initializing, Unknown, Missing or Blocked."
-    )
-    since: Time | None = Field(default=None, description="Since when the instance is in this state.")
-    message: ShortMessage | None = Field(default=None, description="Message of Kubernetes about the instance.")
+    version: Word | None = optional("Version of the image that the instance runs.")
+    latest_model_applied: Bool | None = optional("Whether the instance runs the newest model.")
+    state: Word | None = optional("Healthy, Unhealthy, Initializing, Unknown, Missing or Blocked.")
+    since: Time | None = optional("Since when the instance is in this state.")
+    message: ShortMessage | None = optional("Message of Kubernetes about the instance.")
 
 
 class ScaleSetStatus(Status):
     """Observed state of a ScaleSet."""
 
-    observed_generation: Int | None = Field(
-        default=None, ge=0, description="metadata.generation of the spec that this status was computed from."
+    observed_generation: Int | None = optional(
+        "metadata.generation of the spec that this status was computed from.", ge=0
     )
-    replicas: Int | None = Field(default=None, ge=0, description="Number of instances with a pod.")
-    healthy_replicas: Int | None = Field(default=None, ge=0, description="Number of healthy instances.")
-    updated_replicas: Int | None = Field(
-        default=None, ge=0, description="Number of instances with the newest model and the right version."
+    replicas: Int | None = optional("Number of instances with a pod.", ge=0)
+    healthy_replicas: Int | None = optional("Number of healthy instances.", ge=0)
+    updated_replicas: Int | None = optional("Number of instances with the newest model and the right version.", ge=0)
+    selector: Annotated[str, Field(max_length=1024)] | None = optional(
+        "Label selector of the pods, for the scale subresource."
     )
-    selector: Annotated[str, Field(max_length=1024)] | None = Field(
-        default=None, description="Label selector of the pods, for the scale subresource."
+    accepted_replicas: Annotated[Int, Field(ge=0, le=MAX_REPLICAS)] | None = optional(
+        "Desired number of instances: spec.replicas of the last accepted spec."
     )
-    accepted_replicas: Annotated[Int, Field(ge=0, le=MAX_REPLICAS)] | None = Field(
-        default=None,
-        description="Desired number of instances: spec.replicas of the last accepted spec.",
+    current_version: Word | None = optional(
+        "Version that a completed rollout last proved, or that all instances run without a rollout. At "
+        "first the version that the set was created with."
     )
-    current_version: Word | None = Field(
-        default=None,
-        description=(
-            "Version that a completed rollout last proved, or that all instances run without a rollout. At "
-            "first the version that the set was created with."
-        ),
+    current_image: Word | None = optional("Container image reference of currentVersion.")
+    latest_version: Word | None = optional("What latest means now.")
+    target_version: Word | None = optional("The version that spec.imageReference means now.")
+    versions: Word | None = optional(
+        'Versions that the instances run, the most frequent first, such as "1.3.0 (6), 1.5.0 (4)".'
     )
-    current_image: Word | None = Field(default=None, description="Container image reference of currentVersion.")
-    latest_version: Word | None = Field(default=None, description="What latest means now.")
-    target_version: Word | None = Field(default=None, description="The version that spec.imageReference means now.")
-    versions: Word | None = Field(
-        default=None,
-        description='Versions that the instances run, the most frequent first, such as "1.3.0 (6), 1.5.0 (4)".',
+    proven_time: Time | None = optional("When the set was first healthy on the version it was created with.")
+    waiting_since: Time | None = optional(
+        "Since when a rollout waits for other ScaleSets of its policy (maxConcurrentScaleSets)."
     )
-    proven_time: Time | None = Field(
-        default=None, description="When the set was first healthy on the version it was created with."
+    last_handled_start: Word | None = optional(
+        "Value of annotation scaleset.dev/start-upgrade-at that was handled last."
     )
-    waiting_since: Time | None = Field(
-        default=None,
-        description="Since when a rollout waits for other ScaleSets of its policy (maxConcurrentScaleSets).",
+    last_handled_cancel: Word | None = optional(
+        "Value of annotation scaleset.dev/cancel-upgrade-at that was handled last."
     )
-    last_handled_start: Word | None = Field(
-        default=None, description="Value of annotation scaleset.dev/start-upgrade-at that was handled last."
+    last_handled_apply: Word | None = optional("Value of annotation scaleset.dev/apply-model that was handled last.")
+    last_handled_restart: Word | None = optional("Value of annotation scaleset.dev/restart-at that was handled last.")
+    last_handled_retry: Word | None = optional("Value of annotation scaleset.dev/retry-at that was handled last.")
+    last_handled_model_rollout: Word | None = optional(
+        "Value of annotation scaleset.dev/start-model-rollout-at that was handled last."
     )
-    last_handled_cancel: Word | None = Field(
-        default=None, description="Value of annotation scaleset.dev/cancel-upgrade-at that was handled last."
+    last_handled_rollback: Word | None = optional("Value of annotation scaleset.dev/rollback-at that was handled last.")
+    builds: tuple[RecordedBuild, ...] = optional(
+        "The recorded build of each instance; a lost pod is created again with it.", default=()
     )
-    last_handled_apply: Word | None = Field(
-        default=None, description="Value of annotation scaleset.dev/apply-model that was handled last."
+    previous_builds: tuple[RecordedBuild, ...] = optional(
+        "Previous builds of the instances that the running rollout has reached: a restore returns to them.", default=()
     )
-    last_handled_restart: Word | None = Field(
-        default=None, description="Value of annotation scaleset.dev/restart-at that was handled last."
+    applying: Ranges = optional("Instances being replaced at once, without batches, as ranges.", default="")
+    clocks: tuple[InstanceClock, ...] = optional("The clock of each instance that is being replaced.", default=())
+    ended_pods: tuple[EndedPods, ...] = optional(
+        "Instances whose pods end repeatedly; they are created again after a growing back-off.", default=()
     )
-    last_handled_retry: Word | None = Field(
-        default=None, description="Value of annotation scaleset.dev/retry-at that was handled last."
+    ages: tuple[InstanceAge, ...] = optional(
+        "First creation times of instances whose pod is being replaced.", default=()
     )
-    last_handled_model_rollout: Word | None = Field(
-        default=None, description="Value of annotation scaleset.dev/start-model-rollout-at that was handled last."
+    scale_in: ScaleInStatus | None = optional("Scaling in, while it is under way.")
+    failed_targets: tuple[FailedTargetStatus, ...] = optional(
+        "Targets that the platform does not try again by itself.", default=()
     )
-    last_handled_rollback: Word | None = Field(
-        default=None, description="Value of annotation scaleset.dev/rollback-at that was handled last."
+    retry: RetryStatus | None = optional("The target that the platform tries again later.")
+    checked_model: CheckedModel | None = optional(
+        "The model of the spec as the API server understands it, checked once."
     )
-    builds: tuple[RecordedBuild, ...] = Field(
-        default=(), description="The recorded build of each instance; a lost pod is created again with it."
+    rolling_upgrade: RollingUpgradeStatus | None = optional("The running rollout, or else the last one.")
+    os_upgrade_history: Annotated[tuple[HistoryEntry, ...], _first(MAX_HISTORY)] = optional(
+        "Image upgrades of the last two months, newest first, at most 5.", default=(), max_length=MAX_HISTORY
     )
-    previous_builds: tuple[RecordedBuild, ...] = Field(
-        default=(),
-        description="Previous builds of the instances that the running rollout has reached: a restore returns to them.",
-    )
-    applying: Ranges = Field(default="", description="Instances being replaced at once, without batches, as ranges.")
-    clocks: tuple[InstanceClock, ...] = Field(
-        default=(), description="The clock of each instance that is being replaced."
-    )
-    ended_pods: tuple[EndedPods, ...] = Field(
-        default=(), description="Instances whose pods end repeatedly; they are created again after a growing back-off."
-    )
-    ages: tuple[InstanceAge, ...] = Field(
-        default=(), description="First creation times of instances whose pod is being replaced."
-    )
-    scale_in: ScaleInStatus | None = Field(default=None, description="Scaling in, while it is under way.")
-    failed_targets: tuple[FailedTarget, ...] = Field(
-        default=(), description="Targets that the platform does not try again by itself."
-    )
-    retry: Retry | None = Field(default=None, description="The target that the platform tries again later.")
-    checked_model: CheckedModel | None = Field(
-        default=None, description="The model of the spec as the API server understands it, checked once."
-    )
-    rolling_upgrade: RollingUpgradeStatus | None = Field(
-        default=None, description="The running rollout, or else the last one."
-    )
-    os_upgrade_history: Annotated[tuple[HistoryEntry, ...], _first(MAX_HISTORY)] = Field(
-        default=(),
-        max_length=MAX_HISTORY,
-        description="Image upgrades of the last two months, newest first, at most 5.",
-    )
-    rollout_history: Annotated[tuple[PastRollout, ...], _first(MAX_ROLLOUTS)] = Field(
+    rollout_history: Annotated[tuple[PastRollout, ...], _first(MAX_ROLLOUTS)] = optional(
+        "Ended rollouts of every kind of the last two months, newest first, at most 10.",
         default=(),
         max_length=MAX_ROLLOUTS,
-        description="Ended rollouts of every kind of the last two months, newest first, at most 10.",
     )
-    instances: Annotated[tuple[InstanceStatus, ...], _first(MAX_INSTANCES)] = Field(
-        default=(),
-        max_length=MAX_INSTANCES,
-        description="Instances that are not simply healthy and current, at most 50.",
+    instances: Annotated[tuple[InstanceStatus, ...], _first(MAX_INSTANCES)] = optional(
+        "Instances that are not simply healthy and current, at most 50.", default=(), max_length=MAX_INSTANCES
     )
-    conditions: Conditions = Field(
-        default=(), description="Accepted, Ready, Available, Progressing, UpToDate, Reconciling and Stalled."
+    conditions: Conditions = optional(
+        "Accepted, Ready, Available, Progressing, UpToDate, Reconciling and Stalled.", default=()
     )
 
 
@@ -485,8 +413,3 @@ def handled(annotation: str) -> str:
     if len(annotation) <= MAX_HANDLED:
         return annotation
     return "sha256:" + hashlib.sha256(annotation.encode(errors="surrogatepass")).hexdigest()
-
-
-def parse_status(raw: Any) -> ScaleSetStatus:
-    """The status of a ScaleSet (the whole object) as far as it is understood; never raises."""
-    return ScaleSetStatus.parse(raw)

@@ -10,39 +10,41 @@ including the answer to an own write. They cannot report a decision that was nev
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, field
 
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.lines import policy_of, rolls, waiting_since
-from scaleset.planner.snapshot import Turn
+from scaleset.kube.resources import Key
+from scaleset.planner.snapshot import QueuePosition
 from scaleset.planner.state import State
 from scaleset.records.custom_objects import ScaleSetObject
-from scaleset.records.projections import Key
 
 
-class Turns:
+@dataclass(eq=False)
+class ConcurrencyLimit:
     """Counts the rolling and the waiting sets of each policy. The cost is one search in the line."""
 
-    def __init__(self, caches: Caches, *, wake: Callable[[Key], None]) -> None:
-        self._caches = caches
-        self._wake = wake
-        self._deciding: set[Key] = set()
-        """At most as many as there are workers."""
+    caches: Caches
+    _: KW_ONLY
+    wake: Callable[[Key], None]
+    _deciding: set[Key] = field(default_factory=set, init=False)
+    """At most as many as there are workers."""
 
-    def turn(self, seen: ScaleSetObject) -> Turn | None:
+    def turn(self, seen: ScaleSetObject) -> QueuePosition | None:
         """Position of the set among the sets of its policy; None without a limit."""
         policy = policy_of(seen)
-        if policy is None or limit(self._caches, policy) is None:
+        if policy is None or limit(self.caches, policy) is None:
             return None
-        lines, mine = self._caches.relations.lines, (seen.namespace, seen.name)
+        lines, mine = self.caches.relations.lines, (seen.namespace, seen.name)
         rolling = lines.rolling(policy)
         starting = {each for each in self._deciding if each != mine and self._counts(each, policy)}.difference(rolling)
         since = waiting_since(seen.status)
-        place = (since, seen.name) if since is not None else None
-        ahead = lines.ahead(policy, place, but={mine, *starting})
-        return Turn(len(rolling) - (mine in rolling) + len(starting), ahead)
+        position = (since, seen.name) if since is not None else None
+        ahead = lines.ahead(policy, position, but={mine, *starting})
+        return QueuePosition(len(rolling) - (mine in rolling) + len(starting), ahead)
 
     def _counts(self, key: Key, policy: Key) -> bool:
-        known = self._caches.scale_sets.get(*key)
+        known = self.caches.scale_sets.get(*key)
         return known is not None and not known.deleting and policy_of(known) == policy
 
     @contextmanager
@@ -60,10 +62,10 @@ class Turns:
 
     def _unless_written(self, seen: ScaleSetObject, key: Key) -> None:
         """Wake other sets if the plan was not written: the set has kept a place from them."""
-        stored, policy = self._caches.scale_sets.get(*key), policy_of(seen)
+        stored, policy = self.caches.scale_sets.get(*key), policy_of(seen)
         if policy is not None and (stored is None or not rolls(stored.status)):
-            for waiting in front(self._caches, policy):
-                self._wake(waiting)
+            for waiting in front(self.caches, policy):
+                self.wake(waiting)
 
 
 def limit(caches: Caches, policy: Key) -> int | None:

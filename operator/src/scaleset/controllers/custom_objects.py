@@ -2,12 +2,15 @@
 
 kopf delivers events, but not the ones that it missed: after a broken watch it lists again, and does not report objects
 that were deleted meanwhile. So all three kinds are listed once at the start, and again every minute.
+
+A list is valid for callers that asked before it was sent. A caller that asks while it is under way might get a state
+from before its own last write. So callers that ask meanwhile share the next list (`Rounds`).
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import aclosing
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -15,12 +18,9 @@ from typing import Any, Generic, TypeVar
 from scaleset.api.base import Status
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError, Gone, NotFound
-from scaleset.kube.index import Follower
-from scaleset.kube.resources import Resource
-from scaleset.kube.store import Store
+from scaleset.kube.resources import JSON, Key, Resource
+from scaleset.kube.store import Store, View
 from scaleset.records.custom_objects import CustomObject, Projection
-from scaleset.records.projections import JSON, Key
-from scaleset.runtime.rounds import Rounds
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +36,47 @@ MERGE = 50
 _ALL: tuple[str, ...] = ()
 
 S = TypeVar("S")
+K = TypeVar("K", bound=Hashable)
+
+PATIENCE_SECONDS = 1.0
+"""Longest wait for the previous run: a run that hangs must not delay later callers."""
 
 
-class CustomObjects(Generic[S]):
-    """All objects of one kind in the served namespaces.
+class Rounds(Generic[K]):
+    """Runs `run(key)` for its callers: one run answers all that asked before it began. Lives in one event loop."""
 
-    `key` groups the objects, by default each on its own; `on_change` gets the key of every changed group.
-    """
+    def __init__(self, run: Callable[[K], Awaitable[None]], *, patience: float = PATIENCE_SECONDS) -> None:
+        self._run = run
+        self._patience = patience
+        self._next: dict[K, asyncio.Task[None]] = {}
+        self._latest: dict[K, asyncio.Task[None]] = {}
+
+    async def ask(self, key: K) -> None:
+        """Return when a run that began after this call has ended; raise its error."""
+        task = self._next.get(key)
+        if task is None:
+            task = asyncio.create_task(self._round(key, self._latest.get(key)), name=f"round {key}")
+            self._next[key] = task
+            task.add_done_callback(lambda ended: self._ended(key, ended))
+        # Other callers may wait for it as well, even if this call is cancelled.
+        await asyncio.shield(task)
+
+    async def _round(self, key: K, before: "asyncio.Task[None] | None") -> None:
+        if before is not None:
+            await asyncio.wait({before}, timeout=self._patience)
+        self._latest[key] = self._next.pop(key)
+        await self._run(key)
+
+    def _ended(self, key: K, task: "asyncio.Task[None]") -> None:
+        for tasks in (self._next, self._latest):
+            if tasks.get(key) is task:
+                del tasks[key]
+        if not task.cancelled():
+            task.exception()  # the caller may be gone; asyncio would complain about an exception never retrieved
+
+
+class CustomObjects(View[CustomObject[S]]):
+    """All objects of one kind in the served namespaces. `group` groups the objects, by default each on its own."""
 
     def __init__(
         self,
@@ -53,32 +87,17 @@ class CustomObjects(Generic[S]):
         projection: Projection[S],
         on_change: Callable[[Key], None],
         namespaces: Sequence[str | None] = (None,),
-        key: Callable[[CustomObject[S]], Key | None] | None = None,
+        group: Callable[[CustomObject[S]], Key | None] = lambda record: (record.namespace, record.name),
     ) -> None:
+        super().__init__(Store(projection, group), on_change)
         self.resource = resource
         self.status = status
         self.synced = False
         self._client = client
-        self._on_change = on_change
         self._namespaces = tuple(namespaces)
-        self._store: Store[CustomObject[S]] = Store(projection, key or (lambda record: (record.namespace, record.name)))
         self._store.follow(projection)
         self._rounds: Rounds[tuple[str, ...]] = Rounds(self._round)
         self._contact = float("-inf")
-
-    def follow(self, follower: Follower[CustomObject[S]]) -> None:
-        """Notify the follower of every object that is added, changed or removed."""
-        self._store.follow(follower)
-
-    def get(self, namespace: str, name: str) -> CustomObject[S] | None:
-        return self._store.get(namespace, name)
-
-    def of(self, key: Key) -> list[CustomObject[S]]:
-        """The objects of one group."""
-        return self._store.of(key)
-
-    def all(self) -> list[CustomObject[S]]:
-        return self._store.all()
 
     def age(self) -> float:
         """Seconds since the last list or event of the API server."""
@@ -87,10 +106,7 @@ class CustomObjects(Generic[S]):
     def seen(self, kind: str | None, raw: JSON) -> None:
         """An event as kopf delivers it: DELETED, or anything else for an object that exists."""
         self._contact = monotonic()
-        if kind == "DELETED":
-            self._changed(self._store.remove(raw))
-        else:
-            self._changed(self._store.upsert(raw))
+        self._changed(self._store.remove(raw) if kind == "DELETED" else self._store.upsert(raw))
 
     def remember(self, raw: JSON) -> None:
         """Merge the answer to an own write."""
@@ -169,7 +185,7 @@ class CustomObjects(Generic[S]):
                             await asyncio.sleep(0)
                 self._store.finish(listing, namespace=namespace)
             finally:
-                self._changed(frozenset(listing.changed))
+                self._changed(listing.changed)
             return listing.restored
 
     async def run(self) -> None:
@@ -191,7 +207,3 @@ class CustomObjects(Generic[S]):
                 log.exception("list_failed resource=%(resource)s", {"resource": self.resource})
                 wait = RESYNC_SECONDS
             await asyncio.sleep(wait)
-
-    def _changed(self, keys: frozenset[Key]) -> None:
-        for key in keys:
-            self._on_change(key)

@@ -1,13 +1,13 @@
 """Counts in how many sets each published version failed. The counts are updated with every change of a set
-(kube.index), so their cost does not depend on the number of all sets.
+(kube.store), so their cost does not depend on the number of all sets.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from scaleset.kube.resources import Key
 from scaleset.planner.gallery import Definition, GalleryVersion, Number, is_number, number
 from scaleset.records.custom_objects import ScaleSetObject
-from scaleset.records.projections import Key
 from scaleset.records.versions import followed
 
 BY_USER = ("Cancelled", "RolledBack")
@@ -32,25 +32,25 @@ class Failures:
         any_image = self._sets.get((version.definition, parts, None), set())
         return len(mine | any_image) if any_image else len(mine)
 
-    def follow(self, place: Key, _: ScaleSetObject | None, after: ScaleSetObject | None, /) -> None:
-        left, joined = self._of.get(place), _failures(after)
+    def follow(self, key: Key, _: ScaleSetObject | None, after: ScaleSetObject | None, /) -> None:
+        left, joined = self._of.get(key), _failures(after)
         if left == joined:
             return
         if left is not None:
-            self._leave(place, left[1])
+            self._leave(key, left[1])
         if joined is not None:
-            self._of[place] = joined
+            self._of[key] = joined
             for failure in joined[1]:
-                self._sets.setdefault(failure, set()).add(place)
+                self._sets.setdefault(failure, set()).add(key)
         for group in {found[0] for found in (left, joined) if found is not None}:
             self._on_change(group)
 
-    def _leave(self, place: Key, failures: frozenset[_Failure]) -> None:
-        del self._of[place]
+    def _leave(self, key: Key, failures: frozenset[_Failure]) -> None:
+        del self._of[key]
         for failure in failures:
-            places = self._sets[failure]
-            places.discard(place)
-            if not places:
+            keys = self._sets[failure]
+            keys.discard(key)
+            if not keys:
                 del self._sets[failure]
 
 

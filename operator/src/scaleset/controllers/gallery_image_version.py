@@ -8,22 +8,21 @@ All versions of one publisher and offer are reconciled together, since two objec
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import KW_ONLY, dataclass, field
 from math import inf
 from time import monotonic
 
-from scaleset.api.conditions import Condition, set_condition
+from scaleset.api.base import Condition
 from scaleset.api.gallery_image_version import GalleryImageVersionStatus
 from scaleset.api.moments import timestamp
-from scaleset.controllers.caches import Caches
+from scaleset.controllers.caches import Caches, by_uid
 from scaleset.controllers.prepulls import Prepulls
-from scaleset.controllers.relations import by_uid
-from scaleset.controllers.status_writer import JSON, StatusWriter
-from scaleset.observability.images import Images
+from scaleset.controllers.status_writer import StatusWriter, condition, conditions
+from scaleset.kube.resources import JSON, Key
+from scaleset.observability.metrics import Images
 from scaleset.planner.gallery import number, winners
 from scaleset.planner.replication import Replication
 from scaleset.records.custom_objects import VersionObject
-from scaleset.records.projections import Key
 from scaleset.records.versions import full, gallery_version, reported
 
 log = logging.getLogger(__name__)
@@ -37,38 +36,28 @@ FLUSH_SECONDS = 5.0
 """Least seconds between two writes of percentages and sentences while images are pulled."""
 
 
+@dataclass(eq=False)
 class GalleryImageVersionController:
     """Writes the status of the versions of one group and carries out their replication.
 
     `on_replicated` gets a group in which an image has arrived in a region.
     """
 
-    def __init__(
-        self,
-        caches: Caches,
-        writer: StatusWriter,
-        prepulls: Prepulls,
-        *,
-        images: Images,
-        on_replicated: Callable[[Key], None],
-        now: Callable[[], float],
-    ) -> None:
-        self._versions = caches.versions
-        self._by_uid = caches.relations.versions
-        self._failures = caches.relations.failures
-        self._writer = writer
-        self._prepulls = prepulls
-        self._images = images
-        self._on_replicated = on_replicated
-        self._now = now
-        self._flushed: dict[str, float] = {}
+    caches: Caches
+    writer: StatusWriter
+    prepulls: Prepulls
+    _: KW_ONLY
+    images: Images
+    on_replicated: Callable[[Key], None]
+    now: Callable[[], float]
+    _flushed: dict[str, float] = field(default_factory=dict, init=False)
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring every version of the group up to date; returns the seconds until its next reconcile."""
-        members: list[VersionObject] = [seen for seen in self._versions.of(key) if not seen.deleting]
+        members: list[VersionObject] = [seen for seen in self.caches.versions.of(key) if not seen.deleting]
         candidates = [version for seen in members if (version := gallery_version(seen)) is not None]
         chosen = {version.name: version for version in winners(candidates).values()}
-        self._images.reconciled(key, chosen.values())
+        self.images.reconciled(key, chosen.values())
         rivals = {(v.definition, number(v.version)): v.name for v in chosen.values()}
         waits: list[float] = []
         for seen in members:
@@ -80,10 +69,10 @@ class GalleryImageVersionController:
             older = (
                 None if version is None or seen.name in chosen else rivals[version.definition, number(version.version)]
             )
-            if not await self._writer.write(self._versions, seen, self._status(seen, older)):
+            if not await self.writer.write(self.caches.versions, seen, self._status(seen, older)):
                 waits.append(0.0)
-            await self._prepulls.release(seen)
-        await self._prepulls.sweep(self._alive)
+            await self.prepulls.release(seen)
+        await self.prepulls.sweep(self._alive)
         if key != SWEEP:
             return min(waits, default=None)
         self._forget()
@@ -91,29 +80,29 @@ class GalleryImageVersionController:
 
     def _alive(self, uid: str) -> bool:
         """Whether a version with that uid exists and is not being deleted."""
-        return any(not seen.deleting for seen in self._by_uid.of(by_uid(uid)))
+        return any(not seen.deleting for seen in self.caches.relations.versions.of(by_uid(uid)))
 
     def _forget(self) -> None:
         """Forget versions that are gone."""
-        self._prepulls.forget(self._alive)
+        self.prepulls.forget(self._alive)
         self._flushed = {uid: at for uid, at in self._flushed.items() if self._alive(uid)}
 
     async def _replicate(self, key: Key, seen: VersionObject) -> float | None:
         """Replicate one Full version: its status first, then its pods. Returns the seconds until its next reconcile."""
-        plan = self._prepulls.plan(seen)
+        plan = self.prepulls.plan(seen)
         if plan is None:
             return LISTING_SECONDS
         before = {region.name: region.state for region in reported(seen).values()}
         states = {region.name: region.state for region in plan.summary}
         urgent = states != before or seen.status.get("observedGeneration") != seen.generation
         later = self._flushed.get(seen.uid, -inf) + FLUSH_SECONDS - monotonic()
-        times = [plan.wake_at - self._now()] if plan.wake_at is not None else []
+        times = [plan.wake_at - self.now()] if plan.wake_at is not None else []
         if not urgent and later > 0:
             times.append(later)
         else:
-            if not await self._writer.write(self._versions, seen, self._status(seen, None, plan)):
+            if not await self.writer.write(self.caches.versions, seen, self._status(seen, None, plan)):
                 return 0.0
-            stored = self._versions.get(seen.namespace, seen.name)
+            stored = self.caches.versions.get(seen.namespace, seen.name)
             if stored is not None and stored.resource_version != seen.resource_version:
                 self._flushed[seen.uid] = monotonic()
         if states != before:
@@ -122,22 +111,22 @@ class GalleryImageVersionController:
                 "replication version=%(namespace)s/%(version)s %(regions)s",
                 {"namespace": seen.namespace, "version": seen.name, "regions": written},
             )
-            self._on_replicated(key)
-        undone = await self._prepulls.carry_out(seen, plan)
+            self.on_replicated(key)
+        undone = await self.prepulls.carry_out(seen, plan)
         times += [undone] if undone is not None else []
         return max(0.0, min(times)) if times else None
 
     def _status(self, seen: VersionObject, older: str | None, plan: Replication | None = None) -> JSON:
         spec = seen.spec
         if spec is None:
-            ready = _condition(seen, "Ready", "InvalidSpec", seen.problem, holds=False)
-            conditions = self._conditions(seen, ready)
-            return {"observedGeneration": seen.generation, "failedScaleSets": None, "conditions": conditions}
+            ready = condition(seen, "Ready", "InvalidSpec", seen.problem, holds=False)
+            found = self._conditions(seen, ready)
+            return {"observedGeneration": seen.generation, "failedScaleSets": None, "conditions": found}
         if "@" in spec.image:
-            pinned = _condition(seen, "Pinned", "Digest", "The image is named by its digest.", holds=True)
+            pinned = condition(seen, "Pinned", "Digest", "The image is named by its digest.", holds=True)
         else:
             text = "The image is named by a tag, which can be moved: publish it by digest to be sure what runs."
-            pinned = _condition(seen, "Pinned", "Tag", text, holds=False)
+            pinned = condition(seen, "Pinned", "Tag", text, holds=False)
         return {
             "observedGeneration": seen.generation,
             "publishedDate": timestamp(seen.created),
@@ -149,30 +138,27 @@ class GalleryImageVersionController:
     def _failed(self, seen: VersionObject) -> int | None:
         """Number of sets in which the version failed; None for the usual zero."""
         version = gallery_version(seen)
-        return (self._failures.count(version) or None) if version is not None else None
+        return (self.caches.relations.failures.count(version) or None) if version is not None else None
 
-    def _conditions(self, seen: VersionObject, *conditions: Condition) -> list[JSON]:
-        """Transition times are those of the object's status; the time of a first transition is that of its write."""
+    def _conditions(self, seen: VersionObject, *found: Condition) -> list[JSON]:
         existing = GalleryImageVersionStatus.parse({"status": seen.status}).conditions
-        for condition in conditions:
-            existing = set_condition(existing, condition, datetime.fromtimestamp(self._now(), UTC))
-        return [condition.to_raw() for condition in existing]
+        return conditions(existing, *found, now=self.now())
 
 
 def _ready(seen: VersionObject, version: str, older: str | None, plan: Replication | None) -> Condition:
     if older is not None:
         message = f"GalleryImageVersion {older} is older and publishes the same version. Give this one another version."
-        return _condition(seen, "Ready", "Duplicate", message, holds=False)
+        return condition(seen, "Ready", "Duplicate", message, holds=False)
     if plan is None:
-        return _condition(seen, "Ready", "Published", f"Version {version} is published.", holds=True)
+        return condition(seen, "Ready", "Published", f"Version {version} is published.", holds=True)
     if plan.problem and plan.aggregate != "Completed":
         message = (
             f"{plan.problem}. replicationMode Full needs the right to list and watch nodes, and to create, list, watch "
             "and delete pods in the operator's namespace. Grant it, or set replicationMode to Shallow."
         )
-        return _condition(seen, "Ready", "ReplicationUnavailable", message, holds=False)
+        return condition(seen, "Ready", "ReplicationUnavailable", message, holds=False)
     message = f"Version {version} is published. It counts in a region once the nodes there have the image."
-    return _condition(seen, "Ready", "Published", message, holds=True)
+    return condition(seen, "Ready", "Published", message, holds=True)
 
 
 def _replicated_at_once(seen: VersionObject) -> JSON:
@@ -200,13 +186,3 @@ def _replication_status(plan: Replication) -> JSON:
             for region in plan.summary
         ],
     }
-
-
-def _condition(seen: VersionObject, kind: str, reason: str, message: str, *, holds: bool) -> Condition:
-    return Condition(
-        type=kind,
-        status="True" if holds else "False",
-        reason=reason,
-        message=message,
-        observed_generation=seen.generation,
-    )

@@ -7,6 +7,7 @@ names the observed version as well. Claims are only ever created.
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 
 from scaleset.api import names
@@ -24,7 +25,7 @@ from scaleset.kube.errors import (
     Unavailable,
     refuses,
 )
-from scaleset.kube.resources import CLAIMS, PODS, REVISIONS, Resource
+from scaleset.kube.resources import CLAIMS, JSON, PODS, REVISIONS, Resource
 from scaleset.planner import in_place, pod_builder
 from scaleset.planner.instances import Claim
 from scaleset.planner.plan import Creation, Deletion, ImageChange, Plan
@@ -34,7 +35,7 @@ from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import Verdict
 from scaleset.preflight.conversation import verdict
 from scaleset.records import projections
-from scaleset.records.instances import not_ours
+from scaleset.records.custom_objects import not_ours
 from scaleset.records.projections import plain
 
 log = logging.getLogger(__name__)
@@ -43,13 +44,14 @@ STRANGE = 8
 """Silent retries if a foreign revision has the name: some ten seconds."""
 
 
+@dataclass(eq=False)
 class InstanceWriter:
     """Carries out the part of a plan about instances."""
 
-    def __init__(self, client: Client, caches: Caches, *, now: Callable[[], float]) -> None:
-        self._client = client
-        self._caches = caches
-        self._now = now
+    client: Client
+    caches: Caches
+    _: KW_ONLY
+    now: Callable[[], float]
 
     async def store(self, owner: Identity, models: Iterable[Revision], memory: Memory) -> bool:
         """Store models, or renumber stored ones. False if one is refused: the refusal is remembered, and the decision
@@ -60,28 +62,28 @@ class InstanceWriter:
                 raw = await self._store(owner, model)
             except AlreadyExists as error:
                 # Usually the garbage collector has not deleted it yet: reported only if it lasts.
-                memory.strange_revisions += 1
-                if memory.strange_revisions < STRANGE:
+                memory.foreign_revisions += 1
+                if memory.foreign_revisions < STRANGE:
                     raise
                 words = f"{plain(error.message)}, and it belongs to another owner. Delete it"
-                watched = self._caches.revisions.of((owner.namespace, owner.name))
-                memory.names_taken |= {each.name for each in watched if each.name == model.name}
+                watched = self.caches.revisions.of((owner.namespace, owner.name))
+                memory.taken_names |= {each.name for each in watched if each.name == model.name}
             except NotFound:
                 raise
             except ApiError as error:
                 words = verdict(error).message
             else:
-                memory.strange_revisions = 0
-                self._caches.revisions.remember(raw)
+                memory.foreign_revisions = 0
+                self.caches.revisions.remember(raw)
                 continue
-            memory.judged(model.name, Verdict(accepted=False, message=words, reason=NOT_STORED), now=self._now())
+            memory.verdicts.add(model.name, Verdict(accepted=False, message=words, reason=NOT_STORED), now=self.now())
             return False
         return True
 
-    async def _store(self, owner: Identity, model: Revision) -> projections.JSON:
+    async def _store(self, owner: Identity, model: Revision) -> JSON:
         if model.uid:
             body = {"metadata": {"uid": model.uid}, "revision": model.number}
-            return await self._client.patch(REVISIONS, owner.namespace, model.name, body)
+            return await self.client.patch(REVISIONS, owner.namespace, model.name, body)
         raw, taken = await self._create_or_read(REVISIONS, owner, pod_builder.revision(owner, model, model.number))
         if taken is None or projections.revision(raw).owner == owner.uid:
             return raw
@@ -90,35 +92,35 @@ class InstanceWriter:
         return await self._adopt(owner, model, raw)
 
     async def _create_or_read(
-        self, resource: Resource, owner: Identity, body: projections.JSON
-    ) -> tuple[projections.JSON, AlreadyExists | None]:
+        self, resource: Resource, owner: Identity, body: JSON
+    ) -> tuple[JSON, AlreadyExists | None]:
         """The object of that name, and whether it existed before. An object that vanished between the two calls is
         created now. This is tried only once, since an admission webhook may answer so for ever.
         """
         for again in (True, False):
             try:
-                return await self._client.create(resource, owner.namespace, body), None
+                return await self.client.create(resource, owner.namespace, body), None
             except AlreadyExists as taken:
                 try:
-                    return await self._client.get(resource, owner.namespace, body["metadata"]["name"]), taken
+                    return await self.client.get(resource, owner.namespace, body["metadata"]["name"]), taken
                 except NotFound:
                     if not again:
                         raise taken from None
         raise AssertionError("unreachable")
 
-    async def _adopt(self, owner: Identity, model: Revision, orphan: projections.JSON) -> projections.JSON:
+    async def _adopt(self, owner: Identity, model: Revision, orphan: JSON) -> JSON:
         """Adopt the same model, left behind by a set of this name that was deleted with --cascade=orphan."""
         metadata = {"uid": orphan["metadata"]["uid"], "ownerReferences": [owner.owner_reference()]}
         body = {"metadata": metadata, "revision": model.number}
-        return await self._client.patch(REVISIONS, owner.namespace, model.name, body)
+        return await self.client.patch(REVISIONS, owner.namespace, model.name, body)
 
     async def discard(self, owner: Identity, models: Iterable[Revision], memory: Memory) -> None:
         """Delete models that are not needed any more. A refused delete does no harm."""
         for model in models:
-            if not memory.discards(model.name, now=self._now()):
+            if not memory.discard_errors.due(model.name, self.now()):
                 continue
             try:
-                await self._client.delete(REVISIONS, owner.namespace, model.name, uid=model.uid)
+                await self.client.delete(REVISIONS, owner.namespace, model.name, uid=model.uid)
             except (NotFound, Conflict):
                 log.debug(
                     "revision_gone revision=%(namespace)s/%(revision)s",
@@ -126,14 +128,15 @@ class InstanceWriter:
                 )
             except ApiError as error:
                 words = verdict(error).message
-                if memory.not_discarded(model.name, words, now=self._now()):
+                if model.name not in memory.discard_errors:
                     log.warning(
                         'revision_not_deleted revision=%(namespace)s/%(revision)s error="%(error)s"',
                         {"namespace": owner.namespace, "revision": model.name, "error": words},
                     )
+                memory.discard_errors.add(model.name, words, now=self.now())
                 continue
-            memory.undeleted.pop(model.name, None)
-            self._caches.revisions.forget(owner.namespace, model.name, model.uid)
+            memory.discard_errors.pop(model.name, None)
+            self.caches.revisions.forget(owner.namespace, model.name, model.uid)
 
     async def carry_out(self, owner: Identity, plan: Plan, models: dict[str, Revision], memory: Memory) -> bool:
         """Delete, change and create, as many at a time as the set's pace allows. Returns whether to decide again at
@@ -143,10 +146,10 @@ class InstanceWriter:
         A refused delete does not stop the other deletes: they go in order of ids, so it would stop them for ever. A
         server in trouble, or one that does not answer, gets no further calls.
         """
-        now = self._now()
-        waiting = {uid for uid, refusal in memory.delete_errors.items() if now < refusal.retry_at}
-        calls = [partial(self._delete, owner, d, memory) for d in plan.deletions if d.uid not in waiting]
-        calls += [partial(self._change, owner, c, memory) for c in plan.changes if c.uid not in waiting]
+        now = self.now()
+        errors = memory.delete_errors
+        calls = [partial(self._delete, owner, d, memory) for d in plan.deletions if errors.due(d.uid, now)]
+        calls += [partial(self._change, owner, c, memory) for c in plan.changes if errors.due(c.uid, now)]
         results = await memory.pace.run(calls, failed=_failed, stops=_in_trouble)
         if not any(map(_in_trouble, results)):
             results += await self._create_all(owner, plan, models, memory)
@@ -163,19 +166,19 @@ class InstanceWriter:
         """
         creations = {creation.instance: creation for creation in plan.creations}
         builds = {number: creation.build for number, creation in creations.items()}
-        due = memory.due(builds, now=self._now())
+        due = memory.due(builds, now=self.now())
         calls = [partial(self._create, owner, creations[n], models[creations[n].build.model], memory) for n in due]
         results = await memory.pace.run(calls, failed=_not_created, stops=_not_created)
         memory.failed = {n for n, result in zip(due, results, strict=False) if isinstance(result, Exception)}
         refused = next((n for n, result in zip(due, results, strict=False) if result is False), None)
         if refused is not None:
-            memory.not_tried({number: builds[number] for number in due[len(results) :]}, like=refused)
+            memory.add_untried({number: builds[number] for number in due[len(results) :]}, like=refused)
         return results
 
     async def _change(self, owner: Identity, wanted: ImageChange, memory: Memory) -> bool:
         """Whether the change was made. A refusal is remembered: then the pod is recreated."""
         try:
-            raw = await self._client.patch_merging(PODS, owner.namespace, wanted.name, in_place.patch(wanted))
+            raw = await self.client.patch_merging(PODS, owner.namespace, wanted.name, in_place.patch(wanted))
         except (NotFound, Conflict) as error:
             return await self._read_again(owner, wanted, error)
         except (Forbidden, Invalid) as error:
@@ -186,16 +189,16 @@ class InstanceWriter:
             )
             return False
         except Unavailable as error:
-            return self._kept(owner, wanted, error, memory)
-        self._caches.pods.remember(raw)
+            return self._not_replaced(owner, wanted, error, memory)
+        self.caches.pods.remember(raw)
         return True
 
-    def _kept(self, owner: Identity, wanted: Deletion | ImageChange, error: ApiError, memory: Memory) -> bool:
+    def _not_replaced(self, owner: Identity, wanted: Deletion | ImageChange, error: ApiError, memory: Memory) -> bool:
         """Remember that the API server refuses to replace a pod. The first refusal leads to a new decision at once."""
         if not refuses(error):
             raise error
         again = wanted.uid in memory.delete_errors
-        memory.kept(wanted.uid, plain(error.message), now=self._now())
+        memory.delete_errors.add(wanted.uid, plain(error.message), now=self.now())
         log.warning(
             'replacement_refused scaleset=%(namespace)s/%(scaleset)s instance=%(instance)d error="%(error)s"',
             {"namespace": owner.namespace, "scaleset": owner.name, "instance": wanted.instance, "error": error},
@@ -208,36 +211,34 @@ class InstanceWriter:
         help.
         """
         try:
-            found = await self._client.get(PODS, owner.namespace, wanted.name)
+            found = await self.client.get(PODS, owner.namespace, wanted.name)
         except NotFound:
-            self._caches.pods.forget(owner.namespace, wanted.name, wanted.uid)
+            self.caches.pods.forget(owner.namespace, wanted.name, wanted.uid)
             return False
         metadata = found["metadata"]
         if metadata["uid"] == wanted.uid and int(metadata["resourceVersion"]) <= int(wanted.resource_version):
             raise error
-        self._caches.pods.remember(found)
+        self.caches.pods.remember(found)
         return False
 
     async def _delete(self, owner: Identity, deletion: Deletion, memory: Memory) -> bool:
         """Whether the delete was made. A refusal is remembered, and the delete is repeated after a growing back-off."""
         try:
-            self._caches.pods.remember(
-                await self._client.delete(PODS, owner.namespace, deletion.name, uid=deletion.uid)
-            )
+            self.caches.pods.remember(await self.client.delete(PODS, owner.namespace, deletion.name, uid=deletion.uid))
         except (NotFound, Conflict):
             # Mostly it is gone, or another pod has that name. But an admission webhook may answer so as well, or a
             # control plane that comes up again; and to take a pod that lives for gone would be believed until the next
             # list of all pods.
             if await self._exists(owner, deletion):
                 raise
-            self._caches.pods.forget(owner.namespace, deletion.name, deletion.uid)
+            self.caches.pods.forget(owner.namespace, deletion.name, deletion.uid)
         except ApiError as error:
-            return self._kept(owner, deletion, error, memory)
+            return self._not_replaced(owner, deletion, error, memory)
         return True
 
     async def _exists(self, owner: Identity, deletion: Deletion) -> bool:
         try:
-            found = await self._client.get(PODS, owner.namespace, deletion.name)
+            found = await self.client.get(PODS, owner.namespace, deletion.name)
         except NotFound:
             return False
         return bool(found["metadata"]["uid"] == deletion.uid)
@@ -253,7 +254,7 @@ class InstanceWriter:
         except ApiError as error:
             if not (refuses(error) or isinstance(error, NotFound)):
                 raise
-            memory.refused(number, plain(error.message), now=self._now(), build=creation.build)
+            memory.create_errors.add(number, plain(error.message), now=self.now(), build=creation.build)
             log.warning(
                 'instance_refused scaleset=%(namespace)s/%(scaleset)s instance=%(instance)d error="%(error)s"',
                 {"namespace": owner.namespace, "scaleset": owner.name, "instance": number, "error": error},
@@ -268,16 +269,16 @@ class InstanceWriter:
         )
         raw, taken = await self._create_or_read(PODS, owner, body)
         if taken is not None:
+            name, text = owner.instance(number), ""
             if projections.pod(raw).owner != owner.uid:
-                memory.stranger(number, not_ours(owner.instance(number)), now=self._now())
-                return
-            if (raw["metadata"].get("labels") or {}).get(names.LABEL_NAME) != owner.name:
-                name = owner.instance(number)
+                text = not_ours(name)
+            elif (raw["metadata"].get("labels") or {}).get(names.LABEL_NAME) != owner.name:
                 text = f"Pod {name} has lost its label {names.LABEL_NAME}. Give it back, or delete the pod."
-                memory.stranger(number, text, now=self._now())
+            if text:
+                memory.foreign_pods.add(number, text, now=self.now())
                 return
         memory.created(number)
-        self._caches.pods.remember(raw)
+        self.caches.pods.remember(raw)
 
     async def _create_claim(self, owner: Identity, model: Revision, name: str, number: int, memory: Memory) -> bool:
         """Whether the claim exists now and belongs to the set."""
@@ -286,9 +287,9 @@ class InstanceWriter:
         raw, _ = await self._create_or_read(CLAIMS, owner, body)
         found: Claim = projections.claim(raw)
         if found.set_name == owner.name:
-            self._caches.claims.remember(raw)
+            self.caches.claims.remember(raw)
             return True
-        memory.foreign_claims[found.name] = (found, self._now() + delay(4))
+        memory.foreign_claims[found.name] = (found, self.now() + delay(4))
         return False
 
 

@@ -1,14 +1,15 @@
 """The rolling sets of each policy, and the waiting ones in the order in which they began to wait.
 
-Updated with every change of a set (kube.index), for policies with a concurrency limit.
+Updated with every change of a set (kube.store), for policies with a concurrency limit.
 """
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from scaleset.kube.resources import Key
 from scaleset.records.custom_objects import ScaleSetObject
-from scaleset.records.projections import Key, seconds
+from scaleset.records.projections import seconds
 
 NEAR = 20
 """Number of sets at the front of a line that are woken by each change, since their status shows their position. Sets
@@ -17,7 +18,7 @@ behind them are woken once they get there; otherwise each of thousands would be 
 
 Since = tuple[float, str]
 """Time since which a set waits, and its name: the order of a line."""
-_Place = tuple[Key, str, float | None]
+_Position = tuple[Key, str, float | None]
 """Policy and name of a set that rolls (no time), or waits since that time."""
 
 
@@ -30,7 +31,7 @@ class Lines:
         self._on_change = on_change
         self._rolling: dict[Key, set[Key]] = {}
         self._waiting: dict[Key, list[Since]] = {}
-        self._places: dict[Key, _Place] = {}
+        self._positions: dict[Key, _Position] = {}
 
     def rolling(self, policy: Key) -> Collection[Key]:
         """The rolling sets of that policy; read the view at once."""
@@ -41,8 +42,10 @@ class Lines:
         them.
         """
         line = self._waiting.get(policy, [])
-        places = [place for each in but if (place := self._places.get(each)) is not None and place[0] == policy]
-        passed = sum(since is not None and (mine is None or (since, name) < mine) for _, name, since in places)
+        positions = [
+            position for each in but if (position := self._positions.get(each)) is not None and position[0] == policy
+        ]
+        passed = sum(since is not None and (mine is None or (since, name) < mine) for _, name, since in positions)
         return (len(line) if mine is None else bisect_left(line, mine)) - passed
 
     def front(self, policy: Key, limit: int | None) -> list[Key]:
@@ -51,15 +54,15 @@ class Lines:
         return [(policy[0], name) for _, name in self._waiting.get(policy, [])[: max(NEAR, free)]]
 
     def follow(self, key: Key, _: ScaleSetObject | None, after: ScaleSetObject | None, /) -> None:
-        left, joined = self._places.get(key), _place(after)
+        left, joined = self._positions.get(key), _position(after)
         if left == joined:
             return
         if left is not None:
-            self._leave(*self._places.pop(key))
+            self._leave(*self._positions.pop(key))
         if joined is not None:
             self._join(*joined)
-            self._places[key] = joined
-        for policy in {place[0] for place in (left, joined) if place is not None}:
+            self._positions[key] = joined
+        for policy in {position[0] for position in (left, joined) if position is not None}:
             self._on_change(policy)
 
     def _join(self, policy: Key, name: str, since: float | None) -> None:
@@ -81,7 +84,7 @@ class Lines:
             del self._waiting[policy]
 
 
-def _place(seen: ScaleSetObject | None) -> _Place | None:
+def _position(seen: ScaleSetObject | None) -> _Position | None:
     """Position of a set; None for a set that neither rolls nor waits. A set that is being deleted has none: it gets no
     more decisions, so its wait would never end.
     """

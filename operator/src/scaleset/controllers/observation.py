@@ -1,21 +1,34 @@
-"""The snapshot of one ScaleSet, from watched and remembered data."""
+"""The observations of one ScaleSet: the snapshot, from watched and remembered data, and dry runs on the API server.
 
+Dry runs of pods and of their claims are made before a model is accepted, and before a pod is deleted for a replacement.
+The requests are in `preflight.admission` and `preflight.model_checks`.
+"""
+
+import asyncio
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.memory import Memory
+from scaleset.kube.client import Client
+from scaleset.kube.errors import ApiError
 from scaleset.planner import status_codec
 from scaleset.planner.gallery import GalleryVersion
 from scaleset.planner.instances import Claim
+from scaleset.planner.plan import DryRun, ModelCheck
 from scaleset.planner.pod_builder import Identity
 from scaleset.planner.revisions import Revision
-from scaleset.planner.snapshot import Question, Snapshot, Turn, Verdict
-from scaleset.records.custom_objects import ScaleSetObject
-from scaleset.records.instances import owned
+from scaleset.planner.snapshot import Question, QueuePosition, Snapshot, Verdict
+from scaleset.preflight import model_checks
+from scaleset.preflight.admission import questions
+from scaleset.preflight.conversation import Answer, Call, Questions
+from scaleset.records.custom_objects import ScaleSetObject, owned
 from scaleset.records.versions import followed
+
+T = TypeVar("T")
 
 
 def observe(
@@ -26,14 +39,15 @@ def observe(
     now: float,
     fresh: bool = False,
     admissions: Mapping[Question, Verdict] | None = None,
-    turn: Turn | None = None,
+    turn: QueuePosition | None = None,
 ) -> Snapshot:
     """The snapshot of a set with a parsed spec."""
     if seen.spec is None or seen.model is None:
         raise ValueError(f"ScaleSet {seen.namespace}/{seen.name} has no valid spec: {seen.problem}")
     mine, foreign_pods = owned(caches.pods.of((seen.namespace, seen.name)), seen)
     memory.remember_pods(mine.items())
-    state = status_codec.read(ScaleSetStatus.parse({"status": seen.status}))
+    reported = ScaleSetStatus.parse({"status": seen.status})
+    state = status_codec.read(reported)
     return Snapshot(
         owner=Identity(seen.namespace, seen.name, seen.uid),
         generation=seen.generation,
@@ -48,16 +62,16 @@ def observe(
         claims=_claims(caches.claims.of((seen.namespace, seen.name)), memory),
         models=_models(caches, seen),
         catalogue=_catalogue(caches, seen.namespace, seen.spec),
-        refusals=memory.refused_for(state.builds),
+        refusals=memory.create_errors_of(state.builds),
         patch_errors=dict(memory.patch_errors),
         delete_errors={uid: refusal.message for uid, refusal in memory.delete_errors.items()},
         ages=memory.ages,
         verdicts=memory.verdicts,
         admissions=admissions or {},
-        declined=memory.declined,
-        turn=turn,
+        declined=memory.admission_errors,
+        queue=turn,
         fresh=fresh,
-        reported=seen.status,
+        reported=reported,
     )
 
 
@@ -84,3 +98,43 @@ def _catalogue(caches: Caches, namespace: str, spec: ScaleSetSpec) -> tuple[Gall
     """The published versions of the image, of every sku: instances may still run another sku."""
     key = followed(namespace, spec.image_reference)
     return caches.relations.catalogue.of(caches.versions.of(key))
+
+
+async def try_pods(client: Client, owner: Identity, dry_run: DryRun, *, now: float) -> Verdict:
+    """The API server's verdict. Unavailable if there is none."""
+    return await _hold(client, owner, questions(owner, dry_run, now=now))
+
+
+async def check_model(client: Client, owner: Identity, asked: ModelCheck, *, now: float) -> Verdict:
+    """The API server's verdict on a model. Unavailable if there is none, except for a model that runs already."""
+    try:
+        said = await _hold(client, owner, model_checks.converse(owner, asked, now=now))
+    except ApiError:
+        if not asked.runs:
+            raise
+        return Verdict(accepted=True, unanswered=True)
+    return said or await try_pods(client, owner, DryRun(asked.model, asked.build, asked.instance), now=now)
+
+
+async def _hold(client: Client, owner: Identity, asking: Questions[T]) -> T:
+    """Hold a conversation, the requests of each step together."""
+    try:
+        calls = next(asking)
+        while True:
+            calls = asking.send(await asyncio.gather(*(_answer(client, owner.namespace, call) for call in calls)))
+    except StopIteration as done:
+        found: T = done.value
+        return found
+
+
+async def _answer(client: Client, namespace: str, call: Call) -> Answer:
+    try:
+        if call.verb == "try":
+            return await client.create(call.resource, namespace, call.body, dry_run=True, strict=call.strict)
+        if call.verb == "get":
+            return await client.get(call.resource, namespace, call.name)
+        listed, _ = await client.list(call.resource, namespace, label_selector=call.selector or None)
+    except ApiError as error:
+        return error
+    else:
+        return listed

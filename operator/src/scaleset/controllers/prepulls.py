@@ -7,7 +7,7 @@ is gone, or that needs none any more, are found by their label: at the start, ev
 import asyncio
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 from scaleset.controllers.replication_views import ReplicationViews
 from scaleset.kube.client import Client
@@ -34,25 +34,20 @@ from scaleset.records.versions import reported
 log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class Prepulls:
     """The pods that pull, of all versions, with the pull secrets of `service_account`. `serves` decides whether a
     namespace is served; `now` is the API server's clock.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        views: ReplicationViews,
-        *,
-        service_account: str,
-        serves: Callable[[str], bool],
-        now: Callable[[], float],
-    ) -> None:
-        self._client = client
-        self._views = views
-        self._service_account = service_account
-        self._serves = serves
-        self._now = now
+    client: Client
+    views: ReplicationViews
+    _: KW_ONLY
+    service_account: str
+    serves: Callable[[str], bool]
+    now: Callable[[], float]
+
+    def __post_init__(self) -> None:
         self._ledgers: dict[str, Ledger] = {}
         self._creating = 0
         self._leaving: set[str] = set()
@@ -64,16 +59,16 @@ class Prepulls:
         """The plan for a Full version; None while nodes and pods are listed for the first time."""
         if seen.spec is None:
             raise ValueError(f"GalleryImageVersion {seen.namespace}/{seen.name} has no valid spec: {seen.problem}")
-        views, spec = self._views, seen.spec
+        views, spec = self.views, seen.spec
         views.want(seen.uid, image_names(spec.image))
         view = View(
             image=spec.image,
             os=spec.os_type.lower(),
             regions=tuple(region.name for region in spec.publishing_profile.target_regions),
             reported=reported(seen),
-            nodes=views.nodes.informer.all(),
+            nodes=views.nodes.all(),
             pods=self._of(seen.uid),
-            now=self._now(),
+            now=self.now(),
             room=self._room(),
             ledger=self._ledgers.get(seen.uid, Ledger()),
         )
@@ -92,7 +87,7 @@ class Prepulls:
 
     async def release(self, seen: VersionObject) -> None:
         """Delete the pods of a version that needs none."""
-        self._views.unwant(seen.uid)
+        self.views.unwant(seen.uid)
         if self._ledgers.pop(seen.uid, None) is not None:
             log.info(
                 "replication_ended version=%(namespace)s/%(version)s",
@@ -103,25 +98,25 @@ class Prepulls:
     def forget(self, alive: Callable[[str], bool]) -> None:
         """Forget versions, by uid, that were deleted without an event."""
         self._ledgers = {uid: ledger for uid, ledger in self._ledgers.items() if alive(uid)}
-        for uid in self._views.wanting():
+        for uid in self.views.wanting():
             if not alive(uid):
-                self._views.unwant(uid)
+                self.views.unwant(uid)
 
     async def sweep(self, alive: Callable[[str], bool]) -> None:
         """Delete pods whose version, by its uid, is gone. Versions of other operators are ignored."""
-        pods = self._views.pods.informer.all()
+        pods = self.views.pods.all()
         self._leaving &= {pod.uid for pod in pods}
         await self._delete(
-            [pod for pod in pods if not alive(pod.version) and self._serves(pod.version_namespace)], orphaned=True
+            [pod for pod in pods if not alive(pod.version) and self.serves(pod.version_namespace)], orphaned=True
         )
 
     def _of(self, version_uid: str) -> list[Prepull]:
         """The pods of one version."""
-        pods = self._views.of(version_uid)
+        pods = self.views.of(version_uid)
         return [replace(pod, deleting=True) if pod.uid in self._leaving else pod for pod in pods]
 
     def _room(self) -> int:
-        return max(0, OVERALL - len(self._views.pods.informer) - self._creating)
+        return max(0, OVERALL - len(self.views.pods) - self._creating)
 
     async def _delete(self, pods: Collection[Prepull], *, orphaned: bool = False) -> None:
         staying = [pod for pod in pods if not pod.deleting and pod.uid not in self._leaving]
@@ -131,9 +126,9 @@ class Prepulls:
         await asyncio.gather(*map(self._delete_one, staying))
 
     async def _delete_one(self, pod: Prepull) -> None:
-        informer = self._views.pods.informer
+        informer = self.views.pods
         try:
-            informer.remember(await self._client.delete(PODS, pod.namespace, pod.name, uid=pod.uid))
+            informer.remember(await self.client.delete(PODS, pod.namespace, pod.name, uid=pod.uid))
         except (NotFound, Conflict):
             informer.forget(pod.namespace, pod.name, pod.uid)
         except BaseException:
@@ -145,20 +140,20 @@ class Prepulls:
         if seen.spec is None or self._room() == 0:
             return ROOM_SECONDS
         self._creating += 1
-        name, namespace = prepull_pod.pod_name(seen.name, seen.uid, node), self._views.namespace
+        name, namespace = prepull_pod.pod_name(seen.name, seen.uid, node), self.views.namespace
         body = prepull_pod.pod(
             namespace,
             version=(seen.namespace, seen.name, seen.uid),
             image=seen.spec.image,
             node=node,
-            service_account=self._service_account,
+            service_account=self.service_account,
         )
         try:
-            raw = await self._client.create(PODS, namespace, body)
+            raw = await self.client.create(PODS, namespace, body)
         except AlreadyExists:
             # Unknown pod: the answer to its create was lost, or somebody removed its label.
             try:
-                raw = await self._client.get(PODS, namespace, name)
+                raw = await self.client.get(PODS, namespace, name)
             except NotFound:
                 return ROOM_SECONDS  # The pod vanished between the two calls.
         except NamespaceTerminating:
@@ -172,7 +167,7 @@ class Prepulls:
             return 0.0
         finally:
             self._creating -= 1
-        self._views.pods.informer.remember(raw)
+        self.views.pods.remember(raw)
         ledger = self._ledgers.get(seen.uid)
         if ledger is not None and ledger.refused is not None:
             self._ledgers[seen.uid] = replace(ledger, refused=None)
@@ -181,5 +176,5 @@ class Prepulls:
     def _refused(self, seen: VersionObject, message: str) -> None:
         """Pods that are refused together count once."""
         ledger = self._ledgers.get(seen.uid)
-        if ledger is not None and (ledger.refused is None or ledger.refused.retry_at <= self._now()):
-            self._ledgers[seen.uid] = replace(ledger, refused=after(ledger.refused, message, now=self._now()))
+        if ledger is not None and (ledger.refused is None or ledger.refused.retry_at <= self.now()):
+            self._ledgers[seen.uid] = replace(ledger, refused=after(ledger.refused, message, now=self.now()))

@@ -7,23 +7,20 @@ checks its permission, and reports a missing right in a sentence. Nodes are foll
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Generic
+from typing import Any
 
 from scaleset.api import names
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError, Forbidden
 from scaleset.kube.informer import Informer
-from scaleset.kube.resources import NODES, PODS, Resource
-from scaleset.kube.store import T
+from scaleset.kube.resources import JSON, NODES, PODS, Resource
 from scaleset.planner.gallery import DEFAULT_REGION
 from scaleset.planner.pod_builder import REGION_LABEL
 from scaleset.planner.prepull_pod import CONTAINER
 from scaleset.planner.replication import Node, Prepull, Stage
-from scaleset.records.projections import JSON, Key, explain, plain
+from scaleset.records.projections import explain, plain
 
 log = logging.getLogger(__name__)
 
@@ -108,111 +105,42 @@ def _stage(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Stage:
     return Stage.PULLING if spec.get("nodeName") else Stage.UNSCHEDULED
 
 
-class Permitted(Generic[T]):
-    """An informer that begins once it is wanted and permitted."""
-
-    def __init__(
-        self,
-        client: Client,
-        resource: Resource,
-        namespace: str | None,
-        informer: Informer[T],
-        changed: Callable[[], None],
-    ) -> None:
-        self.informer = informer
-        self._client = client
-        self._resource = resource
-        self._namespace = namespace
-        self._changed = changed
-        self._wanted = asyncio.Event()
-        self._problem = ""
-
-    @property
-    def problem(self) -> str:
-        """Why the view has no data, if this will last for a while."""
-        if self._problem or not self.informer.synced:
-            return self._problem
-        age = self.informer.age()
-        return f"nothing was heard of {self._resource} for {age:.0f} s" if age > STALE_SECONDS else ""
-
-    @property
-    def synced(self) -> bool:
-        return self.informer.synced
-
-    def want(self) -> None:
-        self._wanted.set()
-
-    async def run(self) -> None:
-        """Follow as soon as the view is wanted and the API server permits it."""
-        await self._wanted.wait()
-        while True:
-            try:
-                await self._ask()
-            except ApiError as error:
-                self._say(error.message)
-                await asyncio.sleep(FORBIDDEN_SECONDS if isinstance(error, Forbidden) else RETRY_SECONDS)
-            else:
-                break
-        self._problem = ""
-        await self.informer.run()
-
-    async def _ask(self) -> None:
-        """Check the permission with a list of one object."""
-        async with aclosing(self._client.pages(self._resource, self._namespace, limit=1)) as pages:
-            async for _ in pages:
-                return
-
-    def _say(self, problem: str) -> None:
-        if problem != self._problem:
-            self._problem = problem
-            log.warning(
-                'view_unavailable resource=%(resource)s error="%(error)s"',
-                {"resource": self._resource, "error": problem},
-            )
-            self._changed()
-
-
 class ReplicationViews:
     """The nodes, and the pre-pull pods of `namespace`. After a change `on_nodes` gets the number of nodes, or `on_pod`
     the version of the pod.
     """
 
     def __init__(
-        self,
-        client: Client,
-        namespace: str,
-        *,
-        on_nodes: Callable[[int], None],
-        on_pod: Callable[[str], None],
+        self, client: Client, namespace: str, *, on_nodes: Callable[[int], None], on_pod: Callable[[str], None]
     ) -> None:
         self.namespace = namespace
-        self.wanted: set[str] = set()
+        self.wanted: frozenset[str] = frozenset()
         """Image names to look for in the lists of nodes."""
+        self._client = client
+        self._on_nodes = on_nodes
         self._wanted: dict[str, frozenset[str]] = {}
-        self._wanting: Counter[str] = Counter()
-
-        def changed() -> None:
-            on_nodes(len(nodes))
-
-        nodes = Informer(
+        self._nodes_wanted = asyncio.Event()
+        self._problems: dict[Resource, str] = {}
+        self.nodes: Informer[Node] = Informer(
             client,
             NODES,
             project=lambda raw: node(raw, wanted=self.wanted),
-            key=lambda record: ("", record.region),
-            on_change=lambda _: changed(),
+            group=lambda record: ("", record.region),
+            on_change=lambda _: self._changed(),
             same=lambda a, b: replace(a, resource_version=b.resource_version) == b,
         )
-        pods = Informer(
+        self.pods: Informer[Prepull] = Informer(
             client,
             PODS,
             project=prepull,
-            key=lambda record: (record.namespace, record.version),
-            on_change=lambda key: on_pod(key[1]),
+            group=lambda record: (record.namespace, record.version),
+            on_change=lambda group: on_pod(group[1]),
             namespaces=(namespace,),
             label=names.LABEL_PREPULL,
         )
-        self.nodes: Permitted[Node] = Permitted(client, NODES, None, nodes, changed)
-        self.pods: Permitted[Prepull] = Permitted(client, PODS, namespace, pods, changed)
+
+    def _changed(self) -> None:
+        self._on_nodes(len(self.nodes))
 
     @property
     def synced(self) -> bool:
@@ -220,31 +148,26 @@ class ReplicationViews:
 
     @property
     def problem(self) -> str:
-        return self.nodes.problem or self.pods.problem
+        """Why a view has no data, if this will last for a while."""
+        return self._problem(self.nodes) or self._problem(self.pods)
+
+    def _problem(self, view: Informer[Any]) -> str:
+        problem = self._problems.get(view.resource, "")
+        if problem or not view.synced or (age := view.age()) <= STALE_SECONDS:
+            return problem
+        return f"nothing was heard of {view.resource} for {age:.0f} s"
 
     def want(self, version_uid: str, image: frozenset[str]) -> None:
         """Look on nodes for the image of that version, by these names."""
-        self.nodes.want()
-        self._look_for(version_uid, image)
+        self._nodes_wanted.set()
+        if image != self._wanted.get(version_uid):
+            self._wanted[version_uid] = image
+            self.wanted = frozenset().union(*self._wanted.values())
 
     def unwant(self, version_uid: str) -> None:
         """Stop looking for the image of that version."""
-        self._look_for(version_uid, frozenset())
-        self._wanted.pop(version_uid, None)
-
-    def _look_for(self, version_uid: str, image: frozenset[str]) -> None:
-        before = self._wanted.get(version_uid, frozenset())
-        if image == before:
-            return
-        self._wanted[version_uid] = image
-        self._wanting.update(image)
-        self._wanting.subtract(before)
-        for name in image | before:
-            if self._wanting[name]:
-                self.wanted.add(name)
-            else:
-                del self._wanting[name]
-                self.wanted.discard(name)
+        if self._wanted.pop(version_uid, None):
+            self.wanted = frozenset().union(*self._wanted.values())
 
     def wanting(self) -> list[str]:
         """The uids of the versions whose images are looked for."""
@@ -252,12 +175,35 @@ class ReplicationViews:
 
     def of(self, version_uid: str) -> list[Prepull]:
         """The pods of one version."""
-        key: Key = (self.namespace, version_uid)
-        return self.pods.informer.of(key)
+        return self.pods.of((self.namespace, version_uid))
 
     async def run(self) -> None:
         """Follow until cancelled; the pods at once, since an earlier operator may have left some."""
-        self.pods.want()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.nodes.run())
-            tasks.create_task(self.pods.run())
+            tasks.create_task(self._follow_nodes())
+            tasks.create_task(self._follow(self.pods, self.namespace))
+
+    async def _follow_nodes(self) -> None:
+        await self._nodes_wanted.wait()
+        await self._follow(self.nodes, None)
+
+    async def _follow(self, view: Informer[Any], namespace: str | None) -> None:
+        """Follow as soon as the API server permits it."""
+        while True:
+            try:
+                await self._client.peek(view.resource, namespace)
+            except ApiError as error:
+                self._say(view.resource, error.message)
+                await asyncio.sleep(FORBIDDEN_SECONDS if isinstance(error, Forbidden) else RETRY_SECONDS)
+            else:
+                break
+        self._problems.pop(view.resource, None)
+        await view.run()
+
+    def _say(self, resource: Resource, problem: str) -> None:
+        if problem != self._problems.get(resource):
+            self._problems[resource] = problem
+            log.warning(
+                'view_unavailable resource=%(resource)s error="%(error)s"', {"resource": resource, "error": problem}
+            )
+            self._changed()

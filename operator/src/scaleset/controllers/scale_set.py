@@ -9,23 +9,29 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import KW_ONLY, dataclass
 from time import monotonic
 from typing import Any, Protocol
 
 from scaleset.api import names
-from scaleset.api.conditions import Condition, set_condition
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
-from scaleset.controllers import dry_runs
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.concurrency_limit import Turns
+from scaleset.controllers.concurrency_limit import ConcurrencyLimit
 from scaleset.controllers.instance_writer import InstanceWriter
 from scaleset.controllers.memory import Memory
-from scaleset.controllers.observation import observe
-from scaleset.controllers.status_writer import JSON, StatusWriter, check_kept, compared, merge_patch, urgent
+from scaleset.controllers.observation import check_model, observe, try_pods
+from scaleset.controllers.status_writer import (
+    StatusWriter,
+    check_kept,
+    condition,
+    conditions,
+    merge_patch,
+    urgent,
+)
 from scaleset.kube.client import Client
 from scaleset.kube.errors import NamespaceTerminating, NotKept
+from scaleset.kube.resources import JSON, Key
 from scaleset.observability.fleet import Fleet
 from scaleset.observability.logging import NOTHING
 from scaleset.planner.decide import decide
@@ -33,7 +39,6 @@ from scaleset.planner.plan import Event, Needs, Plan
 from scaleset.planner.pod_builder import Identity
 from scaleset.planner.snapshot import Question, Snapshot, Verdict
 from scaleset.records.custom_objects import ScaleSetObject
-from scaleset.records.projections import Key
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +46,7 @@ OBSERVATIONS = 6
 """Most rounds in which a plan may need more observations."""
 FLUSH_SECONDS = 5.0
 """Least seconds between two writes of counts and sentences while a batch runs."""
-DOUBT_SECONDS = 60.0
+RELIST_SECONDS = 60.0
 """Longest time until a waiting set lists its objects anew. A lost event leaves no trace, and the set may wait for
 exactly this event.
 """
@@ -58,52 +63,47 @@ class Recorder(Protocol):
         """Send the event soon."""
 
 
+@dataclass(eq=False)
 class ScaleSetController:
     """Reconciles ScaleSets by key (namespace, name). `now` is the API server's clock; `wake` is for other sets."""
 
-    def __init__(
-        self,
-        client: Client,
-        caches: Caches,
-        *,
-        recorder: Recorder,
-        fleet: Fleet,
-        now: Callable[[], float],
-        wake: Callable[[Key], None],
-    ) -> None:
-        self._client = client
-        self._caches = caches
-        self._recorder = recorder
-        self._fleet = fleet
-        self._now = now
+    client: Client
+    caches: Caches
+    _: KW_ONLY
+    recorder: Recorder
+    fleet: Fleet
+    now: Callable[[], float]
+    wake: Callable[[Key], None]
+
+    def __post_init__(self) -> None:
         self._memories: dict[Key, tuple[str, Memory]] = {}
-        self._instances = InstanceWriter(client, caches, now=now)
-        self._status = StatusWriter(client)
-        self._turns = Turns(caches, wake=wake)
+        self._instances = InstanceWriter(self.client, self.caches, now=self.now)
+        self._status = StatusWriter(self.client)
+        self._limit = ConcurrencyLimit(self.caches, wake=self.wake)
 
     async def reconcile(self, key: Key) -> float | None:
         """Observe, decide and act for one set; returns the seconds until its next reconcile."""
-        seen = self._caches.scale_sets.get(*key)
+        seen = self.caches.scale_sets.get(*key)
         if seen is None or seen.deleting:
             self._memories.pop(key, None)
-            self._fleet.gone(key)
+            self.fleet.gone(key)
             return None
-        self._fleet.added(seen)
+        self.fleet.added(seen)
         if seen.spec is None:
-            return await self._refuse(seen)
+            return await self._report_invalid(seen)
         memory = self._remember(key, seen.uid)
         memory.new_generation(seen.generation)
-        memory.expire(self._now())
-        if memory.names_taken:
-            memory.revisions_there({revision.name for revision in self._caches.revisions.of(key)})
+        memory.expire(self.now())
+        if memory.taken_names:
+            memory.revisions_found({revision.name for revision in self.caches.revisions.of(key)})
         if memory.unwritten_status is not None:
             return await self._write_again(seen, memory)
         if memory.relist_at is not None and memory.relist_at <= monotonic():
-            await self._look_closely(key, memory)
+            await self._relist(key, memory)
         try:
             snapshot, plan = await self._decide(seen, memory)
-            self._fleet.looked(seen, snapshot)
-            with self._turns.taken(seen, plan.state):
+            self.fleet.observed(seen, snapshot)
+            with self._limit.taken(seen, plan.state):
                 return await self._act(seen, snapshot, plan, memory)
         except NamespaceTerminating:
             # The set is being deleted with all its objects: nothing is created any more.
@@ -120,10 +120,10 @@ class ScaleSetController:
 
     # Observe and decide
 
-    async def _look_closely(self, key: Key, memory: Memory) -> None:
+    async def _relist(self, key: Key, memory: Memory) -> None:
         """List all objects of the set."""
         selector = f"{names.LABEL_NAME}={key[1]}"
-        caches = (self._caches.pods, self._caches.claims, self._caches.revisions)
+        caches = (self.caches.pods, self.caches.claims, self.caches.revisions)
         await asyncio.gather(*(cache.refresh(key, label_selector=selector) for cache in caches))
         memory.relist_at = None
 
@@ -131,10 +131,8 @@ class ScaleSetController:
         fresh = False
         admissions: dict[Question, Verdict] = {}
         for _ in range(OBSERVATIONS):
-            turn = self._turns.turn(seen)
-            snapshot = observe(
-                self._caches, seen, memory, now=self._now(), fresh=fresh, admissions=admissions, turn=turn
-            )
+            turn = self._limit.turn(seen)
+            snapshot = observe(self.caches, seen, memory, now=self.now(), fresh=fresh, admissions=admissions, turn=turn)
             plan = decide(snapshot)
             if not plan.needs:
                 return snapshot, plan
@@ -148,24 +146,24 @@ class ScaleSetController:
         """Fetch what the plan needs."""
         owner = snapshot.owner
         if needs.verdict is not None:
-            verdict = await dry_runs.check(self._client, owner, needs.verdict, now=self._now())
-            memory.judged(needs.verdict.model.name, verdict, now=self._now())
+            verdict = await check_model(self.client, owner, needs.verdict, now=self.now())
+            memory.verdicts.add(needs.verdict.model.name, verdict, now=self.now())
         if needs.fresh:
-            await self._look_afresh(owner, snapshot.spec)
+            await self._refresh(owner, snapshot.spec)
         if needs.admission is not None:
             asked = needs.admission
-            admissions[asked.about] = verdict = await dry_runs.ask(self._client, owner, asked, now=self._now())
-            memory.admitted(asked.model.name, verdict, now=self._now())
+            admissions[asked.about] = verdict = await try_pods(self.client, owner, asked, now=self.now())
+            memory.add_admission(asked.model.name, verdict, now=self.now())
 
-    async def _look_afresh(self, owner: Identity, spec: ScaleSetSpec) -> None:
+    async def _refresh(self, owner: Identity, spec: ScaleSetSpec) -> None:
         """Read everything that a batch is admitted on anew: the pods, the gallery and the policy."""
         namespace, policy = owner.namespace, spec.upgrade_policy_ref
         reads = [
-            self._caches.pods.refresh((namespace, owner.name), label_selector=f"{names.LABEL_NAME}={owner.name}"),
-            self._caches.versions.refresh(spec.image_reference.gallery_namespace or namespace),
+            self.caches.pods.refresh((namespace, owner.name), label_selector=f"{names.LABEL_NAME}={owner.name}"),
+            self.caches.versions.refresh(spec.image_reference.gallery_namespace or namespace),
         ]
         if policy is not None:
-            reads.append(self._caches.policies.look_up(namespace, policy.name))
+            reads.append(self.caches.policies.look_up(namespace, policy.name))
         await asyncio.gather(*reads)
 
     # Act
@@ -175,31 +173,31 @@ class ScaleSetController:
         owner = snapshot.owner
         if not await self._instances.store(owner, plan.store, memory):
             return 0.0
-        before, after = compared(ScaleSetStatus, seen.status, plan.status)
+        before, after = snapshot.reported.to_raw(), plan.status
         patch = merge_patch(before, after)
         later = _postpone(plan, memory) if patch and not urgent(before, after) else None
         if patch and later is None:
-            if not await self._status.send(self._caches.scale_sets, seen, patch):
+            if not await self._status.send(self.caches.scale_sets, seen, patch):
                 return 0.0
             self._check_kept(seen, after, memory)
             memory.flushed = monotonic()
-        self._fleet.decided(seen, snapshot, plan)
+        self.fleet.decided(seen, snapshot, plan)
         for event in plan.events:
             log.info(DECISION, _log_values(seen, event))
-            self._recorder.record(seen, event)
+            self.recorder.record(seen, event)
         models = {model.name: model for model in (*snapshot.models, *plan.store, snapshot.model)}
-        memory.only(
+        memory.forget_unplanned(
             {creation.instance: creation.build for creation in plan.creations},
             [*(deletion.uid for deletion in plan.deletions), *(change.uid for change in plan.changes)],
         )
-        memory.forget_others(plan.state.builds, snapshot.pods)
+        memory.forget_removed(plan.state.builds, snapshot.pods)
         unfinished = await self._instances.carry_out(owner, plan, models, memory)
         await self._instances.discard(owner, plan.discard, memory)
         if unfinished:
             return 0.0
-        times = [at - self._now() for at in (plan.wake_at, memory.next_retry()) if at is not None]
+        times = [at - self.now() for at in (plan.wake_at, memory.next_retry()) if at is not None]
         times += [later] if later is not None else []
-        if (left := _doubt(plan, memory)) is not None:
+        if (left := _relist_in(plan, memory)) is not None:
             times.append(left)
         return max(0.0, min(times)) if times else None
 
@@ -209,7 +207,7 @@ class ScaleSetController:
         """
         uid, status = memory.unwritten_status or ("", {})
         if uid == seen.uid:
-            if not await self._status.write(self._caches.scale_sets, seen, status):
+            if not await self._status.write(self.caches.scale_sets, seen, status):
                 return 0.0
             self._check_kept(seen, status, memory)
         memory.unwritten_status = None
@@ -217,41 +215,31 @@ class ScaleSetController:
 
     def _check_kept(self, seen: ScaleSetObject, status: JSON, memory: Memory) -> None:
         """Verify that the API server kept the state just written; otherwise it must not be acted on."""
-        stored = self._caches.scale_sets.get(seen.namespace, seen.name)
+        stored = self.caches.scale_sets.get(seen.namespace, seen.name)
         if stored is None or stored.uid != seen.uid:
             return
         try:
             check_kept(stored, status)
         except NotKept as error:
             memory.unwritten_status = (seen.uid, status)
-            self._recorder.record(seen, Event("StatusNotKept", error.message, warning=True))
+            self.recorder.record(seen, Event("StatusNotKept", error.message, warning=True))
             raise
 
-    async def _refuse(self, seen: ScaleSetObject) -> float | None:
+    async def _report_invalid(self, seen: ScaleSetObject) -> float | None:
         """A set whose spec cannot be parsed gets a condition; its instances stay as they are."""
-        self._fleet.refused(seen)
+        self.fleet.refused(seen)
         existing = ScaleSetStatus.parse({"status": seen.status}).conditions
         before = next((c.message for c in existing if c.type == "Accepted"), "")
-        for kind, status in (("Accepted", "False"), ("Ready", "False"), ("Stalled", "True")):
-            condition = Condition.model_validate(
-                {
-                    "type": kind,
-                    "status": status,
-                    "reason": "InvalidSpec",
-                    "message": seen.problem,
-                    "observedGeneration": seen.generation,
-                }
-            )
-            existing = set_condition(existing, condition, datetime.fromtimestamp(self._now(), UTC))
-        wanted: dict[str, Any] = {
-            "observedGeneration": seen.generation,
-            "conditions": [condition.to_raw() for condition in existing],
-        }
-        written = await self._status.write(self._caches.scale_sets, seen, wanted)
+        found = [
+            condition(seen, kind, "InvalidSpec", seen.problem, holds=kind == "Stalled")
+            for kind in ("Accepted", "Ready", "Stalled")
+        ]
+        wanted = {"observedGeneration": seen.generation, "conditions": conditions(existing, *found, now=self.now())}
+        written = await self._status.write(self.caches.scale_sets, seen, wanted)
         if written and before != seen.problem:
             event = Event("InvalidSpec", seen.problem, warning=True)
             log.info(DECISION, _log_values(seen, event))
-            self._recorder.record(seen, event)
+            self.recorder.record(seen, event)
         return None if written else 0.0
 
 
@@ -267,13 +255,13 @@ def _log_values(seen: ScaleSetObject, event: Event) -> dict[str, Any]:
     }
 
 
-def _doubt(plan: Plan, memory: Memory) -> float | None:
+def _relist_in(plan: Plan, memory: Memory) -> float | None:
     """Seconds until the objects of the set are listed anew; None while the set waits for nothing."""
     conditions = {condition["type"]: condition["status"] for condition in plan.status.get("conditions", ())}
     if conditions.get("Ready") == "True":
         memory.relist_at = None
     elif memory.relist_at is None:
-        memory.relist_at = monotonic() + DOUBT_SECONDS * (0.5 + 0.5 * random.random())  # spread over time
+        memory.relist_at = monotonic() + RELIST_SECONDS * (0.5 + 0.5 * random.random())  # spread over time
     return None if memory.relist_at is None else memory.relist_at - monotonic()
 
 

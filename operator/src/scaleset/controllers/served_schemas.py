@@ -22,6 +22,7 @@ from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError, Forbidden
 from scaleset.planner.status_codec import ONLY_SHOWN
 from scaleset.records.kinds import SCALE_SETS
+from scaleset.records.projections import listed
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,6 @@ UNREAD_SECONDS: Final = 10.0
 """Longest wait for a document, which is published some moments after its definitions. An API server may not publish
 any.
 """
-NAMED: Final = 5
 
 
 class ServedSchemas:
@@ -55,11 +55,11 @@ class ServedSchemas:
         needed = [path for path in lost if not _only_shown(path)]
         if needed:
             return (
-                f"the CustomResourceDefinitions are older than this operator, and do not know {_named(needed)}: "
+                f"the CustomResourceDefinitions are older than this operator, and do not know {listed(needed)}: "
                 "kubectl apply --server-side -f crds/"
             )
         if lost:
-            log.warning('crds_older not_shown="%(not_shown)s"', {"not_shown": _named(lost)})
+            log.warning('crds_older not_shown="%(not_shown)s"', {"not_shown": listed(lost)})
         return ""
 
     def _unread(self, error: Exception) -> str:
@@ -117,8 +117,3 @@ def _only_shown(path: str) -> bool:
     """
     kind, _, field = path.partition(" status.")
     return kind != names.SCALE_SET_KIND or field in ONLY_SHOWN or field.partition(".")[0] in ONLY_SHOWN
-
-
-def _named(paths: list[str]) -> str:
-    more = len(paths) - NAMED
-    return ", ".join(paths[:NAMED]) + (f" and {more} more" if more > 0 else "")

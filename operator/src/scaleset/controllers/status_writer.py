@@ -1,20 +1,39 @@
 """Merge patches of the status: the changes, whether they may wait, and whether the API server kept them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from scaleset.api.base import Status
+from scaleset.api.base import Condition, Status, set_condition
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.kube.client import Client
 from scaleset.kube.errors import Conflict, NotFound, NotKept
+from scaleset.kube.resources import JSON
 from scaleset.planner import status_codec
 from scaleset.planner.state import State
 from scaleset.records.custom_objects import CustomObject, ScaleSetObject
 
-JSON = dict[str, Any]
-
 _COUNTS = ("replicas", "healthyReplicas", "updatedReplicas", "versions", "instances", "ages")
+
+
+def condition(seen: CustomObject[Any], kind: str, reason: str, message: str, *, holds: bool) -> Condition:
+    """A condition of the object's present spec."""
+    return Condition(
+        type=kind,
+        status="True" if holds else "False",
+        reason=reason,
+        message=message,
+        observed_generation=seen.generation,
+    )
+
+
+def conditions(existing: tuple[Condition, ...], *found: Condition, now: float) -> list[JSON]:
+    """The conditions of a status with the found ones. The time of a transition is that of its write."""
+    for each in found:
+        existing = set_condition(existing, each, datetime.fromtimestamp(now, UTC))
+    return [each.to_raw() for each in existing]
 
 
 def merge_patch(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> JSON:
@@ -56,11 +75,11 @@ def _essence(status: Mapping[str, Any]) -> JSON:
     return essence
 
 
+@dataclass(eq=False)
 class StatusWriter:
     """Merge patches of the status subresource."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    client: Client
 
     async def write(self, objects: CustomObjects[Any], seen: CustomObject[Any], wanted: Mapping[str, Any]) -> bool:
         """Write the differences, if any; returns whether the object's status is as wanted now. As `send`."""
@@ -75,7 +94,7 @@ class StatusWriter:
         """
         body = {"metadata": {"resourceVersion": seen.resource_version}, "status": patch}
         try:
-            objects.remember(await self._client.patch_status(objects.resource, seen.namespace, seen.name, body))
+            objects.remember(await self.client.patch_status(objects.resource, seen.namespace, seen.name, body))
         except Conflict:
             await objects.reread(seen)
             return False

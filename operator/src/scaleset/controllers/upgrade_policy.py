@@ -1,45 +1,40 @@
 """The reconcile of UpgradePolicies: their validity, and the number of sets that refer to them."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from dataclasses import KW_ONLY, dataclass
+from datetime import timedelta
 
-from scaleset.api.conditions import Condition, set_condition
 from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
 from scaleset.controllers.caches import Caches
-from scaleset.controllers.status_writer import StatusWriter
-from scaleset.records.projections import Key
+from scaleset.controllers.status_writer import StatusWriter, condition, conditions
+from scaleset.kube.resources import Key
 
 
+@dataclass(eq=False)
 class UpgradePolicyController:
     """Writes the status of policies. `now` is the API server's clock."""
 
-    def __init__(self, caches: Caches, writer: StatusWriter, *, now: Callable[[], float]) -> None:
-        self._caches = caches
-        self._writer = writer
-        self._now = now
+    caches: Caches
+    writer: StatusWriter
+    _: KW_ONLY
+    now: Callable[[], float]
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring the status of one policy up to date."""
-        seen = self._caches.policies.get(*key)
+        seen = self.caches.policies.get(*key)
         if seen is None or seen.deleting:
             return None
-        valid = seen.spec is not None
-        ready = Condition(
-            type="Ready",
-            status="True" if valid else "False",
-            reason="Valid" if valid else "InvalidSpec",
-            message=usable(seen.spec) if seen.spec is not None else seen.problem,
-            observed_generation=seen.generation,
-        )
+        if seen.spec is not None:
+            ready = condition(seen, "Ready", "Valid", usable(seen.spec), holds=True)
+        else:
+            ready = condition(seen, "Ready", "InvalidSpec", seen.problem, holds=False)
         existing = UpgradePolicyStatus.parse({"status": seen.status}).conditions
-        now = datetime.fromtimestamp(self._now(), UTC)
-        conditions = [condition.to_raw() for condition in set_condition(existing, ready, now)]
         wanted = {
             "observedGeneration": seen.generation,
-            "scaleSets": self._caches.relations.users.number(key),
-            "conditions": conditions,
+            "scaleSets": self.caches.relations.users.number(key),
+            "conditions": conditions(existing, ready, now=self.now()),
         }
-        await self._writer.write(self._caches.policies, seen, wanted)
+        await self.writer.write(self.caches.policies, seen, wanted)
         return None
 
 

@@ -1,6 +1,7 @@
 """The watched objects, the records kept of each kind, and the mapping of a changed object to the keys to reconcile."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TypeVar
 
 from scaleset.api import names
@@ -8,20 +9,19 @@ from scaleset.api.gallery_image_version import GalleryImageVersionSpec, GalleryI
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
-from scaleset.controllers.caches import Caches
+from scaleset.controllers.caches import Caches, by_uid, relations
 from scaleset.controllers.concurrency_limit import front
 from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.gallery_image_version import SWEEP
-from scaleset.controllers.relations import by_uid, relations
 from scaleset.kube.client import Client
 from scaleset.kube.informer import Informer
-from scaleset.kube.resources import CLAIMS, PODS, REVISIONS, Resource
+from scaleset.kube.resources import CLAIMS, JSON, PODS, REVISIONS, Key, Resource
 from scaleset.planner.instances import Claim, Pod
 from scaleset.planner.revisions import describe
 from scaleset.records import projections
 from scaleset.records.custom_objects import Projection
 from scaleset.records.kinds import GALLERY_IMAGE_VERSIONS, SCALE_SETS, UPGRADE_POLICIES
-from scaleset.records.projections import JSON, Key, StoredRevision
+from scaleset.records.projections import StoredRevision
 from scaleset.records.versions import group
 
 Wake = Callable[[Key], None]
@@ -38,74 +38,70 @@ REST_FAILURES_SECONDS = 1.0
 """Delay for failure counts: a version fails in many sets at once, and its count is written once for all of them."""
 
 
+@dataclass(eq=False)
 class Wakes:
     """Maps a changed object to the keys to reconcile, in three queues. `instances` and `replications` also take the
     seconds that a reconcile may wait for more events. `caches` is set later, since the caches need this object first.
     """
 
-    def __init__(
-        self, *, scale_sets: Wake, instances: Later, versions: Wake, replications: Later, policies: Wake
-    ) -> None:
-        self.caches: Caches | None = None
-        self._scale_sets = scale_sets
-        self._instances = instances
-        self._versions = versions
-        self._replications = replications
-        self._policies = policies
+    _: KW_ONLY
+    scale_sets: Wake
+    instances: Later
+    versions: Wake
+    replications: Later
+    policies: Wake
+    caches: Caches = field(init=False)
 
     def instance(self, key: Key) -> None:
         """A pod, claim or revision of that set."""
-        size = self.caches.pods.number(key) if self.caches is not None else 0
-        self._instances(key, size * REST_PER_INSTANCE_SECONDS)
+        size = self.caches.pods.number(key)
+        self.instances(key, size * REST_PER_INSTANCE_SECONDS)
 
     def scale_set(self, key: Key) -> None:
         """A ScaleSet: itself. `users` and `line` handle the effects on other objects."""
-        self._scale_sets(key)
+        self.scale_sets(key)
 
     def users(self, policy: Key) -> None:
         """A set began or ceased to refer to that UpgradePolicy, which counts its sets."""
-        self._policies(policy)
+        self.policies(policy)
 
     def line(self, policy: Key) -> None:
         """A set of that policy began or ended to roll or to wait: a waiting set may be able to start."""
-        if self.caches is not None:
-            for waiting in front(self.caches, policy):
-                self._scale_sets(waiting)
+        for waiting in front(self.caches, policy):
+            self.scale_sets(waiting)
 
     def policy(self, key: Key) -> None:
         """An UpgradePolicy: itself, and the sets that refer to it."""
-        self._policies(key)
-        for seen in self.caches.relations.users.of(key) if self.caches is not None else ():
-            self._scale_sets((seen.namespace, seen.name))
+        self.policies(key)
+        for seen in self.caches.relations.users.of(key):
+            self.scale_sets((seen.namespace, seen.name))
 
     def version(self, key: Key) -> None:
         """Versions of an image: themselves, and the sets that follow them."""
-        self._versions(key)
+        self.versions(key)
         self.replicated(key)
 
     def replicated(self, key: Key) -> None:
         """The sets that follow that group of versions."""
-        for seen in self.caches.relations.followers.of(key) if self.caches is not None else ():
-            self._scale_sets((seen.namespace, seen.name))
+        for seen in self.caches.relations.followers.of(key):
+            self.scale_sets((seen.namespace, seen.name))
 
     def failures(self, versions: Key) -> None:
         """Failure counts of that group of versions changed: the versions themselves."""
-        self._replications(versions, REST_FAILURES_SECONDS)
+        self.replications(versions, REST_FAILURES_SECONDS)
 
     def nodes(self, number: int) -> None:
         """A node was added, removed or changed: the versions that need their image on all nodes."""
-        if self.caches is None:
-            return
         full = self.caches.relations.full
-        groups = full.keys()
+        groups = full.groups()
         rest = REST_PER_NODE_SECONDS * number * sum(map(full.number, groups))
         for key in groups:
-            self._replications(key, rest)
+            self.replications(key, rest)
 
     def prepull(self, version_uid: str) -> None:
         """A pod that pulls an image: its version, or the search for pods without one."""
-        found = self.caches.relations.versions.of(by_uid(version_uid)) if self.caches is not None else []
-        self._versions(group(found[0]) if found else SWEEP)
+        found = self.caches.relations.versions.of(by_uid(version_uid))
+        self.versions(group(found[0]) if found else SWEEP)
 
 
 Namespaces = Sequence[str | None]
@@ -141,7 +137,7 @@ def watch(client: Client, wakes: Wakes, *, namespaces: Namespaces = (None,)) -> 
             projection=Projection(GalleryImageVersionSpec.parse),
             on_change=wakes.version,
             namespaces=namespaces,
-            key=group,
+            group=group,
         ),
         pods=_of_instances(client, PODS, projections.pod, wake=wakes.instance, namespaces=namespaces),
         claims=_of_instances(client, CLAIMS, projections.claim, wake=wakes.instance, namespaces=namespaces),
@@ -169,7 +165,7 @@ def _of_instances(
         client,
         resource,
         project=project,
-        key=projections.belongs_to,
+        group=projections.belongs_to,
         on_change=wake,
         namespaces=namespaces,
         label=names.LABEL_NAME,

@@ -17,8 +17,8 @@ from scaleset import __version__
 from scaleset.kube import errors
 from scaleset.kube.credentials import Credentials, connect
 from scaleset.kube.rate_limit import FlowControl, Limits
-from scaleset.kube.resources import LEASES, Resource
-from scaleset.kube.transport import JSON, STRATEGIC_MERGE_PATCH, OnDate, OnRequest, Transport, always, ignore
+from scaleset.kube.resources import JSON, LEASES, Resource
+from scaleset.kube.transport import MERGE_PATCH, STRATEGIC_MERGE_PATCH, OnDate, OnRequest, Transport, always, ignore
 
 Page = tuple[list[JSON], str]
 """Objects, and the resourceVersion of their list."""
@@ -87,21 +87,17 @@ class Client:
 
         All pages show one state. If the continue token expires on the way, the list starts again once; then it is Gone.
         """
-        for attempt in (1, 2):
-            items = []
-            version = ""
-            try:
-                async with aclosing(
-                    self.pages(resource, namespace, label_selector=label_selector, limit=limit)
-                ) as pages:
-                    async for page, version in pages:  # noqa: B007 - all pages have the same version
-                        items += page
-            except errors.Gone:
-                if attempt == 2:
-                    raise
-            else:
-                return items, version
-        raise AssertionError("unreachable")
+        try:
+            return await self._list(resource, namespace, label_selector=label_selector, limit=limit)
+        except errors.Gone:
+            return await self._list(resource, namespace, label_selector=label_selector, limit=limit)
+
+    async def _list(self, resource: Resource, namespace: str | None, *, label_selector: str | None, limit: int) -> Page:
+        items, version = [], ""
+        async with aclosing(self.pages(resource, namespace, label_selector=label_selector, limit=limit)) as pages:
+            async for page, version in pages:  # noqa: B007 - all pages have the same version
+                items += page
+        return items, version
 
     async def pages(
         self,
@@ -134,6 +130,11 @@ class Client:
                 return
             query.pop("resourceVersion", None)
             query["continue"] = token
+
+    async def peek(self, resource: Resource, namespace: str | None, *, label_selector: str | None = None) -> Page:
+        """A list of one object: whether such objects can be listed, and the present resourceVersion."""
+        async with aclosing(self.pages(resource, namespace, label_selector=label_selector, limit=1)) as pages:
+            return await anext(pages)
 
     async def get(
         self, resource: Resource, namespace: str | None, name: str, *, timeout: float = CALL_TIMEOUT_SECONDS
@@ -253,7 +254,7 @@ class Client:
         body: Mapping[str, Any],
         *,
         query: Mapping[str, str] | None = None,
-        patch: str | None = None,
+        patch: str = MERGE_PATCH,
         timeout: float = CALL_TIMEOUT_SECONDS,
     ) -> JSON:
         # The lease's own writes open the gate.

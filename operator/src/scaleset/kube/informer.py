@@ -11,16 +11,16 @@ ten minutes.
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from math import inf
 from time import monotonic
-from typing import Generic
 
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError, Gone, Unavailable
-from scaleset.kube.resources import Resource
-from scaleset.kube.store import JSON, Key, Store, T, differ
+from scaleset.kube.resources import JSON, Key, Resource
+from scaleset.kube.store import Store, T, View, differ
 
 log = logging.getLogger(__name__)
 
@@ -39,37 +39,37 @@ BACKOFF_SECONDS = (0.2, 10.0)
 """First and longest wait between tries. After an outage the view is current within 10 s plus the time of a list."""
 
 
+@dataclass(eq=False, slots=True)
 class _Stream:
     """One followed namespace, or all of them."""
 
-    __slots__ = ("complaint", "contact", "failures", "limit", "namespace", "relist", "resync_at", "synced", "version")
+    namespace: str | None
+    version: int = 0
+    relist: bool = True
+    synced: bool = False
+    contact: float = -inf
+    resync_at: float = -inf
+    """When to list again, by the event loop's clock; ended watches do not change it."""
+    failures: int = 0
+    complaint: str = ""
+    limit: asyncio.Timeout | None = None
 
-    def __init__(self, namespace: str | None) -> None:
-        self.namespace = namespace
-        self.version = 0
-        self.relist = True
-        self.synced = False
-        self.contact = -inf
-        self.resync_at = -inf
-        """When to list again, by the event loop's clock; ended watches do not change it."""
-        self.failures = 0
-        self.complaint = ""
-        self.limit: asyncio.Timeout | None = None
+    def __str__(self) -> str:
+        return self.namespace or "*"
 
     def contacted(self) -> None:
         self.contact = monotonic()
         if self.complaint:
-            log.info("informer_recovered namespace=%(namespace)s", {"namespace": self.namespace or "*"})
+            log.info("informer_recovered namespace=%(namespace)s", {"namespace": str(self)})
             self.complaint = ""
 
 
-class Informer(Generic[T]):
+class Informer(View[T]):
     """Records of one kind of object, projected from raw JSON, by object and by what they belong to.
 
-    `project` makes a record of an object. `key` names the owner of a record, None for a foreign object. `on_change` is
-    called once for every key whose records changed, except for changes that `same` ignores. `namespaces` are watched
-    one by one; `[None]` is one watch for all of them. With `label`, only objects with a label of that name are watched.
-    `jitter` gives numbers from 0 to 1.
+    `project` makes a record of an object. `group` names the owner of a record, None for a foreign object. Changes that
+    `same` ignores do not call `on_change`. `namespaces` are watched one by one; `[None]` is one watch for all of
+    them. With `label`, only objects with a label of that name are watched. `jitter` gives numbers from 0 to 1.
     """
 
     def __init__(
@@ -78,24 +78,21 @@ class Informer(Generic[T]):
         resource: Resource,
         *,
         project: Callable[[JSON], T],
-        key: Callable[[T], Key | None],
+        group: Callable[[T], Key | None],
         on_change: Callable[[Key], None],
         namespaces: Sequence[str | None] = (None,),
         label: str | None = None,
         same: Callable[[T, T], bool] = differ,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        super().__init__(Store(project, group, same=same), on_change)
         self.resource = resource
         self._client = client
         self._label = label
-        self._on_change = on_change
         self._jitter = jitter
-        self._store = Store(project, key, same=same)
         self._streams = [_Stream(namespace) for namespace in namespaces]
         self.relists = 0
         """Number of lists so far, including the first ones."""
-
-    # Records
 
     @property
     def synced(self) -> bool:
@@ -109,25 +106,6 @@ class Informer(Generic[T]):
         bookmark a minute, or a new watch. Infinite at first.
         """
         return monotonic() - min(stream.contact for stream in self._streams)
-
-    def __len__(self) -> int:
-        return len(self._store)
-
-    def get(self, namespace: str, name: str) -> T | None:
-        """The record of one object."""
-        return self._store.get(namespace, name)
-
-    def of(self, key: Key) -> list[T]:
-        """The records of all objects that belong to the key, in no order."""
-        return self._store.of(key)
-
-    def number(self, key: Key) -> int:
-        """How many objects belong to the key."""
-        return self._store.number(key)
-
-    def all(self) -> list[T]:
-        """All records, also of objects that belong to no key."""
-        return self._store.all()
 
     # Knowledge from other calls
 
@@ -147,14 +125,14 @@ class Informer(Generic[T]):
         """Remove an object that the server reports as missing: no older event brings it back."""
         self._changed(self._store.forget(namespace, name, uid))
 
-    async def refresh(self, key: Key, *, label_selector: str) -> list[T]:
-        """List the objects of the key, merge them and return their records. Batches are admitted on this view.
+    async def refresh(self, group: Key, *, label_selector: str) -> list[T]:
+        """List the objects of the group, merge them and return their records. Batches are admitted on this view.
 
         Unavailable, like any failed call, if the server's state is older than the known one: then everything is listed
         again.
         """
         with self._store.listing(self._store.seen) as listing:
-            pages = self._client.pages(self.resource, key[0], label_selector=label_selector, limit=PAGE)
+            pages = self._client.pages(self.resource, group[0], label_selector=label_selector, limit=PAGE)
             try:
                 async with aclosing(pages):
                     async for raws, version in pages:
@@ -164,10 +142,10 @@ class Informer(Generic[T]):
                             text = f"{self.resource} went back in time; listing all of them again"
                             raise Unavailable(0, "EtcdRestored", text)
                         self._store.add(listing, raws, int(version))
-                self._store.finish(listing, key=key)
+                self._store.finish(listing, group=group)
             finally:
                 self._changed(listing.changed)
-        return self.of(key)
+        return self.of(group)
 
     # Following
 
@@ -175,7 +153,7 @@ class Informer(Generic[T]):
         """Follow until cancelled."""
         async with asyncio.TaskGroup() as group:
             for stream in self._streams:
-                group.create_task(self._follow(stream), name=f"informer {self.resource} {stream.namespace or '*'}")
+                group.create_task(self._follow(stream), name=f"informer {self.resource} {stream}")
 
     async def _follow(self, stream: _Stream) -> None:
         while True:
@@ -192,7 +170,7 @@ class Informer(Generic[T]):
             except Exception:
                 log.exception(
                     "informer_failed resource=%(resource)s namespace=%(namespace)s",
-                    {"resource": self.resource, "namespace": stream.namespace or "*"},
+                    {"resource": self.resource, "namespace": str(stream)},
                 )
                 await self._pause(stream)
 
@@ -218,13 +196,10 @@ class Informer(Generic[T]):
 
     async def _check_not_restored(self, stream: _Stream) -> None:
         seen = self._store.seen
-        pages = self._client.pages(self.resource, stream.namespace, label_selector=self._label, limit=1)
-        async with aclosing(pages):
-            async for _, version in pages:
-                stream.contact = monotonic()
-                if int(version) < seen:
-                    self._restart(int(version))
-                return
+        _, version = await self._client.peek(self.resource, stream.namespace, label_selector=self._label)
+        stream.contact = monotonic()
+        if int(version) < seen:
+            self._restart(int(version))
 
     def _restart(self, version: int, *, but: _Stream | None = None) -> None:
         """List everything again: etcd is at `version` now, which is older than the known state."""
@@ -239,11 +214,7 @@ class Informer(Generic[T]):
         self.relists += 1
         with self._store.listing(self._store.seen_in(stream.namespace)) as listing:
             pages = self._client.pages(
-                self.resource,
-                stream.namespace,
-                label_selector=self._label,
-                limit=PAGE,
-                timeout=LIST_TIMEOUT_SECONDS,
+                self.resource, stream.namespace, label_selector=self._label, limit=PAGE, timeout=LIST_TIMEOUT_SECONDS
             )
             try:
                 async with aclosing(pages):
@@ -286,17 +257,13 @@ class Informer(Generic[T]):
         stream.failures = 0
         stream.contacted()
 
-    def _changed(self, keys: Iterable[Key]) -> None:
-        for key in keys:
-            self._on_change(key)
-
     def _complain(self, stream: _Stream, error: ApiError) -> None:
         """Log a failure once, not once a try. A cut connection that is back at once is not logged."""
         complaint = str(error)
         if complaint != stream.complaint and stream.failures >= 2:
             log.warning(
                 'informer_unavailable resource=%(resource)s namespace=%(namespace)s error="%(error)s"',
-                {"resource": self.resource, "namespace": stream.namespace or "*", "error": complaint},
+                {"resource": self.resource, "namespace": str(stream), "error": complaint},
             )
             stream.complaint = complaint
 

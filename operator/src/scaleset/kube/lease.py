@@ -16,26 +16,24 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from math import inf
-from typing import Any
+from typing import NamedTuple
 
 from scaleset.kube.client import Client
 from scaleset.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
-from scaleset.kube.resources import LEASES
+from scaleset.kube.resources import JSON, LEASES
 
 log = logging.getLogger(__name__)
 
-JSON = dict[str, Any]
 
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A lease record that has not changed since the monotonic time `since`."""
+class Seen(NamedTuple):
+    """A lease record of another process."""
 
     spec: JSON
     since: float
+    """Monotonic time since which it has not changed."""
 
     @property
     def expires(self) -> float:
@@ -43,10 +41,7 @@ class Seen:
         return self.since + float(self.spec.get("leaseDurationSeconds") or 0)
 
 
-def _nothing() -> None:
-    pass
-
-
+@dataclass(eq=False)
 class Lease:
     """The right to write. `identity` must be unique to this process; durations are seconds.
 
@@ -54,38 +49,24 @@ class Lease:
     when it does not have it any more, also after a release. `now` gives the times written for people.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        namespace: str,
-        name: str,
-        identity: str,
-        *,
-        duration: float = 15,
-        renew_deadline: float = 10,
-        retry_period: float = 2,
-        annotations: Mapping[str, str] | None = None,
-        on_started: Callable[[], None] = _nothing,
-        on_lost: Callable[[], None] = _nothing,
-        now: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-        jitter: Callable[[], float] = random.random,
-    ) -> None:
-        if not retry_period < renew_deadline < duration:
+    client: Client
+    namespace: str
+    name: str
+    identity: str
+    _: KW_ONLY
+    duration: float = 15
+    renew_deadline: float = 10
+    retry_period: float = 2
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    on_started: Callable[[], None] = lambda: None
+    on_lost: Callable[[], None] = lambda: None
+    now: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    jitter: Callable[[], float] = random.random
+
+    def __post_init__(self) -> None:
+        if not self.retry_period < self.renew_deadline < self.duration:
             raise ValueError("expected retry_period < renew_deadline < duration")
-        self.identity = identity
-        self._annotations = dict(annotations or {})
-        self.on_started = on_started
-        self.on_lost = on_lost
-        self._client = client
-        self._namespace = namespace
-        self._name = name
-        self._duration = duration
-        self._renew_deadline = renew_deadline
-        self._retry_period = retry_period
-        self._now = now
-        self._monotonic = monotonic
-        self._jitter = jitter
         self._held_until = -inf
         self._object: JSON | None = None
         self._other: Seen | None = None
@@ -93,7 +74,7 @@ class Lease:
 
     def held(self) -> bool:
         """Whether this process may write now."""
-        return self._monotonic() < self._held_until
+        return self.monotonic() < self._held_until
 
     @property
     def holder(self) -> str:
@@ -109,14 +90,14 @@ class Lease:
         while True:
             if await self._try():
                 break
-            await asyncio.sleep(self._retry_period * (1 + 0.2 * self._jitter()))
+            await asyncio.sleep(self.retry_period * (1 + 0.2 * self.jitter()))
         log.info(
             "lease_acquired lease=%(namespace)s/%(lease)s identity=%(identity)s", self._about(identity=self.identity)
         )
         self.on_started()
         try:
-            while (left := self._held_until - self._monotonic()) > 0:
-                await asyncio.sleep(min(left, self._retry_period))
+            while (left := self._held_until - self.monotonic()) > 0:
+                await asyncio.sleep(min(left, self.retry_period))
                 # An expired lease is not renewed: after a pause of this process there may be another holder.
                 if self.held():
                     await self._try()
@@ -142,9 +123,7 @@ class Lease:
                 await self._put({**self._object["spec"], **released})
             except Conflict:
                 # A renewal that was cancelled before its reply came.
-                self._object = await self._client.get(
-                    LEASES, self._namespace, self._name, timeout=self._request_timeout
-                )
+                self._object = await self.client.get(LEASES, self.namespace, self.name, timeout=self._request_timeout)
                 if self._object["spec"].get("holderIdentity") == self.identity:
                     await self._put({**self._object["spec"], **released})
             log.info("lease_released lease=%(namespace)s/%(lease)s", self._about())
@@ -157,7 +136,7 @@ class Lease:
         """One attempt to get or to renew the lease; True if it succeeded. A missing answer changes nothing: `held()`
         expires by itself.
         """
-        sent = self._monotonic()
+        sent = self.monotonic()
         try:
             succeeded = await self._renew_or_acquire(renewing=self.held())
         except ApiError as error:
@@ -166,7 +145,7 @@ class Lease:
         if succeeded:
             self._complaint = ""
             self._other = None
-            self._held_until = sent + self._renew_deadline
+            self._held_until = sent + self.renew_deadline
         else:
             self._held_until = -inf
         return succeeded
@@ -181,19 +160,19 @@ class Lease:
             else:
                 return True
         try:
-            found = await self._client.get(LEASES, self._namespace, self._name, timeout=self._request_timeout)
+            found = await self.client.get(LEASES, self.namespace, self.name, timeout=self._request_timeout)
         except NotFound:
             return await self._create()
         return await self._take(found)
 
     async def _create(self) -> bool:
         # The holder may not have noticed the deletion yet.
-        if self._other is not None and self._monotonic() < self._other.expires:
+        if self._other is not None and self.monotonic() < self._other.expires:
             return False
-        metadata = {"namespace": self._namespace, "name": self._name, "annotations": self._annotations}
+        metadata = {"namespace": self.namespace, "name": self.name, "annotations": self.annotations}
         body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": self._term(0)}
         try:
-            self._object = await self._client.create(LEASES, self._namespace, body, timeout=self._request_timeout)
+            self._object = await self.client.create(LEASES, self.namespace, body, timeout=self._request_timeout)
         except AlreadyExists:
             return False
         return True
@@ -203,13 +182,13 @@ class Lease:
         holder = spec.get("holderIdentity") or ""
         if holder not in {"", self.identity}:
             if self._other is None or self._other.spec != spec:
-                self._other = Seen(spec, self._monotonic())
-            if self._monotonic() < self._other.expires:
+                self._other = Seen(spec, self.monotonic())
+            if self.monotonic() < self._other.expires:
                 return False
         self._object = found
         if holder == self.identity:
             # A conflict here is a foreign annotation, or a deletion: no reason to give up, the next try shows it.
-            await self._put({**spec, "leaseDurationSeconds": round(self._duration), "renewTime": self._time()})
+            await self._put({**spec, "leaseDurationSeconds": round(self.duration), "renewTime": self._time()})
             return True
         try:
             await self._put(self._term(int(spec.get("leaseTransitions") or 0) + 1))
@@ -220,7 +199,7 @@ class Lease:
     def _term(self, transitions: int) -> JSON:
         return {
             "holderIdentity": self.identity,
-            "leaseDurationSeconds": round(self._duration),
+            "leaseDurationSeconds": round(self.duration),
             "acquireTime": self._time(),
             "renewTime": self._time(),
             "leaseTransitions": transitions,
@@ -230,23 +209,23 @@ class Lease:
         # With its uid and resourceVersion, or a PUT would create it again after a deletion.
         found = self._object or {}
         metadata = found.get("metadata") or {}
-        about = {**(metadata.get("annotations") or {}), **self._annotations}
+        about = {**(metadata.get("annotations") or {}), **self.annotations}
         body = {**found, "metadata": {**metadata, "annotations": about}, "spec": spec}
         timeout = self._request_timeout
-        self._object = await self._client.replace(LEASES, self._namespace, self._name, body, timeout=timeout)
+        self._object = await self.client.replace(LEASES, self.namespace, self.name, body, timeout=timeout)
 
     @property
     def _request_timeout(self) -> float:
         """Timeout of a request: short enough for a second try before the deadline, and never past it."""
-        third = self._renew_deadline / 3
-        return min(third, max(0.1, self._held_until - self._monotonic())) if self.held() else third
+        third = self.renew_deadline / 3
+        return min(third, max(0.1, self._held_until - self.monotonic())) if self.held() else third
 
     def _time(self) -> str:
-        return datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def _about(self, **more: object) -> dict[str, object]:
         """Log values: the lease and further details."""
-        return {"namespace": self._namespace, "lease": self._name, **more}
+        return {"namespace": self.namespace, "lease": self.name, **more}
 
     def _complain(self, error: ApiError) -> None:
         if str(error) != self._complaint:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
 
@@ -52,17 +52,11 @@ def on_behalf_of(flow: Hashable) -> Iterator[None]:
         _FLOW.reset(token)
 
 
+@dataclass(eq=False, slots=True)
 class _Waiter:
-    __slots__ = ("granted", "since", "write")
-
-    def __init__(self, *, write: bool, since: float) -> None:
-        self.write = write
-        self.since = since
-        self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-
-def _ignore(_: float) -> None:
-    pass
+    write: bool
+    since: float
+    granted: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class FlowControl:
@@ -80,7 +74,7 @@ class FlowControl:
         self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
-    async def turn(self, *, write: bool, on_wait: Callable[[float], None] = _ignore) -> AsyncIterator[None]:
+    async def turn(self, *, write: bool, on_wait: Callable[[float], None] = lambda _: None) -> AsyncIterator[None]:
         """Wait for a turn of the present set and hold it inside; `on_wait` gets the seconds waited."""
         waiter = await self._acquire(write=write)
         try:
@@ -134,11 +128,9 @@ class FlowControl:
             self._timer = asyncio.get_running_loop().call_later(wait, self._dispatch)
 
     def _refill(self, now: float) -> None:
-        if self._limits.qps == inf:
-            self._tokens = float(self._limits.burst)
-        elif now > self._counted:
+        if now > self._counted:
             self._tokens = min(float(self._limits.burst), self._tokens + (now - self._counted) * self._limits.qps)
-        self._counted = max(now, self._counted)
+            self._counted = now
 
     def _next(self) -> Hashable | None:
         """The next flow; without a token only flows with a read."""

@@ -1,4 +1,4 @@
-"""URL paths of kinds of objects.
+"""Objects and their names: JSON, keys, and the URL paths of kinds.
 
 Only this module puts names into a URL. An empty name would turn an object's URL into the URL of its collection: a
 DELETE of everything. So every part is checked.
@@ -6,16 +6,22 @@ DELETE of everything. So every part is checked.
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+JSON = dict[str, Any]
+"""An object as the API server sends it, or a part of one."""
+Key = tuple[str, str]
+"""Namespace and name of an object. Also what objects are grouped by, such as the set that they belong to."""
 
 _SEGMENT = re.compile(r"[a-z0-9A-Z]([-a-z0-9A-Z._:]{0,251}[a-z0-9A-Z])?")
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A kind of object as the API server's URLs name it; the core group is the empty string."""
+    """A kind of object as the API server's URLs name it."""
 
     group: str
+    """Empty for the core group."""
     version: str
     plural: str
     namespaced: bool = True

@@ -6,14 +6,14 @@ unbounded values, and no label names a pod or an instance.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import CollectorRegistry
 
-from scaleset.planner import changes, figures
+from scaleset.planner import changes, status
 from scaleset.planner.instances import HealthState
 
 SET = ("namespace", "scaleset")
@@ -24,8 +24,8 @@ INSTANCE_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 
 STATUSES = ("Idle", "RollingForward", "Paused", "Completed", "Cancelled", "Faulted")
 STATES = ("pending", "in_progress", "succeeded", "failed", "restored")
 CHECKS = tuple(state.value.lower() for state in HealthState)
-BLOCKS = figures.REASONS
-WAITS = tuple(each for each in BLOCKS if each not in (figures.MAX_UNHEALTHY, "back_off", "target_failed"))
+BLOCKS = status.REASONS
+WAITS = tuple(each for each in BLOCKS if each not in (status.MAX_UNHEALTHY, "back_off", "target_failed"))
 """Reasons for a running rollout to wait; the other reasons keep a rollout from starting, or end it."""
 CONDITIONS = ("Accepted", "Available", "Progressing", "Ready", "Reconciling", "Stalled", "UpToDate")
 TRUTHS = ("true", "false")
@@ -37,25 +37,28 @@ class Definition:
     """One metric. `values` are the possible values of a label, if they are few and fixed."""
 
     name: str
-    kind: Literal["gauge", "counter", "histogram"]
     help: str
-    labels: tuple[str, ...] = ()
-    values: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    buckets: tuple[float, ...] = ()
-    leader: bool = field(default=False, kw_only=True)
+    labels: tuple[str, ...]
+    values: tuple[tuple[str, tuple[str, ...]], ...]
+    buckets: tuple[float, ...]
+    leader: bool
     """Whether only the leader exports it."""
+
+    @property
+    def kind(self) -> Literal["gauge", "counter", "histogram"]:
+        if self.buckets:
+            return "histogram"
+        return "counter" if self.name.endswith("_total") else "gauge"
 
     @property
     def base(self) -> str:
         """The name without `_total`, which the library adds to counters."""
         return self.name.removesuffix("_total")
 
-    def gauges(self) -> GaugeMetricFamily:
+    def family(self) -> GaugeMetricFamily | CounterMetricFamily:
         """An empty family, to be filled by a collector."""
-        return GaugeMetricFamily(self.base, self.help, labels=self.labels)
-
-    def counters(self) -> CounterMetricFamily:
-        return CounterMetricFamily(self.base, self.help, labels=self.labels)
+        kind = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
+        return kind(self.base, self.help, labels=self.labels)
 
     def gauge(self, registry: CollectorRegistry) -> Gauge:
         return Gauge(self.name, self.help, self.labels, registry=registry)
@@ -64,22 +67,29 @@ class Definition:
         return Counter(self.base, self.help, self.labels, registry=registry)
 
     def histogram(self, registry: CollectorRegistry) -> Histogram:
-        return Histogram(self.name, self.help, self.labels, buckets=self.buckets, registry=registry)
+        """The histogram, with zeros for the values of its label, if they are fixed."""
+        found = Histogram(self.name, self.help, self.labels, buckets=self.buckets, registry=registry)
+        for _, values in self.values:
+            for value in values:
+                found.labels(value)
+        return found
+
+
+def _metric(
+    name: str, text: str, *labels: str, buckets: tuple[float, ...] = (), leader: bool = False, **values: Iterable[str]
+) -> Definition:
+    """`values` are further labels, each with its possible values."""
+    fixed = tuple((label, tuple(each)) for label, each in values.items())
+    return Definition(name, text, (*labels, *values), fixed, buckets, leader)
 
 
 def _of_set(name: str, text: str, *labels: str, **values: Iterable[str]) -> Definition:
-    kind: Literal["gauge", "counter"] = "counter" if name.endswith("_total") else "gauge"
-    return Definition(name, kind, text, (*SET, *labels), _fixed(values), leader=True)
+    return _metric(name, text, *SET, *labels, buckets=(), leader=True, **values)
 
 
-def _histogram(
-    name: str, text: str, *labels: str, buckets: tuple[float, ...], leader: bool = False, **values: Iterable[str]
-) -> Definition:
-    return Definition(name, "histogram", text, labels, _fixed(values), buckets, leader=leader)
-
-
-def _fixed(values: dict[str, Iterable[str]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    return tuple((label, tuple(each)) for label, each in values.items())
+def _durations(name: str, text: str, buckets: tuple[float, ...], results: Iterable[str]) -> Definition:
+    """Durations in all sets together: a histogram a set would be too many series."""
+    return _metric(name, text, buckets=buckets, leader=True, result=results)
 
 
 INFO = _of_set("scaleset_info", "Always 1; static facts about a ScaleSet.", "image", "policy", "upgrade_mode")
@@ -89,14 +99,11 @@ INSTANCES = _of_set(
     "scaleset_instances",
     "Instances by version and health. The sum is all instances; an instance without a pod is Unhealthy.",
     "version",
-    "health",
     health=[state.value for state in HealthState],
 )
 CONDITION = _of_set(
     "scaleset_status_condition",
     "1 for the current status of the condition, 0 for the others.",
-    "condition",
-    "status",
     condition=CONDITIONS,
     status=TRUTHS,
 )
@@ -111,14 +118,12 @@ ROLLOUT_STATUS = _of_set(
     "scaleset_rollout_status",
     "1 for the state of the running or last rollout, 0 for the others. Idle: no rollout yet. Paused: "
     "the rollout waits for the pause between batches or for spec.suspend.",
-    "status",
     status=STATUSES,
 )
 ROLLOUT_INSTANCES = _of_set(
     "scaleset_rollout_instances",
     "Instances of the running or last rollout, each in one state. Restored instances do not count as "
     "failed; instances being restored count as in_progress.",
-    "state",
     state=STATES,
 )
 BATCH = _of_set("scaleset_rollout_batch", "The running batch, counted from 1; between batches the last one.")
@@ -128,7 +133,6 @@ TARGET = _of_set(
     "Always 1; the target of the running or last rollout. In a rollout of the model both versions are the same.",
     "from_version",
     "to_version",
-    "started_by",
     started_by=changes.STARTED_BY,
 )
 STARTED = _of_set(
@@ -143,131 +147,108 @@ PROGRESSED = _of_set(
 BLOCKED = _of_set(
     "scaleset_rollout_blocked",
     "1 for the reason that keeps a rollout from starting or continuing, 0 for the others.",
-    "reason",
     reason=BLOCKS,
 )
 BEHIND = _of_set(
     "scaleset_image_versions_behind",
     "Number of versions that latest may choose and that are newer than the oldest running version.",
 )
-PUBLISHED = Definition(
+PUBLISHED = _metric(
     "scaleset_image_version_published_timestamp_seconds",
-    "gauge",
     "When a GalleryImageVersion was published, Unix time. image is publisher/offer/sku.",
-    ("namespace", "image", "version", "excluded"),
-    (("excluded", ("true", "false")),),
+    "namespace",
+    "image",
+    "version",
     leader=True,
+    excluded=("true", "false"),
 )
 ROLLOUTS = _of_set(
-    "scaleset_rollouts_total",
-    "Rollouts that ended.",
-    "result",
-    "started_by",
-    result=changes.ROLLOUT_RESULTS,
-    started_by=changes.STARTED_BY,
+    "scaleset_rollouts_total", "Rollouts that ended.", result=changes.ROLLOUT_RESULTS, started_by=changes.STARTED_BY
 )
-ROLLOUT_DURATION = _histogram(
+ROLLOUT_DURATION = _durations(
     "scaleset_rollout_duration_seconds",
     "Seconds from the start of a rollout to its end.",
-    "result",
-    buckets=ROLLOUT_SECONDS,
-    leader=True,
-    result=changes.ROLLOUT_RESULTS,
+    ROLLOUT_SECONDS,
+    changes.ROLLOUT_RESULTS,
 )
 ROLLOUT_WAIT = _of_set(
     "scaleset_rollout_wait_seconds_total",
     "Seconds in which a running rollout had no running batch, by the reason to wait. The duration of a "
     "rollout includes them.",
-    "reason",
     reason=WAITS,
 )
-BATCH_DURATION = _histogram(
+BATCH_DURATION = _durations(
     "scaleset_batch_duration_seconds",
     "Seconds from the start of a batch until all its instances were finished; failed if any of them failed.",
-    "result",
-    buckets=ROLLOUT_SECONDS,
-    leader=True,
-    result=changes.BATCH_RESULTS,
+    ROLLOUT_SECONDS,
+    changes.BATCH_RESULTS,
 )
 UPGRADES = _of_set(
     "scaleset_instance_upgrades_total",
     "Instances finished by a rollout, each counted once. A failed instance that was restored counts as restored.",
-    "result",
     result=changes.UPGRADE_RESULTS,
 )
-UPGRADE_DURATION = _histogram(
+UPGRADE_DURATION = _durations(
     "scaleset_instance_upgrade_duration_seconds",
     "Seconds from the delete of an instance until it was healthy on its new build (succeeded) or on its previous one "
     "(restored, from the second delete), or given up (failed).",
-    "result",
-    buckets=INSTANCE_SECONDS,
-    leader=True,
-    result=changes.UPGRADE_RESULTS,
+    INSTANCE_SECONDS,
+    changes.UPGRADE_RESULTS,
 )
 RESTORES = _of_set(
     "scaleset_instance_restores_total",
     "Restores of failed instances to their previous build; failed: not healthy on the previous build either.",
-    "result",
     result=changes.RESTORE_RESULTS,
 )
 HEALTH_CHECKS = _of_set(
     "scaleset_health_checks_total",
     "Health checks of instances for a health gate or a verdict, on a fresh list of the pods.",
-    "result",
     result=CHECKS,
 )
-EVENTS = Definition(
-    "scaleset_events_total", "counter", "Events recorded, including repeated ones.", ("type", "reason"), leader=True
-)
-RECONCILES = Definition(
+EVENTS = _metric("scaleset_events_total", "Events recorded, including repeated ones.", "type", "reason", leader=True)
+RECONCILES = _metric(
     "controller_runtime_reconcile_total",
-    "counter",
     "Reconciles by result.",
-    ("controller", "result"),
-    (("result", ("success", "requeue_after", "error")),),
+    "controller",
+    result=("success", "requeue_after", "error"),
 )
-RECONCILE_ERRORS = Definition(
-    "controller_runtime_reconcile_errors_total", "counter", "Reconciles that failed.", ("controller",)
-)
-RECONCILE_SECONDS = _histogram(
+RECONCILE_ERRORS = _metric("controller_runtime_reconcile_errors_total", "Reconciles that failed.", "controller")
+RECONCILE_SECONDS = _metric(
     "controller_runtime_reconcile_time_seconds", "Seconds that a reconcile takes.", "controller", buckets=SECONDS
 )
-ACTIVE_WORKERS = Definition("controller_runtime_active_workers", "gauge", "Reconciles that run now.", ("controller",))
-QUEUE_DEPTH = Definition("workqueue_depth", "gauge", "Keys that wait to be reconciled.", ("name",))
-QUEUE_ADDS = Definition("workqueue_adds_total", "counter", "Keys added since the start.", ("name",))
-QUEUE_RETRIES = Definition(
-    "workqueue_retries_total", "counter", "Keys added with a delay: after an error, or for a deadline.", ("name",)
+ACTIVE_WORKERS = _metric("controller_runtime_active_workers", "Reconciles that run now.", "controller")
+QUEUE_DEPTH = _metric("workqueue_depth", "Keys that wait to be reconciled.", "name")
+QUEUE_ADDS = _metric("workqueue_adds_total", "Keys added since the start.", "name")
+QUEUE_RETRIES = _metric(
+    "workqueue_retries_total", "Keys added with a delay: after an error, or for a deadline.", "name"
 )
-QUEUE_UNFINISHED = Definition(
-    "workqueue_unfinished_work_seconds",
-    "gauge",
-    "Sum of the seconds that the running reconciles have taken so far.",
-    ("name",),
+QUEUE_UNFINISHED = _metric(
+    "workqueue_unfinished_work_seconds", "Sum of the seconds that the running reconciles have taken so far.", "name"
 )
-QUEUE_LONGEST = Definition(
+QUEUE_LONGEST = _metric(
     "workqueue_longest_running_processor_seconds",
-    "gauge",
     "Seconds that the longest running reconcile has taken so far.",
-    ("name",),
+    "name",
 )
-QUEUE_WAIT = _histogram(
+QUEUE_WAIT = _metric(
     "workqueue_queue_duration_seconds", "Seconds that a key waits to be reconciled.", "name", buckets=SECONDS
 )
-QUEUE_WORK = _histogram("workqueue_work_duration_seconds", "Seconds that a key is worked on.", "name", buckets=SECONDS)
-REQUESTS = Definition(
+QUEUE_WORK = _metric("workqueue_work_duration_seconds", "Seconds that a key is worked on.", "name", buckets=SECONDS)
+REQUESTS = _metric(
     "rest_client_requests_total",
-    "counter",
     "Requests to the API server by method and status code; <error> means no response.",
-    ("code", "method", "host"),
+    "code",
+    "method",
+    "host",
 )
-REQUEST_SECONDS = _histogram(
+REQUEST_SECONDS = _metric(
     "rest_client_request_duration_seconds",
     "Seconds until the API server's response.",
     "method",
     "host",
     buckets=SECONDS,
 )
-REQUEST_WAIT = _histogram(
+REQUEST_WAIT = _metric(
     "rest_client_rate_limiter_duration_seconds",
     "Seconds that a request waits: a write for a token of --kube-api-qps, any request for a free slot "
     "or for the end of a pause that the API server asked for. Requests of the lease never wait.",
@@ -275,17 +256,19 @@ REQUEST_WAIT = _histogram(
     "host",
     buckets=SECONDS,
 )
-LOOP_LAG = _histogram(
+LOOP_LAG = _metric(
     "scaleset_operator_event_loop_lag_seconds",
     "Delay of the event loop, sampled 20 times a second; includes time taken by other processes.",
     buckets=SECONDS,
 )
-LEADER = Definition("leader_election_master_status", "gauge", "1 while this process holds the lease.", ("name",))
-BUILD = Definition(
+LEADER = _metric("leader_election_master_status", "1 while this process holds the lease.", "name")
+BUILD = _metric(
     "scaleset_operator_build_info",
-    "gauge",
     "Always 1; versions of the running operator.",
-    ("version", "revision", "python_version", "kopf_version"),
+    "version",
+    "revision",
+    "python_version",
+    "kopf_version",
 )
 
 CATALOGUE: tuple[Definition, ...] = tuple(each for each in list(globals().values()) if isinstance(each, Definition))

@@ -11,19 +11,67 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from scaleset.api import names
 from scaleset.kube.client import Client
 from scaleset.kube.errors import NamespaceTerminating, NotFound
 from scaleset.kube.resources import EVENTS
 from scaleset.kube.store import Record
-from scaleset.observability.reasons import NORMAL, WARNING
 from scaleset.planner.plan import Event
 
 log = logging.getLogger(__name__)
+
+NORMAL: Final = "Normal"
+WARNING: Final = "Warning"
+
+REASONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
+    "NewVersionAvailable": ((NORMAL,), "`latest` means a higher version now."),
+    "RolloutStarted": ((NORMAL,), "A rolling upgrade begins: to what, and who started it."),
+    "BatchStarted": ((NORMAL,), "These instances are being replaced."),
+    "BatchCompleted": ((NORMAL, WARNING), "All instances of the batch are finished; a Warning if some failed."),
+    "RolloutCompleted": ((NORMAL,), "Every instance that could be upgraded was."),
+    "RolloutCancelled": (
+        (NORMAL,),
+        "The rollout ended early: the user cancelled it, a newer model replaced it, or its target was withdrawn.",
+    ),
+    "RolloutFaulted": (
+        (WARNING,),
+        "The rollout ended because too many instances were unhealthy, or because the API server refuses the new pods.",
+    ),
+    "InstanceRestored": ((WARNING,), "Failed instances are healthy again on their previous build."),
+    "InstanceRestoreFailed": ((WARNING,), "Failed instances are not healthy on their previous build either."),
+    "RollingBack": ((WARNING,), "After a breach, failed instances return to their previous model."),
+    "HealthGateWaiting": ((NORMAL,), "A rollout does not start or go on until enough instances are healthy."),
+    "Suspended": ((NORMAL,), "spec.suspend of the set or of its policy keeps a rollout from starting or going on."),
+    "ApplyingModel": ((NORMAL,), "Instances are replaced at once, without batches."),
+    "SurgeRefused": ((WARNING,), "There is no room for more instances: this batch is upgraded without surge."),
+    "InPlaceRefused": ((WARNING,), "The API server does not change an image in place: the pod is recreated."),
+    "StartRefused": ((WARNING,), "A start, a restart or an apply-model by hand was refused, with the reason."),
+    "FailuresForgotten": ((NORMAL,), "At the user's request, the platform may try again what failed here."),
+    "InstanceBlocked": ((WARNING,), "Instances are left alone: their name is taken or their data would be lost."),
+    "FailedCreate": ((WARNING,), "The API server refuses to create the pods or claims of instances."),
+    "PodEnded": ((WARNING,), "Pods ended for good (evicted or rejected by the kubelet) and are created again."),
+    "InstancesUnhealthy": ((WARNING,), "Instances are not healthy after healthTimeout, while nothing is under way."),
+    "ProvisioningFailed": ((WARNING,), "Custom data failed, or an extension whose failure is allowed."),
+    "InvalidSpec": ((WARNING,), "The spec cannot be understood or carried out; the event says what to change."),
+    "PolicyNotFound": ((WARNING,), "The UpgradePolicy that the set refers to does not exist."),
+    "ImageNotFound": ((WARNING,), "No GalleryImageVersion matches the set's image reference."),
+    "ImageNotUsed": (
+        (WARNING,),
+        "The template gives the instance container an image, which is ignored: the version's image runs.",
+    ),
+    "StatusNotKept": ((WARNING,), "The installed CRDs are older than the operator and drop a part of the status."),
+    "ModelRefused": ((WARNING,), "The API server refuses pods of the new model; instances stay on the one before."),
+    "ModelNotStored": (
+        (WARNING,),
+        "The API server refuses the ControllerRevision that keeps the new model; instances stay on the one before.",
+    ),
+    "UnknownFields": ((WARNING,), "The running model has fields that Kubernetes does not know and drops."),
+}
+"""Every reason, with its types and meaning: docs/reference/events.md."""
 
 REPORTING_CONTROLLER = f"{names.GROUP}/operator"
 MAX_NOTE = 1024
@@ -37,10 +85,6 @@ BURST = 100
 """Different events about one set at once: forty batches with begin and end fit in."""
 REFILL_SECONDS = 3.0
 """Seconds until one more event about the set is allowed."""
-
-
-Key = tuple[str, str, str, str]
-"""Uid of the set, type, reason and sentence."""
 
 
 @dataclass(slots=True)
@@ -76,27 +120,29 @@ class _Allowance:
         return True
 
 
+@dataclass(eq=False)
 class EventRecorder:
     """Sends events in the order in which they were recorded. `now` is the API server's clock; `on_event(type, reason)`
     counts what is recorded.
     """
 
-    def __init__(
-        self, client: Client, *, instance: str, now: Callable[[], float], on_event: Callable[[str, str], None]
-    ) -> None:
-        self._client = client
-        self._instance = instance[:128]
-        self._now = now
-        self._on_event = on_event
+    client: Client
+    _: KW_ONLY
+    instance: str
+    now: Callable[[], float]
+    on_event: Callable[[str, str], None]
+
+    def __post_init__(self) -> None:
         self._waiting: asyncio.Queue[_Recorded] = asyncio.Queue(BACKLOG)
-        self._recorded: OrderedDict[Key, _Recorded] = OrderedDict()
+        self._recorded: OrderedDict[tuple[str, str, str, str], _Recorded] = OrderedDict()
+        """By uid of the set, type, reason and sentence."""
         self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
         self._complained = False
         self._latest = 0
 
     def record(self, regarding: Record, event: Event) -> None:
         """Queue the event. It is dropped if the queue is full, or after too many events about the set."""
-        kind, now = WARNING if event.warning else NORMAL, self._now()
+        kind, now = WARNING if event.warning else NORMAL, self.now()
         key = (regarding.uid, kind, event.reason, event.message)
         recorded = self._recorded.pop(key, None)
         if recorded is not None and now - recorded.last < SERIES_SECONDS:
@@ -108,7 +154,7 @@ class EventRecorder:
             return
         if (recorded.count == 1 or not recorded.waits) and not self._enqueue(recorded):
             return
-        self._on_event(kind, event.reason)
+        self.on_event(kind, event.reason)
         self._recorded[key] = recorded
         while len(self._recorded) > REMEMBERED:
             self._recorded.popitem(last=False)
@@ -150,13 +196,13 @@ class EventRecorder:
     async def _send(self, recorded: _Recorded) -> None:
         if recorded.sent:
             try:
-                await self._client.patch(EVENTS, recorded.namespace, recorded.name, {"series": _series(recorded)})
+                await self.client.patch(EVENTS, recorded.namespace, recorded.name, {"series": _series(recorded)})
             except NotFound:
                 recorded.body["metadata"]["name"] = self._name(recorded.body["regarding"]["name"], recorded.last)
             else:
                 return
         body = {**recorded.body, "series": _series(recorded)} if recorded.count > 1 else recorded.body
-        await self._client.create(EVENTS, recorded.namespace, body)
+        await self.client.create(EVENTS, recorded.namespace, body)
         recorded.sent = True
 
     async def flush(self, seconds: float) -> None:
@@ -184,7 +230,7 @@ class EventRecorder:
             "metadata": {"name": self._name(regarding.name, now), "namespace": regarding.namespace},
             "eventTime": _time(now),
             "reportingController": REPORTING_CONTROLLER,
-            "reportingInstance": self._instance,
+            "reportingInstance": self.instance[:128],
             "action": "Reconcile",
             "reason": event.reason,
             "type": kind,

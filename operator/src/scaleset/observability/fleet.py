@@ -14,15 +14,17 @@ from dataclasses import dataclass, field
 from itertools import product
 from time import monotonic
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from scaleset.kube.resources import Key
 from scaleset.observability import catalogue, series
-from scaleset.observability.series import Families, Place, Seen
+from scaleset.observability.series import Families
 from scaleset.planner.changes import ROLLOUT_RESULTS, STARTED_BY, Changes, changes
 from scaleset.planner.plan import Figures, Plan
 from scaleset.planner.snapshot import Snapshot
 from scaleset.planner.state import Rollout
+from scaleset.records.custom_objects import ScaleSetObject
 
 
 @dataclass(slots=True)
@@ -52,46 +54,39 @@ class Fleet(Collector):
 
     def __init__(self, registry: CollectorRegistry, *, now: Callable[[], float] = monotonic) -> None:
         self._now = now
-        self._records: dict[Place, _Record] = {}
-        self._objects: Callable[[], Iterable[Seen]] = tuple
+        self._records: dict[Key, _Record] = {}
+        self._objects: Callable[[], Iterable[ScaleSetObject]] = tuple
         self._leads: Callable[[], bool] = bool
         self._durations = catalogue.ROLLOUT_DURATION.histogram(registry)
         self._batches = catalogue.BATCH_DURATION.histogram(registry)
         self._instances = catalogue.UPGRADE_DURATION.histogram(registry)
-        for histogram, definition in (
-            (self._durations, catalogue.ROLLOUT_DURATION),
-            (self._batches, catalogue.BATCH_DURATION),
-            (self._instances, catalogue.UPGRADE_DURATION),
-        ):
-            for value in dict(definition.values)["result"]:
-                histogram.labels(value)
         registry.register(self)
 
-    def watch(self, objects: Callable[[], Iterable[Seen]], *, leads: Callable[[], bool]) -> None:
+    def watch(self, objects: Callable[[], Iterable[ScaleSetObject]], *, leads: Callable[[], bool]) -> None:
         """Export those sets while `leads`. The thread of a scrape calls both."""
         self._objects, self._leads = objects, leads
 
     # Notifications
 
-    def added(self, seen: Seen) -> None:
+    def added(self, seen: ScaleSetObject) -> None:
         """A set was added: its counters begin at zero."""
         self._record(seen)
 
-    def gone(self, place: Place) -> None:
+    def gone(self, key: Key) -> None:
         """The set was removed."""
-        self._records.pop(place, None)
+        self._records.pop(key, None)
 
-    def refused(self, seen: Seen) -> None:
+    def refused(self, seen: ScaleSetObject) -> None:
         """The set's spec cannot be parsed, so its instances are not evaluated: their figures are removed."""
         record = self._record(seen)
         record.figures = None
         self._wait(record)
 
-    def looked(self, seen: Seen, snapshot: Snapshot) -> None:
+    def observed(self, seen: ScaleSetObject, snapshot: Snapshot) -> None:
         """The status before a decision, including a write whose answer was lost."""
         self._advance(self._record(seen), snapshot.state.rollout, snapshot)
 
-    def decided(self, seen: Seen, snapshot: Snapshot, plan: Plan) -> None:
+    def decided(self, seen: ScaleSetObject, snapshot: Snapshot, plan: Plan) -> None:
         """The decision was written to the status."""
         record = self._record(seen)
         self._advance(record, plan.state.rollout, snapshot)
@@ -103,7 +98,7 @@ class Fleet(Collector):
                 record.checks[health.lower()] += number
         self._wait(record)
 
-    def _record(self, seen: Seen) -> _Record:
+    def _record(self, seen: ScaleSetObject) -> _Record:
         key = (seen.namespace, seen.name)
         record = self._records.get(key)
         if record is None or record.uid != seen.uid:
@@ -147,36 +142,33 @@ class Fleet(Collector):
     # Scrapes
 
     def collect(self) -> Iterator[Metric]:
-        families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {
-            **{each.name: each.gauges() for each in series.GAUGES},
-            **{each.name: each.counters() for each in series.COUNTERS},
-        }
+        families = {each.name: each.family() for each in series.OF_SETS}
         for seen in self._objects() if self._leads() else ():
             if not seen.deleting:
                 self._collect(families, seen)
         yield from families.values()
 
-    def _collect(self, families: Families, seen: Seen) -> None:
-        place = (seen.namespace, seen.name)
-        record = self._records.get(place)
+    def _collect(self, families: Families, seen: ScaleSetObject) -> None:
+        key = (seen.namespace, seen.name)
+        record = self._records.get(key)
         if record is None or record.uid != seen.uid:
-            series.of_object(families, place, seen, mode="")
+            series.of_object(families, key, seen, mode="")
             return
-        series.of_object(families, place, seen, mode=record.mode)
+        series.of_object(families, key, seen, mode=record.mode)
         figures = record.figures
         if figures is not None:
-            series.of_figures(families, place, figures)
-            series.of_rollout(families, place, record.rollout, from_version=record.came_from, moved=record.progressed)
-        self._counts(families, place, record)
+            series.of_figures(families, key, figures)
+            series.of_rollout(families, key, record.rollout, from_version=record.came_from, moved=record.progressed)
+        self._counts(families, key, record)
 
-    def _counts(self, families: Families, place: Place, record: _Record) -> None:
+    def _counts(self, families: Families, key: Key, record: _Record) -> None:
         waits, waiting = record.waits.copy(), record.waiting
         if waiting is not None:
             waits[waiting[0]] = waits.get(waiting[0], 0.0) + self._now() - waiting[1]
         for by in product(ROLLOUT_RESULTS, STARTED_BY):
-            families[catalogue.ROLLOUTS.name].add_metric((*place, *by), record.rollouts[by])
+            families[catalogue.ROLLOUTS.name].add_metric((*key, *by), record.rollouts[by])
         for reason in catalogue.WAITS:
-            families[catalogue.ROLLOUT_WAIT.name].add_metric((*place, reason), waits.get(reason, 0.0))
+            families[catalogue.ROLLOUT_WAIT.name].add_metric((*key, reason), waits.get(reason, 0.0))
         for definition, counts in (
             (catalogue.UPGRADES, record.upgrades),
             (catalogue.RESTORES, record.restores),
@@ -184,4 +176,4 @@ class Fleet(Collector):
         ):
             ((_, values),) = definition.values
             for value in values:
-                families[definition.name].add_metric((*place, value), counts[value])
+                families[definition.name].add_metric((*key, value), counts[value])

@@ -2,8 +2,9 @@
 
 import os
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -12,17 +13,70 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
 from scaleset import __version__
 from scaleset.observability import catalogue
+from scaleset.observability.events import REASONS
 from scaleset.observability.fleet import Fleet
-from scaleset.observability.images import Images
-from scaleset.observability.queues import Queue, QueueCollector
-from scaleset.observability.reasons import REASONS
-from scaleset.observability.series import Seen
+from scaleset.planner.gallery import GalleryVersion
+from scaleset.records.custom_objects import ScaleSetObject
+from scaleset.runtime.queue import WorkQueue
 
 REVISION_VARIABLE = "SCALESET_REVISION"
 """The commit that an image was built from, set by the image build."""
+
+
+_OF_QUEUES: tuple[tuple[catalogue.Definition, Callable[[WorkQueue[Any]], float]], ...] = (
+    (catalogue.QUEUE_DEPTH, lambda queue: queue.depth),
+    (catalogue.QUEUE_UNFINISHED, lambda queue: queue.unfinished_work()),
+    (catalogue.QUEUE_LONGEST, lambda queue: queue.longest_running()),
+    (catalogue.ACTIVE_WORKERS, lambda queue: queue.processing),
+    (catalogue.QUEUE_ADDS, lambda queue: queue.adds),
+    (catalogue.QUEUE_RETRIES, lambda queue: queue.retries),
+)
+
+
+class Queues(Collector):
+    """Reads the figures of the work queues at a scrape, by the name of their controller."""
+
+    def __init__(self) -> None:
+        self.queues: dict[str, WorkQueue[Any]] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        queues = sorted(self.queues.items())
+        for definition, read in _OF_QUEUES:
+            family = definition.family()
+            for name, queue in queues:
+                family.add_metric([name], read(queue))
+            yield family
+
+
+class Images(Collector):
+    """The published versions and their times, by group, as of their last reconcile."""
+
+    def __init__(self) -> None:
+        self.leads: Callable[[], bool] = bool
+        """Called by the thread of a scrape: only the leader exports versions."""
+        self._groups: dict[tuple[str, str], tuple[GalleryVersion, ...]] = {}
+
+    def reconciled(self, group: tuple[str, str], versions: Iterable[GalleryVersion]) -> None:
+        """Set the versions of a group, one of each number; an empty group is removed."""
+        found = tuple(versions)
+        if found:
+            self._groups[group] = found
+        else:
+            self._groups.pop(group, None)
+
+    def collect(self) -> Iterator[Metric]:
+        family = catalogue.PUBLISHED.family()
+        for versions in list(self._groups.values()) if self.leads() else ():
+            for each in versions:
+                gallery, publisher, offer, sku = each.definition
+                image, excluded = f"{publisher}/{offer}/{sku}", "true" if each.excluded else "false"
+                family.add_metric((gallery, image, each.version, excluded), each.created)
+        yield family
 
 
 class Metrics:
@@ -41,7 +95,7 @@ class Metrics:
         self.fleet = Fleet(registry)
         self.images = Images()
         registry.register(self.images)
-        self.queues = QueueCollector()
+        self.queues = Queues()
         registry.register(self.queues)
         self._results = catalogue.RECONCILES.counter(registry)
         self._errors = catalogue.RECONCILE_ERRORS.counter(registry)
@@ -55,21 +109,18 @@ class Metrics:
         self._leader = catalogue.LEADER.gauge(registry)
         self._events = catalogue.EVENTS.counter(registry)
         catalogue.BUILD.gauge(registry).labels(
-            __version__,
-            os.environ.get(REVISION_VARIABLE) or "unknown",
-            platform.python_version(),
-            version("kopf"),
+            __version__, os.environ.get(REVISION_VARIABLE) or "unknown", platform.python_version(), version("kopf")
         ).set(1)
         for reason, (types, _) in REASONS.items():
             for kind in types:
                 self._events.labels(kind, reason)
 
-    def lead(self, scale_sets: Callable[[], Iterable[Seen]], *, leads: Callable[[], bool]) -> None:
+    def lead(self, scale_sets: Callable[[], Iterable[ScaleSetObject]], *, leads: Callable[[], bool]) -> None:
         """Export those sets, and the images, while `leads`. The thread of a scrape calls both."""
         self.fleet.watch(scale_sets, leads=leads)
         self.images.leads = leads
 
-    def watch_queue(self, name: str, queue: Queue) -> None:
+    def watch_queue(self, name: str, queue: WorkQueue[Any]) -> None:
         """Export the figures of a queue, and those of its controller from zero on."""
         self.queues.queues[name] = queue
         self._errors.labels(name)
@@ -103,7 +154,7 @@ class Metrics:
         """Record the delay of the event loop."""
         self._lags.observe(seconds)
 
-    def told(self, kind: str, reason: str) -> None:
+    def event_recorded(self, kind: str, reason: str) -> None:
         """Count an event of that type and reason."""
         self._events.labels(kind, reason).inc()
 

@@ -1,57 +1,36 @@
 """The series of one ScaleSet: samples from its object, figures and rollout."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.kube.resources import Key
 from scaleset.observability import catalogue
 from scaleset.planner.plan import Figures
 from scaleset.planner.state import Rollout
+from scaleset.records.custom_objects import ScaleSetObject
 
-Place = tuple[str, str]
-"""Namespace and name of a set."""
 Families = Mapping[str, GaugeMetricFamily | CounterMetricFamily]
 """The metric families to fill, by name."""
 
-GAUGES = tuple(each for each in catalogue.CATALOGUE if each.labels[:2] == catalogue.SET and each.kind == "gauge")
-COUNTERS = tuple(each for each in catalogue.CATALOGUE if each.labels[:2] == catalogue.SET and each.kind == "counter")
+OF_SETS = tuple(each for each in catalogue.CATALOGUE if each.labels[:2] == catalogue.SET)
 
 
-class Seen(Protocol):
-    """A ScaleSet as watched."""
-
-    @property
-    def namespace(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def uid(self) -> str: ...
-    @property
-    def generation(self) -> int: ...
-    @property
-    def deleting(self) -> bool: ...
-    @property
-    def spec(self) -> ScaleSetSpec | None: ...
-    @property
-    def status(self) -> Mapping[str, Any]: ...
-
-
-def of_object(families: Families, place: Place, seen: Seen, *, mode: str) -> None:
+def of_object(families: Families, key: Key, seen: ScaleSetObject, *, mode: str) -> None:
     """Samples from the object itself, even if the operator is behind. Its status may be written by anybody."""
     status = seen.status
-    families[catalogue.GENERATION.name].add_metric(place, seen.generation)
-    families[catalogue.OBSERVED_GENERATION.name].add_metric(place, _number(status.get("observedGeneration")))
-    families[catalogue.STATUS_REPLICAS.name].add_metric(place, _number(status.get("replicas")))
+    families[catalogue.GENERATION.name].add_metric(key, seen.generation)
+    families[catalogue.OBSERVED_GENERATION.name].add_metric(key, _number(status.get("observedGeneration")))
+    families[catalogue.STATUS_REPLICAS.name].add_metric(key, _number(status.get("replicas")))
     for kind, truth in _conditions(status).items():
         for value in catalogue.TRUTHS:
-            families[catalogue.CONDITION.name].add_metric((*place, kind, value), truth == value)
+            families[catalogue.CONDITION.name].add_metric((*key, kind, value), truth == value)
     if seen.spec is not None:
         reference, policy = seen.spec.image_reference, seen.spec.upgrade_policy_ref
         image = f"{reference.publisher}/{reference.offer}/{reference.sku}"
-        families[catalogue.INFO.name].add_metric((*place, image, policy.name if policy else "", mode), 1)
-        families[catalogue.SPEC_REPLICAS.name].add_metric(place, seen.spec.replicas)
+        families[catalogue.INFO.name].add_metric((*key, image, policy.name if policy else "", mode), 1)
+        families[catalogue.SPEC_REPLICAS.name].add_metric(key, seen.spec.replicas)
 
 
 def _conditions(status: Mapping[str, Any]) -> dict[str, str]:
@@ -65,31 +44,31 @@ def _number(value: Any) -> float:
     return value if isinstance(value, int) else 0
 
 
-def of_figures(families: Families, place: Place, figures: Figures) -> None:
+def of_figures(families: Families, key: Key, figures: Figures) -> None:
     """Samples from the last decision."""
     for (version, health), count in figures.instances.items():
-        families[catalogue.INSTANCES.name].add_metric((*place, version, health), count)
+        families[catalogue.INSTANCES.name].add_metric((*key, version, health), count)
     for reason in catalogue.BLOCKS:
-        families[catalogue.BLOCKED.name].add_metric((*place, reason), reason == figures.blocked)
-    families[catalogue.BEHIND.name].add_metric(place, figures.behind)
-    families[catalogue.BATCH.name].add_metric(place, figures.batch)
-    families[catalogue.BATCHES.name].add_metric(place, figures.batches)
+        families[catalogue.BLOCKED.name].add_metric((*key, reason), reason == figures.blocked)
+    families[catalogue.BEHIND.name].add_metric(key, figures.behind)
+    families[catalogue.BATCH.name].add_metric(key, figures.batch)
+    families[catalogue.BATCHES.name].add_metric(key, figures.batches)
 
 
-def of_rollout(families: Families, place: Place, rollout: Rollout | None, *, from_version: str, moved: float) -> None:
+def of_rollout(families: Families, key: Key, rollout: Rollout | None, *, from_version: str, moved: float) -> None:
     """Samples about the running or last rollout; zeros without any."""
-    families[catalogue.IN_PROGRESS.name].add_metric(place, rollout is not None and rollout.running)
+    families[catalogue.IN_PROGRESS.name].add_metric(key, rollout is not None and rollout.running)
     status = _status(rollout)
     for value in catalogue.STATUSES:
-        families[catalogue.ROLLOUT_STATUS.name].add_metric((*place, value), value == status)
+        families[catalogue.ROLLOUT_STATUS.name].add_metric((*key, value), value == status)
     for state, count in _instances(rollout).items():
-        families[catalogue.ROLLOUT_INSTANCES.name].add_metric((*place, state), count)
+        families[catalogue.ROLLOUT_INSTANCES.name].add_metric((*key, state), count)
     if rollout is not None:
         to_version = rollout.target.version or from_version
         labels = (from_version, to_version, rollout.started_by.lower())
-        families[catalogue.TARGET.name].add_metric((*place, *labels), 1)
-        families[catalogue.STARTED.name].add_metric(place, rollout.started)
-        families[catalogue.PROGRESSED.name].add_metric(place, moved)
+        families[catalogue.TARGET.name].add_metric((*key, *labels), 1)
+        families[catalogue.STARTED.name].add_metric(key, rollout.started)
+        families[catalogue.PROGRESSED.name].add_metric(key, moved)
 
 
 def _status(rollout: Rollout | None) -> str:

@@ -8,17 +8,17 @@ or a silent default.
 
 from dataclasses import dataclass, replace
 
-from scaleset.api.conditions import find_condition
+from scaleset.api.base import find_condition
 from scaleset.api.placement import ServiceFabric
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.planner import gallery, health, provisioning, revision_check
+from scaleset.planner import gallery, health, pod_builder, revision_check
 from scaleset.planner.facts import Facts
 from scaleset.planner.pod_builder import REGION_LABEL, ZONE_LABEL
 from scaleset.planner.revisions import Revision
 from scaleset.planner.state import State
 from scaleset.planner.step import Step
-from scaleset.planner.wanted import INVALID, Acceptance, Wanted
+from scaleset.planner.targets import INVALID, Acceptance, Wanted
 
 NO_HEALTH_SOURCE = (
     "Automatic OS Upgrade is not supported for this ScaleSet because a health probe or health extension was not "
@@ -168,8 +168,8 @@ def _refusal(facts: Facts, asked: Revision) -> Acceptance | None:
     if (problem := _misplaced(asked, spec)) is not None:
         return _invalid(problem)
     try:
-        provisioning.order(asked.data.get("extensions") or ())
-        provisioning.text(spec.custom_data or "")
+        pod_builder.extension_order(asked.data.get("extensions") or ())
+        pod_builder.custom_data_text(spec.custom_data or "")
     except ValueError as error:
         return _invalid(f"{error}.".replace("..", "."))
     if snapshot.policy is None:
@@ -241,7 +241,7 @@ def _windows(facts: Facts, found: gallery.GalleryVersion) -> Acceptance | None:
     if spec.run_custom_data:
         return _invalid(
             f"Version {found.version} is a Windows image, and spec.runCustomData needs /bin/sh: "
-            f"set it to false and run {provisioning.CUSTOM_DATA} in the command of the instance container "
+            f"set it to false and run {pod_builder.CUSTOM_DATA} in the command of the instance container "
             "or in an extension."
         )
     if names := [extension.name for extension in spec.extensions if extension.suppress_failures]:

@@ -22,8 +22,9 @@ from scaleset.planner.facts import Facts
 from scaleset.planner.health import healthy_since
 from scaleset.planner.instances import Instance
 from scaleset.planner.ranges import abridged
-from scaleset.planner.state import NOBODY, Batch, Kind, Rollout, Target, UpgradeError, Waiting
+from scaleset.planner.state import NOBODY, Batch, Kind, Rollout, UpgradeError, Waiting
 from scaleset.planner.step import Step
+from scaleset.planner.targets import Target
 
 
 @dataclass(frozen=True, slots=True)

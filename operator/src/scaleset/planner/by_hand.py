@@ -16,8 +16,9 @@ from scaleset.planner import outdated, requests
 from scaleset.planner.facts import Facts
 from scaleset.planner.requests import Request
 from scaleset.planner.rollout import begin
-from scaleset.planner.state import Kind, Policy, Rollout, StartedBy, Target, Waiting
+from scaleset.planner.state import Kind, Policy, Rollout, StartedBy, Waiting
 from scaleset.planner.step import Step
+from scaleset.planner.targets import Target
 
 NOTHING_TO_UPGRADE = (
     "The OS Rolling Upgrade API cannot be used on a ScaleSet unless it has some unprotected instances which have "

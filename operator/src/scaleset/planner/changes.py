@@ -6,6 +6,7 @@ decision once.
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from scaleset.planner.health import healthy_since, source
 from scaleset.planner.snapshot import Snapshot
@@ -22,17 +23,18 @@ ROLLOUT_RESULTS = ("completed", "faulted", "cancelled", SUPERSEDED)
 STARTED_BY = ("platform", "user")
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """A rollout is over."""
 
     result: str
+    """One of `ROLLOUT_RESULTS`."""
     started_by: str
+    """One of `STARTED_BY`."""
     seconds: float
+    """From its start to its end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """A batch or an instance is finished; `seconds` is None if its duration is not known any more."""
 
     result: str
@@ -68,7 +70,7 @@ def changes(before: Rollout | None, after: Rollout | None, snapshot: Snapshot) -
         batch=batch,
         instances=instances,
         restores=restores,
-        progress=bool(instances) or _place(before) != _place(after),
+        progress=bool(instances) or _stage(before) != _stage(after),
     )
 
 
@@ -102,7 +104,7 @@ def _unbegun(rollout: Rollout) -> Rollout:
     )
 
 
-def _place(rollout: Rollout) -> tuple[object, ...]:
+def _stage(rollout: Rollout) -> tuple[object, ...]:
     """Where in its course a rollout is."""
     batch = rollout.batch
     return rollout.code, rollout.batches_done, batch and batch.number, batch and batch.restore_started

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from scaleset.api import names
-from scaleset.api.conditions import find_condition
+from scaleset.api.base import find_condition
 from scaleset.api.moments import seconds, timestamp
 from scaleset.planner import deadlines, ranges
 from scaleset.planner.facts import Facts
@@ -48,12 +48,7 @@ def conditions(facts: Facts, counts: Counts, diff: Diff) -> list[dict[str, Any]]
         ("Progressing", *progressing),
         ("Ready", ready, *_ready(facts, counts, diff, ready=ready, progressing=progressing[1])),
         ("Reconciling", bool(busy), "Busy" if busy else "Idle", busy or "Nothing is under way."),
-        (
-            "Stalled",
-            bool(why),
-            why[0] if why else "NotStalled",
-            why[1] if why else "Nothing is in the way.",
-        ),
+        ("Stalled", bool(why), *(why or ("NotStalled", "Nothing is in the way."))),
         ("UpToDate", *_up_to_date(facts, counts)),
     ]
     return [
@@ -167,7 +162,7 @@ def _ended(rollout: Rollout) -> str:
 
 
 def _busy(facts: Facts, counts: Counts, diff: Diff) -> str:
-    """A reason and sentence about the work under way, or None."""
+    """A sentence about the work under way; empty without any."""
     under_way = []
     if facts.rollout is not None:
         under_way.append(f"{facts.rollout.noun} {facts.rollout.id} is running.")

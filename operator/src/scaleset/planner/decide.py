@@ -19,7 +19,6 @@ from scaleset.planner import (
     acceptance,
     by_hand,
     deadlines,
-    history,
     news,
     pod_diff,
     revisions,
@@ -27,11 +26,11 @@ from scaleset.planner import (
     scaling,
     shrinking,
     status,
+    status_codec,
     triggers,
     wakes,
 )
 from scaleset.planner.facts import Facts, in_order
-from scaleset.planner.figures import figures
 from scaleset.planner.plan import Plan
 from scaleset.planner.snapshot import Snapshot
 from scaleset.planner.step import Step
@@ -55,7 +54,7 @@ def decide(snapshot: Snapshot) -> Plan:
         creations=diff.creations,
         events=(*news.news(facts), *step.events),
         wake_at=facts.now if step.again else wakes.next_look(facts),
-        figures=figures(facts),
+        figures=status.figures(facts),
     )
 
 
@@ -66,15 +65,14 @@ def observed(snapshot: Snapshot) -> Facts:
         state=snapshot.state,
         models={model.name: model for model in snapshot.models},
         policy=snapshot.policy or UpgradePolicySpec(),
-        reported=status.reported(snapshot),
     )
 
 
 def _forget_old_history(facts: Facts) -> Step:
     """The history reaches back two months. Old entries are removed even if no new entry is added."""
     before = facts.state
-    kept = history.prune(before.history, now=facts.now)
-    rollouts = history.prune_rollouts(before.rollouts, now=facts.now)
+    kept = status_codec.prune(before.history, now=facts.now)
+    rollouts = status_codec.prune_rollouts(before.rollouts, now=facts.now)
     fewer = len(kept) < len(before.history) or len(rollouts) < len(before.rollouts)
     return facts.step(replace(before, history=kept, rollouts=rollouts) if fewer else None)
 

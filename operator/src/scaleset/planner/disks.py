@@ -14,7 +14,6 @@ from typing import Any
 
 from scaleset.planner.revisions import Revision
 
-JSON = Mapping[str, Any]
 _TEMPLATES = "volumeClaimTemplates"
 _AMOUNT = re.compile(r"([0-9]{1,30}(?:[.][0-9]{1,30})?)([numkMGTPE]|[KMGTPE]i|[eE][0-9]{1,2})?")
 _LARGE = {unit: 1000**power for power, unit in enumerate("kMGTPE", start=1)}
@@ -47,11 +46,11 @@ def aligned(asked: Revision, before: Revision) -> Revision:
     return replace(asked, data={**asked.data, _TEMPLATES: templates})
 
 
-def _by_name(model: Revision) -> dict[str, JSON]:
+def _by_name(model: Revision) -> dict[str, Mapping[str, Any]]:
     return {str(template["metadata"]["name"]): template for template in model.data.get(_TEMPLATES) or ()}
 
 
-def _meaning(spec: JSON) -> JSON:
+def _meaning(spec: Mapping[str, Any]) -> Mapping[str, Any]:
     """The spec without insignificant parts: empty fields, the default mode, and other spellings of a size."""
     found = {key: value for key, value in spec.items() if key != "resources" and value not in ({}, [])}
     found.setdefault("volumeMode", "Filesystem")

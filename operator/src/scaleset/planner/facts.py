@@ -21,7 +21,7 @@ from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import Newcomer, Snapshot, Verdict
 from scaleset.planner.state import NOBODY, Batch, Kind, Rollout, State, Waiting, extra
 from scaleset.planner.step import NO_NEEDS, Step
-from scaleset.planner.wanted import PENDING, Acceptance, Wanted
+from scaleset.planner.targets import PENDING, Acceptance, Wanted
 
 NO_POD = "The pod does not exist."
 UNREACHABLE = "Instance found to be unhealthy or unreachable."
@@ -36,8 +36,6 @@ class Facts:
     """The state as decided so far. `snapshot.state` is the stored one."""
     models: Mapping[str, Revision]
     policy: UpgradePolicySpec
-    reported: ScaleSetStatus
-    """The status that users see now."""
     acceptance: Acceptance = PENDING
     wanted: Wanted | None = None
     eligible: tuple[str, ...] = ()
@@ -110,6 +108,11 @@ class Facts:
     @property
     def now(self) -> float:
         return self.snapshot.now
+
+    @property
+    def reported(self) -> ScaleSetStatus:
+        """The status that users see now."""
+        return self.snapshot.reported
 
     @property
     def fresh(self) -> bool:

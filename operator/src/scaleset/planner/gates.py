@@ -9,7 +9,7 @@ waits for them.
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from scaleset.planner.instances import HealthState, Instance
+from scaleset.planner.instances import Instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +17,8 @@ class Gate:
     """Health of a set as the gate before a batch counts it."""
 
     unhealthy: tuple[int, ...]
-    initializing: tuple[int, ...]
     replicas: int
     percent: int
-    settles_at: float | None = None
-    """When the last healthy instance will have been healthy for the time asked for."""
 
     @property
     def open(self) -> bool:
@@ -54,18 +51,12 @@ def before_batch(
     healthy_for: float = 0.0,
 ) -> Gate:
     """The gate over those instances; `healthy_for` asks that each has been healthy for so many seconds (a retry)."""
-    unhealthy: list[int] = []
-    initializing: list[int] = []
-    settles: float | None = None
-    for instance in instances:
-        if instance.bad:
-            unhealthy.append(instance.id)
-        elif instance.health is HealthState.INITIALIZING:
-            initializing.append(instance.id)
-        elif healthy_for and now < (settled := healthy_since.get(instance.id, now) + healthy_for):
-            unhealthy.append(instance.id)
-            settles = max(settles or settled, settled)
-    return Gate(tuple(unhealthy), tuple(initializing), replicas, percent, settles)
+    unhealthy = (
+        each.id
+        for each in instances
+        if each.bad or (healthy_for and each.healthy and now < healthy_since.get(each.id, now) + healthy_for)
+    )
+    return Gate(tuple(unhealthy), replicas, percent)
 
 
 def after_batch(*, upgraded: Collection[int], bad: Collection[int], percent: int) -> bool:

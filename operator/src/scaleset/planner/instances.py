@@ -7,6 +7,7 @@ instance to the same build with the time of the restart: only a pod that bears t
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from scaleset.planner.gallery import same
 from scaleset.planner.placement import NOWHERE, Place
@@ -37,13 +38,14 @@ class Build:
         return (self.model, self.image) == (other.model, other.image) and same(self.version, other.version)
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(NamedTuple):
     """The previous image of a container that was changed in place."""
 
     container: str
     image: str
+    """The image that it ran, as the pod's spec had it."""
     container_id: str
+    """The runtime's id of the container that ran it: another one shows that the change was carried out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +77,19 @@ class HealthState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
-    """The part of a pod that decisions need; times are seconds since the epoch by the API server's clock."""
+class Observed:
+    """The identity and version of an object of the API server."""
 
     namespace: str
     name: str
     uid: str
     resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pod(Observed):
+    """The part of a pod that decisions need; times are seconds since the epoch by the API server's clock."""
+
     owner: str | None
     set_name: str
     model: str
@@ -138,13 +146,9 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Observed):
     """A persistent volume claim that bears the name of one of ours."""
 
-    namespace: str
-    name: str
-    uid: str
-    resource_version: str
     set_name: str
     deleting: bool = False
     lost: bool = False

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scaleset.api.conditions import find_condition
+from scaleset.api.base import find_condition
 from scaleset.planner import ranges
 from scaleset.planner.conditions import UNHEALTHY, refused, stalled, together
 from scaleset.planner.facts import NO_POD, Facts

@@ -8,7 +8,8 @@ from scaleset.planner.facts import Facts
 from scaleset.planner.gallery import LATEST, number, same
 from scaleset.planner.instances import Build, Instance
 from scaleset.planner.revisions import Reference, Revision
-from scaleset.planner.state import FailedTarget, Kind, Retry, Rollout, State, Target
+from scaleset.planner.state import Kind, Rollout, State
+from scaleset.planner.targets import FailedTarget, Retry, Target
 
 CANCELLED = "Cancelled"
 SUPERSEDED = "Superseded"

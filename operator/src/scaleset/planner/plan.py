@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from scaleset.planner.instances import Build, Change
 from scaleset.planner.revisions import Revision
@@ -21,13 +21,13 @@ class Creation:
     claims: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+class Deletion(NamedTuple):
     """Delete exactly this pod."""
 
     instance: int
     name: str
     uid: str
+    """The precondition of the delete: a new pod of the same name is another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Figures:
     behind: int = 0
     """Versions that `latest` could choose and that are newer than the oldest one that an instance runs."""
     blocked: str = ""
-    """Why no batch runs, one of `figures.REASONS`; empty if a batch runs, or if no rollout is needed."""
+    """Why no batch runs, one of `status.REASONS`; empty if a batch runs, or if no rollout is needed."""
     batch: int = 0
     """The running batch, else the last one."""
     batches: int = 0
@@ -132,7 +132,7 @@ class Plan:
     """The actions: store the model, write the status, then delete, change in place and create, then record events."""
 
     state: State
-    status: Mapping[str, Any] = field(default_factory=dict)
+    status: dict[str, Any] = field(default_factory=dict)
     store: tuple[Revision, ...] = ()
     """Models to create or to renumber, each with its revision number."""
     discard: tuple[Revision, ...] = ()

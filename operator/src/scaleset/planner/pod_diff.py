@@ -55,13 +55,9 @@ def diff(facts: Facts) -> tuple[Diff, Step]:
     """Compare the pods with the state. Before a pod is deleted, the state records what only the pod shows: its creation
     time, and how many pods of the instance ended in a row.
     """
-    replaced = _to_be_replaced(facts)
-    state = replace(facts.state, ended=replaced.ended) if replaced.ended is not facts.state.ended else facts.state
-    found = Diff(
-        deletions=(*replaced.deletions, *_superfluous(facts)),
-        changes=replaced.changes,
-        creations=tuple(_creations(facts)),
-    )
+    found, ended = _to_be_replaced(facts)
+    state = replace(facts.state, ended=ended) if ended != facts.state.ended else facts.state
+    found = replace(found, deletions=(*found.deletions, *_superfluous(facts)), creations=tuple(_creations(facts)))
     known = facts.snapshot.state.builds
     # Decide again: the reason that blocked the instance was about its previous build.
     again = any(facts.state.builds.get(number) != known.get(number) for number in facts.blocked)
@@ -69,14 +65,7 @@ def diff(facts: Facts) -> tuple[Diff, Step]:
     return found, in_place.add_refusal_events(facts, found.deletions, _add_ended_event(facts, step))
 
 
-@dataclass(frozen=True, slots=True)
-class _Replaced:
-    deletions: tuple[Deletion, ...]
-    changes: tuple[ImageChange, ...]
-    ended: Mapping[int, Ended]
-
-
-def _to_be_replaced(facts: Facts) -> _Replaced:
+def _to_be_replaced(facts: Facts) -> tuple[Diff, Mapping[int, Ended]]:
     """Pods that the state authorises to replace, by the method that the policy asks for and the two builds allow; and
     ended pods whose end is recorded.
     """
@@ -96,8 +85,7 @@ def _to_be_replaced(facts: Facts) -> _Replaced:
             changes.append(in_place.change(facts, number, pod, build))
         else:
             deletions.append(_deletion(number, pod))
-    kept = ended if ended != facts.state.ended else facts.state.ended
-    return _Replaced(tuple(deletions), tuple(changes), kept)
+    return Diff(tuple(deletions), tuple(changes)), ended
 
 
 def _authorised(instance: Instance, replaceable: frozenset[int]) -> bool:

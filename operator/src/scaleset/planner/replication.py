@@ -16,9 +16,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from heapq import nsmallest
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from scaleset.planner.gallery import DEFAULT_REGION
+from scaleset.planner.instances import Observed
 
 PER_VERSION = 5
 OVERALL = 20
@@ -29,7 +30,7 @@ LAST_RETRY = 900.0
 ROOM_SECONDS = 5.0
 """Seconds until the next look while the pods of other versions take all the room."""
 
-State = Literal["Unknown", "Replicating", "Completed", "Failed"]
+RegionState = Literal["Unknown", "Replicating", "Completed", "Failed"]
 Aggregate = Literal["Unknown", "InProgress", "Completed", "Failed"]
 
 
@@ -61,13 +62,9 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Prepull:
+class Prepull(Observed):
     """A pod that pulls an image onto a node; `version` and `node` are uids, `message` is what Kubernetes says."""
 
-    namespace: str
-    name: str
-    uid: str
-    resource_version: str
     version: str
     node: str
     version_namespace: str = ""
@@ -81,13 +78,13 @@ class Region:
     """One entry of the summary in the status."""
 
     name: str
-    state: State
+    state: RegionState
     progress: int = 0
+    """Percent of its usable nodes that have the image."""
     details: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """The last failure of a node, the number of failures, and the time of the next try."""
 
     attempts: int
@@ -252,7 +249,7 @@ def _unasked(nodes: Iterable[Node], ledger: Ledger) -> bool:
 def _next(view: View, usable: Mapping[str, Sequence[Node]], ledger: Ledger) -> tuple[list[Node], list[float]]:
     """Nodes to pull onto now: regions in order, and nodes never tried before any retry."""
     busy = {pod.node for pod in view.pods}
-    place = {name: order for order, name in enumerate(usable)}
+    rank = {name: index for index, name in enumerate(usable)}
     idle = [node for nodes in usable.values() for node in nodes if node.uid not in ledger.done and node.uid not in busy]
     due = [node for node in idle if _retry_at(node, ledger) <= view.now]
     wakes = [at for node in idle if (at := _retry_at(node, ledger)) > view.now]
@@ -267,7 +264,7 @@ def _next(view: View, usable: Mapping[str, Sequence[Node]], ledger: Ledger) -> t
         wakes.append(view.now + ROOM_SECONDS)
 
     def order(node: Node) -> tuple[float, int, str]:
-        return _retry_at(node, ledger), place[node.region], node.name
+        return _retry_at(node, ledger), rank[node.region], node.name
 
     return nsmallest(max(0, min(free, view.room)), due, key=order), wakes
 

@@ -19,7 +19,7 @@ from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import Verdict
 from scaleset.planner.state import Checked, State
 from scaleset.planner.step import Step
-from scaleset.planner.wanted import INVALID, Acceptance
+from scaleset.planner.targets import INVALID, Acceptance
 
 NOT_STORED = "ModelNotStored"
 _CANDIDATES = 4

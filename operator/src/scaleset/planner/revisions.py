@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from scaleset.api.base import JSON, Model
 from scaleset.api.pod_template import what_counts
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.planner.gallery import LATEST, usual
@@ -131,17 +132,11 @@ def _described(set_name: str, spec: ScaleSetSpec, template: Mapping[str, Any]) -
         "template": template,
         "instanceContainer": spec.instance_container,
         "imageReference": reference,
-        "volumeClaimTemplates": [
-            claim.model_dump(by_alias=True, exclude_defaults=True, mode="json") for claim in spec.volume_claim_templates
-        ]
-        or None,
-        "health": spec.health.model_dump(by_alias=True, exclude_defaults=True, mode="json") or None,
+        "volumeClaimTemplates": [_set_fields(claim) for claim in spec.volume_claim_templates] or None,
+        "health": _set_fields(spec.health) or None,
         "customData": spec.custom_data,
         "runCustomData": spec.run_custom_data or None,
-        "extensions": [
-            extension.model_dump(by_alias=True, exclude_defaults=True, mode="json") for extension in spec.extensions
-        ]
-        or None,
+        "extensions": [_set_fields(extension) for extension in spec.extensions] or None,
         "zones": list(spec.zones) or None,
         "updateDomains": spec.domains if spec.domains != UPDATE_DOMAINS else None,
         "serviceName": spec.service_name or None,
@@ -151,6 +146,10 @@ def _described(set_name: str, spec: ScaleSetSpec, template: Mapping[str, Any]) -
     canonical = json.dumps([set_name, content], sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:_HASH_LENGTH]
     return Revision(name=f"{set_name[:_NAME_PART]}-{digest}", number=0, data=content)
+
+
+def _set_fields(part: Model) -> JSON:
+    return part.model_dump(by_alias=True, exclude_defaults=True, mode="json")
 
 
 def stored(models: Mapping[str, Revision], asked: Revision) -> Revision | None:

@@ -202,12 +202,17 @@ PHASES: tuple[Phase, ...] = (take_back, gate_after_batch, cancel, complete, hold
 # --- reasons not to admit a batch
 
 
-def suspended(facts: Facts, _: Rollout) -> Waiting | None:
-    """The set is suspended, or its policy suspends all its sets."""
+def halted(facts: Facts, what: str) -> Waiting | None:
+    """The set is suspended, or its policy suspends all its sets: nothing of that name starts."""
     suspension = facts.snapshot.suspension
     if suspension is None:
         return None
-    return Waiting("Suspended", f"{suspension.who}: no batch starts until {suspension.field} is lifted.")
+    return Waiting("Suspended", f"{suspension.who}: no {what} starts until {suspension.field} is lifted.")
+
+
+def suspended(facts: Facts, _: Rollout) -> Waiting | None:
+    """A suspension between two batches."""
+    return halted(facts, "batch")
 
 
 def pausing(facts: Facts, rollout: Rollout) -> Waiting | None:
@@ -260,10 +265,10 @@ def not_our_turn(facts: Facts, rollout: Rollout) -> Waiting | None:
     """The concurrency limit of the policy is reached. The set that has waited longest is next; a run that has begun
     goes on.
     """
-    limit, turn = facts.policy.max_concurrent_scale_sets, facts.snapshot.turn
-    if rollout.started_rolling or limit is None or turn is None or turn.rolling + turn.ahead < limit:
+    limit, queue = facts.policy.max_concurrent_scale_sets, facts.snapshot.queue
+    if rollout.started_rolling or limit is None or queue is None or queue.rolling + queue.ahead < limit:
         return None
-    others = f"{turn.rolling} other ScaleSets of this policy are rolling and {turn.ahead} have waited longer"
+    others = f"{queue.rolling} other ScaleSets of this policy are rolling and {queue.ahead} have waited longer"
     return Waiting(CONCURRENCY, f"{others}; {limit} may roll at a time.")
 
 

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from scaleset.planner import history, outdated
+from scaleset.planner import outdated, status_codec
 from scaleset.planner.facts import UNREACHABLE, Facts
 from scaleset.planner.gates import Gate, share
-from scaleset.planner.state import Code, Detail, Ending, Kind, Rollout, State, UpgradeError
+from scaleset.planner.state import Code, Ending, Kind, Rollout, State, UpgradeError
 from scaleset.planner.step import Step
 
 BEFORE = "MaxUnhealthyInstancePercentExceededBeforeRollingUpgrade"
@@ -108,7 +108,8 @@ def fault(facts: Facts, state: State, rollout: Rollout, error: UpgradeError) -> 
 def _error(facts: Facts, code: str, text: str, messages: dict[int, str]) -> UpgradeError:
     name = facts.snapshot.owner.name
     details = tuple(
-        Detail(INSTANCE, f"{name}/instances/{number}", messages[number]) for number in sorted(messages)[:_MOST_DETAILS]
+        UpgradeError(INSTANCE, messages[number], f"{name}/instances/{number}")
+        for number in sorted(messages)[:_MOST_DETAILS]
     )
     return UpgradeError(code, text, name, details)
 
@@ -117,9 +118,9 @@ def _end(facts: Facts, state: State, rollout: Rollout, code: Code, error: Upgrad
     ended = replace(rollout, code=code, completed=facts.now, error=error, waiting=None, ending=None, next_batch=None)
     kept = state.history
     if ended.kind is Kind.IMAGE:
-        attempt = history.attempt(ended, location=facts.asker.region)
-        kept = history.prune((attempt, *kept), now=facts.now)
-    rollouts = history.prune_rollouts((history.past(ended), *state.rollouts), now=facts.now)
+        attempt = status_codec.attempt(ended, location=facts.asker.region)
+        kept = status_codec.prune((attempt, *kept), now=facts.now)
+    rollouts = status_codec.prune_rollouts((status_codec.past(ended), *state.rollouts), now=facts.now)
     return facts.step(replace(state, rollout=ended, history=kept, rollouts=rollouts))
 
 

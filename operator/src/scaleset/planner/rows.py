@@ -1,7 +1,6 @@
 """Counts of instances, and a row for each instance that is not simply healthy and current."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from scaleset.api.moments import timestamp
 from scaleset.planner.facts import Facts
@@ -13,16 +12,18 @@ MAX_MESSAGE = 256
 MAX_NOTE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(NamedTuple):
     """Numbers of instances by state."""
 
     wanted: int
     """The wanted number of instances; while the set is larger, the actual number."""
     existing: int
+    """With a pod that is not being deleted."""
     healthy: int
     updated: int
+    """On the newest model and the wanted version."""
     bad: int
+    """Unhealthy for every gate; instances that still start are neither healthy nor bad."""
 
 
 def count(facts: Facts) -> Counts:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planner.gallery import GalleryVersion
 from scaleset.planner.instances import Build, Claim, Pod
@@ -13,14 +14,13 @@ from scaleset.planner.revisions import Revision
 from scaleset.planner.state import State
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class QueuePosition(NamedTuple):
     """Position of a set among the sets of its policy (`maxConcurrentScaleSets`)."""
 
     rolling: int
-    """Other sets that roll."""
+    """Number of other sets that roll."""
     ahead: int
-    """Other sets that have waited longer."""
+    """Number of other sets that have waited longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,7 @@ Question = tuple[Newcomer, ...]
 """Identity of a dry run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Suspension:
+class Suspension(NamedTuple):
     """What keeps rollouts from starting and going on."""
 
     who: str
@@ -102,11 +101,11 @@ class Snapshot:
     """Answers to the dry runs that a plan of this pass asked for, by their identity."""
     declined: Mapping[str, Verdict] = field(default_factory=dict)
     """The last refusal of a replacement with the time to ask again, by name of the model."""
-    turn: Turn | None = None
+    queue: QueuePosition | None = None
     """None if the policy has no concurrency limit."""
     fresh: bool = False
     """Whether `pods`, `policy` and `catalogue` are from LISTs that began after our last write."""
-    reported: Mapping[str, Any] = field(default_factory=dict)
+    reported: ScaleSetStatus = field(default_factory=ScaleSetStatus)
     """The present status: it shows which events were sent already."""
 
     @property

@@ -8,10 +8,11 @@ instance is in the running batch or in `applying`; a lost pod is created again f
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from scaleset.api.upgrade_policy import RollingUpgradePolicy, UpgradePolicySpec
 from scaleset.planner.instances import Build
+from scaleset.planner.targets import FailedTarget, Retry, Target
 
 NOBODY: frozenset[int] = frozenset()
 
@@ -76,24 +77,6 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """The target of a rollout. Without a version each instance keeps its own; in a restart its model too."""
-
-    model: str
-    publisher: str
-    offer: str
-    sku: str
-    reference: str
-    """`latest` or the exact version, as the model says."""
-    version: str | None = None
-    image: str | None = None
-
-    def build_for(self, current: Build) -> Build:
-        """The new build of an instance that runs `current`."""
-        return Build(self.model, self.version or current.version, self.image or current.image)
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
     """Instances that are replaced together."""
 
@@ -124,22 +107,14 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Detail:
-    """One entry of `error.details`."""
-
-    code: str
-    target: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
 class UpgradeError:
     """Azure's ApiError."""
 
     code: str
     message: str
     target: str = ""
-    details: tuple[Detail, ...] = ()
+    details: tuple["UpgradeError", ...] = ()
+    """The errors of instances; they have no details of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,37 +260,7 @@ class Rollout:
         return "restarted" if self.kind is Kind.RESTART else "upgraded"
 
 
-@dataclass(frozen=True, slots=True)
-class FailedTarget:
-    """A target that the platform does not try again by itself: an image or a model, with the hash of the rules that
-    judged it. Entries of operators before 1.1 have no image and another hash: they hold for the version.
-    """
-
-    model: str
-    version: str | None
-    policy: str
-    reason: str
-    time: float
-    image: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Back-off of a target whose rollout failed without being to blame."""
-
-    model: str
-    version: str | None
-    attempts: int
-    time: float
-
-    @property
-    def delay(self) -> float:
-        """Seconds: one minute after the first attempt, doubling up to one hour."""
-        return float(min(3600, 60 * 2 ** min(self.attempts - 1, 10)))
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """The result of checking the model of the spec, kept so that it is checked once."""
 
     asked: str

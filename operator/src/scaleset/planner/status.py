@@ -1,24 +1,53 @@
-"""The whole status after a decision: the durable state, counts, versions, rows and conditions."""
+"""The whole status after a decision: the durable state, counts, versions, rows and conditions; and the set in numbers,
+which metrics export (docs/reference/metrics.md).
+"""
 
 from collections import Counter
 from typing import Any
 
 from scaleset.api import names
 from scaleset.api.scale_set_status import ScaleSetStatus
-from scaleset.planner import status_codec
+from scaleset.planner import batches, gallery, status_codec
 from scaleset.planner.conditions import conditions
 from scaleset.planner.facts import Facts
 from scaleset.planner.gallery import is_number, number, spellings
-from scaleset.planner.instances import Instance
+from scaleset.planner.gates import exceeds
+from scaleset.planner.instances import HealthState, Instance
+from scaleset.planner.plan import Figures
 from scaleset.planner.pod_diff import Diff
 from scaleset.planner.rows import count, rows
-from scaleset.planner.snapshot import Snapshot
+from scaleset.planner.state import Code, Rollout, State
 
+NO_VERSION = "none"
+"""Version label of an instance that never had a version."""
+
+BLOCKED = {
+    "Pause": "pause",
+    "Suspended": "suspended",
+    "ConcurrencyLimit": "concurrency_limit",
+    "BackOff": "back_off",
+    "TargetFailed": "target_failed",
+    "ApplyingModel": "applying_model",
+    "ScalingIn": "scaling_in",
+    "InstancesInitializing": "health_gate",
+    "HealthGateWaiting": "health_gate",
+    "ImageNotFound": "image_missing",
+    "PolicyNotFound": "not_accepted",
+    "InvalidSpec": "not_accepted",
+    "ModelRefused": "not_accepted",
+    "ModelNotStored": "not_accepted",
+}
+"""Why a rollout does not start or go on, by the reason of `waitingFor` or of the condition."""
+MAX_UNHEALTHY = "max_unhealthy"
+REASONS = (*dict.fromkeys(BLOCKED.values()), MAX_UNHEALTHY)
 MAX_VERSIONS = 4
+_ABSENT = dict.fromkeys(ScaleSetStatus().model_dump(by_alias=True))
 
 
 def status(facts: Facts, diff: Diff) -> dict[str, Any]:
-    """The whole status after this decision; `diff` holds the changes of pods in this decision."""
+    """The whole status after this decision; `diff` holds the changes of pods in this decision. It has every field:
+    absent ones are None, so that a merge patch removes them.
+    """
     snapshot = facts.snapshot
     counts = count(facts)
     wanted = {
@@ -34,14 +63,9 @@ def status(facts: Facts, diff: Diff) -> dict[str, Any]:
         "instances": rows(facts),
         "conditions": conditions(facts, counts, diff),
     }
-    return _within_bounds(wanted)
-
-
-def reported(snapshot: Snapshot) -> ScaleSetStatus:
-    """The status that users see now, without parts that make no sense."""
-    parts = ("conditions", "instances", "latestVersion")
-    present = {name: snapshot.reported[name] for name in parts if name in snapshot.reported}
-    return ScaleSetStatus.parse({"status": present})
+    present = {name: value for name, value in wanted.items() if value is not None}
+    # Cut to the limits of the CRD: a refused status would stop everything, since it is written first.
+    return {**_ABSENT, **ScaleSetStatus.model_validate(present).to_raw()}
 
 
 def _versions(facts: Facts) -> str:
@@ -63,10 +87,75 @@ def _runs(instance: Instance) -> str:
     return ran.version if ran is not None else ""
 
 
-def _within_bounds(wanted: dict[str, Any]) -> dict[str, Any]:
-    """The status with sentences and lists cut to the limits of the CRD. A refused status would stop everything, since
-    it is written first.
-    """
-    present = {name: value for name, value in wanted.items() if value is not None}
-    cut = ScaleSetStatus.model_validate(present).model_dump(mode="json", by_alias=True, exclude_unset=True)
-    return {name: cut.get(name) for name in wanted}
+# --- figures
+
+
+def figures(facts: Facts) -> Figures:
+    """The figures of a decision."""
+    found = _by_version_and_health(facts)
+    rollout = facts.state.rollout
+    batch, of = _batch(facts, rollout) if rollout is not None else (0, 0)
+    return Figures(
+        instances=found,
+        behind=_behind(facts, {version for version, _ in found}),
+        blocked=_blocked(facts),
+        batch=batch,
+        batches=of,
+        from_version=_from(facts.state, rollout) if rollout is not None else "",
+    )
+
+
+def _by_version_and_health(facts: Facts) -> Counter[tuple[str, str]]:
+    """Two spellings of one version count as the first of them."""
+    found = Counter(map(_version_and_health, facts.instances.values()))
+    spelled = gallery.spellings(version for version, _ in found)
+    if len(spelled) == len(set(spelled.values())):
+        return found
+    one: Counter[tuple[str, str]] = Counter()
+    for (version, health), number_of in found.items():
+        one[spelled[version], health] += number_of
+    return one
+
+
+def _version_and_health(instance: Instance) -> tuple[str, str]:
+    ran = instance.pod or instance.build
+    # Fast path: nearly all instances are healthy, and reading an enum's value is slow.
+    health = "Healthy" if instance.health is HealthState.HEALTHY else instance.health.value
+    return (ran.version if ran is not None else "") or NO_VERSION, health
+
+
+def _behind(facts: Facts, versions: set[str]) -> int:
+    numbers = [number(version) for version in versions if is_number(version)]
+    oldest = min(numbers, default=None)
+    return sum(oldest is not None and number(version) > oldest for version in facts.eligible)
+
+
+def _blocked(facts: Facts) -> str:
+    waiting = facts.obstacle
+    if waiting is None:
+        return BLOCKED.get(facts.acceptance.reason, "")
+    if waiting.reason == "HealthGateWaiting":
+        percent = facts.policy.rolling_upgrade_policy.max_unhealthy_instance_percent
+        if exceeds(sum(instance.bad for instance in facts.instances.values()), facts.replicas, percent):
+            return MAX_UNHEALTHY
+    return BLOCKED.get(waiting.reason, "")
+
+
+def _batch(facts: Facts, rollout: Rollout) -> tuple[int, int]:
+    if rollout.batch is not None:
+        return rollout.batch.number, rollout.batch.of
+    left = [facts.instances[n] for n in rollout.pending if n in facts.instances]
+    done = rollout.batches_done
+    return done, done + (batches.batches_left(left, rules=facts.batch_rules(rollout)) if left else 0)
+
+
+def _from(state: State, rollout: Rollout) -> str:
+    """`currentVersion` moves when a rollout completes: then the history knows the one before."""
+    if rollout.code is not Code.COMPLETED or rollout.target.version is None:
+        return state.current_version or ""
+    completed = (
+        entry["properties"]["targetImageReference"].get("version") or ""
+        for entry in state.history
+        if entry["properties"]["runningStatus"].get("code") == Code.COMPLETED
+    )
+    return next((version for version in completed if not gallery.same(version, rollout.target.version)), "")

@@ -1,20 +1,23 @@
 """Converts the durable state to and from a ScaleSet's status.
 
-Reading forgives: a user can write a status, and one that makes no sense must not stop the operator. Parts that do not
-fit together are left out, and decided again from the pods.
+`_STATE` names every field of the state once, with its form: how it is read, how it is written, and where the status has
+it. Reading forgives: a user can write a status, and one that makes no sense must not stop the operator. Parts that do
+not fit together are left out, and decided again from the pods.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Protocol, TypeVar
+from functools import reduce
+from typing import Any, get_type_hints
 
 from scaleset.api import scale_set_status as api
+from scaleset.api.base import JSON, wire_name
 from scaleset.api.moments import format_duration, seconds, timestamp
 from scaleset.api.upgrade_policy import RollingUpgradePolicy
-from scaleset.planner import history, ranges
+from scaleset.planner import ranges
 from scaleset.planner.gallery import is_number
 from scaleset.planner.instances import Build
 from scaleset.planner.state import (
@@ -23,33 +26,23 @@ from scaleset.planner.state import (
     Checked,
     Clock,
     Code,
-    Detail,
     Ended,
     Ending,
-    FailedTarget,
     Kind,
     Policy,
-    Retry,
     Rollout,
     ScaleIn,
     StartedBy,
     State,
-    Target,
     UpgradeError,
     Waiting,
 )
+from scaleset.planner.targets import FailedTarget, Retry, Target
 
-
-class _OfInstances(Protocol):
-    """An entry about instances."""
-
-    @property
-    def instances(self) -> str: ...
-
-
-E = TypeVar("E", bound=_OfInstances)
-V = TypeVar("V")
-K = TypeVar("K", bound=Hashable)
+KEPT_FOR = timedelta(days=61)
+TYPE = "Microsoft.Compute/virtualMachineScaleSets/rollingUpgrades"
+_ORDER = ("model", "version", "image", "instances")
+"""Order of entries about instances."""
 
 ONLY_SHOWN = frozenset(
     (
@@ -72,354 +65,345 @@ ONLY_SHOWN = frozenset(
 top level includes all fields below it.
 """
 
-# --- status -> state
-
 
 def read(status: api.ScaleSetStatus) -> State:
     """The state recorded in a status."""
-    builds = _read_builds(status.builds)
-    previous = {n: b for n, b in _read_builds(status.previous_builds).items() if n in builds}
-    rollout = _read_rollout(status.rolling_upgrade) if status.rolling_upgrade is not None else None
+    state: State = _STATE.read(status)
+    builds = state.builds
+    known = state.current_image and state.current_version and is_number(state.current_version)
+    rollout = state.rollout
     if rollout is not None and rollout.running:
         batch = rollout.batch.instances if rollout.batch is not None else NOBODY
         rollout = replace(rollout, in_progress=rollout.in_progress & batch & builds.keys())
-    known = status.current_image and status.current_version and is_number(status.current_version)
-    return State(
-        replicas=status.accepted_replicas,
-        current_version=status.current_version if known else None,
-        current_image=status.current_image if known else None,
-        proven=seconds(status.proven_time),
-        waiting_since=seconds(status.waiting_since),
-        handled_start=status.last_handled_start,
-        handled_cancel=status.last_handled_cancel,
-        handled_apply=status.last_handled_apply,
-        handled_restart=status.last_handled_restart,
-        handled_retry=status.last_handled_retry,
-        handled_model_rollout=status.last_handled_model_rollout,
-        handled_rollback=status.last_handled_rollback,
-        builds=builds,
-        previous=previous,
-        applying=ranges.parse(status.applying) & builds.keys(),
-        clocks=_each(status.clocks, builds, lambda entry: Clock(seconds(entry.since), entry.lost)),
-        ended=_each(status.ended_pods, builds, lambda entry: Ended(entry.count, seconds(entry.time) or 0.0)),
-        ages={n: at for n, at in _each(status.ages, builds, lambda entry: seconds(entry.time)).items() if at},
-        scale_in=_read_scale_in(status.scale_in),
-        failed_targets=tuple(
-            FailedTarget(f.model, f.version, f.policy or "", f.reason or "", seconds(f.time) or 0.0, f.image)
-            for f in status.failed_targets
-            if f.model
-        ),
-        retry=_read_retry(status.retry),
+    return replace(
+        state,
+        current_version=state.current_version if known else None,
+        current_image=state.current_image if known else None,
+        previous=_of(builds, state.previous),
+        applying=state.applying & builds.keys(),
+        clocks=_of(builds, state.clocks),
+        ended=_of(builds, state.ended),
+        ages=_of(builds, state.ages),
         rollout=rollout,
-        checked=_read_checked(status.checked_model),
-        history=tuple(
-            entry.to_raw()
-            for entry in status.os_upgrade_history
-            if entry.properties.running_status.code != "RollingForward"
-        ),
-        rollouts=tuple(entry.to_raw() for entry in status.rollout_history),
     )
 
 
-def _read_builds(recorded: tuple[api.RecordedBuild, ...]) -> dict[int, Build]:
-    builds: dict[int, Build] = {}
-    for entry in recorded:
-        if entry.version and entry.image and is_number(entry.version):
-            build = Build(entry.model, entry.version, entry.image, seconds(entry.restart_time))
-            builds.update(dict.fromkeys(ranges.parse(entry.instances), build))
-    return dict(sorted(builds.items()))
-
-
-def _each(entries: Iterable[E], builds: Mapping[int, Build], read: Callable[[E], V]) -> dict[int, V]:
-    """The values of the entries, for each existing instance."""
-    return {number: read(entry) for entry in entries for number in ranges.parse(entry.instances) & builds.keys()}
-
-
-def _read_scale_in(seen: api.ScaleInStatus | None) -> ScaleIn | None:
-    if seen is None or seen.size is None:
-        return None
-    return ScaleIn(seen.size, seconds(seen.start_time) or 0.0, seconds(seen.waiting_since))
-
-
-def _read_retry(retry: api.Retry | None) -> Retry | None:
-    if retry is None or not retry.model:
-        return None
-    return Retry(retry.model, retry.version, max(1, retry.attempts), seconds(retry.time) or 0.0)
-
-
-def _read_checked(checked: api.CheckedModel | None) -> Checked | None:
-    if checked is None or not checked.asked or not checked.model:
-        return None
-    return Checked(checked.asked, checked.model, checked.warning or "")
-
-
-def _read_rollout(seen: api.RollingUpgradeStatus) -> Rollout | None:
-    image, status = seen.target_image_reference, seen.running_status
-    if not seen.target_model or (image.exact_version and not (is_number(image.exact_version) and image.image)):
-        return None
-    return Rollout(
-        id=seen.id,
-        kind=Kind(seen.kind),
-        started_by=StartedBy(seen.started_by),
-        target=Target(
-            seen.target_model,
-            image.publisher or "",
-            image.offer or "",
-            image.sku or "",
-            image.version or "",
-            image.exact_version,
-            image.image if image.exact_version else None,
-        ),
-        policy=_read_policy(seen.policy),
-        started=seconds(status.start_time) or 0.0,
-        code=Code(status.code),
-        completed=seconds(status.completed_time),
-        last_action=status.last_action or "Start",
-        last_action_time=seconds(status.last_action_time) or 0.0,
-        batch=_read_batch(seen.batch),
-        batches_done=seen.batches_done,
-        next_batch=seconds(seen.next_batch_time),
-        successful=ranges.parse(seen.successful),
-        failed=ranges.parse(seen.failed),
-        restored=ranges.parse(seen.restored),
-        restore_failed=ranges.parse(seen.restore_failed),
-        in_progress=ranges.parse(seen.in_progress) | ranges.parse(seen.restoring),
-        pending=ranges.parse(seen.pending),
-        with_model=seen.with_model,
-        from_version=seen.from_version,
-        from_model=seen.from_model,
-        version_only=seen.version_only,
-        never_ran=ranges.parse(seen.never_ran),
-        without_surge=seen.without_surge,
-        messages={entry.id: entry.message for entry in seen.messages},
-        waiting=Waiting(seen.waiting_for.reason, seen.waiting_for.message) if seen.waiting_for else None,
-        ending=Ending(seen.ending.reason, seen.ending.message) if seen.ending else None,
-        error=_read_error(seen.error),
-    )
-
-
-def _read_policy(seen: api.PolicySnapshot) -> Policy:
-    return Policy(
-        rolling=RollingUpgradePolicy.model_construct(
-            max_batch_instance_percent=seen.max_batch_instance_percent,
-            max_unhealthy_instance_percent=seen.max_unhealthy_instance_percent,
-            max_unhealthy_upgraded_instance_percent=seen.max_unhealthy_upgraded_instance_percent,
-            pause_time_between_batches=seen.pause_time_between_batches or timedelta(),
-            prioritize_unhealthy_instances=seen.prioritize_unhealthy_instances,
-            enable_cross_zone_upgrade=seen.enable_cross_zone_upgrade,
-            rollback_failed_instances_on_policy_breach=seen.rollback_failed_instances_on_policy_breach,
-            max_surge=seen.max_surge,
-        ),
-        health_timeout=300.0 if seen.health_timeout is None else seen.health_timeout.total_seconds(),
-        min_ready_time=0.0 if seen.min_ready_time is None else seen.min_ready_time.total_seconds(),
-        disable_automatic_rollback=seen.disable_automatic_rollback,
-        in_place=seen.replacement_method == "InPlaceIfPossible",
-    )
-
-
-def _read_batch(seen: api.BatchStatus | None) -> Batch | None:
-    if seen is None:
-        return None
-    return Batch(
-        seen.number,
-        seen.of or seen.number,
-        ranges.parse(seen.instances),
-        seconds(seen.start_time) or 0.0,
-        restore_started=seconds(seen.restore_start_time),
-        surge=ranges.parse(seen.surge),
-        replaces=ranges.parse(seen.replaces),
-    )
-
-
-def _read_error(seen: api.UpgradeError | None) -> UpgradeError | None:
-    if seen is None:
-        return None
-    details = tuple(Detail(d.code, d.target or "", d.message) for d in seen.details)
-    return UpgradeError(seen.code, seen.message, seen.target or "", details)
-
-
-# --- state -> status
-
-
-def write(state: State, *, location: str) -> dict[str, Any]:
-    """The part of the status that `read` understands; absent values are None, so that a merge patch removes them."""
+def write(state: State, *, location: str) -> JSON:
+    """The part of the status that `read` understands, without absent values."""
+    status: JSON = _STATE.write(state)
     rollout = state.rollout
-    entries = state.history
     if rollout is not None and rollout.running and rollout.kind is Kind.IMAGE:
-        entries = (history.attempt(rollout, location=location), *entries)[: history.KEPT]
-    return {
-        "acceptedReplicas": state.replicas,
-        "currentVersion": state.current_version,
-        "currentImage": state.current_image,
-        "provenTime": _time(state.proven),
-        "waitingSince": _time(state.waiting_since),
-        "lastHandledStart": state.handled_start,
-        "lastHandledCancel": state.handled_cancel,
-        "lastHandledApply": state.handled_apply,
-        "lastHandledRestart": state.handled_restart,
-        "lastHandledRetry": state.handled_retry,
-        "lastHandledModelRollout": state.handled_model_rollout,
-        "lastHandledRollback": state.handled_rollback,
-        "builds": _write_builds(state.builds),
-        "previousBuilds": _write_builds(state.previous) or None,
-        "applying": ranges.render(state.applying) or None,
-        "clocks": _rows(state.clocks, lambda clock: {"since": _upwards(clock.since), "lost": clock.lost or None}),
-        "endedPods": _rows(state.ended, lambda ended: {"count": ended.count, "time": timestamp(ended.time)}),
-        "ages": _rows(state.ages, lambda at: {"time": timestamp(at)}),
-        "scaleIn": _write_scale_in(state.scale_in),
-        "failedTargets": [
-            _present(
-                version=f.version,
-                image=f.image,
-                model=f.model,
-                policy=f.policy,
-                reason=f.reason,
-                time=timestamp(f.time),
-            )
-            for f in state.failed_targets
-        ]
-        or None,
-        "retry": _write_retry(state.retry),
-        "checkedModel": _write_checked(state.checked),
-        "rollingUpgrade": None if rollout is None else _write_rollout(rollout),
-        "osUpgradeHistory": [dict(entry) for entry in entries],
-        "rolloutHistory": [dict(entry) for entry in state.rollouts] or None,
-    }
+        history = (attempt(rollout, location=location), *status["osUpgradeHistory"])
+        status["osUpgradeHistory"] = list(history[: api.MAX_HISTORY])
+    return status
 
 
-def _write_builds(builds: Mapping[int, Build]) -> list[dict[str, str]]:
-    groups: defaultdict[Build, list[int]] = defaultdict(list)
-    for number, build in builds.items():
-        groups[build].append(number)
-    ranked = sorted(groups.items(), key=lambda item: (item[0].model, item[0].version, item[0].image, min(item[1])))
-    return [
-        _present(
-            model=build.model,
-            version=build.version,
-            image=build.image,
-            restartTime=_time(build.restart),
-            instances=ranges.render(ids),
-        )
-        for build, ids in ranked
-    ]
-
-
-def _rows(known: Mapping[int, K], write: Callable[[K], dict[str, Any]]) -> list[dict[str, Any]] | None:
-    """Entries about instances, grouped by equal values; None without instances."""
-    groups: defaultdict[K, list[int]] = defaultdict(list)
-    for number, value in known.items():
-        groups[value].append(number)
-    rows = [_present(instances=ranges.render(ids), **write(value)) for value, ids in groups.items()]
-    return sorted(rows, key=lambda row: str(row["instances"])) or None
-
-
-def _upwards(seconds: float | None) -> str | None:
-    """A time from which a deadline counts, rounded up so that no deadline comes early."""
-    return None if seconds is None else timestamp(math.ceil(seconds))
-
-
-def _write_scale_in(scale_in: ScaleIn | None) -> dict[str, Any] | None:
-    if scale_in is None:
-        return None
-    return {
-        "from": scale_in.size,
-        "startTime": _upwards(scale_in.started),
-        "waitingSince": _upwards(scale_in.waiting),
-    }
-
-
-def _write_retry(retry: Retry | None) -> dict[str, Any] | None:
-    if retry is None:
-        return None
-    return _present(model=retry.model, version=retry.version, attempts=retry.attempts, time=timestamp(retry.time))
-
-
-def _write_checked(checked: Checked | None) -> dict[str, Any] | None:
-    if checked is None:
-        return None
-    return _present(asked=checked.asked, model=checked.model, warning=checked.warning or None)
-
-
-def _write_rollout(rollout: Rollout) -> dict[str, Any]:
-    target, policy = rollout.target, rollout.policy
-    return _present(
-        id=rollout.id,
-        kind=str(rollout.kind),
-        startedBy=str(rollout.started_by),
-        policy={
-            "maxBatchInstancePercent": policy.rolling.max_batch_instance_percent,
-            "maxUnhealthyInstancePercent": policy.rolling.max_unhealthy_instance_percent,
-            "maxUnhealthyUpgradedInstancePercent": policy.rolling.max_unhealthy_upgraded_instance_percent,
-            "pauseTimeBetweenBatches": format_duration(policy.rolling.pause_time_between_batches),
-            "prioritizeUnhealthyInstances": policy.rolling.prioritize_unhealthy_instances,
-            "enableCrossZoneUpgrade": policy.rolling.enable_cross_zone_upgrade,
-            "rollbackFailedInstancesOnPolicyBreach": policy.rolling.rollback_failed_instances_on_policy_breach,
-            "maxSurge": policy.rolling.max_surge,
-            "replacementMethod": "InPlaceIfPossible" if policy.in_place else "Recreate",
-            "healthTimeout": format_duration(timedelta(seconds=policy.health_timeout)),
-            "minReadyTime": format_duration(timedelta(seconds=policy.min_ready_time)),
-            "disableAutomaticRollback": policy.disable_automatic_rollback,
+def attempt(rollout: Rollout, *, location: str) -> JSON:
+    """One entry of the history, as `az vmss get-os-upgrade-history` shows it."""
+    shown, target = _write_rollout(rollout), rollout.target
+    status = shown["runningStatus"]
+    properties: JSON = {
+        "runningStatus": {name: status[name] for name in ("code", "startTime", "completedTime") if name in status},
+        "targetImageReference": {
+            "publisher": target.publisher,
+            "offer": target.offer,
+            "sku": target.sku,
+            "version": target.version,
         },
-        targetImageReference=_present(
-            publisher=target.publisher,
-            offer=target.offer,
-            sku=target.sku,
-            version=target.reference,
-            exactVersion=target.version,
-            image=target.image,
-        ),
-        targetModel=target.model,
-        runningStatus=_present(
-            code=str(rollout.code),
-            startTime=timestamp(rollout.started),
-            completedTime=_time(rollout.completed),
-            lastAction=rollout.last_action,
-            lastActionTime=timestamp(rollout.last_action_time),
-        ),
-        progress=history.progress(rollout),
-        batch=None if rollout.batch is None else _write_batch(rollout.batch),
-        batchesDone=rollout.batches_done,
-        nextBatchTime=None if rollout.next_batch is None else timestamp(math.ceil(rollout.next_batch)),
-        successful=ranges.render(rollout.successful),
-        failed=ranges.render(rollout.failed),
-        restored=ranges.render(rollout.restored),
-        restoreFailed=ranges.render(rollout.restore_failed),
-        inProgress=ranges.render(rollout.verifying),
-        restoring=ranges.render(rollout.restoring) or None,
-        pending=ranges.render(rollout.pending),
-        withModel=rollout.with_model or None,
-        fromVersion=rollout.from_version,
-        fromModel=rollout.from_model,
-        versionOnly=rollout.version_only or None,
-        neverRan=ranges.render(rollout.never_ran) or None,
-        withoutSurge=rollout.without_surge or None,
-        messages=[{"id": n, "message": text} for n, text in sorted(rollout.messages.items())[:50]] or None,
-        waitingFor=None
-        if rollout.waiting is None
-        else {"reason": rollout.waiting.reason, "message": rollout.waiting.message},
-        ending=None
-        if rollout.ending is None
-        else {"code": "Cancelled", "reason": rollout.ending.reason, "message": rollout.ending.message},
-        rollbackInfo=history.rollback(rollout),
-        error=None if rollout.error is None else history.error(rollout.error),
+        **{name: shown[name] for name in ("progress", "startedBy", "rollbackInfo", "error") if name in shown},
+    }
+    return {"properties": properties, "type": TYPE, "location": location}
+
+
+def prune(history: Iterable[Mapping[str, Any]], *, now: float) -> tuple[Mapping[str, Any], ...]:
+    """The newest five entries of the last two months."""
+    oldest = timestamp(now - KEPT_FOR.total_seconds())
+    recent = [e for e in history if e["properties"]["runningStatus"].get("startTime", "") >= oldest]
+    return tuple(recent[: api.MAX_HISTORY])
+
+
+def past(rollout: Rollout) -> JSON:
+    """One entry of the history of all rollouts."""
+    shown = _write_rollout(rollout)
+    status = shown["runningStatus"]
+    entry = {
+        **{name: shown.get(name) for name in ("kind", "startedBy", "fromVersion", "fromModel", "progress")},
+        **{name: status.get(name) for name in ("code", "startTime", "completedTime")},
+        "toVersion": rollout.target.version,
+        "toModel": rollout.target.model,
+        "restored": len(rollout.restored),
+        "errorCode": rollout.error.code if rollout.error is not None else None,
+    }
+    return {name: value for name, value in entry.items() if value is not None}
+
+
+def prune_rollouts(history: Iterable[Mapping[str, Any]], *, now: float) -> tuple[Mapping[str, Any], ...]:
+    """The newest ten entries of the last two months."""
+    oldest = timestamp(now - KEPT_FOR.total_seconds())
+    return tuple([entry for entry in history if entry["startTime"] >= oldest][: api.MAX_ROLLOUTS])
+
+
+def _of(builds: Mapping[int, Build], values: Mapping[int, Any]) -> dict[int, Any]:
+    """The values of existing instances."""
+    return {number: value for number, value in values.items() if number in builds}
+
+
+# --- forms
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How a value stands in the status. `read` gets the value of the status, None for an absent one. `write` gets the
+    value of the state unless that is None, and returns None for a value to leave out.
+    """
+
+    read: Callable[[Any], Any] = lambda value: value
+    write: Callable[[Any], Any] = lambda value: value
+    path: str | None = None
+    """The field of the status. None: it has the name of the field of the state. "": it is the whole object.
+    """
+
+    def at(self, path: str | None) -> "_Form":
+        """The same form with another path."""
+        return replace(self, path=path)
+
+
+def _upwards(moment: float) -> str:
+    """A time from which a deadline counts, rounded up so that no deadline comes early."""
+    return timestamp(math.ceil(moment))
+
+
+_SAME = _Form()
+_DEADLINE = _Form(seconds, _upwards)
+_BY_TYPE: Mapping[Any, _Form] = {
+    str: _Form(lambda text: text or ""),
+    bool: _Form(write=lambda flag: flag or None),
+    float: _Form(lambda time: seconds(time) or 0.0, timestamp),
+    float | None: _Form(seconds, timestamp),
+    frozenset[int]: _Form(ranges.parse, lambda ids: ranges.render(ids) or None),
+    **{kind: _Form(kind, str) for kind in (Kind, Code, StartedBy)},
+}
+"""Forms of fields for which a record names none; a float is a time."""
+
+
+def _record(kind: type, *needs: str, **changed: _Form | str | None) -> _Form:
+    """The form of a record: an object with a field for each of its fields, in the form of its type. `changed` has other
+    forms, other paths, and None for fields that are not recorded. A record that lacks one of its `needs` is none.
+    """
+    forms = {}
+    for name, hint in get_type_hints(kind).items():
+        form = changed.get(name, name)
+        if form is not None:
+            forms[name] = form if isinstance(form, _Form) else _BY_TYPE.get(hint, _SAME).at(form)
+    paths = {name: _parts(name if form.path is None else form.path) for name, form in forms.items()}
+    wire = {name: [wire_name(part) for part in path] for name, path in paths.items()}
+
+    def read(seen: Any) -> Any:
+        if seen is None:
+            return None
+        values = {name: form.read(reduce(getattr, paths[name], seen)) for name, form in forms.items()}
+        return kind(**values) if all(values[name] for name in needs) else None
+
+    def write(record: Any) -> JSON:
+        written: JSON = {}
+        for name, form in forms.items():
+            value = getattr(record, name)
+            value = None if value is None else form.write(value)
+            if value is not None:
+                _put(written, wire[name], value)
+        return written
+
+    return _Form(read, write)
+
+
+def _parts(path: str) -> list[str]:
+    return path.split(".") if path else []
+
+
+def _put(written: JSON, path: list[str], value: Any) -> None:
+    *above, last = path or [""]
+    for part in above:
+        written = written.setdefault(part, {})
+    written.update({last: value} if path else value)
+
+
+def _each(form: _Form) -> _Form:
+    """The form of a list of records."""
+    return _Form(
+        lambda entries: tuple(found for entry in entries if (found := form.read(entry)) is not None),
+        lambda records: [form.write(record) for record in records],
     )
 
 
-def _write_batch(batch: Batch) -> dict[str, Any]:
-    return _present(
-        number=batch.number,
-        of=batch.of,
-        instances=ranges.render(batch.instances),
-        startTime=timestamp(batch.started),
-        restoreStartTime=_time(batch.restore_started),
-        surge=ranges.render(batch.surge) or None,
-        replaces=ranges.render(batch.replaces) or None,
+def _by_id(form: _Form) -> _Form:
+    """The form of values of instances: one entry for all instances with equal values."""
+
+    def read(entries: Iterable[Any]) -> dict[int, Any]:
+        found: dict[int, Any] = {}
+        for entry in entries:
+            if (value := form.read(entry)) is not None:
+                found.update(dict.fromkeys(ranges.parse(entry.instances), value))
+        return dict(sorted(found.items()))
+
+    def write(values: Mapping[int, Any]) -> list[JSON]:
+        groups: defaultdict[Any, list[int]] = defaultdict(list)
+        for number, value in values.items():
+            groups[value].append(number)
+        rows = [{**form.write(value), "instances": ranges.render(ids)} for value, ids in groups.items()]
+        return sorted(rows, key=lambda row: [str(row.get(name)) for name in _ORDER])
+
+    return _Form(read, write)
+
+
+# --- records
+
+
+def _duration(absent: float) -> _Form:
+    return _Form(
+        lambda length: absent if length is None else length.total_seconds(),
+        lambda length: format_duration(timedelta(seconds=length)),
     )
 
 
-def _time(seconds: float | None) -> str | None:
-    return None if seconds is None else timestamp(seconds)
+_WARNING = _Form(lambda text: text or "", lambda text: text or None)
+_VERSION = _Form(lambda version: version if version and is_number(version) else None)
+_BUILDS = _by_id(_record(Build, "version", "image", version=_VERSION, restart="restart_time"))
+_SCALE_IN = _record(
+    ScaleIn,
+    "size",
+    size="from_",
+    started=replace(_BY_TYPE[float], write=_upwards, path="start_time"),
+    waiting=_DEADLINE.at("waiting_since"),
+)
+_TARGET = _record(
+    Target,
+    "model",
+    model="target_model",
+    publisher="target_image_reference.publisher",
+    offer="target_image_reference.offer",
+    sku="target_image_reference.sku",
+    reference="target_image_reference.version",
+    version="target_image_reference.exact_version",
+    image="target_image_reference.image",
+)
+_ROLLING = RollingUpgradePolicy.model_fields.keys() & api.PolicySnapshot.model_fields.keys()
+_POLICY = _record(
+    Policy,
+    rolling=_Form(
+        lambda seen: RollingUpgradePolicy.model_construct(
+            **{name: value for name in _ROLLING if (value := getattr(seen, name)) is not None}
+        ),
+        lambda rolling: rolling.model_dump(mode="json", by_alias=True, include=_ROLLING),
+        "",
+    ),
+    health_timeout=_duration(300.0),
+    min_ready_time=_duration(0.0),
+    in_place=_Form(
+        lambda method: method == "InPlaceIfPossible",
+        lambda in_place: "InPlaceIfPossible" if in_place else "Recreate",
+        "replacement_method",
+    ),
+)
+_MESSAGES = _Form(
+    lambda entries: {entry.id: entry.message for entry in entries},
+    lambda texts: [{"id": number, "message": text} for number, text in sorted(texts.items())[: api.MAX_INSTANCES]],
+)
+_ROLLOUT = _record(
+    Rollout,
+    "target",
+    target=_TARGET.at(""),
+    policy=_POLICY,
+    started="running_status.start_time",
+    code="running_status.code",
+    completed="running_status.completed_time",
+    last_action=_Form(lambda action: action or "Start", path="running_status.last_action"),
+    last_action_time="running_status.last_action_time",
+    batch=_record(Batch, started="start_time", restore_started="restore_start_time"),
+    next_batch=_DEADLINE.at("next_batch_time"),
+    messages=_MESSAGES,
+    waiting=_record(Waiting, stalls=None).at("waiting_for"),
+    ending=_record(Ending),
+    error=_record(UpgradeError, details=_each(_record(UpgradeError, details=None))),
+)
 
 
-def _present(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
+def _read_rollout(seen: Any) -> Rollout | None:
+    rollout: Rollout | None = _ROLLOUT.read(seen)
+    if rollout is None:
+        return None
+    target, batch = rollout.target, rollout.batch
+    if not target.version:
+        target = replace(target, version=None, image=None)
+    elif not (is_number(target.version) and target.image):
+        return None
+    if batch is not None:
+        batch = replace(batch, of=batch.of or batch.number)
+    undecided = rollout.in_progress | ranges.parse(seen.restoring)
+    return replace(rollout, target=target, batch=batch, in_progress=undecided)
+
+
+def _write_rollout(rollout: Rollout) -> JSON:
+    """The rollout as Azure shows it: an instance that is being restored counts as failed already."""
+    status: JSON = _ROLLOUT.write(rollout)
+    if rollout.ending is not None:
+        status["ending"]["code"] = str(Code.CANCELLED)
+    return status | {
+        "inProgress": ranges.render(rollout.verifying),
+        "restoring": ranges.render(rollout.restoring),
+        "progress": {
+            "successfulInstanceCount": len(rollout.successful),
+            "failedInstanceCount": len(rollout.failed),
+            "inProgressInstanceCount": len(rollout.verifying),
+            "pendingInstanceCount": len(rollout.pending),
+        },
+        "rollbackInfo": _rollback(rollout),
+    }
+
+
+def _rollback(rollout: Rollout) -> JSON:
+    """The results of instances that got their previous build back."""
+    info: JSON = {
+        "successfullyRolledbackInstanceCount": len(rollout.restored),
+        "failedRolledbackInstanceCount": len(rollout.restore_failed),
+    }
+    if rollout.restore_failed:
+        first = min(rollout.restore_failed)
+        text = f"Instance {first} is not healthy on its previous build either. {rollout.messages.get(first, '')}"
+        info["rollbackError"] = {"code": "RollingUpgradeInstanceUnhealthyError", "message": text.strip()}
+    return info
+
+
+_STATE = _record(
+    State,
+    replicas="accepted_replicas",
+    proven="proven_time",
+    handled_start="last_handled_start",
+    handled_cancel="last_handled_cancel",
+    handled_apply="last_handled_apply",
+    handled_restart="last_handled_restart",
+    handled_retry="last_handled_retry",
+    handled_model_rollout="last_handled_model_rollout",
+    handled_rollback="last_handled_rollback",
+    builds=_BUILDS,
+    previous=_BUILDS.at("previous_builds"),
+    clocks=_by_id(_record(Clock, since=_DEADLINE)),
+    ended=_by_id(_record(Ended)).at("ended_pods"),
+    ages=_by_id(_Form(lambda entry: seconds(entry.time) or None, lambda created: {"time": timestamp(created)})),
+    scale_in=_SCALE_IN,
+    failed_targets=_each(_record(FailedTarget, "model")),
+    retry=_record(Retry, "model", attempts=_Form(lambda count: max(1, count))),
+    rollout=_Form(_read_rollout, _write_rollout, "rolling_upgrade"),
+    checked=_record(Checked, "asked", "model", warning=_WARNING).at("checked_model"),
+    history=_Form(
+        lambda entries: tuple(
+            entry.to_raw() for entry in entries if entry.properties.running_status.code != Code.ROLLING_FORWARD
+        ),
+        lambda entries: [dict(entry) for entry in entries],
+        "os_upgrade_history",
+    ),
+    rollouts=_Form(
+        lambda entries: tuple(entry.to_raw() for entry in entries),
+        lambda entries: [dict(entry) for entry in entries],
+        "rollout_history",
+    ),
+)

@@ -31,10 +31,13 @@ def ids(facts: Facts, rollout: Rollout, moves: Mapping[int, Build]) -> tuple[int
     """Ids of the new instances of a batch; empty when not surging.
 
     Each instance gets a free id of its zone, ascending, so that new and old instances pair one for one in order of
-    their ids. There is no surge if such an id would make a host name too long.
+    their ids. There is no surge if such an id would make a host name too long, or while the API server refuses to
+    delete a pod that has to go: each batch would leave one more.
     """
     model = facts.models[moves[min(moves)].model]
     if not rollout.policy.rolling.max_surge or rollout.without_surge or model.claim_names:
+        return ()
+    if facts.snapshot.delete_errors:
         return ()
     taken = set(facts.state.builds) | set(facts.snapshot.pods) | set(facts.snapshot.foreign_pods)
     zones = len(facts.snapshot.spec.zones)

@@ -11,10 +11,11 @@ from scaleset.planner.facts import Facts, in_order
 from scaleset.planner.gates import Gate, exceeds
 from scaleset.planner.instances import Build
 from scaleset.planner.plan import Needs
-from scaleset.planner.rollout import begin, not_our_turn, replacing, starting
+from scaleset.planner.rollout import begin, halted, not_our_turn, replacing, starting
 from scaleset.planner.snapshot import Verdict
-from scaleset.planner.state import Kind, Rollout, StartedBy, State, Target, Waiting, moved
+from scaleset.planner.state import Kind, Rollout, StartedBy, Waiting, moved
 from scaleset.planner.step import Step
+from scaleset.planner.targets import Target
 
 
 def asked(facts: Facts) -> Step:
@@ -81,10 +82,7 @@ def _rolls(facts: Facts, target: Target) -> bool:
 
 
 def _suspended(facts: Facts, _: Rollout) -> Waiting | None:
-    suspension = facts.snapshot.suspension
-    if suspension is None:
-        return None
-    return Waiting("Suspended", f"{suspension.who}: no rollout starts until {suspension.field} is lifted.")
+    return halted(facts, "rollout")
 
 
 def _never_healthy(facts: Facts, _: Rollout) -> Waiting | None:
@@ -303,8 +301,7 @@ def _repair(facts: Facts) -> Step:
     trying = sum(not i.healthy and build.means(i.build) for i in facts.instances.values())
     limit = batches.batch_limit(facts.replicas, facts.policy.rolling_upgrade_policy.max_batch_instance_percent)
     chosen = {n: behind[n] for n in broken[: max(0, limit - trying)]}
-    state: State = facts.state
-    if behind and moving:
-        state = replace(state, current_version=build.version, current_image=build.image)
-    step = facts.step(state)
-    return step.then(_apply_where_admitted(facts.after(step), chosen))
+    step = _apply_where_admitted(facts, chosen)
+    if behind and moving and any(map(build.means, step.state.builds.values())):
+        step = step.to(replace(step.state, current_version=build.version, current_image=build.image))
+    return step

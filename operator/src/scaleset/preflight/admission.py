@@ -15,7 +15,7 @@ from typing import Any
 
 from scaleset.api import names
 from scaleset.kube.errors import AlreadyExists, ApiError, Forbidden
-from scaleset.kube.resources import CLAIMS, PODS, QUOTAS
+from scaleset.kube.resources import CLAIMS, JSON, PODS, QUOTAS
 from scaleset.planner import pod_builder
 from scaleset.planner.plan import DryRun
 from scaleset.planner.pod_builder import Identity
@@ -23,7 +23,7 @@ from scaleset.planner.snapshot import Newcomer, Verdict
 from scaleset.preflight import quotas, usage
 from scaleset.preflight.conversation import ACCEPTED, Answer, Call, Questions, verdict
 from scaleset.preflight.quotas import Change, Exceeded, Quota, Size
-from scaleset.records.projections import JSON, plain
+from scaleset.records.projections import plain
 
 ROUNDS, AT_ONCE = 5, 8
 """Number of repetitions of a dry run, and how many are sent at a time. If several quotas are exceeded, chance decides

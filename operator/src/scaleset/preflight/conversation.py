@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from scaleset.kube.errors import AlreadyExists, ApiError, Forbidden, Invalid, NotFound, Unavailable
+from scaleset.kube.errors import AlreadyExists, ApiError, Forbidden, NotFound, refuses
 from scaleset.kube.resources import Resource
 from scaleset.planner import surge
 from scaleset.planner.snapshot import Verdict
@@ -58,9 +58,7 @@ def verdict(error: ApiError) -> Verdict:
     """
     if isinstance(error, AlreadyExists):
         return ACCEPTED
-    # A webhook that is down is a 500; an error without a status is not about the object.
-    said = isinstance(error, Forbidden | Invalid | NotFound) or (isinstance(error, Unavailable) and error.status == 500)
-    if not said:
+    if not (refuses(error) or isinstance(error, NotFound)):
         raise error
     quota = isinstance(error, Forbidden) and surge.QUOTA in error.message
     return Verdict(accepted=False, message=plain(error.message), quota=quota)

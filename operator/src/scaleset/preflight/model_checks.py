@@ -7,7 +7,7 @@ The questions are dry runs of the objects of one instance:
    is refused for it; a running model only gets a warning.
 3. Are its claims valid? A quota on claims is not about the model: an instance that has its claims needs no new ones.
 
-The admission of the pod itself is checked as before a batch (`controllers.dry_runs`).
+The admission of the pod itself is checked as before a batch (`preflight.admission`).
 """
 
 import re
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from scaleset.kube.errors import ApiError, Invalid
-from scaleset.kube.resources import CLAIMS, PODS
+from scaleset.kube.resources import CLAIMS, JSON, PODS
 from scaleset.planner import disks
 from scaleset.planner.instances import Build
 from scaleset.planner.plan import ModelCheck
@@ -24,13 +24,8 @@ from scaleset.planner.revisions import Revision
 from scaleset.planner.snapshot import Verdict
 from scaleset.preflight import sameness
 from scaleset.preflight.conversation import Answer, Call, Questions, verdict
-from scaleset.records.projections import plain
+from scaleset.records.projections import listed, plain
 
-JSON = dict[str, Any]
-
-
-NAMED = 5
-"""Most fields that a sentence names; more make a condition unreadable."""
 _STRICT = "strict decoding error"
 _FIELD = re.compile(r'(?:unknown|duplicate) field "([^"]+)"')
 _CONTAINER = re.compile(r"spec\.((?:initC|c)ontainers)\[(\d+)\]\.(.+)")
@@ -152,9 +147,7 @@ def _of_claim(message: str, name: str) -> list[str]:
 
 
 def _named(unknown: Sequence[str]) -> str:
-    more = len(unknown) - NAMED
-    listed = ", ".join(unknown[:NAMED]) + (f" and {more} more" if more > 0 else "")
-    return plain(f"the spec has fields that Kubernetes does not know and would drop: {listed}")
+    return plain(f"the spec has fields that Kubernetes does not know and would drop: {listed(unknown)}")
 
 
 def _warning(unknown: Sequence[str]) -> str:

@@ -16,13 +16,13 @@ _EXCEEDED = re.compile(r"exceeded quota: ([^,\s]+), requested: (\S+), used: (\S+
 _QOS = ("cpu", "memory")
 
 
-@dataclass(frozen=True, slots=True)
-class Exceeded:
+class Exceeded(NamedTuple):
     """The figures of one refusal by a quota."""
 
     quota: str
     requested: Usage
     used: Usage
+    """Without the request."""
     limited: Usage
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
+from scaleset.kube.resources import JSON
 from scaleset.planner import gallery, health, pod_builder
 from scaleset.planner.instances import Build
 from scaleset.planner.pod_builder import Identity
 from scaleset.planner.revisions import UPDATE_DOMAINS, Revision
 
-JSON = dict[str, Any]
 Path = tuple[str | int, ...]
 
 _MADE_UP = frozenset(("uid", "creationTimestamp", "resourceVersion", "generation", "managedFields", "selfLink"))

@@ -12,7 +12,8 @@ from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
-from scaleset.records.projections import JSON, seconds
+from scaleset.kube.resources import JSON
+from scaleset.records.projections import seconds
 
 Usage = dict[str, Decimal]
 """Amounts by name of the resource, as quotas name them: `requests.cpu`, `pods`, `persistentvolumeclaims`."""

@@ -1,6 +1,8 @@
-"""A custom resource as a record: the needed fields, with a parsed spec or the reason why it cannot be parsed."""
+"""A custom resource as a record: the needed fields, with a parsed spec or the reason why it cannot be parsed; and which
+pods are instances of a set.
+"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -8,20 +10,18 @@ from scaleset.api.base import InvalidSpec
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
+from scaleset.kube.resources import JSON, Key
+from scaleset.planner.instances import Observed, Pod
 from scaleset.planner.revisions import Revision
-from scaleset.records.projections import JSON, Key, plain, seconds
+from scaleset.records.projections import instance_number, object_meta, plain, seconds
 
 S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
-class CustomObject(Generic[S]):
+class CustomObject(Observed, Generic[S]):
     """One custom resource. `spec` is None if it cannot be parsed; `problem` says why."""
 
-    namespace: str
-    name: str
-    uid: str
-    resource_version: str
     generation: int
     created: float
     deleting: bool
@@ -47,7 +47,7 @@ class Projection(Generic[S]):
     def __init__(self, parse: Callable[[object], S], model: Callable[[str, S], Revision] | None = None) -> None:
         self._parse = parse
         self._model = model
-        self._parsed: dict[str, tuple[int, int, S | None, str, Revision | None]] = {}
+        self._parsed: dict[str, tuple[int, int, tuple[S | None, str, Revision | None]]] = {}
 
     def __call__(self, raw: JSON) -> CustomObject[S]:
         metadata = raw["metadata"]
@@ -55,14 +55,11 @@ class Projection(Generic[S]):
         version = int(metadata["resourceVersion"])
         known = self._parsed.get(uid)
         if known is None or known[0] != generation or known[1] > version:
-            known = (generation, version, *self._understand(metadata["name"], raw))
-        self._parsed[uid] = (generation, version, *known[2:])
-        spec, problem, model = known[2:]
+            known = (generation, version, self._understand(metadata["name"], raw))
+        spec, problem, model = known[2]
+        self._parsed[uid] = (generation, version, known[2])
         return CustomObject(
-            namespace=metadata["namespace"],
-            name=metadata["name"],
-            uid=uid,
-            resource_version=metadata["resourceVersion"],
+            **object_meta(metadata),
             generation=generation,
             created=seconds(metadata.get("creationTimestamp")) or 0.0,
             deleting=bool(metadata.get("deletionTimestamp")),
@@ -84,3 +81,23 @@ class Projection(Generic[S]):
         except InvalidSpec as error:
             return None, plain(str(error)), None
         return spec, "", self._model(name, spec) if self._model is not None else None
+
+
+def owned(pods: Iterable[Pod], seen: ScaleSetObject) -> tuple[dict[int, Pod], dict[int, str]]:
+    """Pods of a set by instance id, and a sentence for each foreign object that has one of its names."""
+    mine: dict[int, Pod] = {}
+    foreign_pods: dict[int, str] = {}
+    for pod in pods:
+        number = instance_number(seen.name, pod.name)
+        if number is None:
+            continue
+        if pod.owner == seen.uid:
+            mine[number] = pod
+        else:
+            foreign_pods[number] = not_ours(pod.name)
+    return mine, foreign_pods
+
+
+def not_ours(name: str) -> str:
+    """The sentence about a pod that has the name of an instance and another owner."""
+    return f"Pod {name} exists but does not belong to this ScaleSet. Delete it."

@@ -5,19 +5,18 @@ A set of 1000 instances as raw JSON is 10 MB; as records it is well below 1 MB.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from scaleset.api import moments, names
-from scaleset.planner.instances import Build, Change, Claim, Pod, Ran
+from scaleset.api import names
+from scaleset.api.moments import seconds as since_epoch
+from scaleset.kube.resources import JSON, Key
+from scaleset.planner.instances import Build, Change, Claim, Observed, Pod, Ran
 
 if TYPE_CHECKING:  # the plugin shows pods without the models
     from scaleset.planner.revisions import Revision
-
-JSON = dict[str, Any]
-Key = tuple[str, str]
 
 MAX_MESSAGE = 512
 _NOT_RESTARTED = "The image was changed in place; the kubelet has not started the container again yet."
@@ -28,14 +27,11 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 
 
 @dataclass(frozen=True, slots=True)
-class StoredRevision:
+class StoredRevision(Observed):
     """A ControllerRevision that holds a model."""
 
-    namespace: str
-    name: str
-    uid: str
-    resource_version: str
     owner: str | None
+    """Uid of the ScaleSet that controls it."""
     set_name: str
     model: "Revision"
 
@@ -50,12 +46,28 @@ def seconds(time: str | None) -> float | None:
         moment = datetime.fromisoformat(time)
     except ValueError:
         return None
-    return moments.seconds(moment)
+    return since_epoch(moment)
+
+
+def object_meta(metadata: JSON) -> JSON:
+    """The fields of `Observed`."""
+    return {
+        "namespace": metadata["namespace"],
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        "resource_version": metadata["resourceVersion"],
+    }
 
 
 def plain(text: str) -> str:
     """One line without control or direction characters: foreign texts appear in the status, events and logs."""
     return CONTROL.sub(" ", text).strip()[:MAX_MESSAGE]
+
+
+def listed(words: Sequence[str], *, most: int = 5) -> str:
+    """Words in a sentence, the first of them if they are many: more make a condition unreadable."""
+    more = len(words) - most
+    return ", ".join(words[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def pod(raw: JSON) -> Pod:
@@ -78,10 +90,7 @@ def pod(raw: JSON) -> Pod:
         if ready.get("status") == "True":
             ready_since = max((at for at in (ready_since, started) if at is not None), default=None)
     return Pod(
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
-        resource_version=metadata["resourceVersion"],
+        **object_meta(metadata),
         owner=owner.get("uid"),
         set_name=owner.get("name") or labels.get(names.LABEL_NAME, ""),
         model=labels.get(names.LABEL_MODEL, ""),
@@ -253,10 +262,7 @@ def claim(raw: JSON) -> Claim:
     """Record of a persistent volume claim."""
     metadata = raw["metadata"]
     return Claim(
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
-        resource_version=metadata["resourceVersion"],
+        **object_meta(metadata),
         set_name=(metadata.get("labels") or {}).get(names.LABEL_NAME, ""),
         deleting=bool(metadata.get("deletionTimestamp")),
         lost=(raw.get("status") or {}).get("phase") == "Lost",
@@ -270,10 +276,7 @@ def revision(raw: JSON) -> StoredRevision:
     metadata = raw["metadata"]
     owner = _controller(metadata)
     return StoredRevision(
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
-        resource_version=metadata["resourceVersion"],
+        **object_meta(metadata),
         owner=owner.get("uid"),
         set_name=owner.get("name") or (metadata.get("labels") or {}).get(names.LABEL_NAME, ""),
         model=Revision(metadata["name"], int(raw.get("revision") or 0), raw.get("data") or {}, metadata["uid"]),
@@ -298,3 +301,11 @@ def unchanged(known: Pod | Claim | StoredRevision, new: Pod | Claim | StoredRevi
 def belongs_to(record: Pod | Claim | StoredRevision) -> Key | None:
     """The ScaleSet that a record belongs to, by namespace and name."""
     return (record.namespace, record.set_name) if record.set_name else None
+
+
+def instance_number(set_name: str, pod_name: str) -> int | None:
+    """The id in an instance's name; None for any other name."""
+    prefix, _, number = pod_name.rpartition("-")
+    if prefix != set_name or not number.isascii() or not number.isdecimal() or len(number) > 4:
+        return None
+    return int(number) if number == str(int(number)) else None

@@ -2,10 +2,10 @@
 
 from scaleset.api.gallery_image_version import GalleryImageVersionStatus
 from scaleset.api.scale_set import ImageReference
+from scaleset.kube.resources import Key
 from scaleset.planner.gallery import Definition, GalleryVersion
 from scaleset.planner.replication import Region
 from scaleset.records.custom_objects import VersionObject
-from scaleset.records.projections import Key
 
 
 def definition_key(namespace: str, publisher: str, offer: str) -> Key:

@@ -1,11 +1,16 @@
 """The API server's clock. Deadlines count from times that the API server wrote, so they are judged by its clock.
 
-Each response's Date header gives an interval for the offset of that clock from the own monotonic clock (`offsets`).
+Each response's Date header is the server's time, in whole seconds, at some moment between sending the request and
+receiving the response. This gives an interval for the offset from the own monotonic clock:
+
+    date - received  <=  offset  <  date + 1 - sent
+
 Intersecting the intervals narrows the offset to well below a second. Between responses the monotonic clock continues,
 so a jump of this machine's wall clock changes nothing; the interval widens by the largest drift of two clocks.
 
 Several API servers may stand behind one address, and their clocks may differ. The accepted offset is the point that
-most of the last responses contain. It is given up for another point in two cases only:
+most of the last responses contain (K. Marzullo, 1984). Unlike in an average, the error of the others does not matter.
+It is given up for another point in two cases only:
 
 - The last CONFIRMATIONS responses all contradict it, and most of them agree. So a real step of the server's clock is
   accepted soon.
@@ -17,12 +22,15 @@ Invariant: `now()` never goes back, but for a step of more than STANDSTILL_SECON
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from itertools import pairwise
 from math import sqrt
+from typing import NamedTuple
 
-from scaleset.runtime.offsets import Offset, majority
-
+DRIFT = 500e-6
+"""Largest drift of two clocks in seconds per second; the kernel slews no faster."""
 CONFIRMATIONS = 24
 """Responses in a row that must contradict the accepted offset before it is given up: some seconds of a rollout, a
 minute of lease renewals.
@@ -35,6 +43,64 @@ NEAR_SECONDS = 1.0
 """Least distance of two different times: a header has whole seconds."""
 STANDSTILL_SECONDS = 10.0
 """Longest standstill of `now()` until the server's clock has caught up. Deadlines are minutes."""
+
+
+class Offset(NamedTuple):
+    """Bounds of the offset from the monotonic clock to the server's time, in seconds."""
+
+    low: float
+    high: float
+    at: float
+    """The monotonic time at which they hold."""
+
+    @property
+    def middle(self) -> float:
+        return (self.low + self.high) / 2
+
+    def drifted(self, until: float) -> "Offset":
+        """The bounds at a later monotonic time, slightly wider."""
+        spread = max(0.0, until - self.at) * DRIFT
+        return Offset(self.low - spread, self.high + spread, max(self.at, until))
+
+    def intersect(self, other: "Offset") -> "Offset | None":
+        """The intersection, or None if the two contradict each other."""
+        low, high = max(self.low, other.low), min(self.high, other.high)
+        return Offset(low, high, max(self.at, other.at)) if low < high else None
+
+    def agrees(self, other: "Offset") -> bool:
+        """Whether both can be true."""
+        return self.low < other.high and other.low < self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Majority:
+    """The interval that the most observations contain, and how many do."""
+
+    offset: Offset
+    votes: int
+
+
+def majority(seen: Iterable[Offset], *, now: float, near: Offset) -> Majority:
+    """The interval on which most observations agree; of several ones, the nearest to `near`."""
+    ends: list[tuple[float, int]] = []
+    for each in seen:
+        spread = max(0.0, now - each.at) * DRIFT
+        ends += ((each.low - spread, 1), (each.high + spread, -1))
+    ends.sort()  # At the same point, ends sort before beginnings: the high end is not part of an interval.
+    best = Majority(near, 0)
+    votes = 0
+    for (point, change), (following, _) in pairwise(ends):
+        votes += change
+        if votes < max(best.votes, 1) or following <= point:
+            continue
+        found = Majority(Offset(point, following, now), votes)
+        if votes > best.votes or _distance(found, near) < _distance(best, near):
+            best = found
+    return best
+
+
+def _distance(found: Majority, near: Offset) -> float:
+    return abs(found.offset.middle - near.middle)
 
 
 class ServerClock:

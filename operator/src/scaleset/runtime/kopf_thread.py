@@ -9,7 +9,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 NAME = "kopf"
@@ -48,17 +48,13 @@ async def run_in_kopf_thread(main: Main, *, grace: float = 3.0) -> None:
 def _run(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[None]", outcome: "Future[None]") -> None:
     """The body of the thread. Not asyncio.run, which waits for ever for a task that swallows its cancellation."""
     outcome.set_running_or_notify_cancel()
-    error: BaseException | None = None
     try:
-        loop.run_until_complete(task)
-    except BaseException as caught:  # noqa: BLE001 - the caller decides what to do about it
-        error = caught
-    finally:
-        loop.close()
-    if error is None:
-        outcome.set_result(None)
-    else:
+        with closing(loop):
+            loop.run_until_complete(task)
+    except BaseException as error:  # noqa: BLE001 - the caller decides what to do about it
         outcome.set_exception(error)
+    else:
+        outcome.set_result(None)
 
 
 async def _with_all_tasks(main: Main) -> None:

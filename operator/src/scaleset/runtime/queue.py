@@ -11,6 +11,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
+from dataclasses import KW_ONLY, dataclass
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -23,10 +24,7 @@ class QueueClosed(Exception):  # noqa: N818 - not an error: the end of work
     """The queue hands out nothing more."""
 
 
-def _ignore(_: float) -> None:
-    pass
-
-
+@dataclass(eq=False)
 class WorkQueue(Generic[K]):
     """Keys to work on, in the order in which they came.
 
@@ -36,24 +34,17 @@ class WorkQueue(Generic[K]):
     workqueue_queue_duration_seconds and workqueue_work_duration_seconds. `jitter` gives numbers from 0 to 1.
     """
 
-    def __init__(
-        self,
-        *,
-        base: float = BASE_SECONDS,
-        cap: float = CAP_SECONDS,
-        jitter: Callable[[], float] = random.random,
-        monotonic: Callable[[], float] = time.monotonic,
-        on_queue_duration: Callable[[float], None] = _ignore,
-        on_work_duration: Callable[[float], None] = _ignore,
-    ) -> None:
+    _: KW_ONLY
+    base: float = BASE_SECONDS
+    cap: float = CAP_SECONDS
+    jitter: Callable[[], float] = random.random
+    monotonic: Callable[[], float] = time.monotonic
+    on_queue_duration: Callable[[float], None] = lambda _: None
+    on_work_duration: Callable[[float], None] = lambda _: None
+
+    def __post_init__(self) -> None:
         self.adds = 0
         self.retries = 0
-        self.on_queue_duration = on_queue_duration
-        self.on_work_duration = on_work_duration
-        self._base = base
-        self._cap = cap
-        self._jitter = jitter
-        self._monotonic = monotonic
         self._ready: deque[K] = deque()
         # Times since which each key waits to be handed out, and since which a worker has it.
         self._dirty: dict[K, float] = {}
@@ -75,12 +66,12 @@ class WorkQueue(Generic[K]):
 
     def unfinished_work(self) -> float:
         """Sum of the seconds that the keys in work have taken so far."""
-        now = self._monotonic()
+        now = self.monotonic()
         return sum(now - since for since in self._begun())
 
     def longest_running(self) -> float:
         """Seconds that the slowest key in work has taken so far."""
-        now = self._monotonic()
+        now = self.monotonic()
         return now - min(self._begun(), default=now)
 
     def _begun(self) -> list[float]:
@@ -92,7 +83,7 @@ class WorkQueue(Generic[K]):
         if self._closed or key in self._dirty:
             return
         self.adds += 1
-        self._dirty[key] = self._monotonic()
+        self._dirty[key] = self.monotonic()
         if key not in self._processing:
             self._push(key)
 
@@ -128,8 +119,8 @@ class WorkQueue(Generic[K]):
         """
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        backoff = min(self._cap, self._base * 2.0 ** min(failures, 64))
-        wait = max(backoff * (0.5 + 0.5 * self._jitter()), at_least)
+        backoff = min(self.cap, self.base * 2.0 ** min(failures, 64))
+        wait = max(backoff * (0.5 + 0.5 * self.jitter()), at_least)
         self.add_after(key, wait)
         return wait
 
@@ -149,14 +140,14 @@ class WorkQueue(Generic[K]):
         if self._closed:
             raise QueueClosed
         key = self._ready.popleft()
-        now = self._monotonic()
+        now = self.monotonic()
         self.on_queue_duration(now - self._dirty.pop(key))
         self._processing[key] = now
         return key
 
     def done(self, key: K) -> None:
         """The caller has finished the key; a key added meanwhile is handed out again."""
-        self.on_work_duration(self._monotonic() - self._processing.pop(key))
+        self.on_work_duration(self.monotonic() - self._processing.pop(key))
         if key in self._dirty and not self._closed:
             self._push(key)
 

@@ -9,6 +9,7 @@ other keys (`kube.rate_limit`). A failure is logged once, not once a try, and ag
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, dataclass
 from time import monotonic
 from typing import Generic
 
@@ -23,10 +24,7 @@ class ReconcileCancelledError(Exception):
     """A call inside a reconcile was cancelled, and not by the workers."""
 
 
-def _ignore(_result: str, _seconds: float) -> None:
-    pass
-
-
+@dataclass(eq=False)
 class Workers(Generic[K]):
     """`concurrency` tasks that call `reconcile` for the keys of `queue`, never twice at a time for the same one.
 
@@ -34,18 +32,13 @@ class Workers(Generic[K]):
     `error` and the seconds it took.
     """
 
-    def __init__(
-        self,
-        queue: WorkQueue[K],
-        reconcile: Callable[[K], Awaitable[float | None]],
-        *,
-        concurrency: int = 8,
-        on_result: Callable[[str, float], None] = _ignore,
-    ) -> None:
-        self.concurrency = concurrency
-        self.on_result = on_result
-        self._queue = queue
-        self._reconcile = reconcile
+    queue: WorkQueue[K]
+    reconcile: Callable[[K], Awaitable[float | None]]
+    _: KW_ONLY
+    concurrency: int = 8
+    on_result: Callable[[str, float], None] = lambda _result, _seconds: None
+
+    def __post_init__(self) -> None:
         self._errors: dict[K, str] = {}
         self._resting: dict[K, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -53,7 +46,7 @@ class Workers(Generic[K]):
     @property
     def active(self) -> int:
         """Reconciles that run now."""
-        return self._queue.processing
+        return self.queue.processing
 
     async def run(self) -> None:
         """Work until `stop`, or until cancelled. If one worker dies, all end: with fewer and fewer workers the process
@@ -72,7 +65,7 @@ class Workers(Generic[K]):
         """Start no further reconcile, give running ones `grace` seconds, cancel the rest and wait for their end. No
         worker writes afterwards.
         """
-        self._queue.close()
+        self.queue.close()
         if self._tasks:
             _, running = await asyncio.wait(self._tasks, timeout=grace)
             if running:
@@ -89,13 +82,13 @@ class Workers(Generic[K]):
     async def _work(self) -> None:
         while True:
             try:
-                key = await self._queue.get()
+                key = await self.queue.get()
             except QueueClosed:
                 return
             try:
                 await self._once(key)
             finally:
-                self._queue.done(key)
+                self.queue.done(key)
             # Reconciles that never await would run one after the other, and a hundred of them block the loop.
             await asyncio.sleep(0)
 
@@ -105,7 +98,7 @@ class Workers(Generic[K]):
         if rest > 0:
             # An event is no reason to come back earlier than the server asked.
             self._resting[key] = clock() + rest
-            self._queue.add_after(key, rest)
+            self.queue.add_after(key, rest)
             return
         began = monotonic()
         try:
@@ -115,12 +108,12 @@ class Workers(Generic[K]):
             asked = getattr(error, "retry_after", None) or 0.0
             if asked:
                 self._resting[key] = clock() + asked
-            wait = self._queue.add_rate_limited(key, at_least=asked)
+            wait = self.queue.add_rate_limited(key, at_least=asked)
             self._failed(key, error, wait=wait)
             return
-        self._queue.forget(key)
+        self.queue.forget(key)
         if again is not None:
-            self._queue.add_after(key, again)
+            self.queue.add_after(key, again)
         self.on_result("success" if again is None else "requeue_after", monotonic() - began)
         if self._errors.pop(key, None) is not None:
             log.info("reconcile_recovered key=%(key)s", {"key": _text(key)})
@@ -128,7 +121,7 @@ class Workers(Generic[K]):
     async def _call(self, key: K) -> float | None:
         try:
             with on_behalf_of(key):
-                return await self._reconcile(key)
+                return await self.reconcile(key)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():

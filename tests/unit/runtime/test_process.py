@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from scaleset.runtime.lag import watch_lag
+from scaleset.runtime.process import watch_lag
 
 
 async def test_what_holds_the_loop_is_seen():

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from scaleset.runtime.rounds import Rounds
+from scaleset.controllers.custom_objects import Rounds
 
 
 class Runs:
