@@ -1,5 +1,7 @@
 """`logs`, and what every verb says of the operator's Lease, against a server that answers as a cluster."""
 
+import subprocess
+import sys
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 
@@ -115,6 +117,18 @@ def test_who_may_not_read_the_lease_is_told_nothing(status, web, capsys):
     web("/leases", {"kind": "Status", "message": "no"}, status=status)
     run(["get", "web"])
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("verb", [["list"], ["get", "web"]], ids=["list", "get"])
+def test_what_starts_often_imports_no_model(verb, web):
+    web("/namespaces/shop/scalesets?", listed(recorded("failing")["scaleSet"]))
+    code = (
+        f"import sys\nfrom kubectl_scaleset.__main__ import run\nrun({verb!r})\n"
+        f"print([name for name in ('pydantic', 'kubernetes', 'kopf') if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "web" in done.stdout
+    assert done.stderr == "[]\n"
 
 
 def test_yaml_is_without_managed_fields(web, capsys):
