@@ -8,6 +8,7 @@ How properties are tested: the same examples in every run, so that what fails in
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,6 +20,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 # A shell that starts us in the background has SIGINT ignored, and what we start would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Notes why tests were left out, for the last line of `make test` (hack/left_out.py)."""
+    if path := os.environ.get("LEFT_OUT"):
+        reasons = [report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", ())]
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.writelines(f"{reason}\n" for reason in reasons)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import ClassVar
 import pytest
 import yaml
 
-from hack.cli_reference import TARGET, reference
+from hack.reference.cli import TARGET, reference
 from kubectl_scaleset import options
 from kubectl_scaleset.__main__ import BROKEN_PIPE, flags_last, run
 from kubectl_scaleset.failures import CliError, did_you_mean, explain
@@ -415,9 +415,9 @@ def test_without_a_terminal_there_are_neither_colours_nor_questions(server, caps
     assert "\x1b" not in told.out + told.err
 
 
-def test_the_transcript_in_the_readme_is_the_recorded_one():
-    root = TARGET.parents[2]
-    readme = (root / "README.md").read_text()
-    begin = readme.index("```text\n$ kubectl scaleset get web -w\n") + len("```text\n")
-    transcript = readme[begin : readme.index("```", begin)]
-    assert transcript in (root / "docs" / "cli.txt").read_text()
+def test_the_transcript_of_the_first_page_is_the_recorded_one():
+    docs = TARGET.parents[1]
+    page = (docs / "index.md").read_text()
+    begin = page.index("```text\n$ kubectl scaleset get web -w\n") + len("```text\n")
+    transcript = page[begin : page.index("```", begin)]
+    assert transcript in (docs / "cli.txt").read_text()

@@ -1,24 +1,18 @@
-"""Writes tables of docs/ (`python -m hack.reference`): metrics, events and log lines from the code, what differs from
-StatefulSet from what tests compare.
-"""
+"""Tables from the code: metrics, events, log lines; and in what pods differ from those of a StatefulSet."""
 
-import argparse
 import ast
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import yaml
 
+from hack.reference.markdown import ROOT, rows
 from scaleset.observability.catalogue import CATALOGUE, Definition
 from scaleset.observability.events import REASONS
 from scaleset.observability.metrics import Metrics
 
-ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "operator" / "src" / "scaleset"
-PAGES = ROOT / "docs"
 DIFFERENCES = ROOT / "tests" / "cluster" / "statefulsets" / "differences.yaml"
 LEVELS = ("debug", "info", "warning", "error", "exception")
 
@@ -38,22 +32,22 @@ def tables() -> dict[str, dict[str, str]]:
         "reference/metrics.md": {
             "sets": _table(each for each in CATALOGUE if each.leader),
             "operator": _table(each for each in CATALOGUE if not each.leader),
-            "process": _rows(("Name", "Type", "Meaning"), _of_process()),
-            "values": _rows(("Label", "Of", "Values"), _values()),
-            "buckets": _rows(("Histogram", "Upper bounds in seconds"), _buckets()),
+            "process": rows(("Name", "Type", "Meaning"), _of_process()),
+            "values": rows(("Label", "Of", "Values"), _values()),
+            "buckets": rows(("Histogram", "Upper bounds in seconds"), _buckets()),
         },
-        "reference/events.md": {"reasons": _rows(("Reason", "Type", "Meaning"), _reasons())},
-        "reference/logs.md": {"lines": _rows(("Event", "Level", "Keys"), _lines())},
-        "statefulset.md": {"pod": _rows(("Field", "StatefulSet", "ScaleSet", "Why, and what to do"), _differences())},
+        "reference/events.md": {"reasons": rows(("Reason", "Type", "Meaning"), _reasons())},
+        "reference/logs.md": {"lines": rows(("Event", "Level", "Keys"), _lines())},
+        "statefulset.md": {"pod": rows(("Field", "StatefulSet", "ScaleSet", "Why, and what to do"), _differences())},
     }
 
 
 def _table(definitions: Iterable[Definition]) -> str:
-    rows = (
+    body = (
         (f"`{each.name}`", each.kind, ", ".join(f"`{label}`" for label in each.labels) or "none", each.help)
         for each in definitions
     )
-    return _rows(("Name", "Type", "Labels", "Meaning"), rows)
+    return rows(("Name", "Type", "Labels", "Meaning"), body)
 
 
 def _of_process() -> Iterator[tuple[str, str, str]]:
@@ -132,41 +126,3 @@ def _text(node: ast.expr, constants: Mapping[str, object]) -> str:
 
 def _united(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*first, *second)))
-
-
-def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    cells = [head, tuple("---" for _ in head), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in cells)
-
-
-def pages() -> dict[Path, str]:
-    """Every page as it should be. ValueError when a page has lost the marks of a table."""
-    found = {}
-    for name, inside in tables().items():
-        path = PAGES / name
-        text = path.read_text(encoding="utf-8")
-        for mark, table in inside.items():
-            begin, end = f"<!-- begin {mark} -->\n", f"<!-- end {mark} -->\n"
-            if begin not in text or end not in text:
-                raise ValueError(f"{path.relative_to(ROOT)} needs the marks {begin.strip()} and {end.strip()}")
-            before, _, rest = text.partition(begin)
-            text = f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
-        found[path] = text
-    return found
-
-
-def main() -> None:
-    """Write the pages, or with --check say which of them are not what the code says."""
-    command = argparse.ArgumentParser(prog="python -m hack.reference", description=__doc__)
-    command.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a page is outdated")
-    check = command.parse_args().check
-    outdated = {path: text for path, text in pages().items() if path.read_text("utf-8") != text}
-    if check and outdated:
-        sys.exit(f"outdated: {', '.join(str(path.relative_to(ROOT)) for path in outdated)}. Run make reference.")
-    for path, text in outdated.items():
-        path.write_text(text, encoding="utf-8")
-        print(f"wrote {path.relative_to(ROOT)}")
-
-
-if __name__ == "__main__":
-    main()

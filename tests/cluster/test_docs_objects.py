@@ -1,4 +1,4 @@
-"""The README's section "Use it", word for word, as somebody who has read nothing else would play it."""
+"""docs/start/objects.md, word for word, as somebody who has read nothing else would play it."""
 
 import os
 import re
@@ -12,14 +12,14 @@ from tests.cluster.harness.cluster import ROOT, Cluster
 from tests.cluster.harness.plugin import kubectl
 from tests.commands import printed
 
-SECTION = (ROOT / "README.md").read_text().partition("## Use it\n")[2].partition("\n### ")[0]
+PAGE = (ROOT / "docs" / "start" / "objects.md").read_text()
 TIMEOUT = 60.0
 
 Shell = Callable[..., str]
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def shell(cluster: Cluster, namespace: str, tmp_path: Path) -> Shell:
     return run
 
 
-def test_use_it_word_for_word(operator, api: Api, namespace: str, shell: Shell):
+def test_the_page_word_for_word(operator, api: Api, namespace: str, shell: Shell):
     """The quickstart is healthy on its version; the published one rolls; the set of the page takes its place."""
 
     def seen(when: Callable[[Json], object], what: str) -> Json:

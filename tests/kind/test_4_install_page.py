@@ -1,4 +1,4 @@
-"""The commands of the README's section on kind, as they stand there, in a cluster of their own."""
+"""The commands of docs/start/install.md about kind, as they stand there, in a cluster of their own."""
 
 import os
 import re
@@ -11,12 +11,12 @@ from tests.commands import printed
 from tests.kind.harness.cluster import UP, run
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("images")]
-SECTION = "### Install with Helm into kind"
+SECTION = "## Install with Helm into kind"
 
 
 def commands() -> list[str]:
     """What follows the prompts of the section."""
-    section = (ROOT / "README.md").read_text().partition(f"{SECTION}\n")[2].partition("\n##")[0]
+    section = (ROOT / "docs" / "start" / "install.md").read_text().partition(f"{SECTION}\n")[2].partition("\n## ")[0]
     blocks = re.findall(r"```console\n(.*?)```", section, re.DOTALL)
     return [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 
@@ -24,12 +24,12 @@ def commands() -> list[str]:
 @pytest.fixture
 def name() -> Iterator[str]:
     """Of a cluster that is gone afterwards, whatever became of it."""
-    name = f"readme-{os.getpid()}"
+    name = f"install-{os.getpid()}"
     yield name
     run([UP, "--delete", name])
 
 
-def test_the_commands_of_the_readme_work(name: str) -> None:
+def test_the_commands_of_the_page_work(name: str) -> None:
     """All in one shell that ends at the first error. Only the name of the cluster is another."""
     given = commands()
     assert len(given) == 10

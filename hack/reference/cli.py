@@ -1,21 +1,15 @@
-"""Writes docs/reference/cli.md from the plugin's own help:
+"""docs/reference/cli.md, from the plugin's own help."""
 
-python -m hack.cli_reference           write it
-python -m hack.cli_reference --check   exit 1 if it differs
-"""
-
-import argparse
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 
+from hack.reference.markdown import PAGES
 from kubectl_scaleset.app import PROGRAM, app
 from kubectl_scaleset.options import COMMON
 
-TARGET = Path(__file__).parents[1] / "docs" / "reference" / "cli.md"
+TARGET = PAGES / "reference" / "cli.md"
 HEAD = f"""# {PROGRAM}
 
 Written by `make reference` from the plugin's help; change `plugin/src/kubectl_scaleset` instead.
@@ -31,10 +25,10 @@ TAIL = """
 | code | meaning |
 |---|---|
 | 0 | done; of `status` and of what waits: completed |
-| 1 | an error, told in one sentence; of `status` and of what waits: faulted or cancelled |
+| 1 | an error, in one sentence; of `status` and of what waits: faulted or cancelled |
 | 2 | no end yet, or not before `--timeout` |
 | 130 | interrupted by ctrl-C |
-| 141 | whoever read the output has gone |
+| 141 | the reader of the output has gone |
 
 ## Environment
 
@@ -89,21 +83,3 @@ def _name(parameter: Any) -> str:
     value = "" if parameter.is_flag else f" {parameter.metavar or parameter.name.upper()}"
     flags = ", ".join(sorted(parameter.opts, key=len))
     return f"`{flags}{value}`".replace("|", "\\|")
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Writes docs/reference/cli.md from the plugin's help.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if it differs")
-    text = reference()
-    if not parser.parse_args().check:
-        TARGET.write_text(text)
-        print(f"wrote {TARGET}")
-        return 0
-    if TARGET.exists() and TARGET.read_text() == text:
-        return 0
-    print(f"{TARGET} differs from the plugin's help: run `make reference`.", file=sys.stderr)
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
