@@ -103,10 +103,7 @@ def foresee(snapshot: Snapshot, admits: Admits) -> Forecast:
 
 def at_once(snapshot: Snapshot, value: str, admits: Admits) -> AtOnce:
     """The effect of that value of the annotation `apply-model`, without other pending requests."""
-    handled = (names.ANNOTATION_CANCEL, names.ANNOTATION_START)
-    others = {key: each for key, each in snapshot.annotations.items() if key not in handled}
-    world = _World(replace(snapshot, annotations={**others, names.ANNOTATION_APPLY: value}), admits)
-    plan = world.decide()
+    plan = _World(_ask(snapshot, names.ANNOTATION_APPLY, value), admits).decide()
     refused = next((e.message for e in plan.events if e.reason == "StartRefused"), None)
     before, after = snapshot.state.builds, plan.state.builds
     return AtOnce(frozenset(n for n in plan.state.applying if after.get(n) != before.get(n)), refused)
@@ -139,7 +136,9 @@ def refusal(snapshot: Snapshot, annotation: str, admits: Admits) -> str | None:
 def _freed(snapshot: Snapshot, reason: str) -> Snapshot | None:
     """The snapshot without the reason that holds a rollout back, if that reason can pass by itself or be lifted."""
     if reason == "Suspended":
-        return replace(snapshot, spec=snapshot.spec.model_copy(update={"suspend": False}))
+        spec, policy, off = snapshot.spec, snapshot.policy, {"suspend": False}
+        lifted = policy.model_copy(update=off) if policy is not None else None
+        return replace(snapshot, spec=spec.model_copy(update=off), policy=lifted)
     if reason == "ConcurrencyLimit":
         return replace(snapshot, queue=None)
     if reason in ("HealthGateWaiting", "InstancesInitializing"):
@@ -155,10 +154,10 @@ def _well(pod: Pod, now: float) -> Pod:
     return replace(alive, ready=True, ready_since=since, running=True, running_since=since)
 
 
-def _ask(snapshot: Snapshot, annotation: str = names.ANNOTATION_START) -> Snapshot:
-    """The snapshot with a request by that annotation, a start by hand by default, and no request to cancel."""
-    others = {key: value for key, value in snapshot.annotations.items() if key != names.ANNOTATION_CANCEL}
-    return replace(snapshot, annotations={**others, annotation: BY_HAND})
+def _ask(snapshot: Snapshot, annotation: str = names.ANNOTATION_START, value: str = BY_HAND) -> Snapshot:
+    """The snapshot with a request by that annotation, a start by hand by default, and without other requests."""
+    others = {key: each for key, each in snapshot.annotations.items() if key not in names.REQUESTS}
+    return replace(snapshot, annotations={**others, annotation: value})
 
 
 class _World:

@@ -122,8 +122,9 @@ def test_a_closed_gate_holds_back_and_what_would_come_is_told():
     assert told[2] == "Without that an image upgrade to version 1.1.0 would start:"
 
 
-def test_a_suspended_set():
-    world = scenes.running(5, suspend=True)
+@pytest.mark.parametrize("by", [policy(suspend=True), policy()], ids=["by its policy", "by itself"])
+def test_a_suspended_set(by):
+    world = scenes.running(5, by=by, suspend=not by.suspend)
     world.publish("1.1.0")
     found = forecast(world)
     assert found.held is not None

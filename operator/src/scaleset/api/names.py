@@ -45,6 +45,16 @@ ANNOTATION_RESTART: Final = "scaleset.dev/restart-at"
 ANNOTATION_RETRY: Final = "scaleset.dev/retry-at"
 ANNOTATION_MODEL_ROLLOUT: Final = "scaleset.dev/start-model-rollout-at"
 ANNOTATION_ROLLBACK: Final = "scaleset.dev/rollback-at"
+REQUESTS: Final = (
+    ANNOTATION_START,
+    ANNOTATION_CANCEL,
+    ANNOTATION_APPLY,
+    ANNOTATION_RESTART,
+    ANNOTATION_RETRY,
+    ANNOTATION_MODEL_ROLLOUT,
+    ANNOTATION_ROLLBACK,
+)
+"""Annotations by which users ask for something."""
 
 LABEL_PREPULL: Final = "scaleset.dev/prepull"
 """On a pod that pulls an image onto a node: the uid of the GalleryImageVersion."""
