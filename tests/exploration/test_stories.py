@@ -22,7 +22,7 @@ from tests.simulation.scenes import running, surged_over_a_refusal, two_upgraded
 from tests.simulation.watched import Watched
 from tests.simulation.world import policy, spec
 
-EXAMPLES = int(os.environ.get("STORIES", "150"))
+EXAMPLES = int(os.environ.get("STORIES", "300"))
 ENOUGH = 100
 """Stories in which everything that promises are about comes up."""
 SITUATIONS = {CONDEMNED, KEPT_BACK, MIXED, ONE_VERSION, TERMINATING}
@@ -196,6 +196,13 @@ def test_where_no_pod_may_be_deleted_surges_pile_up_no_pods():
     story = Story(replicas=1, states=True, shape={**shape, "back": True, "batch": 20, "method": "surge"})
     story.tell([("refuses", 400.0, "delete", "admission webhook denied the request", None), ("publishes", 8000.0, "")])
     assert len(story.world.pods) == 2
+    story.ends()
+
+
+def test_who_leaves_a_surging_batch_and_does_not_end_is_nobody_that_scaling_in_took():
+    shape = {"mode": "Manual", "pause": "PT0S", "keep": False, "priority": False, "limit": 20, "room": 20}
+    story = Story(replicas=5, shape={**shape, "back": False, "batch": 20, "method": "surge"})
+    story.tell([("publishes", None, ""), ("does_not_end", None, 0), ("does_not_end", 3.0, 1)])
     story.ends()
 
 

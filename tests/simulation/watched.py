@@ -37,6 +37,8 @@ class Watched(World):
     """The largest size that the set was asked to have so far."""
     replaces: dict[str, int] = field(default_factory=dict)
     """Pods of new instances that scaling in took together with the old ones that they were to replace: one instance."""
+    let_go: set[str] = field(default_factory=set)
+    """Pods of one of the two instances that were side by side: a surge lets it go, and not scaling in."""
 
     # --- the writes
 
@@ -55,10 +57,18 @@ class Watched(World):
         self._started(before, after)
         self._moved(before, after)
         self._ended(before, after)
+        self._goes(before, after)
+
+    def _goes(self, before: State, after: State) -> None:
+        """Record who leaves a surging batch."""
         batch = run.batch if (run := running(before)) is not None else None
+        gone = before.builds.keys() - after.builds.keys()
         for new, old in batch.pairs.items() if batch is not None else ():
-            if {new, old} <= before.builds.keys() - after.builds.keys() and new in self.pods:
-                self.replaces[self.pods[new].uid] = old
+            pods = [self.pods[number].uid for number in (new, old) if number in gone and number in self.pods]
+            if {new, old} <= gone:
+                self.replaces |= dict.fromkeys(pods, old)
+            else:
+                self.let_go.update(pods)
 
     def delete(self, deletion: Deletion) -> None:
         """S1, S7: only what the written state hands over, by the uid of a pod of ours."""
@@ -89,15 +99,13 @@ class Watched(World):
         """Instances that scaling in has taken and whose pods are going. Those of a surging batch are not its, and a pod
         that does not end is given up in time.
         """
-        state = self.state
-        batch = run.batch if (run := running(state)) is not None else None
-        surging = batch.surge | batch.replaces if batch is not None else NOBODY
         timeout = self.policy.health_timeout.total_seconds() if self.policy is not None else 300.0
         gone = {
             self.replaces.get(pod.uid, number)
             for number, pod in self.pods.items()
             if pod.deleting
-            and number not in state.builds.keys() | surging
+            and number not in self.state.builds
+            and pod.uid not in self.let_go
             and (pod.deletion_due is None or self.now < pod.deletion_due + timeout)
         }
         return sorted(gone)
