@@ -206,6 +206,15 @@ def test_who_leaves_a_surging_batch_and_does_not_end_is_nobody_that_scaling_in_t
     story.ends()
 
 
+@pytest.mark.parametrize("breaks", ["sickens", "breaks"])
+def test_an_instance_that_was_seen_healthy_after_its_change_in_place_does_not_start_any_more(breaks):
+    """It loses its readiness in the second in which it was changed, and the version is withdrawn."""
+    shape = {"mode": "Manual", "pause": "PT0S", "keep": False, "priority": False, "limit": 20, "room": 20}
+    story = Story(replicas=5, shape={**shape, "back": False, "batch": 20, "method": "in place"})
+    story.tell([("publishes", None, ""), ("publishes", 1.5, ""), (breaks, None, 0), ("withdraws", 700.0)])
+    story.ends()
+
+
 # --- mistakes that a story notices
 
 

@@ -287,7 +287,7 @@ class Watched(World):
         if not now.restores:
             assert now.rolls_back_on_breach, "S10: taken back in a run that restores nothing"
             return
-        assert all(self.down(n) for n in back), "S10: a healthy instance is taken back"
+        assert all(self.down(n, before) for n in back), "S10: a healthy instance is taken back"
         assert not self._outage(after, now), "4.5: taken back in an outage of what the run has not touched"
         again = was is not None and was.error is not None and was.batch is not None
         assert not again or (was and was.batch and was.batch.instances & now.restored), (
@@ -316,7 +316,7 @@ class Watched(World):
         was, now = running(before), after.rollout
         if was is None or now is None or was.error is not None or now.error is None or now.error.code != UPGRADED:
             return
-        bad = now.failed | {n for n in now.successful & after.builds.keys() if self.down(n)}
+        bad = now.failed | {n for n in now.successful & after.builds.keys() if self.down(n, before)}
         target = now.target
         kept = {(f.model, f.version, f.image) for f in after.failed_targets if f.time > self.now - 1}
         remembered = (target.model, target.version, target.image) in kept
@@ -447,5 +447,8 @@ class Watched(World):
             return False
         if (ended := (state or self.state).ended.get(number)) is not None and ended.count > 1:
             return False
-        new = pod.ready_since is None or (pod.change is not None and pod.ready_since <= (pod.started or 0.0) + 2)
+        run = (state or self.state).rollout
+        told = run is not None and number in run.successful  # It was seen healthy since it was changed in place.
+        at_first = pod.change is not None and not told
+        new = pod.ready_since is None or (at_first and pod.ready_since <= (pod.started or 0.0) + 2)
         return (new or not pod.current) and self.now < pod.begun + 300
