@@ -64,7 +64,8 @@ def _run(arguments: list[str]) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:
-        raise CliError(_usage(error.format_message())) from error
+        of = error.ctx if isinstance(error, click.UsageError) else None
+        raise CliError(_usage(error.format_message(), of.command_path if of is not None else PROGRAM)) from error
     except click.Abort as error:
         raise KeyboardInterrupt from error
     return answer if isinstance(answer, int) else 0
@@ -82,10 +83,11 @@ def flags_last(arguments: list[str]) -> list[str]:
     return [rest[0], *flags, *rest[1:]] if rest and flags else [*flags, *rest]
 
 
-def _usage(message: str) -> str:
+def _usage(message: str, where: str) -> str:
+    """The message, and whose help to read."""
     message = message.strip() or "Nothing to do"
     end = "" if message.endswith((".", "?", "!")) else "."
-    return f"{message}{end} See kubectl scaleset --help."
+    return f"{message}{end} See {where} --help."
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ def test_what_is_no_duration_is_told(text):
     ("arguments", "words"),
     [
         (["lst"], "No such command 'lst'. Did you mean"),
-        (["get"], "Missing argument 'NAME'"),
+        (["get"], "Missing argument 'NAME'. See kubectl scaleset get --help."),
         (["get", "web", "--nope"], "No such option"),
         (["list", "-o", "wide"], "-o wide is not known here: use table or json or yaml or name."),
         (["start", "web", "--dry-run=client"], "--dry-run client is not known here: use none or server."),
