@@ -18,7 +18,7 @@ from scaleset.planner.instances import Build
 from scaleset.planner.placement import place
 from scaleset.planner.plan import Needs
 from scaleset.planner.ranges import abridged
-from scaleset.planner.scaling import build_of, without
+from scaleset.planner.scaling import build_of, to_go, without
 from scaleset.planner.state import NOBODY, Batch, Rollout, Waiting, dropped, moved
 from scaleset.planner.step import Step
 
@@ -32,12 +32,14 @@ def ids(facts: Facts, rollout: Rollout, moves: Mapping[int, Build]) -> tuple[int
 
     Each instance gets a free id of its zone, ascending, so that new and old instances pair one for one in order of
     their ids. There is no surge if such an id would make a host name too long, or while the API server refuses to
-    delete a pod that has to go: each batch would leave one more.
+    delete a surplus pod: each batch would leave one more.
     """
     model = facts.models[moves[min(moves)].model]
     if not rollout.policy.rolling.max_surge or rollout.without_surge or model.claim_names:
         return ()
-    if facts.snapshot.delete_errors:
+    pods = facts.snapshot.pods
+    surplus = (pods.keys() - facts.state.builds.keys()).union(to_go(facts))
+    if any(pods[number].uid in facts.snapshot.delete_errors for number in surplus if number in pods):
         return ()
     taken = set(facts.state.builds) | set(facts.snapshot.pods) | set(facts.snapshot.foreign_pods)
     zones = len(facts.snapshot.spec.zones)
