@@ -215,6 +215,16 @@ def test_an_instance_that_was_seen_healthy_after_its_change_in_place_does_not_st
     story.ends()
 
 
+def test_one_instance_that_fails_does_not_condemn_the_version_that_the_others_run_already():
+    """A set born broken is repaired version by version; the last one fails on what three of five run."""
+    shape = {"mode": "Manual", "pause": "PT0S", "keep": False, "priority": False, "limit": 50, "room": 20}
+    story = Story(
+        replicas=5, born="-bad", states=True, shape={**shape, "back": False, "batch": 20, "method": "recreate"}
+    )
+    story.tell([("publishes", 0.0, ""), ("publishes", None, "-crash")])
+    story.ends()
+
+
 # --- mistakes that a story notices
 
 

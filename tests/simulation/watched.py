@@ -180,6 +180,12 @@ class Watched(World):
         assert not {n for n in others if self.starting(n, before)}, "S2: an instance still starts"
         upgraded = rollout.successful | rollout.failed
         spoilt = {n for n in upgraded if n in rollout.failed or n in down}
+        target = rollout.target
+        proven = before.proven is not None and rollout.kind is Kind.IMAGE and target.version is not None
+        if proven and (before.current_version, before.current_image) == (target.version, target.image):
+            # A later run to a version that runs here: one bad node does not condemn it.
+            runs = (target.version, target.image)
+            upgraded = upgraded | {n for n, build in before.builds.items() if (build.version, build.image) == runs}
         assert len(spoilt) * 100 <= policy.max_unhealthy_upgraded_instance_percent * len(upgraded), "S3: after a breach"
         if rollout.target.reference == "latest" and rollout.target.version is not None:
             found = [v for v in self.catalogue if v.version == rollout.target.version and not v.excluded]
