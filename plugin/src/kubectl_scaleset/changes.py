@@ -20,8 +20,26 @@ if TYPE_CHECKING:
     from kubectl_scaleset.pictures import SetView
 
 
-def annotate(session: Session, found: "SetView", annotation: str, value: str, how: Acting) -> "SetView":
-    return patch(session, found, {"metadata": {"annotations": {annotation: value}}}, how)
+def carry_out(
+    session: Session,
+    found: "SetView",
+    body: Mapping[str, Any],
+    how: Acting,
+    *,
+    question: str,
+    done: str,
+    until: "Callable[[SetView], Outcome]",
+) -> int:
+    """Ask the question, patch the set, say what is done, and wait until the outcome is known if that is asked for."""
+    session.confirm(question, yes=how.unasked)
+    written = patch(session, found, body, how)
+    say(session, f"{found.name}: {done}", how)
+    return wait(session, written, until, how)
+
+
+def request(session: Session, annotation: str, value: str | None = None) -> dict[str, Any]:
+    """The patch with a request by that annotation; by default a new one."""
+    return {"metadata": {"annotations": {annotation: stamp(session) if value is None else value}}}
 
 
 def patch(session: Session, found: "SetView", body: Mapping[str, Any], how: Acting) -> "SetView":
@@ -48,6 +66,12 @@ def refusal(
         return None  # No operator has seen the set yet.
     asked = SetView({**found.raw, "spec": _merged(found.spec, spec or {})})
     return snapshots.refusal(session, asked, annotation)
+
+
+def require(session: Session, found: "SetView", annotation: str, *, spec: Mapping[str, Any] | None = None) -> None:
+    """CliError with the planner's own sentence if the operator would refuse that request."""
+    if (refused := refusal(session, found, annotation, spec=spec)) is not None:
+        raise CliError(f"{found.name}: {refused}")
 
 
 def _merged(now: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:

@@ -90,11 +90,9 @@ def include(session: Session, definition: DefinitionWord, version: Published, ho
 
 def _exclude(session: Session, definition: str, version: str, how: Acting, *, excluded: bool) -> int:
     raw = _version(session, definition, version)
-    verb = "Exclude" if excluded else "Include"
-    where = "from" if excluded else "in"
-    follows = following(session, raw)
     if _is_excluded(raw) is not excluded:
-        session.confirm(f"{verb} {definition} {version} {where} latest? {follows.sentence}", yes=how.unasked)
+        what = f"Exclude {definition} {version} from" if excluded else f"Include {definition} {version} in"
+        session.confirm(f"{what} latest? {following(session, raw).sentence}", yes=how.unasked)
     set_excluded(session, raw, how, excluded=excluded)
     return 0
 

@@ -43,7 +43,7 @@ def rollback(session: Session, name: Name, how: Acting, to: To = None, exclude: 
     left = next((raw for raw in published if leaves and same(raw["spec"]["version"], leaves)), None)
     follows = f" {galleries.following(session, left).sentence}" if exclude and left is not None else ""
     body = _pinned(version, names.ANNOTATION_ROLLBACK, session)
-    _startable(session, found, body, names.ANNOTATION_ROLLBACK)
+    changes.require(session, found, names.ANNOTATION_ROLLBACK, spec=body["spec"])
     session.confirm(
         f"Roll {name} back from {leaves or 'no version'} to {version} in batches, and pin it?{follows}", yes=how.unasked
     )
@@ -69,11 +69,9 @@ def pin(session: Session, name: Name, version: Version, how: Acting) -> int:
         return changes.wait(session, found, outcome, how)
     chosen = _known(found, version, _published(session, found))
     body = _pinned(chosen, names.ANNOTATION_MODEL_ROLLOUT, session)
-    _startable(session, found, body, names.ANNOTATION_MODEL_ROLLOUT)
-    session.confirm(f"Pin {name} to version {chosen}? It goes there in batches.", yes=how.unasked)
-    found = changes.patch(session, found, body, how)
-    changes.say(session, f"{name}: pinned to {chosen}", how)
-    return changes.wait(session, found, outcome, how)
+    changes.require(session, found, names.ANNOTATION_MODEL_ROLLOUT, spec=body["spec"])
+    question = f"Pin {name} to version {chosen}? It goes there in batches."
+    return changes.carry_out(session, found, body, how, question=question, done=f"pinned to {chosen}", until=outcome)
 
 
 def unpin(session: Session, name: Name, how: Acting) -> int:
@@ -100,25 +98,14 @@ def unpin(session: Session, name: Name, how: Acting) -> int:
     if failed:
         del body["metadata"]  # a rollout by hand to it would be refused
     else:
-        _startable(session, found, body, names.ANNOTATION_MODEL_ROLLOUT)
-    session.confirm(f"Let {name} follow latest again{goal}?", yes=how.unasked)
-    found = changes.patch(session, found, body, how)
-    changes.say(session, f"{name}: follows latest{goal}", how)
-    return changes.wait(session, found, outcome, how)
+        changes.require(session, found, names.ANNOTATION_MODEL_ROLLOUT, spec=body["spec"])
+    question = f"Let {name} follow latest again{goal}?"
+    return changes.carry_out(session, found, body, how, question=question, done=f"follows latest{goal}", until=outcome)
 
 
 def _pinned(version: str, annotation: str, session: Session) -> JSON:
     """The version and the request for its rollout, in one write."""
-    return {
-        "metadata": {"annotations": {annotation: changes.stamp(session)}},
-        "spec": {"imageReference": {"version": version}},
-    }
-
-
-def _startable(session: Session, found: "SetView", body: JSON, annotation: str) -> None:
-    """CliError with the planner's own sentence if the rollout would be refused."""
-    if (refused := changes.refusal(session, found, annotation, spec=body["spec"])) is not None:
-        raise CliError(f"{found.name}: {refused}")
+    return {**changes.request(session, annotation), "spec": {"imageReference": {"version": version}}}
 
 
 def _wanted(found: "SetView") -> str:

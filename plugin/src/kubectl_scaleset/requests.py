@@ -1,7 +1,6 @@
 """Verbs that ask the operator for something by an annotation: retry, restart."""
 
 from kubectl_scaleset import changes
-from kubectl_scaleset.failures import CliError
 from kubectl_scaleset.options import Acting, Name
 from kubectl_scaleset.session import Session
 from scaleset.api import names
@@ -15,12 +14,16 @@ def restart(session: Session, name: Name, how: Acting) -> int:
     from kubectl_scaleset.outcomes import outcome
 
     found = session.scale_set(name)
-    if (refused := changes.refusal(session, found, names.ANNOTATION_RESTART)) is not None:
-        raise CliError(f"{name}: {refused}")
-    session.confirm(f"Restart {found.desired} instances of {name} in batches?", yes=how.unasked)
-    found = changes.annotate(session, found, names.ANNOTATION_RESTART, changes.stamp(session), how)
-    changes.say(session, f"{name}: restart of {found.desired} instances requested", how)
-    return changes.wait(session, found, outcome, how)
+    changes.require(session, found, names.ANNOTATION_RESTART)
+    return changes.carry_out(
+        session,
+        found,
+        changes.request(session, names.ANNOTATION_RESTART),
+        how,
+        question=f"Restart {found.desired} instances of {name} in batches?",
+        done=f"restart of {found.desired} instances requested",
+        until=outcome,
+    )
 
 
 def retry(session: Session, name: Name, how: Acting) -> int:
@@ -36,7 +39,12 @@ def retry(session: Session, name: Name, how: Acting) -> int:
         session.say(f"{name}: nothing failed here, nothing to retry.")
         return changes.wait(session, found, outcome, how)
     what = f"the failure of {', '.join(failed)}" if failed else "the failure"
-    session.confirm(f"Forget {what} in {name}? The platform may try again.", yes=how.unasked)
-    found = changes.annotate(session, found, names.ANNOTATION_RETRY, changes.stamp(session), how)
-    changes.say(session, f"{name}: retry requested: {what} is forgotten", how)
-    return changes.wait(session, found, outcome, how)
+    return changes.carry_out(
+        session,
+        found,
+        changes.request(session, names.ANNOTATION_RETRY),
+        how,
+        question=f"Forget {what} in {name}? The platform may try again.",
+        done=f"retry requested: {what} is forgotten",
+        until=outcome,
+    )

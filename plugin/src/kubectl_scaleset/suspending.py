@@ -57,10 +57,8 @@ def suspend(session: Session, which: Which, how: Acting) -> int:
     if found.spec.get("suspend"):
         session.say(f"{name}: suspended already.")
         return changes.wait(session, found, waits.quiet, how)
-    session.confirm(f"Suspend {name}? A running batch still ends.", yes=how.unasked)
-    found = changes.patch(session, found, {"spec": {"suspend": True}}, how)
-    changes.say(session, f"{name}: suspended", how)
-    return changes.wait(session, found, waits.quiet, how)
+    question, body = f"Suspend {name}? A running batch still ends.", {"spec": {"suspend": True}}
+    return changes.carry_out(session, found, body, how, question=question, done="suspended", until=waits.quiet)
 
 
 def resume(session: Session, which: Which, how: Acting) -> int:
@@ -77,10 +75,8 @@ def resume(session: Session, which: Which, how: Acting) -> int:
     if not found.spec.get("suspend"):
         session.say(f"{name}: not suspended, nothing to resume.")
         return changes.wait(session, found, outcome, how)
-    session.confirm(f"Resume {name}?", yes=how.unasked)
-    found = changes.patch(session, found, {"spec": {"suspend": False}}, how)
-    changes.say(session, f"{name}: resumed", how)
-    return changes.wait(session, found, outcome, how)
+    question, body = f"Resume {name}?", {"spec": {"suspend": False}}
+    return changes.carry_out(session, found, body, how, question=question, done="resumed", until=outcome)
 
 
 def _many(session: Session, which: Which, how: Acting, *, wanted: bool) -> int:

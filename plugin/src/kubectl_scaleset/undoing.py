@@ -35,17 +35,19 @@ def undo(session: Session, name: Name, how: Acting, to_revision: ToRevision = No
     if not spec["template"]:
         session.say(f"{name}: the spec has the template of revision {chosen.revision} already.")
         return changes.wait(session, found, outcome, how)
-    if (refused := changes.refusal(session, found, names.ANNOTATION_MODEL_ROLLOUT, spec=spec)) is not None:
-        raise CliError(f"{name}: {refused}")
-    session.confirm(
-        f"Bring the template of revision {chosen.revision} back in {name}? It goes out in batches.", yes=how.unasked
-    )
-    request = {"annotations": {names.ANNOTATION_MODEL_ROLLOUT: changes.stamp(session)}}
+    changes.require(session, found, names.ANNOTATION_MODEL_ROLLOUT, spec=spec)
+    body = {**changes.request(session, names.ANNOTATION_MODEL_ROLLOUT), "spec": spec}
     # The template is patched against what was read, so that nothing of another edit remains in it.
-    metadata = {**request, "resourceVersion": found.raw["metadata"]["resourceVersion"]}
-    found = changes.patch(session, found, {"metadata": metadata, "spec": spec}, how)
-    changes.say(session, f"{name}: back to the template of revision {chosen.revision}", how)
-    return changes.wait(session, found, outcome, how)
+    body["metadata"]["resourceVersion"] = found.raw["metadata"]["resourceVersion"]
+    return changes.carry_out(
+        session,
+        found,
+        body,
+        how,
+        question=f"Bring the template of revision {chosen.revision} back in {name}? It goes out in batches.",
+        done=f"back to the template of revision {chosen.revision}",
+        until=outcome,
+    )
 
 
 def _chosen(found: "SetView", stored: list[StoredModel], wanted: int | None) -> StoredModel:

@@ -35,10 +35,15 @@ def start(session: Session, name: Name, how: Acting) -> int:
     found = session.scale_set(name)
     goal = f"version {found.latest}" if found.latest else "the latest version"
     _startable(session, found)
-    session.confirm(f"Start a rolling upgrade of {found.desired} instances of {name} to {goal}?", yes=how.unasked)
-    found = changes.annotate(session, found, names.ANNOTATION_START, changes.stamp(session), how)
-    changes.say(session, f"{name}: rolling upgrade to {goal} requested", how)
-    return changes.wait(session, found, outcome, how)
+    return changes.carry_out(
+        session,
+        found,
+        changes.request(session, names.ANNOTATION_START),
+        how,
+        question=f"Start a rolling upgrade of {found.desired} instances of {name} to {goal}?",
+        done=f"rolling upgrade to {goal} requested",
+        until=outcome,
+    )
 
 
 def _startable(session: Session, found: "SetView") -> None:
@@ -70,10 +75,15 @@ def cancel(session: Session, name: Name, how: Acting) -> int:
     if not found.rolling:
         session.say(f"{name}: no rolling upgrade is running, nothing to cancel.")
         return 0
-    session.confirm(f"Cancel the rolling upgrade of {name}? Its current batch still ends.", yes=how.unasked)
-    found = changes.annotate(session, found, names.ANNOTATION_CANCEL, changes.stamp(session), how)
-    changes.say(session, f"{name}: cancelling requested", how)
-    return changes.wait(session, found, waits.cancelled, how)
+    return changes.carry_out(
+        session,
+        found,
+        changes.request(session, names.ANNOTATION_CANCEL),
+        how,
+        question=f"Cancel the rolling upgrade of {name}? Its current batch still ends.",
+        done="cancelling requested",
+        until=waits.cancelled,
+    )
 
 
 def apply_model(session: Session, name: Name, how: Acting, ids: OptionalIds = None, all_: All = False) -> int:
@@ -98,10 +108,15 @@ def apply_model(session: Session, name: Name, how: Acting, ids: OptionalIds = No
     if (nothing := _nothing_to_apply(session, found, value, chosen)) is not None:
         session.say(f"{name}: {nothing}")
         return changes.wait(session, found, applied, how)
-    session.confirm(f"Replace {what} of {name} at once with the newest model, whatever their health?", yes=how.unasked)
-    found = changes.annotate(session, found, names.ANNOTATION_APPLY, value, how)
-    changes.say(session, f"{name}: newest model requested for {what}", how)
-    return changes.wait(session, found, applied, how)
+    return changes.carry_out(
+        session,
+        found,
+        changes.request(session, names.ANNOTATION_APPLY, value),
+        how,
+        question=f"Replace {what} of {name} at once with the newest model, whatever their health?",
+        done=f"newest model requested for {what}",
+        until=applied,
+    )
 
 
 def _nothing_to_apply(session: Session, found: "SetView", value: str, chosen: frozenset[int]) -> str | None:
