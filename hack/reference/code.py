@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import yaml
 
 from hack.reference.markdown import ROOT, rows
+from hack.reference.source import modules
 from scaleset.observability.catalogue import CATALOGUE, Definition
 from scaleset.observability.events import REASONS
 from scaleset.observability.metrics import Metrics
 
-SOURCE = ROOT / "operator" / "src" / "scaleset"
 DIFFERENCES = ROOT / "tests" / "cluster" / "statefulsets" / "differences.yaml"
 LEVELS = ("debug", "info", "warning", "error", "exception")
 
@@ -93,15 +93,7 @@ def _value(text: str) -> str:
 def lines() -> list[Line]:
     """Every line that the source can log, found where it is logged."""
     found: dict[str, Line] = {}
-    for path in sorted(SOURCE.rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        constants = {
-            target.id: node.value.value
-            for node in tree.body
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
+    for tree, constants in modules():
         for call in ast.walk(tree):
             if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
                 continue

@@ -16,12 +16,12 @@ from hack.chart.readme import table as values_table
 from hack.chart.values import read
 from hack.monitoring.rules import rules
 from hack.reference.markdown import ROOT, prose, rows
+from hack.reference.source import SOURCE, modules
 from scaleset.__main__ import parser
 from scaleset.api import names
 from scaleset.planner import rollout_end
 from scaleset.planner.state import Code
 
-SOURCE = ROOT / "operator" / "src" / "scaleset"
 MEANINGS = Path(__file__).with_name("meanings.yaml")
 INSTALL = ROOT / "deploy" / "install.yaml"
 VALUES = ROOT / "charts" / "scaleset-operator" / "values.yaml"
@@ -76,15 +76,7 @@ def _complete(what: str, told: set[str], there: set[str]) -> None:
 def reasons(types: Collection[str]) -> set[str]:
     """Every reason of a condition or of waitingFor in the source. `types` are those of the conditions of a set."""
     found = {str(code) for code in Code}
-    for path in sorted(SOURCE.rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        constants = {
-            target.id: node.value.value
-            for node in tree.body
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
+    for tree, constants in modules():
         for call in ast.walk(tree):
             if isinstance(call, ast.Call):
                 found |= {word for node in _reason_of(call) for word in _words(node, constants)}

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from hack import reference
 from hack.reference import code
 from hack.reference.markdown import PAGES
+from hack.reference.source import modules
 from scaleset import application
 from scaleset.observability.catalogue import CATALOGUE, SET, Definition
 from scaleset.observability.events import NORMAL, REASONS, WARNING
@@ -114,8 +115,8 @@ def test_every_key_of_a_log_line_is_documented() -> None:
 def _given(*functions: str) -> set[str]:
     """The constants that are the first argument of calls of those functions, anywhere in the operator."""
     found: set[str] = set()
-    for path in code.SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for tree, _ in modules():
+        for node in ast.walk(tree):
             if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                 found |= {str(node.args[0].value)} if name in functions else set()
