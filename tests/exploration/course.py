@@ -12,7 +12,8 @@ from typing import Any
 from scaleset.planner.instances import Pod
 from scaleset.planner.plan import Plan
 from scaleset.planner.state import Batch, Rollout, State
-from tests.simulation.watched import Watched, running
+from tests.simulation.verdicts import running
+from tests.simulation.watched import Watched
 
 QUIET = {"BatchStarted", "BatchCompleted", "NewVersionAvailable", "RolloutStarted", "RolloutCompleted"}
 """Events that say no more than the line above them."""

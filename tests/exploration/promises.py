@@ -20,8 +20,8 @@ from scaleset.planner.instances import Build
 from scaleset.planner.plan import Creation, Deletion
 from scaleset.planner.state import NOBODY, Code, Kind, StartedBy, State
 from scaleset.planner.targets import FailedTarget, Target
-from tests.simulation.verdicts import figures, parts
-from tests.simulation.watched import Watched, running
+from tests.simulation.verdicts import figures, parts, running
+from tests.simulation.watched import Watched
 
 BY_USER = ("Cancelled", "RolledBack")
 """Reasons that are no verdict: what works may still be gone back to."""

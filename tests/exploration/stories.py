@@ -16,7 +16,8 @@ from scaleset.planner.snapshot import Verdict
 from tests.exploration.promises import Promised
 from tests.simulation.outcomes import condition
 from tests.simulation.scenes import apply_model, ask, cancel, new_model, pin, start
-from tests.simulation.watched import UPGRADED, running
+from tests.simulation.verdicts import running
+from tests.simulation.watched import UPGRADED
 from tests.simulation.world import policy, spec, version
 
 BROKEN_TAGS = ("-bad", "-late", "-evict", "-crash")

@@ -54,3 +54,13 @@ def deleted(world: World) -> list[int]:
 def models(world: World) -> set[str]:
     """The models of the pods that there are."""
     return {pod.model for pod in world.pods.values()}
+
+
+def remembered(world: World) -> list[tuple[str, str]]:
+    """The versions that are remembered as failed, each with the reason; "" for a model."""
+    return [(row.get("version", ""), row["reason"]) for row in world.status.get("failedTargets", [])]
+
+
+def refusals(world: World) -> list[str]:
+    """The reasons for which starts by hand were refused."""
+    return [event.message for event in world.events if event.reason == "StartRefused"]

@@ -52,6 +52,10 @@ def ask(world: World, annotation: str, value: str = "now") -> None:
     world.annotations[annotation] = value
 
 
+def retry(world: World, value: str = "now") -> None:
+    ask(world, names.ANNOTATION_RETRY, value)
+
+
 def start(world: World, value: str = "now") -> None:
     ask(world, names.ANNOTATION_START, value)
 

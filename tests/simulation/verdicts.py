@@ -2,7 +2,7 @@
 
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planner.instances import Build
-from scaleset.planner.state import State
+from scaleset.planner.state import NOBODY, Rollout, State
 
 
 def parts(version: str) -> tuple[int, ...]:
@@ -23,3 +23,13 @@ def left_behind(state: State, build: Build) -> bool:
     if any(failed.version == build.version and failed.image in (None, build.image) for failed in state.failed_targets):
         return True
     return state.current_version is not None and parts(build.version) > parts(state.current_version)
+
+
+def running(state: State) -> Rollout | None:
+    """The running rollout."""
+    return state.rollout if state.rollout is not None and state.rollout.running else None
+
+
+def in_progress(state: State) -> frozenset[int]:
+    rollout = running(state)
+    return rollout.in_progress if rollout is not None else NOBODY

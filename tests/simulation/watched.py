@@ -11,34 +11,18 @@ from scaleset.planner.snapshot import Snapshot
 from scaleset.planner.state import NOBODY, Code, Kind, Rollout, StartedBy, State
 from scaleset.planner.targets import FailedTarget
 from tests.simulation import clocks
-from tests.simulation.verdicts import figures, left_behind, parts
-from tests.simulation.world import World
+from tests.simulation.leaving import Leaving
+from tests.simulation.verdicts import figures, in_progress, left_behind, parts, running
 
 UPGRADED = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
 
 
-def running(state: State) -> Rollout | None:
-    """The running rollout."""
-    return state.rollout if state.rollout is not None and state.rollout.running else None
-
-
-def in_progress(state: State) -> frozenset[int]:
-    rollout = running(state)
-    return rollout.in_progress if rollout is not None else NOBODY
-
-
 @dataclass
-class Watched(World):
+class Watched(Leaving):
     """Arithmetic and health are worked out here again; nothing of the planner's is used but its data."""
 
     judged: dict[FailedTarget, tuple[float, ...]] = field(default_factory=dict)
     """The limits and timeouts that each failed target was judged by: editing those lifts what is remembered."""
-    largest: int = 0
-    """The largest size that the set was asked to have so far."""
-    replaces: dict[str, int] = field(default_factory=dict)
-    """Pods of new instances that scaling in took together with the old ones that they were to replace: one instance."""
-    let_go: set[str] = field(default_factory=set)
-    """Pods of one of the two instances that were side by side: a surge lets it go, and not scaling in."""
 
     # --- the writes
 
@@ -59,17 +43,6 @@ class Watched(World):
         self._ended(before, after)
         self._goes(before, after)
 
-    def _goes(self, before: State, after: State) -> None:
-        """Record who leaves a surging batch."""
-        batch = run.batch if (run := running(before)) is not None else None
-        gone = before.builds.keys() - after.builds.keys()
-        for new, old in batch.pairs.items() if batch is not None else ():
-            pods = [self.pods[number].uid for number in (new, old) if number in gone and number in self.pods]
-            if {new, old} <= gone:
-                self.replaces |= dict.fromkeys(pods, old)
-            else:
-                self.let_go.update(pods)
-
     def delete(self, deletion: Deletion) -> None:
         """S1, S7: only what the written state hands over, by the uid of a pod of ours."""
         state, pod = self.state, self.pods.get(deletion.instance)
@@ -89,39 +62,6 @@ class Watched(World):
             self._spares(before=state, number=deletion.instance, pod=pod)
         super().delete(deletion)
         self._scaled_in()
-
-    def change(self, **changes: Any) -> None:
-        self.largest = max(self.largest, self.spec.replicas)
-        super().change(**changes)
-
-    @property
-    def left(self) -> list[int]:
-        """Instances that scaling in has taken and whose pods are going. Those of a surging batch are not its, and a pod
-        that does not end is given up in time.
-        """
-        timeout = self.policy.health_timeout.total_seconds() if self.policy is not None else 300.0
-        gone = {
-            self.replaces.get(pod.uid, number)
-            for number, pod in self.pods.items()
-            if pod.deleting
-            and number not in self.state.builds
-            and pod.uid not in self.let_go
-            and (pod.deletion_due is None or self.now < pod.deletion_due + timeout)
-        }
-        return sorted(gone)
-
-    def batch_of_scaling_in(self, size: int) -> int:
-        """How many instances scaling in may take from a set of that size at a time."""
-        most = self.spec.scale_in_policy.max_concurrent
-        if isinstance(most, int):
-            return most
-        percent = self.policy.rolling_upgrade_policy.max_batch_instance_percent if self.policy is not None else 20
-        return max(1, size * (int(most[:-1]) if most is not None else percent) // 100)
-
-    def _scaled_in(self) -> None:
-        """S1: of the instances that scaling in takes at most a batch is on its way out."""
-        limit = self.batch_of_scaling_in(max(self.largest, self.spec.replicas))
-        assert len(self.left) <= limit, f"S1: scaling in takes {self.left} together, at most {limit} may go"
 
     def change_image(self, wanted: ImageChange) -> None:
         """S1, S7: what the written state hands over, a pod of ours as it was seen, to the build written down for it."""

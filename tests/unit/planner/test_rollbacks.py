@@ -1,13 +1,12 @@
-"""Rollouts of the model that the user asks for, going back by one of them, and forgetting what failed."""
+"""Rollouts of the model that the user asks for, and going back by one of them."""
 
 from dataclasses import replace
 
 import pytest
 
 from scaleset.api import names
-from scaleset.planner.decide import decide
-from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout
-from tests.simulation.scenes import BAD, apply_model, ask, cancel, new_model, pin, running, start, stopped_by_the_gate
+from tests.simulation.outcomes import code, condition, counts, deleted, reasons, refusals, remembered, rollout
+from tests.simulation.scenes import BAD, apply_model, ask, cancel, new_model, pin, retry, running
 from tests.simulation.world import World, policy, spec
 
 MODES = ("Manual", "Rolling", "Automatic")
@@ -25,18 +24,6 @@ def roll_back(world: World, number: str, value: str = "now") -> None:
 
 def unpin(world: World) -> None:
     pin(world, "latest")
-
-
-def retry(world: World, value: str = "now") -> None:
-    ask(world, names.ANNOTATION_RETRY, value)
-
-
-def remembered(world: World) -> list[tuple[str, str]]:
-    return [(row.get("version", ""), row["reason"]) for row in world.status.get("failedTargets", [])]
-
-
-def refusals(world: World) -> list[str]:
-    return [event.message for event in world.events if event.reason == "StartRefused"]
 
 
 def on_two(mode: str = "Manual", *, replicas: int = 10, suffix: str = "", **changes: object) -> World:
@@ -364,139 +351,3 @@ def test_killed_after_each_write_it_goes_back_all_the_same(writes: int, broken: 
     assert (code(world), set(world.versions.values())) == ("Completed", {"1.0.0"})
     assert remembered(world) == [("2.0.0", "RolledBack")]
     assert sorted(deleted(world)) == list(range(10))
-
-
-# --- retry
-
-
-@pytest.mark.parametrize("mode", ["Manual", "Rolling"])
-def test_what_failed_is_tried_again_by_the_platforms_rules(mode: str) -> None:
-    world = running(5, by=policy(mode=mode))
-    world.publish("2.0.0", suffix=BAD)
-    world.run(1000)
-    assert (code(world), len(remembered(world))) == ("Faulted", 1)
-    world.writes.clear()
-    retry(world)
-    world.run(10)
-    assert (code(world), rollout(world)["startedBy"], rollout(world)["id"]) == ("RollingForward", "Platform", "2")
-    told = [event.message for event in world.events if event.reason == "FailuresForgotten"]
-    assert told == ["The platform may try again what failed here: version 2.0.0."]
-    world.run(86400)
-    assert (code(world), rollout(world)["id"], len(remembered(world))) == ("Faulted", "2", 1)
-    assert world.status["lastHandledRetry"] == "now"
-
-
-def test_a_retry_ends_the_back_off() -> None:
-    world = stopped_by_the_gate()
-    assert code(world) == "Faulted"
-    assert world.state.retry is not None
-    world.sick.clear()
-    world.happen()
-    retry(world)
-    world.run(2)
-    assert code(world) == "RollingForward"
-
-
-def test_a_retry_of_a_suspended_set_is_kept_for_later() -> None:
-    world = running(5)
-    world.publish("2.0.0", suffix=BAD)
-    world.run(1000)
-    world.change(suspend=True)
-    retry(world)
-    world.run(100)
-    assert (remembered(world), rollout(world)["id"]) == ([], "1")
-    world.change(suspend=False)
-    world.run(10)
-    assert rollout(world)["id"] == "2"
-
-
-def test_a_retry_without_anything_to_forget_says_nothing() -> None:
-    world = running(5)
-    retry(world)
-    world.run(100)
-    assert (world.events, world.status["lastHandledRetry"]) == ([], "now")
-
-
-def test_a_model_that_failed_is_tried_again_after_a_retry() -> None:
-    world = running(5, by=policy(mode="Rolling"))
-    world.broken.add(0)
-    new_model(world)
-    world.run(1000)
-    assert code(world) == "Faulted"
-    world.heals(0)
-    retry(world)
-    world.run(1000)
-    assert code(world) == "Completed"
-
-
-def test_a_start_and_a_retry_at_once() -> None:
-    world = running(5)
-    world.publish("2.0.0", suffix=BAD)
-    world.run(1000)
-    retry(world)
-    start(world)
-    world.run(5)
-    assert (rollout(world)["startedBy"], remembered(world), refusals(world)) == ("User", [], [])
-
-
-# --- a policy that suspends its sets
-
-
-def test_a_policy_suspends_a_running_rollout_between_its_batches() -> None:
-    """Read at each look: what the run started with does not matter."""
-    world = running(10)
-    world.start = 20.0
-    world.publish("2.0.0")
-    world.run(5)
-    world.policy = policy(suspend=True)
-    world.run(1000)
-    assert deleted(world) == [0, 1]
-    text = "UpgradePolicy careful suspends its sets: no batch starts until its spec.suspend is lifted."
-    assert rollout(world)["waitingFor"] == {"reason": "Suspended", "message": text}
-    assert condition(world, "Ready")["reason"] == "Suspended"
-    assert text in condition(world, "Ready")["message"]
-    world.policy = policy(suspend=False)
-    world.run(1000)
-    assert (code(world), deleted(world)) == ("Completed", list(range(10)))
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_a_policy_that_suspends_lets_nothing_begin(mode: str) -> None:
-    world = running(5, by=policy(mode=mode, suspend=True))
-    assert (
-        condition(world, "Ready")["message"] == "5 of 5 instances are healthy. UpgradePolicy careful suspends its sets."
-    )
-    assert condition(world, "Ready")["reason"] == "Suspended"
-    world.publish("2.0.0")
-    new_model(world)
-    start(world)
-    world.run(1000)
-    assert deleted(world) == []
-    assert refusals(world) == ["UpgradePolicy careful suspends its sets. Set its spec.suspend to false and ask again."]
-    assert "UpgradePolicy careful suspends its sets" in condition(world, "Ready")["message"]
-    world.loses(3)
-    world.change(replicas=6)
-    world.run(100)
-    assert len(world.pods) == 6, "self-healing and scaling go on"
-    world.policy = policy(mode=mode)
-    world.run(1000)
-    assert set(world.versions.values()) == {"2.0.0"}
-
-
-def test_cancelling_ends_a_rollout_that_a_policy_suspends() -> None:
-    world = running(10)
-    world.start = 20.0
-    world.publish("2.0.0")
-    world.run(5)
-    world.policy = policy(suspend=True)
-    world.run(100)
-    cancel(world)
-    world.run(10)
-    assert code(world) == "Cancelled"
-
-
-def test_absent_means_false() -> None:
-    world = running(3)
-    assert world.policy is not None
-    assert world.policy.suspend is None
-    assert decide(world.snapshot()).status["conditions"][3]["reason"] == "Healthy"

@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from scaleset.planner.instances import Pod
 from tests.simulation.outcomes import condition
 from tests.simulation.scenes import BAD, apply_model, cancel, new_model, start
-from tests.simulation.verdicts import parts
-from tests.simulation.watched import Watched, in_progress, running
+from tests.simulation.verdicts import in_progress, parts, running
+from tests.simulation.watched import Watched
 from tests.simulation.world import policy, spec
 
 METHODS = st.sampled_from(["Recreate", "InPlaceIfPossible"])
