@@ -36,6 +36,7 @@ done
   awk '/^require \(/,/^\)/' "$source" | grep -vwF "$(printf '%s v0.0.0\n' "${without[@]}")"
   printf '\nreplace (\n'
   printf '\t%s\n' "${replaced[@]}"
+  # grep fails where no line is left: a release that replaces nothing else.
   awk '/^replace \(/,/^\)/' "$source" | grep -vE '^(replace|\))|=> ./staging/' || true
   printf ')\n'
 } >"$module/go.mod"
