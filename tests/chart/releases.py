@@ -1,10 +1,15 @@
 """The releases that the cluster tests share, and who their operators are."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chart.helm import Helm, Json, given
 from tests.cluster.harness.api import Api, Kind
+from tests.cluster.harness.cluster import Cluster
+from tests.cluster.harness.crds import finishing_deletions
 
 DEPLOYMENTS = Kind("deployments", "apps")
 PULL_SECRET = "pull-instances"  # noqa: S105 - the name of a secret, not one
@@ -59,6 +64,16 @@ VALUES: dict[Release, Json] = {
     },
 }
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+
+
+@contextmanager
+def empty(name: str, folder: Path) -> Iterator[Cluster]:
+    """A cluster without our definitions, for tests that bring and remove them."""
+    with (
+        Cluster(f"{name}-{os.getpid()}", folder, nodes=3, crds=False) as cluster,
+        finishing_deletions(cluster.api),
+    ):
+        yield cluster
 
 
 def install(installer: Helm, release: Release, chart: Path) -> str:

@@ -9,6 +9,7 @@ import yaml
 from hack.chart import CHART, ROOT
 from hack.release.chart import annotations, changes, copy_for
 from hack.release.signing import Key
+from tests import signing
 from tests.chart.helm import Helm, HelmError
 
 NAME = "Release Test <release@example.com>"
@@ -38,30 +39,9 @@ Words.
 def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
     """A fresh one with a passphrase."""
     folder = tmp_path_factory.mktemp("key")
-    home = folder / "gpg"
-    home.mkdir(mode=0o700)
     words = folder / "passphrase"
     words.write_text("correct horse\n")
-    gpg: list[str | Path] = [
-        "/usr/bin/env",
-        "gpg",
-        "--homedir",
-        home,
-        "--batch",
-        "--quiet",
-        "--pinentry-mode=loopback",
-        "--passphrase-file",
-        words,
-    ]
-    try:
-        subprocess.run([*gpg, "--quick-gen-key", NAME, "rsa2048", "sign", "1d"], check=True, capture_output=True)
-        keyring = folder / "secret.gpg"
-        subprocess.run([*gpg, "--output", keyring, "--export-secret-keys"], check=True, capture_output=True)
-    finally:
-        subprocess.run(
-            ["/usr/bin/env", "gpgconf", "--homedir", home, "--kill", "all"], check=False, capture_output=True
-        )
-    return Key(keyring, words)
+    return Key(signing.keyring(folder, NAME, passphrase=words), words)
 
 
 def public_keyring(key: Key, folder: Path) -> Path:

@@ -221,12 +221,10 @@ def running(released: Cluster, release: Release, tmp_path: Path) -> Iterator[Ope
         log=tmp_path / "operator.log",
         arguments=release.arguments(released.api),
     )
-    process.start()
     try:
-        process.wait_ready(timeout=60)
-        yield process
+        with process.at_work(timeout=60):
+            yield process
     finally:
-        process.stop()
         for kind in (SCALE_SETS, PODS, CLAIMS):  # pytest shows it when the test fails
             for each in released.api.list(kind, release.serves):
                 sys.stdout.write(f"{kind.plural} {each['metadata']['name']} {each.get('status')}\n")

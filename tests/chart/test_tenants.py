@@ -1,6 +1,5 @@
 """Two teams, each with an operator of its own, installed as docs/tenants.md says."""
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.chart.pages import play
-from tests.chart.releases import Release
+from tests.chart.releases import Release, empty
 from tests.cluster.harness.api import PODS, POLICIES, SCALE_SETS, Api, condition
 from tests.cluster.harness.cluster import Cluster
-from tests.cluster.harness.crds import finishing_deletions
 from tests.cluster.harness.fleet import publish, until
 from tests.cluster.harness.manifests import scale_set, upgrade_policy
 from tests.cluster.harness.operator import Operator
@@ -25,11 +23,7 @@ TEAMS = [Release(f"team-{name}", own=f"team-{name}-ops", serves=name) for name i
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One of its own: the page brings the definitions."""
-    folder = tmp_path_factory.mktemp("cluster")
-    with (
-        Cluster(f"tenants-{os.getpid()}", folder, nodes=3, crds=False) as cluster,
-        finishing_deletions(cluster.api),
-    ):
+    with empty("tenants", tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
 
 
@@ -56,9 +50,7 @@ def test_each_operator_keeps_to_the_namespaces_of_its_team(cluster: Cluster, pro
                 log=tmp_path / f"{team.name}.log",
                 arguments=team.arguments(api),
             )
-            process.start()
-            stack.callback(process.stop)
-            process.wait_ready(timeout=90)
+            stack.enter_context(process.at_work(timeout=90))
         for team in TEAMS:
             api.create(POLICIES, team.serves, upgrade_policy())
             publish(api, team.serves, "1.0.0", "fast")

@@ -4,7 +4,6 @@ Chart, definitions and operator of the release before come from its commit; it i
 outside of the cluster, each with the arguments and with nothing but the account that its own chart gives it.
 """
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +13,9 @@ import pytest
 
 from tests.chart.conftest import Kubectl
 from tests.chart.helm import Helm
-from tests.chart.releases import DEPLOYMENTS, Release
+from tests.chart.releases import DEPLOYMENTS, Release, empty
 from tests.cluster.harness.api import CLAIMS, CRDS, NAMESPACES, PODS, POLICIES, SCALE_SETS, Api, Json, condition
 from tests.cluster.harness.cluster import ROOT, Cluster
-from tests.cluster.harness.crds import finishing_deletions
 from tests.cluster.harness.fleet import publish, until
 from tests.cluster.harness.manifests import claim, scale_set, upgrade_policy
 from tests.cluster.harness.operator import Operator
@@ -49,11 +47,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One of its own: the definitions come with the release before."""
-    folder = tmp_path_factory.mktemp("cluster")
-    with (
-        Cluster(f"upgrade-{os.getpid()}", folder, nodes=3, crds=False) as cluster,
-        finishing_deletions(cluster.api),
-    ):
+    with empty("upgrade", tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
 
 
@@ -92,12 +86,8 @@ def operator(cluster: Cluster, folder: Path, tree: Path) -> Iterator[Operator]:
         arguments=[*(each for each in found if not each.startswith(inside)), f"--leader-election-namespace={OPS}"],
         environment={"PYTHONPATH": str(tree / "operator" / "src")},
     )
-    process.start()
-    try:
-        process.wait_ready(timeout=90)
+    with process.at_work(timeout=90):
         yield process
-    finally:
-        process.stop()
 
 
 def pods(api: Api, name: str) -> dict[str, str]:

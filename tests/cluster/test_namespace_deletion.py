@@ -30,12 +30,8 @@ def test_a_namespace_that_is_deleted_is_no_news(cluster: Cluster, tmp_path: Path
     operator = Operator(
         kubeconfig=cluster.kubeconfig, namespaces=[], log=tmp_path / "operator.log", arguments=["--no-leader-elect"]
     )
-    operator.start()
-    try:
-        operator.wait_ready()
+    with operator.at_work():
         for count in (0, 5, 5):
             come_and_go(cluster, pods=count)
-    finally:
-        operator.stop()
     said = [line for line in operator.log().splitlines() if " ERROR " in line or " WARNING " in line]
     assert said == []

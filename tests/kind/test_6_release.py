@@ -16,6 +16,7 @@ import urllib3
 import yaml
 
 from hack.ports import reserve_port
+from tests import signing
 from tests.cluster.harness.api import DEPLOYMENTS, NAMESPACES
 from tests.cluster.harness.cluster import ROOT
 from tests.cluster.harness.fleet import until
@@ -56,7 +57,7 @@ def pushed(cluster: KindCluster, tmp_path_factory: pytest.TempPathFactory) -> It
         gateway = cluster.on_node("ip -4 route show default").split()[2]
         forward = f"socat TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr TCP:{gateway}:{port}"
         output(["docker", "exec", "--detach", cluster.node, "sh", "-c", forward])
-        keyring = _key(folder)
+        keyring = signing.keyring(folder, "Kind Test <kind@example.com>")
         command: list[str | Path] = [sys.executable, "-m", "hack.release", "--output", folder / "files"]
         command += ["--platform", "linux/amd64", "--signing-keyring", keyring]
         command += ["--push", f"localhost:{port}", "--plain-http"]
@@ -69,25 +70,6 @@ def _answers(port: int) -> bool:
         return urllib3.request("GET", f"http://127.0.0.1:{port}/v2/", retries=False).status == 200
     except urllib3.exceptions.HTTPError:
         return False
-
-
-def _key(folder: Path) -> Path:
-    """A fresh one."""
-    home, keyring = folder / "gpg", folder / "secret.gpg"
-    home.mkdir(mode=0o700)
-    gpg: list[str | Path] = [
-        "gpg",
-        "--homedir",
-        home,
-        "--batch",
-        "--quiet",
-        "--pinentry-mode=loopback",
-        "--passphrase=",
-    ]
-    output([*gpg, "--quick-gen-key", "Kind Test <kind@example.com>", "rsa2048", "sign", "1d"])
-    output([*gpg, "--output", keyring, "--export-secret-keys"])
-    output(["gpgconf", "--homedir", home, "--kill", "all"])
-    return keyring
 
 
 def test_a_release_has_all_its_files_and_their_digests(pushed: Pushed):

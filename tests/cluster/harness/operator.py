@@ -5,9 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Self
 
 import urllib3
 
@@ -62,6 +63,16 @@ class Operator:
                     return
             sleep(0.05)
         raise AssertionError(f"the operator was not ready within {timeout:g} s:\n{self.log()[-3000:]}")
+
+    @contextlib.contextmanager
+    def at_work(self, *, timeout: float = 30) -> Iterator[Self]:
+        """Started, ready within that time, and stopped at the end."""
+        self.start()
+        try:
+            self.wait_ready(timeout)
+            yield self
+        finally:
+            self.stop()
 
     def health(self, path: str = "/healthz") -> int:
         """The HTTP status of a health endpoint."""

@@ -55,13 +55,9 @@ def record(folder: Path) -> None:
         operator = Operator(
             kubeconfig=cluster.kubeconfig, namespaces=[], log=folder / "operator.log", arguments=arguments
         )
-        operator.start()
-        try:
-            operator.wait_ready()
+        with operator.at_work():
             scenes(cluster.api)
             transcript(cluster)
-        finally:
-            operator.stop()
 
 
 def scenes(api: Api) -> None:

@@ -40,13 +40,8 @@ def main() -> None:
             log=Path(folder) / "operator.log",
             arguments=["--leader-elect", "--leader-election-namespace", "demo"],
         )
-        operator.start()
-        try:
-            operator.wait_ready()
-            with session(cluster) as (environment, place):
-                record(cluster.api, Terminals(environment, place))
-        finally:
-            operator.stop()
+        with operator.at_work(), session(cluster) as (environment, place):
+            record(cluster.api, Terminals(environment, place))
 
 
 class Terminals:
