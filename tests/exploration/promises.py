@@ -119,11 +119,14 @@ class Promised(Watched):
         self.came_up[KEPT_BACK] += any(self.holds(key_of_build(b), b.model) for b in self._to_be_had())
         if after.proven is None or before.handled_apply != after.handled_apply:
             return  # There is nothing to protect yet, or somebody named the instances that are to have it.
+        goes_on = running(after) is not None and run is not None and was is not None and was.id == run.id
         by_hand = running(after) is not None and run is not None and run.started_by is StartedBy.USER
         for number, new in after.builds.items():
             old = before.builds.get(number)
             if old == new or (by_hand and run is not None and number in run.in_progress):
                 continue
+            if goes_on and run is not None and number in run.in_progress and key_of_build(new) == key_of(run.target):
+                continue  # A run keeps the policy that it began with, so an edit that is taken back does not stop it.
             if old is None:
                 continue  # Its build is written down once its pod is there: `create` asks about it.
             if new == before.previous.get(number):
