@@ -83,7 +83,7 @@ async def test_the_wait_before_a_new_start_grows_until_kopf_has_run_for_a_minute
     lives = iter([1.0, 1.0, handlers.SETTLED_SECONDS + 1, 1.0])
     now, over = 0.0, asyncio.Event()
 
-    async def run_in_kopf_thread(_: Any) -> None:
+    async def run_in_kopf_thread(_: Any, **__: Any) -> None:
         nonlocal now
         life = next(lives, None)
         if life is None:
@@ -99,3 +99,21 @@ async def test_the_wait_before_a_new_start_grows_until_kopf_has_run_for_a_minute
         await asyncio.wait_for(over.wait(), 5)
     ends = [record.args for record in caplog.records if record.msg.startswith("kopf_ended")]
     assert [each["retry_in"] for each in ends if isinstance(each, dict)] == [0.001, 0.002, 0.001, 0.002]
+
+
+async def test_the_watches_end_before_the_session_that_they_read_from(
+    api: FakeApi, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or one that has an event at hand when the operator stops would log an error."""
+    left: list[str] = []
+    close = handlers._Login.aclose
+
+    async def aclose(login: handlers._Login) -> None:
+        left[:] = [task.get_name() for task in asyncio.all_tasks() - {asyncio.current_task()}]
+        await close(login)
+
+    monkeypatch.setattr(handlers._Login, "aclose", aclose)
+    async with running(handlers.run(client, {names.SCALE_SET_PLURAL: lambda *_: None}, namespaces=SPACES)):
+        await until(lambda: watched(api) == set(SPACES))
+        assert left
+    assert not left

@@ -80,7 +80,7 @@ async def run(client: Client, seen: dict[str, Seen], *, namespaces: Sequence[str
         began = monotonic()
         problem = "it returned"
         try:
-            await run_in_kopf_thread(lambda: _serve(registry, login, namespaces=namespaces))
+            await run_in_kopf_thread(lambda: _serve(registry, namespaces=namespaces), last=login.aclose)
         except Exception as error:  # noqa: BLE001 - kopf ends with whatever its watches end with
             problem = f"{type(error).__name__}: {_sentence(error)}"
         if monotonic() - began > SETTLED_SECONDS:
@@ -90,7 +90,7 @@ async def run(client: Client, seen: dict[str, Seen], *, namespaces: Sequence[str
         await asyncio.sleep(wait)
 
 
-async def _serve(registry: kopf.OperatorRegistry, login: "_Login", *, namespaces: Sequence[str]) -> None:
+async def _serve(registry: kopf.OperatorRegistry, *, namespaces: Sequence[str]) -> None:
     """What kopf.operator does, without its end: after a failed watch it may never return."""
     tasks = await kopf.spawn_tasks(
         registry=registry,
@@ -101,13 +101,10 @@ async def _serve(registry: kopf.OperatorRegistry, login: "_Login", *, namespaces
         clusterwide=not namespaces,
         namespaces=tuple(namespaces),
     )
-    try:
-        # They run for ever: one that ends brings the error.
-        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in ended:
-            task.result()
-    finally:
-        await login.aclose()
+    # They run for ever: one that ends brings the error.
+    ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in ended:
+        task.result()
 
 
 def _sentence(error: Exception) -> str:
@@ -172,7 +169,7 @@ class _Login:
         )
 
     async def aclose(self) -> None:
-        """Nobody uses the last session any more, or it is given up."""
+        """Nobody may use the last session any more: a watch whose session is closed calls it an error."""
         if self._session is not None:
             await self._session.close()
 

@@ -64,6 +64,29 @@ async def test_cancelled_it_is_cancelled_and_waited_for():
     assert ended.is_set()
 
 
+async def test_what_all_tasks_used_is_closed_last():
+    ends: list[str] = []
+
+    async def other() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.05)
+            ends.append("other")
+
+    async def inside() -> None:
+        asyncio.create_task(other())  # noqa: RUF006 - cancelled when this has failed
+        await asyncio.sleep(0)
+        raise ValueError("ended")
+
+    async def last() -> None:
+        ends.append("last")
+
+    with pytest.raises(ValueError, match="ended"):
+        await run_in_kopf_thread(inside, last=last)
+    assert ends == ["other", "last"]
+
+
 async def test_cancelled_before_it_runs():
     async def inside() -> None:
         await asyncio.sleep(60)

@@ -26,12 +26,12 @@ CLOSING_SECONDS = 0.1
 Main = Callable[[], Coroutine[Any, Any, None]]
 
 
-async def run_in_kopf_thread(main: Main, *, grace: float = 3.0) -> None:
+async def run_in_kopf_thread(main: Main, *, last: Main | None = None, grace: float = 3.0) -> None:
     """Run `main` in the thread until it returns; its error is raised here. When this is cancelled, so is `main`, and
-    the thread has `grace` seconds to end.
+    the thread has `grace` seconds to end. `last` closes what all tasks used: it runs when they have ended.
     """
     loop = asyncio.new_event_loop()
-    task = loop.create_task(_with_all_tasks(main))
+    task = loop.create_task(_with_all_tasks(main, last))
     outcome: Future[None] = Future()
     _start(lambda: _run(loop, task, outcome))
     ended = asyncio.wrap_future(outcome)
@@ -57,11 +57,14 @@ def _run(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[None]", outcome: "
         outcome.set_result(None)
 
 
-async def _with_all_tasks(main: Main) -> None:
+async def _with_all_tasks(main: Main, last: Main | None) -> None:
     try:
         await main()
     finally:
         await _end_the_others()
+        if last is not None:
+            await last()
+        await asyncio.sleep(CLOSING_SECONDS)
 
 
 async def _end_the_others() -> None:
@@ -75,7 +78,6 @@ async def _end_the_others() -> None:
             if not task.cancelled():
                 task.exception()
     await asyncio.get_running_loop().shutdown_asyncgens()
-    await asyncio.sleep(CLOSING_SECONDS)
 
 
 def _start(body: Callable[[], None]) -> None:
