@@ -236,6 +236,14 @@ def test_a_run_that_an_edit_of_the_policy_let_begin_goes_on_when_the_edit_is_tak
     story.ends()
 
 
+def test_a_pinned_version_is_the_current_one_as_soon_as_all_pods_of_it_exist():
+    """Not only when the first of them is ready, which may never be."""
+    shape = {"mode": "Automatic", "pause": "PT0S", "keep": False, "priority": False, "limit": 20, "room": 20}
+    story = Story(replicas=5, shape={**shape, "back": False, "batch": 20, "method": "recreate"})
+    story.tell([("publishes", 30.0, ""), ("pins", 0.5, 1)])
+    story.ends()
+
+
 # --- mistakes that a story notices
 
 

@@ -249,7 +249,8 @@ def _forget_applied(facts: Facts) -> Step:
         return facts.step()
     previous = {n: b for n, b in facts.state.previous.items() if n not in done}
     state = replace(facts.state, applying=facts.state.applying - done, previous=previous)
-    return facts.step(state, again=facts.rollout is not None)  # The rollout may have waited for these.
+    # The rollout may have waited for these, and the current version for the last of them.
+    return facts.step(state, again=facts.rollout is not None or not state.applying)
 
 
 def _applied(facts: Facts, number: int) -> bool:
