@@ -244,6 +244,14 @@ def test_a_pinned_version_is_the_current_one_as_soon_as_all_pods_of_it_exist():
     story.ends()
 
 
+def test_a_version_is_judged_by_what_ran_when_it_failed():
+    """The other instance runs the version, too, and is repaired with a newer one in the same write."""
+    shape = {"mode": "Manual", "pause": "PT0S", "keep": False, "priority": True, "limit": 20, "room": 20}
+    story = Story(replicas=2, born="-bad", shape={**shape, "back": False, "batch": 20, "method": "recreate"})
+    story.tell([("publishes", None, "-bad"), ("starts", 0.0), ("publishes", None, "")])
+    story.ends()
+
+
 # --- mistakes that a story notices
 
 

@@ -234,14 +234,16 @@ class Watched(Leaving):
             assert now.rolls_back_on_breach, "S10: taken back in a run that restores nothing"
             return
         assert all(self.down(n, before) for n in back), "S10: a healthy instance is taken back"
-        assert not self._outage(after, now), "4.5: taken back in an outage of what the run has not touched"
+        assert not self._outage(before, now), "4.5: taken back in an outage of what the run has not touched"
         again = was is not None and was.error is not None and was.batch is not None
         assert not again or (was and was.batch and was.batch.instances & now.restored), (
             "4.5: taken back though it made nobody healthy"
         )
 
     def _outage(self, state: State, rollout: Rollout) -> bool:
-        """What is still to be created was never healthy: it tells of no outage."""
+        """As things were when the decision was taken: the same write may give others another build. What is still to
+        be created was never healthy: it tells of no outage.
+        """
         target = rollout.target
         others = [
             n
@@ -266,7 +268,7 @@ class Watched(Leaving):
         target = now.target
         kept = {(f.model, f.version, f.image) for f in after.failed_targets if f.time > self.now - 1}
         remembered = (target.model, target.version, target.image) in kept
-        assert remembered != (self._outage(after, now) or bad <= now.never_ran or now.kind is Kind.RESTART), (
+        assert remembered != (self._outage(before, now) or bad <= now.never_ran or now.kind is Kind.RESTART), (
             "4.7: the target is remembered, or tried again, wrongly"
         )
 
