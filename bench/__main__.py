@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -18,16 +19,20 @@ from rich.table import Table as RichTable
 
 from tests.cluster.harness.cluster import ROOT, Cluster
 
-from . import plan, surroundings
+from . import plan, surroundings, turns
 from .contenders import BUILT_IN, CONTENDERS, DEADLINE_SECONDS, DEFAULTS, FEATURE_GATES, Contender, chosen
 from .measure import Site, Trial
 from .page import write_page
 from .plan import BAD_IMAGE_SIZE, SIZES, Step, rounds
 from .results import BadImage, Results, Rollout
 from .tables import Table, all_tables
+from .turns import Turn
 
 KEPT = ROOT / ".work" / "bench" / "results.json"
 FINAL = ROOT / "bench" / "results.json"
+
+Work = tuple[int, Callable[["Run"], None]]
+"""How many rows there are to be measured, and what measures them."""
 
 
 class Run:
@@ -72,6 +77,26 @@ class Run:
         self._each(ready, lambda trial: self._add(trial.break_image()), failed)
         self._each(trials, Trial.clean, lambda trial, error: self._say(f"{trial.namespace}: {error}"))
 
+    def turns(self, contenders: Sequence[Contender], replicas: int, *, rounds: Sequence[int], busy: int) -> None:
+        """All fleets are set up at first: a round is one rollout of each, one right after the other."""
+        code = self._results.about["versions"]["scaleset-operator"]
+        trials = {each.name: Trial(self._site, each, replicas, purpose="turns") for each in contenders}
+        self._say(f"setting up {len(trials)} fleets of {replicas}")
+        for trial in trials.values():
+            trial.set_up()
+        for number in rounds:
+            self._say(f"round {number} of {rounds[-1]}, N={replicas}, {busy} busy loops beside it")
+            for contender in contenders:
+                limits = turns.limits_of(contender)
+                with turns.busy(busy):
+                    row = trials[contender.name].roll(limits)
+                if row.seconds is None:
+                    raise RuntimeError(f"{contender.title} has no time")
+                turn = Turn(contender.name, limits, replicas, busy, number, code=code, seconds=row.seconds, cpu=row.cpu)
+                self._add(turn)
+        for trial in trials.values():
+            trial.clean()
+
     def _each(
         self,
         trials: Sequence[Trial],
@@ -103,7 +128,7 @@ class Run:
             row = Rollout(trial.contender.name, limits, trial.replicas, step.start, error=_sentence(error))
             self._add(row)
 
-    def _add(self, row: Rollout | BadImage) -> None:
+    def _add(self, row: Rollout | BadImage | Turn) -> None:
         self._done += 1
         self._results.add(row)
         self._results.save(self._kept)
@@ -138,34 +163,29 @@ def main(arguments: Sequence[str]) -> int:
         print(f"The rows in {options.rows} are of other versions: run without --resume.", file=sys.stderr)
         return 2
     results.about = about
-    steps = plan.rollouts(contenders, sizes, one_by_one=options.one_by_one)
-    steps = [each for step in steps if (each := plan.left(step, results)) is not None]
-    bad = [each for each in contenders if (row := results.bad_image(each.name)) is None or row.error]
-    if options.no_bad_image:
-        bad = []
+    work = _turns if options.turns else _rollouts
+    rows, carry_out = work(results, contenders, sizes, options)
     try:
-        _measure(steps, bad, results, binaries=binaries, peers=peers, kept=options.rows)
+        if rows:
+            with _cluster(binaries, peers) as site:
+                carry_out(Run(site, results, rows=rows, kept=options.rows))
     except KeyboardInterrupt:
         print("Interrupted; --resume goes on from here.", file=sys.stderr)
         return 130
     _show(results)
     whole = contenders == CONTENDERS and sizes == SIZES and not options.no_bad_image
-    if whole:
-        results.save(FINAL)
-        write_page(Results.load(FINAL))  # As it is kept, with three digits: --render makes the same page.
-        print(f"Written: {FINAL.relative_to(ROOT)}, docs/performance.md and its charts.")
+    if options.turns and options.keep:
+        _publish(Results.load(FINAL).with_turns_of(results))
+    elif whole and not options.turns:
+        _publish(replace(results, turns=Results.load(FINAL).turns))
     else:
-        print(f"Not everything was measured, so docs/performance.md stays as it is; the rows are in {options.rows}.")
+        print(f"docs/performance.md stays as it is; the rows are in {options.rows}.")
     failed = [each.error for each in results.rollouts] + [each.error for each in results.bad_images]
     return 1 if any(failed) else 0
 
 
-def _measure(
-    steps: Sequence[Step], bad: Sequence[Contender], results: Results, *, binaries: Path, peers: Path, kept: Path
-) -> None:
-    rows = sum(step.rows for step in steps) + len(bad)
-    if not rows:
-        return
+@contextmanager
+def _cluster(binaries: Path, peers: Path) -> Iterator[Site]:
     options = ["--feature-gates", FEATURE_GATES, "--without-controllers", ",".join(BUILT_IN)]
     with (
         tempfile.TemporaryDirectory(prefix="scaleset-bench-") as folder,
@@ -173,11 +193,48 @@ def _measure(
     ):
         print(f"Logs of the controllers: {folder} (until the end of this run)", flush=True)
         surroundings.prepare(cluster.api, peers)
-        run = Run(Site(cluster, binaries, peers, Path(folder)), results, rows=rows, kept=kept)
+        yield Site(cluster, binaries, peers, Path(folder))
+
+
+def _rollouts(
+    results: Results, contenders: Sequence[Contender], sizes: Sequence[int], options: argparse.Namespace
+) -> Work:
+    """Each rollout once, and the bad images."""
+    steps = plan.rollouts(contenders, sizes, one_by_one=options.one_by_one)
+    steps = [each for step in steps if (each := plan.left(step, results)) is not None]
+    bad = [each for each in contenders if (row := results.bad_image(each.name)) is None or row.error]
+    if options.no_bad_image:
+        bad = []
+
+    def carry_out(run: Run) -> None:
         for step in steps:
             run.rollouts(step)
         for those in rounds(bad):
             run.bad_images(those)
+
+    return sum(step.rows for step in steps) + len(bad), carry_out
+
+
+def _turns(
+    results: Results, contenders: Sequence[Contender], sizes: Sequence[int], options: argparse.Namespace
+) -> Work:
+    """The same rollouts again and again, in turns."""
+    those = [each for each in contenders if not each.one_by_one]
+    busy = options.busy
+    left = {size: plan.rounds_left(those, size, results, rounds=options.turns, busy=busy) for size in sizes}
+
+    def carry_out(run: Run) -> None:
+        for size, numbers in left.items():
+            if numbers:
+                run.turns(those, size, rounds=numbers, busy=busy)
+
+    return sum(map(len, left.values())) * len(those), carry_out
+
+
+def _publish(results: Results) -> None:
+    results.save(FINAL)
+    write_page(Results.load(FINAL))  # As it is kept, with three digits: --render makes the same page.
+    print(f"Written: {FINAL.relative_to(ROOT)}, docs/performance.md and its charts.")
 
 
 def _show(results: Results) -> None:
@@ -197,8 +254,10 @@ def _rich(table: Table) -> RichTable:
     return shown
 
 
-def _summary(row: Rollout | BadImage) -> str:
+def _summary(row: Rollout | BadImage | Turn) -> str:
     title = next(each.title for each in CONTENDERS if each.name == row.contender)
+    if isinstance(row, Turn):
+        return f"{title}, {row.limits}, N={row.replicas}: {row.seconds:.1f} s, {row.cpu:.1f} s CPU"
     if row.error:
         return f"{title}: {row.error}"
     if isinstance(row, BadImage):
@@ -249,6 +308,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help=f"never two at a time; by default large rollouts with {DEFAULTS} run together (takes 15 minutes more)",
     )
+    parser.add_argument("--turns", type=int, default=0, metavar="ROUNDS", help="so many rounds of one rollout of each")
+    parser.add_argument("--busy", type=int, default=0, metavar="N", help="so many busy loops beside each turn")
+    parser.add_argument("--keep", action="store_true", help="put the turns into docs/performance.md")
     parser.add_argument("--render", action="store_true", help="measure nothing, write the page from bench/results.json")
     return parser
 

@@ -98,3 +98,11 @@ def left(step: Step, results: Results) -> Step | None:
     entries = tuple(each for each in step.entries if any(missing(each, limits) for limits in step.limits))
     limits = tuple(each for each in step.limits if any(missing(entry, each) for entry in step.entries))
     return Step(entries, limits, step.start) if entries else None
+
+
+def rounds_left(
+    contenders: Sequence[Contender], replicas: int, results: Results, *, rounds: int, busy: int
+) -> Sequence[int]:
+    """The numbers of the rounds that are not there whole: half a round compares nothing."""
+    done = [{turn.round for turn in results.turns_of(each.name, replicas=replicas, busy=busy)} for each in contenders]
+    return [number for number in range(1, rounds + 1) if not all(number in each for each in done)]

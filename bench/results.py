@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from .contenders import BATCH_PERCENT
+from .turns import Turn
 
 
 def batches(replicas: int) -> int:
@@ -88,17 +89,28 @@ class Results:
     about: dict[str, Any]
     rollouts: list[Rollout] = field(default_factory=list)
     bad_images: list[BadImage] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
 
-    def add(self, row: Rollout | BadImage) -> None:
+    def add(self, row: Rollout | BadImage | Turn) -> None:
         """Takes the place of an earlier row about the same."""
         if isinstance(row, Rollout):
             self.rollouts = [each for each in self.rollouts if each.key != row.key] + [row]
+        elif isinstance(row, Turn):
+            self.turns = [each for each in self.turns if each.key != row.key] + [row]
         else:
             self.bad_images = [each for each in self.bad_images if each.contender != row.contender] + [row]
 
     def rollout(self, contender: str, limits: str, replicas: int, start: float) -> Rollout | None:
         wanted = contender, limits, replicas, start
         return next((each for each in self.rollouts if each.key == wanted), None)
+
+    def turns_of(self, contender: str, *, replicas: int, busy: int) -> list[Turn]:
+        return [each for each in self.turns if each.key[:3] == (contender, replicas, busy)]
+
+    def with_turns_of(self, other: Self) -> Self:
+        """These results, and those turns in place of the ones of the same contender, size and number of busy loops."""
+        cells = {turn.key[:3] for turn in other.turns}
+        return replace(self, turns=[turn for turn in self.turns if turn.key[:3] not in cells] + other.turns)
 
     def bad_image(self, contender: str) -> BadImage | None:
         return next((each for each in self.bad_images if each.contender == contender), None)
@@ -110,6 +122,7 @@ class Results:
             "about": self.about,
             "rollouts": [_rounded(asdict(each)) for each in self.rollouts],
             "badImages": [_rounded(asdict(each)) for each in self.bad_images],
+            "turns": [_rounded(asdict(each)) for each in self.turns],
         }
         new.write_text(json.dumps(body, indent=1) + "\n")
         new.replace(path)
@@ -128,6 +141,7 @@ class Results:
                 about=body["about"],
                 rollouts=[Rollout(**each) for each in body["rollouts"]],
                 bad_images=[BadImage(**each) for each in body["badImages"]],
+                turns=[Turn(**each) for each in body["turns"]],
             )
         except (KeyError, TypeError) as error:
             raise ValueError(

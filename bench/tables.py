@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
-from .contenders import CONTENDERS, DEFAULTS, RAISED, Contender
+from .contenders import CONTENDERS, DEFAULTS, RAISED, Contender, Ours
 from .results import BadImage, Results, Rollout, batches
+from .turns import compared
 
 NOTHING = "–"
 
@@ -101,12 +103,32 @@ def bad_image_table(results: Results) -> Table:
     return Table(f"A bad image, {size}, deadline {deadline}", head, tuple(rows))
 
 
+def turns_table(results: Results, replicas: int, busy: int) -> Table:
+    """Our rollouts as parts of those of others in the same round: each of ours and each other in a row."""
+    head = ("compared", "rounds", "seconds", "theirs", "ratio of seconds", "ratio of CPU")
+    rows, codes = [], set[str]()
+    for one in CONTENDERS:
+        ours = results.turns_of(one.name, replicas=replicas, busy=busy)
+        codes.update(turn.code for turn in ours)
+        for two in CONTENDERS:
+            theirs = results.turns_of(two.name, replicas=replicas, busy=busy)
+            found = compared(ours, theirs)
+            if not isinstance(one, Ours) or isinstance(two, Ours) or found is None:
+                continue
+            seconds = [f"{median(turn.seconds for turn in turns):.1f}" for turns in (ours, theirs)]
+            rounds = len({turn.round for turn in ours} & {turn.round for turn in theirs})
+            rows.append((f"{one.title} ÷ {two.title}", str(rounds), *seconds, *map(str, found)))
+    beside = f"beside {busy} busy loops" if busy else "on a quiet machine"
+    return Table(f"In turns, N={replicas}, {beside} ({', '.join(sorted(codes))})", head, tuple(rows))
+
+
 def all_tables(results: Results) -> list[Table]:
     """Those that have rows."""
     sizes = sorted({each.replicas for each in results.rollouts if each.start == 1})
     tables = [
         seconds_table(results),
         *(cost_table(results, size) for size in sizes),
+        *(turns_table(results, size, busy) for size, busy in sorted({each.key[1:3] for each in results.turns})),
         phase_table(results),
         slow_start_table(results),
         bad_image_table(results),

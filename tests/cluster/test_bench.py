@@ -27,3 +27,27 @@ def test_two_contenders_with_five_instances(tmp_path: Path) -> None:
     assert {row.most_unavailable for row in results.rollouts} == {1}
     assert all((row.overhead or 0) > 0 for row in results.rollouts)
     assert "ScaleSet in place" in done.stdout
+
+
+@pytest.mark.timeout(600)  # six rollouts
+def test_two_contenders_in_turns(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.json"
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "--only",
+        "ours,deployment",
+        "--sizes",
+        "5",
+        "--turns",
+        "2",
+        "--busy",
+        "1",
+    ]
+    done = subprocess.run([*command, "--rows", rows], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    taken = [(turn.round, turn.contender) for turn in Results.load(rows).turns]
+    assert taken == [(number, name) for number in (1, 2) for name in ("ours", "ours-in-place", "deployment")]
+    assert "In turns, N=5, beside 1 busy loops" in done.stdout
+    assert "ScaleSet in place ÷ Deployment" in done.stdout
