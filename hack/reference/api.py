@@ -7,8 +7,7 @@ stands below the table of their object. What the columns say already is left out
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -26,8 +25,7 @@ HEAD = ("Field", "Type", "Default", "Limits", "Meaning")
 Schema = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Object:
+class Object(NamedTuple):
     """An object of the API with fields: a table of the page."""
 
     path: str

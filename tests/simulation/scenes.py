@@ -39,6 +39,16 @@ def under_way(replicas: int = 10, *, suffix: str = "", **changes: Any) -> World:
     return world
 
 
+def faulted(by: UpgradePolicySpec | None = None) -> World:
+    """A set whose rollout to 2.0.0 failed."""
+    world = running(5, by=by)
+    world.publish("2.0.0", suffix=BAD)
+    world.run(1000)
+    assert code(world) == "Faulted"
+    world.writes.clear()
+    return world
+
+
 def born_broken(replicas: int = 5, *, by: UpgradePolicySpec | None = None, **changes: Any) -> World:
     """A set that was created when the only version was a bad one."""
     world = World(spec=spec(replicas=replicas, **changes), policy=by if by is not None else policy())

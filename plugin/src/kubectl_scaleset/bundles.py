@@ -18,12 +18,11 @@ from kubectl_scaleset.words import ASCII, printed
 from scaleset import __version__
 from scaleset.api import names
 from scaleset.kube.errors import ApiError
-from scaleset.kube.resources import CLAIMS, EVENTS, PODS, REVISIONS
+from scaleset.kube.resources import CLAIMS, EVENTS, JSON, PODS, REVISIONS
 
 if TYPE_CHECKING:
     from kubectl_scaleset.session import Session
 
-JSON = dict[str, Any]
 
 README = """A report about one ScaleSet, made by `kubectl scaleset report`.
 

@@ -1,15 +1,16 @@
 """Published versions and the choice of `latest`, by the planner's rules."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kubectl_scaleset.failed_sets import is_about, sentences, what_happened
 from kubectl_scaleset.failures import CliError
 from kubectl_scaleset.pictures import SetView
-from kubectl_scaleset.tables import Choice
 from scaleset.api.base import InvalidSpec
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec
 from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.kube.resources import JSON
 from scaleset.planner import gallery, revisions
 from scaleset.planner.gallery import DEFAULT_REGION, LATEST, Asker, Definition, GalleryVersion
 from scaleset.records.custom_objects import Projection
@@ -18,7 +19,21 @@ from scaleset.records.versions import gallery_version
 if TYPE_CHECKING:
     from kubectl_scaleset.session import Session
 
-JSON = dict[str, Any]
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A published version and whether `latest` means it."""
+
+    name: str
+    namespace: str
+    definition: str
+    version: str
+    image: str
+    created: float
+    why_not: str | None = None
+    """Why `latest` skips the version, as the end of a sentence."""
+    chosen: bool = False
+    """Whether `latest` means this version."""
 
 
 def understood(raws: Iterable[JSON]) -> list[GalleryVersion]:

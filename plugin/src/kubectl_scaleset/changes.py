@@ -28,13 +28,13 @@ def carry_out(
     *,
     question: str,
     done: str,
-    until: "Callable[[SetView], Outcome]",
+    until: "Callable[[SetView], Outcome] | None" = None,
 ) -> int:
-    """Ask the question, patch the set, say what is done, and wait until the outcome is known if that is asked for."""
+    """Ask the question, patch the set, say what is done, and wait for the effect if that is asked for."""
     session.confirm(question, yes=how.unasked)
     written = patch(session, found, body, how)
     say(session, f"{found.name}: {done}", how)
-    return wait(session, written, until, how)
+    return wait(session, written, how, until=until)
 
 
 def request(session: Session, annotation: str, value: str | None = None) -> dict[str, Any]:
@@ -120,9 +120,13 @@ def say(session: Session, text: str, how: Acting) -> None:
     session.say(f"{text} (server dry run)" if how.tries else text)
 
 
-def wait(session: Session, found: "SetView", judge: "Callable[[SetView], Outcome]", how: Acting) -> int:
+def wait(
+    session: Session, found: "SetView", how: Acting, *, until: "Callable[[SetView], Outcome] | None" = None
+) -> int:
+    """Wait for the effect if that is asked for: by default for the end of the rollout, as `status --watch` does."""
     if not how.waits:
         return 0
-    from kubectl_scaleset.follow import until
+    from kubectl_scaleset import follow
+    from kubectl_scaleset.outcomes import outcome
 
-    return until(session, found, judge, timeout=options.seconds(how.timeout))
+    return follow.until(session, found, until or outcome, timeout=options.seconds(how.timeout))

@@ -21,9 +21,7 @@ from kubectl_scaleset.credentials import Credentials, credentials, tls
 from kubectl_scaleset.failures import CliError
 from scaleset import __version__
 from scaleset.kube import errors
-from scaleset.kube.resources import PODS, Resource
-
-JSON = dict[str, Any]
+from scaleset.kube.resources import JSON, PODS, Resource
 
 CALL_TIMEOUT_SECONDS = 15.0
 CONNECT_TIMEOUT_SECONDS = 5.0

@@ -40,7 +40,7 @@ def command(name: str, function: Verb) -> click.Command:
         _check(markers, given)
         if given.get("name"):
             given["name"] = _bare(given["name"])
-        everywhere = bool(given.get("everywhere"))
+        everywhere, output = bool(given.get("everywhere")), str(given.get("output", ""))
         for key, group in groups.items():
             given[key] = group(**{name: given.pop(name) for name in _fields(group)})
         if "session" not in own:
@@ -51,7 +51,7 @@ def command(name: str, function: Verb) -> click.Command:
             given_namespace=given.pop("namespace"),
             all_namespaces=everywhere,
             no_color=given.pop("no_color"),
-            output=str(given.get("output", "")),
+            output=output,
             attended=name not in _LOOK_THEMSELVES,
         )
         with answering(session):

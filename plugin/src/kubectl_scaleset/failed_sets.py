@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from scaleset.kube.errors import Forbidden
+from scaleset.kube.resources import JSON
 from scaleset.planner.gallery import Definition, same
 from scaleset.records.kinds import SCALE_SETS
 
 if TYPE_CHECKING:
     from kubectl_scaleset.session import Session
 
-JSON = dict[str, Any]
 SHOWN = 10
 BY_USER = {"Cancelled": "was cancelled", "RolledBack": "was rolled back"}
 """Reasons that say nothing about the version itself."""

@@ -2,22 +2,20 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from kubectl_scaleset.failures import TIMED_OUT, CliError
 from kubectl_scaleset.outcomes import Outcome
 from kubectl_scaleset.pictures import SetView
 from scaleset.kube.errors import ApiError, TooManyRequests, Unavailable
-from scaleset.kube.resources import Resource
+from scaleset.kube.resources import JSON, Resource
 from scaleset.records.kinds import SCALE_SETS
 
 if TYPE_CHECKING:
     from kubectl_scaleset.client import Client, Watch
     from kubectl_scaleset.session import Session
 
-JSON = dict[str, Any]
 
 RETRY_SECONDS = 1.0
 TICK_SECONDS = 1.0
@@ -26,8 +24,7 @@ PATIENCE_SECONDS = 30.0
 """How long an API server that does not answer is asked again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """What to follow."""
 
     resource: Resource

@@ -2,19 +2,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from kubectl_scaleset import changes, options
 from kubectl_scaleset.failures import CliError, did_you_mean
 from kubectl_scaleset.options import Acting, Definition, DefinitionWord, Flag, Word
 from kubectl_scaleset.session import Session
 from scaleset.kube.errors import AlreadyExists, Forbidden
+from scaleset.kube.resources import JSON
 from scaleset.records.kinds import GALLERY_IMAGE_VERSIONS, SCALE_SETS
 
 if TYPE_CHECKING:
     from kubectl_scaleset.pictures import SetView
 
-JSON = dict[str, Any]
 SHOWN = 5
 """Most sets that a sentence names."""
 

@@ -4,18 +4,18 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from kubectl_scaleset import changes
 from kubectl_scaleset.failures import FAILED, CliError, explain
 from kubectl_scaleset.options import Flag, Name, OptionalIds
 from kubectl_scaleset.session import Session
 from scaleset.kube.errors import ApiError
+from scaleset.kube.resources import JSON
 
 if TYPE_CHECKING:
     from kubectl_scaleset.pictures import InstanceView, SetView
 
-JSON = dict[str, Any]
 MOST_FOLLOWED = 50
 """Most instances that are followed at once: each takes a connection and a thread."""
 LINES_OF_MANY = 10
@@ -38,6 +38,22 @@ Tail = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
+class Lines:
+    """What is read of each log. A verb that takes one has its flags."""
+
+    previous: Previous = False
+    follow: Follow = False
+    container: Container = None
+    tail: Tail = None
+
+    def query(self, sources: int) -> dict[str, str]:
+        """The request for the log of one of so many."""
+        last = self.tail if self.tail is not None else LINES_OF_MANY if sources > 1 else None
+        asked = {"previous": "true"} if self.previous else {}
+        return asked if last is None else {**asked, "tailLines": str(last)}
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """One container's log. `label` stands before each line; empty for a single instance."""
 
@@ -46,16 +62,7 @@ class Source:
     container: str
 
 
-def logs(
-    session: Session,
-    name: Name,
-    ids: OptionalIds = None,
-    failed: Failed = False,
-    previous: Previous = False,
-    follow: Follow = False,
-    container: Container = None,
-    tail: Tail = None,
-) -> int:
+def logs(session: Session, name: Name, lines: Lines, ids: OptionalIds = None, failed: Failed = False) -> int:
     """Print the logs of instances: all, the named ones, or those that failed.
 
     The log of a pod is gone with the pod: --failed shows what replaced instances write now. -f ends by ctrl-C.
@@ -71,14 +78,12 @@ def logs(
         if row.name not in pods:
             session.note(f"{row.name} has no pod: {row.message or row.health}.")
             continue
-        picked = _container(found, pods[row.name], container)
+        picked = _container(found, pods[row.name], lines.container)
         sources.append(Source(row.name if len(chosen) > 1 else "", row.name, picked))
-    if follow and len(sources) > MOST_FOLLOWED:
+    if lines.follow and len(sources) > MOST_FOLLOWED:
         raise CliError(f"{len(sources)} instances are too many to follow at once: name at most {MOST_FOLLOWED}.")
-    lines = tail if tail is not None else LINES_OF_MANY if len(sources) > 1 else None
-    query = {"previous": "true"} if previous else {}
-    query |= {"tailLines": str(lines)} if lines is not None else {}
-    return _follow(session, found, sources, query) if follow else _print(session, found, sources, query)
+    query = lines.query(len(sources))
+    return _follow(session, found, sources, query) if lines.follow else _print(session, found, sources, query)
 
 
 def _chosen(

@@ -1,19 +1,19 @@
 """Verbs that choose the version of a set: rollback, pin, unpin."""
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from kubectl_scaleset import changes
 from kubectl_scaleset.failures import CliError, did_you_mean
 from kubectl_scaleset.options import Acting, Flag, Name, Word
 from kubectl_scaleset.session import Session
 from scaleset.api import names
+from scaleset.kube.resources import JSON
 from scaleset.planner.gallery import LATEST, is_number, number, same
 
 if TYPE_CHECKING:
     from kubectl_scaleset.pictures import SetView
 
-JSON = dict[str, Any]
 
 To = Annotated[
     str | None,
@@ -30,7 +30,6 @@ def rollback(session: Session, name: Name, how: Acting, to: To = None, exclude: 
     With --wait it prints and exits as `status --watch` does. --exclude: first says how many sets follow the version.
     """
     from kubectl_scaleset import galleries
-    from kubectl_scaleset.outcomes import outcome
 
     found = session.scale_set(name)
     published = _published(session, found)
@@ -53,7 +52,7 @@ def rollback(session: Session, name: Name, how: Acting, to: To = None, exclude: 
         galleries.set_excluded(session, left, how, excluded=True)
     elif exclude:
         session.note(f"Version {leaves or 'unknown'} is published no more: there is nothing to exclude.")
-    return changes.wait(session, found, outcome, how)
+    return changes.wait(session, found, how)
 
 
 def pin(session: Session, name: Name, version: Version, how: Acting) -> int:
@@ -61,17 +60,15 @@ def pin(session: Session, name: Name, version: Version, how: Acting) -> int:
 
     With --wait it prints and exits as `status --watch` does.
     """
-    from kubectl_scaleset.outcomes import outcome
-
     found = session.scale_set(name)
     if same(_wanted(found), version):
         session.say(f"{name}: pinned to {_wanted(found)} already.")
-        return changes.wait(session, found, outcome, how)
+        return changes.wait(session, found, how)
     chosen = _known(found, version, _published(session, found))
     body = _pinned(chosen, names.ANNOTATION_MODEL_ROLLOUT, session)
     changes.require(session, found, names.ANNOTATION_MODEL_ROLLOUT, spec=body["spec"])
     question = f"Pin {name} to version {chosen}? It goes there in batches."
-    return changes.carry_out(session, found, body, how, question=question, done=f"pinned to {chosen}", until=outcome)
+    return changes.carry_out(session, found, body, how, question=question, done=f"pinned to {chosen}")
 
 
 def unpin(session: Session, name: Name, how: Acting) -> int:
@@ -80,12 +77,11 @@ def unpin(session: Session, name: Name, how: Acting) -> int:
     With --wait it prints and exits as `status --watch` does.
     """
     from kubectl_scaleset import catalogue
-    from kubectl_scaleset.outcomes import outcome
 
     found = session.scale_set(name)
     if _wanted(found) == LATEST:
         session.say(f"{name}: follows latest already.")
-        return changes.wait(session, found, outcome, how)
+        return changes.wait(session, found, how)
     latest = next((each for each in catalogue.choices(session, found, quiet=True) if each.chosen), None)
     failed = latest is not None and latest.why_not is not None
     if latest is not None and failed:
@@ -100,7 +96,7 @@ def unpin(session: Session, name: Name, how: Acting) -> int:
     else:
         changes.require(session, found, names.ANNOTATION_MODEL_ROLLOUT, spec=body["spec"])
     question = f"Let {name} follow latest again{goal}?"
-    return changes.carry_out(session, found, body, how, question=question, done=f"follows latest{goal}", until=outcome)
+    return changes.carry_out(session, found, body, how, question=question, done=f"follows latest{goal}")
 
 
 def _pinned(version: str, annotation: str, session: Session) -> JSON:

@@ -3,18 +3,17 @@
 import re
 from collections.abc import Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kubectl_scaleset.failures import FAILED, TIMED_OUT, CliError
 from scaleset.api import names
 from scaleset.api.base import InvalidSpec
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec
+from scaleset.kube.resources import JSON
 from scaleset.records.kinds import GALLERY_IMAGE_VERSIONS
 
 if TYPE_CHECKING:
     from kubectl_scaleset.session import Session
-
-JSON = dict[str, Any]
 
 
 def body(image: str, definition: str, version: str, *, regions: Sequence[str], exclude_from_latest: bool) -> JSON:

@@ -1,5 +1,6 @@
 """Read-only verbs."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from kubectl_scaleset import options
@@ -22,13 +23,29 @@ Everything = Annotated[bool, Flag(("--full",), help="Show every instance, even i
 Follow = Annotated[bool, Flag(("--follow",), help="With -w: continue after the end of the rollout.")]
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How `list` and `get` print, once or as things change. A verb that takes one has its flags."""
+
+    output: Annotated[str, _ListOutput] = "table"
+    timeout: Timeout = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long to watch; CliError for a format that does not go together with watching."""
+        if self.output != "table":
+            raise CliError(
+                f"-w and -o {self.output} do not go together: use kubectl get -w for objects as they change."
+            )
+        return options.seconds(self.timeout)
+
+
 def list_(
     session: Session,
+    how: Shown,
     everywhere: Everywhere = False,
     watch: Watch = False,
     needs_attention: NeedsAttention = False,
-    output: Annotated[str, _ListOutput] = "table",
-    timeout: Timeout = None,
 ) -> int:
     """List sets: progress, version, and the reason to wait.
 
@@ -40,8 +57,7 @@ def list_(
     from scaleset.records.kinds import SCALE_SETS
 
     if watch:
-        _only_tables(output)
-        return views.watch_sets(session, needs_attention=needs_attention, timeout=options.seconds(timeout))
+        return views.watch_sets(session, needs_attention=needs_attention, timeout=how.seconds)
     raw = session.client.list(SCALE_SETS, session.where)[0]
     if needs_attention:
         raw = [each for each in raw if SetView(each).needs_attention]
@@ -52,13 +68,7 @@ def list_(
 
 
 def get(
-    session: Session,
-    name: Name,
-    watch: Watch = False,
-    follow: Follow = False,
-    full: Everything = False,
-    output: Annotated[str, _ListOutput] = "table",
-    timeout: Timeout = None,
+    session: Session, name: Name, how: Shown, watch: Watch = False, follow: Follow = False, full: Everything = False
 ) -> int:
     """Show a set as a tree: batch, instance, pod, with health, version, restarts and the last error.
 
@@ -68,8 +78,7 @@ def get(
 
     found = session.scale_set(name)
     if watch:
-        _only_tables(output)
-        return views.watch_set(session, found, follow=follow, everything=full, timeout=options.seconds(timeout))
+        return views.watch_set(session, found, follow=follow, everything=full, timeout=how.seconds)
     if session.names_of([found.raw], SET) or session.dump(found.raw):
         return 0
     views.show_set(session, found, everything=full)
@@ -208,11 +217,6 @@ def _location(found: "SetView") -> str:
 
 def _as_list(items: list[dict[str, Any]]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "List", "items": items, "metadata": {}}
-
-
-def _only_tables(output: str) -> None:
-    if output != "table":
-        raise CliError(f"-w and -o {output} do not go together: use kubectl get -w for objects as they change.")
 
 
 def _only_text(output: str) -> None:

@@ -11,19 +11,11 @@ def restart(session: Session, name: Name, how: Acting) -> int:
 
     With --wait it prints and exits as `status --watch` does. A restart that fails says nothing about the version.
     """
-    from kubectl_scaleset.outcomes import outcome
-
     found = session.scale_set(name)
     changes.require(session, found, names.ANNOTATION_RESTART)
-    return changes.carry_out(
-        session,
-        found,
-        changes.request(session, names.ANNOTATION_RESTART),
-        how,
-        question=f"Restart {found.desired} instances of {name} in batches?",
-        done=f"restart of {found.desired} instances requested",
-        until=outcome,
-    )
+    question = f"Restart {found.desired} instances of {name} in batches?"
+    body, done = changes.request(session, names.ANNOTATION_RESTART), f"restart of {found.desired} instances requested"
+    return changes.carry_out(session, found, body, how, question=question, done=done)
 
 
 def retry(session: Session, name: Name, how: Acting) -> int:
@@ -31,20 +23,12 @@ def retry(session: Session, name: Name, how: Acting) -> int:
 
     With --wait it prints and exits as `status --watch` does.
     """
-    from kubectl_scaleset.outcomes import outcome
-
     found = session.scale_set(name)
     failed = sorted({str(row.get("version") or row.get("model")) for row in found.status.get("failedTargets") or ()})
     if not failed and not found.status.get("retry"):
         session.say(f"{name}: nothing failed here, nothing to retry.")
-        return changes.wait(session, found, outcome, how)
+        return changes.wait(session, found, how)
     what = f"the failure of {', '.join(failed)}" if failed else "the failure"
-    return changes.carry_out(
-        session,
-        found,
-        changes.request(session, names.ANNOTATION_RETRY),
-        how,
-        question=f"Forget {what} in {name}? The platform may try again.",
-        done=f"retry requested: {what} is forgotten",
-        until=outcome,
-    )
+    question = f"Forget {what} in {name}? The platform may try again."
+    body, done = changes.request(session, names.ANNOTATION_RETRY), f"retry requested: {what} is forgotten"
+    return changes.carry_out(session, found, body, how, question=question, done=done)

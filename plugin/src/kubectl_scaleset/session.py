@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from kubectl_scaleset.failures import CliError, did_you_mean, not_served
 from scaleset.api import names
 from scaleset.kube.errors import Forbidden, NotFound
-from scaleset.kube.resources import PODS, Resource
+from scaleset.kube.resources import JSON, PODS, Resource
 from scaleset.records.kinds import GALLERY_IMAGE_VERSIONS, SCALE_SETS, UPGRADE_POLICIES
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from kubectl_scaleset.pictures import SetView
     from kubectl_scaleset.words import Glyphs
 
-JSON = dict[str, Any]
 UNLIMITED = 10_000
 """Columns of an output that is no terminal; no line is cut there."""
 

@@ -56,7 +56,7 @@ def suspend(session: Session, which: Which, how: Acting) -> int:
     found = session.scale_set(name)
     if found.spec.get("suspend"):
         session.say(f"{name}: suspended already.")
-        return changes.wait(session, found, waits.quiet, how)
+        return changes.wait(session, found, how, until=waits.quiet)
     question, body = f"Suspend {name}? A running batch still ends.", {"spec": {"suspend": True}}
     return changes.carry_out(session, found, body, how, question=question, done="suspended", until=waits.quiet)
 
@@ -66,17 +66,15 @@ def resume(session: Session, which: Which, how: Acting) -> int:
 
     With --wait for one set it prints and exits as `status --watch` does.
     """
-    from kubectl_scaleset.outcomes import outcome
-
     name = which.one
     if name is None:
         return _many(session, which, how, wanted=False)
     found = session.scale_set(name)
     if not found.spec.get("suspend"):
         session.say(f"{name}: not suspended, nothing to resume.")
-        return changes.wait(session, found, outcome, how)
+        return changes.wait(session, found, how)
     question, body = f"Resume {name}?", {"spec": {"suspend": False}}
-    return changes.carry_out(session, found, body, how, question=question, done="resumed", until=outcome)
+    return changes.carry_out(session, found, body, how, question=question, done="resumed")
 
 
 def _many(session: Session, which: Which, how: Acting, *, wanted: bool) -> int:
@@ -139,7 +137,7 @@ def _wait_for_batches(session: Session, sets: "Iterable[SetView]", how: Acting) 
     """One after the other, until no batch is under way."""
     from kubectl_scaleset import waits
 
-    return max((changes.wait(session, each, waits.quiet, how) for each in sets), default=0)
+    return max((changes.wait(session, each, how, until=waits.quiet) for each in sets), default=0)
 
 
 def _count(sets: "list[SetView]") -> str:

@@ -1,7 +1,6 @@
 """Lists of things as tables. Pure: rows in, a rich table out."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -11,26 +10,11 @@ from kubectl_scaleset.verdicts import short_code, spoken
 from kubectl_scaleset.words import Columns, Glyphs, age, bar, capped, code_style, health_style, table
 
 if TYPE_CHECKING:
+    from kubectl_scaleset.catalogue import Choice
     from kubectl_scaleset.histories import Past, StoredModel
 
 WIDTH = 10
 LONGEST_NAME = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A published version and whether `latest` means it."""
-
-    name: str
-    namespace: str
-    definition: str
-    version: str
-    image: str
-    created: float
-    why_not: str | None = None
-    """Why `latest` skips the version, as the end of a sentence."""
-    chosen: bool = False
-    """Whether `latest` means this version."""
 
 
 def sets(found: Sequence[SetView], *, now: float, glyphs: Glyphs, namespaces: bool) -> Columns:
@@ -149,7 +133,7 @@ def models(stored: "Sequence[StoredModel]", *, now: float, glyphs: Glyphs) -> Co
     return shown
 
 
-def versions(choices: Sequence[Choice], *, now: float, glyphs: Glyphs, of_set: bool) -> Columns:
+def versions(choices: "Sequence[Choice]", *, now: float, glyphs: Glyphs, of_set: bool) -> Columns:
     """One line a published version, the highest first. For a set also why `latest` does not mean it."""
     titles = ["VERSION", "DEFINITION", "NAMESPACE", "NAME", "AGE", "IMAGE"]
     shown = table(

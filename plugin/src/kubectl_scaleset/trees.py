@@ -4,8 +4,8 @@ Legible without colours: every state has a sign of its own.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -35,8 +35,7 @@ LARGE = 24
 LONGEST_NAME = 44
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
+class Branch(NamedTuple):
     """Instances in the same state of the rollout. `sign` names a glyph."""
 
     sign: str
@@ -55,18 +54,15 @@ def branches(found: SetView, known: Iterable[int]) -> list[Branch]:
     now = _batch_ids(batch) & there if found.rolling and batch else frozenset()
     now |= running & there
     earlier = "upgraded" + (f" in batch{'es 1-' if done > 1 else ' '}{done}" if done else "")
-    failed = found.ids("failed") & there
+    others = there - now
+    failed = found.ids("failed") & others
     groups = [
-        ("done", earlier, found.ids("successful") & there),
-        ("failed", _failed_title(found, failed - now), failed),
-        ("running", f"batch {batch.get('number', '?')} of {batch.get('of', '?')}", now),
-        ("pending", "not begun" if found.rolling else "not touched", found.ids("pending") & there),
+        Branch("done", earlier, found.ids("successful") & others),
+        Branch("failed", _failed_title(found, failed), failed),
+        Branch("running", f"batch {batch.get('number', '?')} of {batch.get('of', '?')}", now),
+        Branch("pending", "not begun" if found.rolling else "not touched", found.ids("pending") & others),
     ]
-    shown: list[Branch] = []
-    for sign, title, ids in groups:
-        mine = ids - now if sign != "running" else ids
-        if mine:
-            shown.append(Branch(sign, title, mine))
+    shown = [branch for branch in groups if branch.ids]
     rest = there.difference(*(branch.ids for branch in shown))
     if rest:
         shown.append(Branch("set", "not in this rollout" if shown else f"{len(rest)} instances", rest))

@@ -27,27 +27,20 @@ def undo(session: Session, name: Name, how: Acting, to_revision: ToRevision = No
     With --wait it prints and exits as `status --watch` does.
     """
     from kubectl_scaleset.catalogue import newest_model
-    from kubectl_scaleset.outcomes import outcome
 
     found = session.scale_set(name)
     chosen = _chosen(found, models(session, found, newest_model(found)), to_revision)
     spec = {"template": merge_patch(found.spec.get("template") or {}, _kept(found, chosen.template))}
     if not spec["template"]:
         session.say(f"{name}: the spec has the template of revision {chosen.revision} already.")
-        return changes.wait(session, found, outcome, how)
+        return changes.wait(session, found, how)
     changes.require(session, found, names.ANNOTATION_MODEL_ROLLOUT, spec=spec)
     body = {**changes.request(session, names.ANNOTATION_MODEL_ROLLOUT), "spec": spec}
     # The template is patched against what was read, so that nothing of another edit remains in it.
     body["metadata"]["resourceVersion"] = found.raw["metadata"]["resourceVersion"]
-    return changes.carry_out(
-        session,
-        found,
-        body,
-        how,
-        question=f"Bring the template of revision {chosen.revision} back in {name}? It goes out in batches.",
-        done=f"back to the template of revision {chosen.revision}",
-        until=outcome,
-    )
+    question = f"Bring the template of revision {chosen.revision} back in {name}? It goes out in batches."
+    done = f"back to the template of revision {chosen.revision}"
+    return changes.carry_out(session, found, body, how, question=question, done=done)
 
 
 def _chosen(found: "SetView", stored: list[StoredModel], wanted: int | None) -> StoredModel:

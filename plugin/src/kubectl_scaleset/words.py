@@ -13,15 +13,6 @@ from rich.text import Text
 from kubectl_scaleset.pictures import SetView
 
 _CODES = {"RollingForward": "yellow", "Completed": "green", "Faulted": "bold red", "Cancelled": "magenta"}
-_HEALTH = {
-    "Healthy": "green",
-    "Initializing": "yellow",
-    "Terminating": "yellow",
-    "Unhealthy": "red",
-    "Unknown": "red",
-    "Missing": "red",
-    "Blocked": "bold red",
-}
 LAST_COLUMN = 28
 """Least width of the last column, if it has that much to say."""
 INDENT = "      "
@@ -72,16 +63,18 @@ _SIGNS = {
     "pod": "□o",
 }
 _BAR = {"successful": "█#", "failed": "▒x", "inProgress": "▓=", "pending": "░."}
-_STATES = {
-    "Healthy": "✔+",
-    "Initializing": "◌~",
-    "Terminating": "◍-",
-    "Unhealthy": "✖x",
-    "Unknown": "??",
-    "Missing": "∅0",
-    "Blocked": "⊘/",
-}
 """Each sign in Unicode and in ASCII."""
+_HEALTH = {
+    "Healthy": ("✔+", "green"),
+    "Initializing": ("◌~", "yellow"),
+    "Terminating": ("◍-", "yellow"),
+    "Unhealthy": ("✖x", "red"),
+    "Unknown": ("??", "red"),
+    "Missing": ("∅0", "red"),
+    "Blocked": ("⊘/", "bold red"),
+}
+"""Sign and style of an instance's state."""
+_STATES = {state: sign for state, (sign, _) in _HEALTH.items()}
 
 
 def _of(signs: Mapping[str, str], place: int) -> dict[str, str]:
@@ -203,7 +196,7 @@ def code_style(code: str) -> str:
 
 def health_style(state: str) -> str:
     """Colour of an instance's health."""
-    return _HEALTH.get(state, "")
+    return _HEALTH[state][1] if state in _HEALTH else ""
 
 
 def age(since: float | None, now: float) -> str:

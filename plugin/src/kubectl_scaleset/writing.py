@@ -30,20 +30,12 @@ def start(session: Session, name: Name, how: Acting) -> int:
 
     With --wait it prints and exits as `status --watch` does.
     """
-    from kubectl_scaleset.outcomes import outcome
-
     found = session.scale_set(name)
     goal = f"version {found.latest}" if found.latest else "the latest version"
     _startable(session, found)
-    return changes.carry_out(
-        session,
-        found,
-        changes.request(session, names.ANNOTATION_START),
-        how,
-        question=f"Start a rolling upgrade of {found.desired} instances of {name} to {goal}?",
-        done=f"rolling upgrade to {goal} requested",
-        until=outcome,
-    )
+    question = f"Start a rolling upgrade of {found.desired} instances of {name} to {goal}?"
+    body, done = changes.request(session, names.ANNOTATION_START), f"rolling upgrade to {goal} requested"
+    return changes.carry_out(session, found, body, how, question=question, done=done)
 
 
 def _startable(session: Session, found: "SetView") -> None:
@@ -75,15 +67,9 @@ def cancel(session: Session, name: Name, how: Acting) -> int:
     if not found.rolling:
         session.say(f"{name}: no rolling upgrade is running, nothing to cancel.")
         return 0
-    return changes.carry_out(
-        session,
-        found,
-        changes.request(session, names.ANNOTATION_CANCEL),
-        how,
-        question=f"Cancel the rolling upgrade of {name}? Its current batch still ends.",
-        done="cancelling requested",
-        until=waits.cancelled,
-    )
+    question = f"Cancel the rolling upgrade of {name}? Its current batch still ends."
+    body, done = changes.request(session, names.ANNOTATION_CANCEL), "cancelling requested"
+    return changes.carry_out(session, found, body, how, question=question, done=done, until=waits.cancelled)
 
 
 def apply_model(session: Session, name: Name, how: Acting, ids: OptionalIds = None, all_: All = False) -> int:
@@ -107,16 +93,10 @@ def apply_model(session: Session, name: Name, how: Acting, ids: OptionalIds = No
 
     if (nothing := _nothing_to_apply(session, found, value, chosen)) is not None:
         session.say(f"{name}: {nothing}")
-        return changes.wait(session, found, applied, how)
-    return changes.carry_out(
-        session,
-        found,
-        changes.request(session, names.ANNOTATION_APPLY, value),
-        how,
-        question=f"Replace {what} of {name} at once with the newest model, whatever their health?",
-        done=f"newest model requested for {what}",
-        until=applied,
-    )
+        return changes.wait(session, found, how, until=applied)
+    question = f"Replace {what} of {name} at once with the newest model, whatever their health?"
+    body, done = changes.request(session, names.ANNOTATION_APPLY, value), f"newest model requested for {what}"
+    return changes.carry_out(session, found, body, how, question=question, done=done, until=applied)
 
 
 def _nothing_to_apply(session: Session, found: "SetView", value: str, chosen: frozenset[int]) -> str | None:
@@ -187,7 +167,7 @@ def _edit_protection(
         rows = changed(before, chosen)
         if rows == before:
             session.say(f"{name}: {instances} {done} already.")
-            return changes.wait(session, found, waits.observed, how)
+            return changes.wait(session, found, how, until=waits.observed)
         body = {
             "metadata": {"resourceVersion": found.raw["metadata"]["resourceVersion"]},
             "spec": {"protectedInstances": [rows[number] for number in sorted(rows)]},
@@ -200,4 +180,4 @@ def _edit_protection(
                 raise
             found = session.scale_set(name)
     changes.say(session, f"{name}: {instances} {done}", how)
-    return changes.wait(session, found, waits.observed, how)
+    return changes.wait(session, found, how, until=waits.observed)

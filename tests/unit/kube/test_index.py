@@ -1,7 +1,6 @@
 """An index says what a walk over all records would find, after whatever the store was told."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,8 +10,7 @@ from scaleset.kube.store import Index, Store
 Key = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Thing:
+class Thing(NamedTuple):
     namespace: str
     name: str
     uid: str

@@ -3,17 +3,14 @@
 import pytest
 
 from tests.simulation.outcomes import code, refusals, remembered, rollout
-from tests.simulation.scenes import BAD, new_model, retry, running, start, stopped_by_the_gate
+from tests.simulation.scenes import faulted, new_model, retry, running, start, stopped_by_the_gate
 from tests.simulation.world import policy
 
 
 @pytest.mark.parametrize("mode", ["Manual", "Rolling"])
 def test_what_failed_is_tried_again_by_the_platforms_rules(mode: str) -> None:
-    world = running(5, by=policy(mode=mode))
-    world.publish("2.0.0", suffix=BAD)
-    world.run(1000)
-    assert (code(world), len(remembered(world))) == ("Faulted", 1)
-    world.writes.clear()
+    world = faulted(policy(mode=mode))
+    assert len(remembered(world)) == 1
     retry(world)
     world.run(10)
     assert (code(world), rollout(world)["startedBy"], rollout(world)["id"]) == ("RollingForward", "Platform", "2")
@@ -36,9 +33,7 @@ def test_a_retry_ends_the_back_off() -> None:
 
 
 def test_a_retry_of_a_suspended_set_is_kept_for_later() -> None:
-    world = running(5)
-    world.publish("2.0.0", suffix=BAD)
-    world.run(1000)
+    world = faulted()
     world.change(suspend=True)
     retry(world)
     world.run(100)
@@ -68,9 +63,7 @@ def test_a_model_that_failed_is_tried_again_after_a_retry() -> None:
 
 
 def test_a_start_and_a_retry_at_once() -> None:
-    world = running(5)
-    world.publish("2.0.0", suffix=BAD)
-    world.run(1000)
+    world = faulted()
     retry(world)
     start(world)
     world.run(5)

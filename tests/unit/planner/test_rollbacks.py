@@ -6,7 +6,7 @@ import pytest
 
 from scaleset.api import names
 from tests.simulation.outcomes import code, condition, counts, deleted, reasons, refusals, remembered, rollout
-from tests.simulation.scenes import BAD, apply_model, ask, cancel, new_model, pin, retry, running
+from tests.simulation.scenes import BAD, apply_model, ask, cancel, new_model, pin, retry, running, under_way
 from tests.simulation.world import World, policy, spec
 
 MODES = ("Manual", "Rolling", "Automatic")
@@ -116,11 +116,7 @@ def _protected(*numbers: int) -> tuple[object, ...]:
 
 
 def test_a_request_that_comes_with_an_edit_begins_after_the_run_that_the_edit_ends() -> None:
-    world = running(10, by=policy(mode="Manual"))
-    world.start = 20.0
-    world.publish("2.0.0")
-    world.run(5)
-    assert code(world) == "RollingForward"
+    world = under_way(10, by=policy(mode="Manual"))
     new_model(world)
     roll(world)
     world.settle()
@@ -138,10 +134,7 @@ def test_a_request_that_comes_with_an_edit_begins_after_the_run_that_the_edit_en
 
 
 def test_during_a_run_to_the_same_model_it_is_refused() -> None:
-    world = running(10)
-    world.start = 20.0
-    world.publish("2.0.0")
-    world.run(5)
+    world = under_way(10)
     roll(world)
     world.run(5)
     assert refusals(world) == [
@@ -150,10 +143,7 @@ def test_during_a_run_to_the_same_model_it_is_refused() -> None:
 
 
 def test_after_a_cancelled_run_it_begins() -> None:
-    world = running(10)
-    world.start = 20.0
-    world.publish("2.0.0")
-    world.run(5)
+    world = under_way(10)
     cancel(world)
     roll(world)
     world.run(1000)

@@ -4,7 +4,7 @@ import pytest
 
 from scaleset.planner.decide import decide
 from tests.simulation.outcomes import code, condition, deleted, refusals, rollout
-from tests.simulation.scenes import cancel, new_model, running, start
+from tests.simulation.scenes import cancel, new_model, running, start, under_way
 from tests.simulation.world import policy
 
 MODES = ("Manual", "Rolling", "Automatic")
@@ -12,10 +12,7 @@ MODES = ("Manual", "Rolling", "Automatic")
 
 def test_a_policy_suspends_a_running_rollout_between_its_batches() -> None:
     """Read at each look: what the run started with does not matter."""
-    world = running(10)
-    world.start = 20.0
-    world.publish("2.0.0")
-    world.run(5)
+    world = under_way(10)
     world.policy = policy(suspend=True)
     world.run(1000)
     assert deleted(world) == [0, 1]
@@ -52,10 +49,7 @@ def test_a_policy_that_suspends_lets_nothing_begin(mode: str) -> None:
 
 
 def test_cancelling_ends_a_rollout_that_a_policy_suspends() -> None:
-    world = running(10)
-    world.start = 20.0
-    world.publish("2.0.0")
-    world.run(5)
+    world = under_way(10)
     world.policy = policy(suspend=True)
     world.run(100)
     cancel(world)

@@ -8,8 +8,8 @@ from scaleset.api import names
 from scaleset.planner.by_hand import NOTHING_TO_UPGRADE
 from scaleset.planner.targets import Retry
 from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout, waits_for
-from tests.simulation.scenes import BAD, ask, new_model, pin, running, start
-from tests.simulation.world import World, policy
+from tests.simulation.scenes import ask, faulted, new_model, pin, running, start, under_way
+from tests.simulation.world import policy
 
 # --- by the platform
 
@@ -83,15 +83,6 @@ def test_a_pinned_version_is_left_alone():
 
 
 # --- memory
-
-
-def faulted(by: object = None) -> World:
-    world = running(5, by=by)  # type: ignore[arg-type]
-    world.publish("2.0.0", suffix=BAD)
-    world.run(1000)
-    assert code(world) == "Faulted"
-    world.writes.clear()
-    return world
 
 
 def test_a_failed_version_is_not_tried_again():
@@ -244,10 +235,7 @@ def test_a_start_without_anything_to_upgrade_is_refused_in_azures_words(why):
 
 def test_a_start_during_a_rollout_is_refused():
     """At most one rollout per set."""
-    world = running(5)
-    world.start = 30.0
-    world.publish("2.0.0")
-    world.run(5)
+    world = under_way(5)
     start(world)
     world.run(5)
     assert [e.message for e in world.events if e.reason == "StartRefused"] == [

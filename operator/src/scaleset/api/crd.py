@@ -35,11 +35,9 @@ class Column:
     path: str
     description: str
     type: str = "string"
-    wide: bool = False
 
     def to_raw(self) -> dict[str, Any]:
-        raw = {"name": self.name, "type": self.type, "jsonPath": self.path, "description": self.description}
-        return {**raw, "priority": 1} if self.wide else raw
+        return {"name": self.name, "type": self.type, "jsonPath": self.path, "description": self.description}
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,9 @@ class Kind:
     spec: type[Spec]
     status: type[Status]
     columns: tuple[Column, ...]
+    """The columns before the age."""
+    wide: tuple[Column, ...]
+    """The columns after it, with `-o wide` only."""
     longest_name: int
     dots_in_name: bool = False
     scale: bool = False
@@ -82,11 +83,12 @@ SCALE_SET: Final = Kind(
         Column("VERSION", ".status.versions", "Versions that the instances run, the most frequent first."),
         Column("TARGET", ".status.targetVersion", "The version that the spec means now."),
         Column("STATUS", f"{_READY}.reason", "The reason of condition Ready."),
-        _AGE,
-        Column("BATCH", ".status.rollingUpgrade.batch.number", "Number of the batch.", "integer", wide=True),
-        Column("LATEST", ".status.latestVersion", "The version that latest means now.", wide=True),
-        Column("POLICY", ".spec.upgradePolicyRef.name", "The UpgradePolicy.", wide=True),
-        Column("SELECTOR", ".status.selector", "Label selector of the pods.", wide=True),
+    ),
+    wide=(
+        Column("BATCH", ".status.rollingUpgrade.batch.number", "Number of the batch.", "integer"),
+        Column("LATEST", ".status.latestVersion", "The version that latest means now."),
+        Column("POLICY", ".spec.upgradePolicyRef.name", "The UpgradePolicy."),
+        Column("SELECTOR", ".status.selector", "Label selector of the pods."),
     ),
     longest_name=names.MAX_SCALE_SET_NAME,
     scale=True,
@@ -108,15 +110,15 @@ UPGRADE_POLICY: Final = Kind(
             "boolean",
         ),
         Column("SETS", ".status.scaleSets", "Number of ScaleSets that refer to the policy.", "integer"),
-        _AGE,
+    ),
+    wide=(
         Column(
             "UNHEALTHY",
             ".spec.rollingUpgradePolicy.maxUnhealthyInstancePercent",
             "Limit of unhealthy instances in percent.",
             "integer",
-            wide=True,
         ),
-        Column("TIMEOUT", ".spec.healthTimeout", "Longest time for an instance to become healthy.", wide=True),
+        Column("TIMEOUT", ".spec.healthTimeout", "Longest time for an instance to become healthy."),
     ),
     longest_name=names.MAX_OTHER_NAME,
 )
@@ -142,27 +144,16 @@ GALLERY_IMAGE_VERSION: Final = Kind(
             "Whether latest never means this version.",
             "boolean",
         ),
-        _AGE,
+    ),
+    wide=(
         Column(
-            "REPLICATION",
-            ".status.replicationStatus.aggregatedState",
-            "State of the version over all its regions.",
-            wide=True,
+            "REPLICATION", ".status.replicationStatus.aggregatedState", "State of the version over all its regions."
         ),
         Column(
-            "END-OF-LIFE",
-            ".spec.publishingProfile.endOfLifeDate",
-            "After this time no upgrade to the version starts.",
-            wide=True,
+            "END-OF-LIFE", ".spec.publishingProfile.endOfLifeDate", "After this time no upgrade to the version starts."
         ),
-        Column(
-            "FAILED",
-            ".status.failedScaleSets",
-            "Number of ScaleSets in which the version failed.",
-            "integer",
-            wide=True,
-        ),
-        Column("SHARED", ".spec.sharing.scope", "Namespaces that may use the version.", wide=True),
+        Column("FAILED", ".status.failedScaleSets", "Number of ScaleSets in which the version failed.", "integer"),
+        Column("SHARED", ".spec.sharing.scope", "Namespaces that may use the version."),
     ),
     longest_name=names.MAX_OTHER_NAME,
     dots_in_name=True,
@@ -180,7 +171,10 @@ def _definition(kind: Kind) -> dict[str, Any]:
         "name": names.VERSION,
         "served": True,
         "storage": True,
-        "additionalPrinterColumns": [column.to_raw() for column in kind.columns],
+        "additionalPrinterColumns": [
+            *(column.to_raw() for column in (*kind.columns, _AGE)),
+            *({**column.to_raw(), "priority": 1} for column in kind.wide),
+        ],
         "schema": {"openAPIV3Schema": _root(kind)},
         "subresources": {"status": {}},
     }

@@ -1,7 +1,7 @@
 """All watched objects, and the relations between them: indexes that are updated with every change."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.failures import Failures
 from scaleset.controllers.lines import Lines, policy_of
 from scaleset.kube.informer import Informer
-from scaleset.kube.resources import Key
+from scaleset.kube.resources import Key, Wake
 from scaleset.kube.store import Index
 from scaleset.planner.gallery import GalleryVersion
 from scaleset.planner.instances import Claim, Pod
@@ -61,12 +61,7 @@ class Relations:
     catalogue: Catalogue
 
 
-def relations(
-    *,
-    users_changed: Callable[[Key], None],
-    line_changed: Callable[[Key], None],
-    failures_changed: Callable[[Key], None],
-) -> Relations:
+def relations(*, users_changed: Wake, line_changed: Wake, failures_changed: Wake) -> Relations:
     """Empty relations. The first two callbacks get a policy: sets began or ceased to refer to it; its sets began or
     ended to roll or to wait. The last one gets a group of versions whose failure counts changed.
     """

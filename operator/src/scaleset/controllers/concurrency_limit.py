@@ -8,13 +8,13 @@ A set that gives up its place, or leaves the queue, wakes the first waiting sets
 including the answer to an own write. They cannot report a decision that was never written.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.lines import policy_of, rolls, waiting_since
-from scaleset.kube.resources import Key
+from scaleset.kube.resources import Key, Wake
 from scaleset.planner.snapshot import QueuePosition
 from scaleset.planner.state import State
 from scaleset.records.custom_objects import ScaleSetObject
@@ -26,7 +26,7 @@ class ConcurrencyLimit:
 
     caches: Caches
     _: KW_ONLY
-    wake: Callable[[Key], None]
+    wake: Wake
     _deciding: set[Key] = field(default_factory=set, init=False)
     """At most as many as there are workers."""
 

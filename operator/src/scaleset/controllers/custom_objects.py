@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 from scaleset.api.base import Status
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError, Gone, NotFound
-from scaleset.kube.resources import JSON, Key, Resource
+from scaleset.kube.resources import JSON, Key, Resource, Wake
 from scaleset.kube.store import Store, View
 from scaleset.records.custom_objects import CustomObject, Projection
 
@@ -85,7 +85,7 @@ class CustomObjects(View[CustomObject[S]]):
         *,
         status: type[Status],
         projection: Projection[S],
-        on_change: Callable[[Key], None],
+        on_change: Wake,
         namespaces: Sequence[str | None] = (None,),
         group: Callable[[CustomObject[S]], Key | None] = lambda record: (record.namespace, record.name),
     ) -> None:

@@ -2,10 +2,10 @@
 (kube.store), so their cost does not depend on the number of all sets.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from scaleset.kube.resources import Key
+from scaleset.kube.resources import Key, Wake
 from scaleset.planner.gallery import Definition, GalleryVersion, Number, is_number, number
 from scaleset.records.custom_objects import ScaleSetObject
 from scaleset.records.versions import followed
@@ -20,7 +20,7 @@ _Failure = tuple[Definition, Number, str | None]
 class Failures:
     """Follows the sets. `on_change` gets the group of versions (records.versions.group) whose counts have changed."""
 
-    def __init__(self, *, on_change: Callable[[Key], None]) -> None:
+    def __init__(self, *, on_change: Wake) -> None:
         self._on_change = on_change
         self._sets: dict[_Failure, set[Key]] = {}
         self._of: dict[Key, tuple[Key, frozenset[_Failure]]] = {}

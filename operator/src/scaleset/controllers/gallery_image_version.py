@@ -18,7 +18,7 @@ from scaleset.api.moments import timestamp
 from scaleset.controllers.caches import Caches, by_uid
 from scaleset.controllers.prepulls import Prepulls
 from scaleset.controllers.status_writer import StatusWriter, condition, conditions
-from scaleset.kube.resources import JSON, Key
+from scaleset.kube.resources import JSON, Key, Wake
 from scaleset.observability.metrics import Images
 from scaleset.planner.gallery import number, winners
 from scaleset.planner.replication import Replication
@@ -48,7 +48,7 @@ class GalleryImageVersionController:
     prepulls: Prepulls
     _: KW_ONLY
     images: Images
-    on_replicated: Callable[[Key], None]
+    on_replicated: Wake
     now: Callable[[], float]
     _flushed: dict[str, float] = field(default_factory=dict, init=False)
 

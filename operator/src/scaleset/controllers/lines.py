@@ -4,10 +4,10 @@ Updated with every change of a set (kube.store), for policies with a concurrency
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from scaleset.kube.resources import Key
+from scaleset.kube.resources import Key, Wake
 from scaleset.records.custom_objects import ScaleSetObject
 from scaleset.records.projections import seconds
 
@@ -27,7 +27,7 @@ class Lines:
     wait.
     """
 
-    def __init__(self, *, on_change: Callable[[Key], None]) -> None:
+    def __init__(self, *, on_change: Wake) -> None:
         self._on_change = on_change
         self._rolling: dict[Key, set[Key]] = {}
         self._waiting: dict[Key, list[Since]] = {}

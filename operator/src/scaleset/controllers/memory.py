@@ -19,6 +19,11 @@ LAST_RETRY = 60.0
 AT_ONCE = 0.0
 
 
+def delay(attempts: int) -> float:
+    """Seconds until the next try, after that many refusals."""
+    return min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(attempts, 10))
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A refusal by the API server."""
@@ -194,8 +199,3 @@ class Memory:
         times = [refusal.retry_at for refusal in refused if refusal.retry_at != AT_ONCE]
         times += [until for _, until in self.foreign_claims.values()]
         return min(times, default=None)
-
-
-def delay(attempts: int) -> float:
-    """Seconds until the next try, after that many refusals."""
-    return min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(attempts, 10))

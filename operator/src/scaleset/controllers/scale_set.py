@@ -31,7 +31,7 @@ from scaleset.controllers.status_writer import (
 )
 from scaleset.kube.client import Client
 from scaleset.kube.errors import NamespaceTerminating, NotKept
-from scaleset.kube.resources import JSON, Key
+from scaleset.kube.resources import JSON, Key, Wake
 from scaleset.observability.fleet import Fleet
 from scaleset.observability.logging import NOTHING
 from scaleset.planner.decide import decide
@@ -73,7 +73,7 @@ class ScaleSetController:
     recorder: Recorder
     fleet: Fleet
     now: Callable[[], float]
-    wake: Callable[[Key], None]
+    wake: Wake
 
     def __post_init__(self) -> None:
         self._memories: dict[Key, tuple[str, Memory]] = {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from scaleset.api import names
@@ -15,7 +16,7 @@ from scaleset.controllers.custom_objects import CustomObjects
 from scaleset.controllers.gallery_image_version import SWEEP
 from scaleset.kube.client import Client
 from scaleset.kube.informer import Informer
-from scaleset.kube.resources import CLAIMS, JSON, PODS, REVISIONS, Key, Resource
+from scaleset.kube.resources import CLAIMS, JSON, PODS, REVISIONS, Key, Resource, Wake
 from scaleset.planner.instances import Claim, Pod
 from scaleset.planner.revisions import describe
 from scaleset.records import projections
@@ -24,7 +25,6 @@ from scaleset.records.kinds import GALLERY_IMAGE_VERSIONS, SCALE_SETS, UPGRADE_P
 from scaleset.records.projections import StoredRevision
 from scaleset.records.versions import group
 
-Wake = Callable[[Key], None]
 Later = Callable[[Key, float], None]
 
 
@@ -112,36 +112,32 @@ def watch(client: Client, wakes: Wakes, *, namespaces: Namespaces = (None,)) -> 
     """Caches of those namespaces, or of all with (None,), which wake the affected keys after a change. They are empty
     until `Caches.run`.
     """
+    of_kind = partial(CustomObjects, client, namespaces=namespaces)
+    of_instances = partial(_of_instances, client, wake=wakes.instance, namespaces=namespaces)
     caches = Caches(
         relations=relations(users_changed=wakes.users, line_changed=wakes.line, failures_changed=wakes.failures),
-        scale_sets=CustomObjects(
-            client,
+        scale_sets=of_kind(
             SCALE_SETS,
             status=ScaleSetStatus,
             projection=Projection(ScaleSetSpec.parse, describe),
             on_change=wakes.scale_set,
-            namespaces=namespaces,
         ),
-        policies=CustomObjects(
-            client,
+        policies=of_kind(
             UPGRADE_POLICIES,
             status=UpgradePolicyStatus,
             projection=Projection(UpgradePolicySpec.parse),
             on_change=wakes.policy,
-            namespaces=namespaces,
         ),
-        versions=CustomObjects(
-            client,
+        versions=of_kind(
             GALLERY_IMAGE_VERSIONS,
             status=GalleryImageVersionStatus,
             projection=Projection(GalleryImageVersionSpec.parse),
             on_change=wakes.version,
-            namespaces=namespaces,
             group=group,
         ),
-        pods=_of_instances(client, PODS, projections.pod, wake=wakes.instance, namespaces=namespaces),
-        claims=_of_instances(client, CLAIMS, projections.claim, wake=wakes.instance, namespaces=namespaces),
-        revisions=_of_instances(client, REVISIONS, projections.revision, wake=wakes.instance, namespaces=namespaces),
+        pods=of_instances(PODS, projections.pod),
+        claims=of_instances(CLAIMS, projections.claim),
+        revisions=of_instances(REVISIONS, projections.revision),
     )
     wakes.caches = caches
     known = caches.relations
@@ -153,12 +149,7 @@ def watch(client: Client, wakes: Wakes, *, namespaces: Namespaces = (None,)) -> 
 
 
 def _of_instances(
-    client: Client,
-    resource: Resource,
-    project: Callable[[JSON], T],
-    *,
-    wake: Callable[[Key], None],
-    namespaces: Namespaces,
+    client: Client, resource: Resource, project: Callable[[JSON], T], *, wake: Wake, namespaces: Namespaces
 ) -> Informer[T]:
     """The owner of an object with the label of a set."""
     return Informer(

@@ -19,7 +19,7 @@ from time import monotonic
 
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError, Gone, Unavailable
-from scaleset.kube.resources import JSON, Key, Resource
+from scaleset.kube.resources import JSON, Key, Resource, Wake
 from scaleset.kube.store import Store, T, View, differ
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Informer(View[T]):
         *,
         project: Callable[[JSON], T],
         group: Callable[[T], Key | None],
-        on_change: Callable[[Key], None],
+        on_change: Wake,
         namespaces: Sequence[str | None] = (None,),
         label: str | None = None,
         same: Callable[[T, T], bool] = differ,

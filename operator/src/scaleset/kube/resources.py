@@ -5,6 +5,7 @@ DELETE of everything. So every part is checked.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ JSON = dict[str, Any]
 """An object as the API server sends it, or a part of one."""
 Key = tuple[str, str]
 """Namespace and name of an object. Also what objects are grouped by, such as the set that they belong to."""
+Wake = Callable[[Key], None]
+"""Called with a key that has to be looked at again."""
 
 _SEGMENT = re.compile(r"[a-z0-9A-Z]([-a-z0-9A-Z._:]{0,251}[a-z0-9A-Z])?")
 

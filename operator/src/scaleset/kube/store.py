@@ -28,7 +28,7 @@ from math import inf
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
-from scaleset.kube.resources import JSON, Key
+from scaleset.kube.resources import JSON, Key, Wake
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Index(Generic[R]):
     The group must depend on the record alone, and `group` must not raise for any record.
     """
 
-    def __init__(self, group: Callable[[R], Key | None], *, on_change: Callable[[Key], None] = lambda _: None) -> None:
+    def __init__(self, group: Callable[[R], Key | None], *, on_change: Wake = lambda _: None) -> None:
         self._group = group
         self._on_change = on_change
         self._members: dict[Key, dict[Key, R]] = {}
@@ -346,7 +346,7 @@ class Store(Generic[T]):
 class View(Generic[T]):
     """What others read of a store. `on_change` is called once for every group whose records changed."""
 
-    def __init__(self, store: Store[T], on_change: Callable[[Key], None]) -> None:
+    def __init__(self, store: Store[T], on_change: Wake) -> None:
         self._store = store
         self._on_change = on_change
 

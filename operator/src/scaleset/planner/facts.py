@@ -23,9 +23,6 @@ from scaleset.planner.state import NOBODY, Batch, Kind, Rollout, State, Waiting,
 from scaleset.planner.step import NO_NEEDS, Step
 from scaleset.planner.targets import PENDING, Acceptance, Wanted
 
-NO_POD = "The pod does not exist."
-UNREACHABLE = "Instance found to be unhealthy or unreachable."
-
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -68,6 +65,10 @@ class Facts:
     def need_fresh(self) -> Step:
         """A step that is taken on a fresh LIST only."""
         return self.need(Needs(fresh=True))
+
+    def need_admission(self, moves: Mapping[int, Build]) -> Step:
+        """A step that is taken after a dry run of those builds only."""
+        return self.need(Needs(admission=self._dry_run(moves)))
 
     def after(self, step: Step) -> "Facts":
         """The facts once that step is taken."""
@@ -270,7 +271,7 @@ class Facts:
         """Why the API server would not create the pod or a claim of that instance when last asked."""
         return self.snapshot.refusals.get(number)
 
-    def dry_run(self, moves: Mapping[int, Build]) -> DryRun:
+    def _dry_run(self, moves: Mapping[int, Build]) -> DryRun:
         """A dry run of everything that those instances need for their new builds, which are of one model."""
         model = self.models[moves[min(moves)].model]
         batch = tuple(Newcomer(n, moves[n], self.missing_claims(model, n)) for n in sorted(moves))
@@ -281,16 +282,17 @@ class Facts:
         owner, claims = self.snapshot.owner, self.snapshot.claims
         return tuple(name for name in model.claim_names if owner.claim(name, number) not in claims)
 
-    def admission(self, dry_run: DryRun) -> Verdict | None:
-        """The answer to this dry run; None if it has not been made yet."""
-        return self.snapshot.admissions.get(dry_run.about)
+    def admission(self, moves: Mapping[int, Build]) -> Verdict | None:
+        """The answer to a dry run of those builds; None if it has not been made yet."""
+        return self.snapshot.admissions.get(self._dry_run(moves).about)
 
-    def held_admission(self, dry_run: DryRun) -> Verdict | None:
+    def held_admission(self, moves: Mapping[int, Build]) -> Verdict | None:
         """The answer to a dry run that every decision repeats until it is accepted. A refusal is kept for a while."""
+        dry_run = self._dry_run(moves)
         declined = self.snapshot.declined.get(dry_run.model.name)
         retry_at = declined.retry_at if declined is not None else None
         held = retry_at is not None and self.now < retry_at and dry_run.about not in self.snapshot.admissions
-        return declined if held else self.admission(dry_run)
+        return declined if held else self.snapshot.admissions.get(dry_run.about)
 
 
 Part = Callable[[Facts], Step]
@@ -354,7 +356,7 @@ def _judge(facts: Facts, number: int) -> Instance:
 def _health(facts: Facts, number: int, pod: Pod | None) -> tuple[HealthState, str, float | None]:
     if pod is None:
         refusal = facts.blocked.get(number) or facts.refusal(number)
-        return HealthState.UNHEALTHY, refusal or NO_POD, None
+        return HealthState.UNHEALTHY, refusal or health.NO_POD, None
     state = health.state(pod, by=facts.health_source, now=facts.now, timeout=facts.health_timeout)
     if state is HealthState.HEALTHY and facts.restarted(number, pod):
         return HealthState.UNHEALTHY, "A container has ended since the upgrade.", pod.running_since
@@ -363,7 +365,7 @@ def _health(facts: Facts, number: int, pod: Pod | None) -> tuple[HealthState, st
     if state is HealthState.INITIALIZING and (_ends(facts.state, number) or _was_healthy(facts.state, number, pod)):
         state = HealthState.UNHEALTHY
     message = "The pod is terminating." if pod.deleting else pod.message
-    return state, message or UNREACHABLE, pod.ready_since or pod.begun
+    return state, message or health.UNREACHABLE, pod.ready_since or pod.begun
 
 
 def _ends(state: State, number: int) -> bool:

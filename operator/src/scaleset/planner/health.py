@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # the plugin judges health without the models
 READINESS = "ReadinessProbe"
 INSTANCE_STATE = "InstanceState"
 
+NO_POD = "The pod does not exist."
+UNREACHABLE = "Instance found to be unhealthy or unreachable."
+
 # The kubelet takes the two times one after the other and cuts them to seconds.
 _SAME_MOMENT = 2.0
 

@@ -6,8 +6,9 @@ from typing import Any
 from scaleset.api.base import find_condition
 from scaleset.planner import ranges
 from scaleset.planner.conditions import UNHEALTHY, refused, stalled, together
-from scaleset.planner.facts import NO_POD, Facts
+from scaleset.planner.facts import Facts
 from scaleset.planner.gallery import same
+from scaleset.planner.health import NO_POD
 from scaleset.planner.plan import Event
 from scaleset.planner.rows import note_of, rows
 from scaleset.planner.step import about

@@ -34,7 +34,6 @@ from scaleset.planner import (
 )
 from scaleset.planner.facts import Facts, in_order
 from scaleset.planner.instances import Build, HealthState, Instance
-from scaleset.planner.plan import Needs
 from scaleset.planner.ranges import abridged
 from scaleset.planner.state import NOBODY, Batch, Ending, Rollout, StartedBy, Waiting, moved
 from scaleset.planner.step import Step
@@ -296,10 +295,10 @@ def _ask(facts: Facts, rollout: Rollout, moves: Mapping[int, Build], extra: tupl
     """Dry-run everything that the batch needs before anything is deleted, then start it. If a quota has no room for new
     instances beside the old ones, the old ones go first.
     """
-    dry_run = facts.dry_run(_by_new_id(moves, extra))
-    verdict = facts.admission(dry_run)
+    new = _by_new_id(moves, extra)
+    verdict = facts.admission(new)
     if verdict is None:
-        return facts.need(Needs(admission=dry_run))
+        return facts.need_admission(new)
     if verdict.accepted:
         return _start_batch(facts, rollout, moves, extra)
     if not (extra and verdict.quota):

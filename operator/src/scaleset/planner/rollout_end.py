@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from scaleset.planner import outdated, status_codec
-from scaleset.planner.facts import UNREACHABLE, Facts
+from scaleset.planner.facts import Facts
 from scaleset.planner.gates import Gate, share
+from scaleset.planner.health import UNREACHABLE
 from scaleset.planner.state import Code, Ending, Kind, Rollout, State, UpgradeError
 from scaleset.planner.step import Step
 

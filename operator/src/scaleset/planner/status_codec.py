@@ -279,12 +279,9 @@ _TARGET = _record(
     Target,
     "model",
     model="target_model",
-    publisher="target_image_reference.publisher",
-    offer="target_image_reference.offer",
-    sku="target_image_reference.sku",
     reference="target_image_reference.version",
     version="target_image_reference.exact_version",
-    image="target_image_reference.image",
+    **{name: f"target_image_reference.{name}" for name in ("publisher", "offer", "sku", "image")},
 )
 _ROLLING = RollingUpgradePolicy.model_fields.keys() & api.PolicySnapshot.model_fields.keys()
 _POLICY = _record(
@@ -377,13 +374,7 @@ _STATE = _record(
     State,
     replicas="accepted_replicas",
     proven="proven_time",
-    handled_start="last_handled_start",
-    handled_cancel="last_handled_cancel",
-    handled_apply="last_handled_apply",
-    handled_restart="last_handled_restart",
-    handled_retry="last_handled_retry",
-    handled_model_rollout="last_handled_model_rollout",
-    handled_rollback="last_handled_rollback",
+    **{name: f"last_{name}" for name in get_type_hints(State) if name.startswith("handled_")},
     builds=_BUILDS,
     previous=_BUILDS.at("previous_builds"),
     clocks=_by_id(_record(Clock, since=_DEADLINE)),

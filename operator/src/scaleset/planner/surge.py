@@ -16,7 +16,6 @@ from scaleset.planner import deadlines
 from scaleset.planner.facts import Facts
 from scaleset.planner.instances import Build
 from scaleset.planner.placement import place
-from scaleset.planner.plan import Needs
 from scaleset.planner.ranges import abridged
 from scaleset.planner.scaling import build_of, to_go, without
 from scaleset.planner.state import NOBODY, Batch, Rollout, Waiting, dropped, moved
@@ -85,10 +84,9 @@ def fall_back(facts: Facts) -> Step:
     olds = frozenset(refused.values()) & recorded.keys()
     builds = {old: recorded[new] for new, old in refused.items() if old in olds}
     if builds:
-        dry_run = facts.dry_run(builds)
-        verdict = facts.held_admission(dry_run)
+        verdict = facts.held_admission(builds)
         if verdict is None:
-            return facts.need(Needs(admission=dry_run))
+            return facts.need_admission(builds)
         if not verdict.accepted:
             return facts.step()
     previous = {old: recorded[old] for old in olds}

@@ -10,7 +10,6 @@ from scaleset.planner.batches import Rules
 from scaleset.planner.facts import Facts, in_order
 from scaleset.planner.gates import Gate, exceeds
 from scaleset.planner.instances import Build
-from scaleset.planner.plan import Needs
 from scaleset.planner.rollout import begin, halted, not_our_turn, replacing, starting
 from scaleset.planner.snapshot import Verdict
 from scaleset.planner.state import Kind, Rollout, StartedBy, Waiting, moved
@@ -175,12 +174,10 @@ def _apply_by_hand(facts: Facts) -> Step:
         return handled.with_event("InvalidSpec", text, warning=True)
     moves = outdated.by_hand(facts, outdated.model_target(facts))
     moves = {n: build for n, build in moves.items() if n in asked}
-    going = _going(facts, moves)
-    if going:
-        dry_run = facts.dry_run(going)
-        verdict = facts.admission(dry_run)
+    if going := _going(facts, moves):
+        verdict = facts.admission(going)
         if verdict is None:
-            return facts.need(Needs(admission=dry_run))
+            return facts.need_admission(going)
         if not verdict.accepted:
             text = f"{names.ANNOTATION_APPLY}: {_refused(verdict)}"
             refused = handled.with_event("StartRefused", text, warning=True)
@@ -195,10 +192,9 @@ def _apply_where_admitted(facts: Facts, moves: Mapping[int, Build]) -> Step:
     """
     step = facts.step()
     if going := _going(facts, moves):
-        dry_run = facts.dry_run(going)
-        verdict = facts.held_admission(dry_run)
+        verdict = facts.held_admission(going)
         if verdict is None:
-            return facts.need(Needs(admission=dry_run))
+            return facts.need_admission(going)
         if not verdict.accepted:
             step = replace(step, blocked=dict.fromkeys(going, _refused(verdict)))
             moves = {n: build for n, build in moves.items() if n not in going}
