@@ -3,7 +3,7 @@
 python -m hack.mutation                                all mutants: some eight hours on two cores
 python -m hack.mutation --sample 600 --seed 8          that many, drawn over all modules; the same ones for a seed
 python -m hack.mutation 'scaleset.planner.surge.*'    those of that name
-python -m hack.mutation --again                        those that survived, once more, with the long property tests
+python -m hack.mutation --again                        those that survived, in sessions of their own, and with LONG
 
 mutmut makes the mutants and finds out which tests reach what, on a copy in .work/mutation, since it expects a package
 in src/. hack.mutation.runner runs them, and pays for itself: the same 60 mutants took it 125 s, and `mutmut run` 426 s.
@@ -27,6 +27,8 @@ TREE = ROOT / ".work" / "mutation"
 TASKS = TREE / "mutants" / "tasks.json"
 VERDICTS = TASKS.with_suffix(".verdicts")
 NEEDED = ("crds", "deploy", "docs", "hack", "pyproject.toml", "README.md", "tests")
+CONTROL, SHORTEST = "no mutant", "tests/unit/planner/test_ranges.py"
+"""What must pass all tests, or no verdict means anything."""
 SMALLEST = "scaleset.planner.ranges.x_render__mutmut_1"
 TESTS = ("planner/test_*.py", "observability/test_metrics_fleet.py", "observability/test_metrics_shown.py")
 """Those of observability are about planner/changes.py and the figures of the planner."""
@@ -41,8 +43,11 @@ LONG = (
     "tests/unit/planner/test_triggers.py::test_a_run_that_the_gate_ended_is_tried_again_with_growing_delays",
     "tests/unit/planner/test_surge.py::test_killed_after_any_single_write_it_goes_on",
     "tests/unit/planner/test_worlds.py::TestAnyWorld::runTest",
+    "tests/exploration/test_golden.py::test_a_rollout_goes_as_its_log_says",
+    "tests/exploration/test_promises.py::test_scaling_in_never_has_more_than_a_batch_terminating",
+    "tests/exploration/test_stories.py::test_whatever_happens_it_ends_well",
 )
-"""Three quarters of the time that all take: left out until only survivors are asked again."""
+"""They take far longer than all others: left out until only survivors are asked again."""
 TIMED = "tests/unit/planner/test_status.py::test_a_decision_about_1000_instances_takes_milliseconds"
 """It measures time, and mutants are slow."""
 
@@ -52,15 +57,19 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="which mutants, * for any letters; default: all")
     parser.add_argument("--sample", type=int, default=0, help="how many of them; default: all")
     parser.add_argument("--seed", type=int, default=1, help="which ones (default: 1)")
-    parser.add_argument("--again", action="store_true", help="only those that survived, with the long tests")
+    parser.add_argument("--again", action="store_true", help="only those that survived, more thoroughly")
     options = parser.parse_args()
     if options.again:
         before = verdicts()
         survivors = [name for name, verdict in before.items() if verdict == "survived"]
         if not survivors:
             sys.exit("No survivors to ask again: run it without --again first.")
-        run([(name, list(LONG)) for name in survivors])
-        tell({**before, **verdicts()})
+        reaching = {CONTROL: [SHORTEST], **tests_of(survivors)}
+        run([(name, [*tests, *LONG]) for name, tests in reaching.items()], anew=True)
+        found = verdicts()
+        if found.pop(CONTROL) != "survived":
+            sys.exit(f"The tests fail without any mutant: see {TREE / 'log'}.")
+        tell({**before, **found})
         return 0
     prepare()
     print("Making the mutants, and finding out which tests reach what (some minutes) ...", flush=True)
@@ -109,13 +118,14 @@ def mutmut(*names: str) -> None:
     _start([str(ROOT / ".venv" / "bin" / "mutmut"), "run", *names], TREE)
 
 
-def run(tasks: Iterable[tuple[str, list[str]]]) -> None:
-    """Runs these tests for these mutants; the verdicts are in a file then."""
+def run(tasks: Iterable[tuple[str, list[str]]], *, anew: bool = False) -> None:
+    """Runs these tests for these mutants, `anew` in a session of its own each; the verdicts are in a file then."""
     listed = list(tasks)
     print(f"Running the tests of {len(listed)} mutants, of {len(mutants())} in all ...", flush=True)
     TASKS.write_text(json.dumps(listed))
     VERDICTS.unlink(missing_ok=True)
-    _start([sys.executable, "-m", "hack.mutation.runner", str(TASKS)], TREE / "mutants")
+    how = ["--anew"] if anew else []
+    _start([sys.executable, "-m", "hack.mutation.runner", *how, str(TASKS)], TREE / "mutants")
 
 
 def _start(command: list[str], folder: Path) -> None:
