@@ -198,6 +198,14 @@ def test_a_region_in_the_template_that_contradicts_the_location_is_refused():
     )
 
 
+def test_a_zone_in_the_template_of_a_set_with_zones_is_refused():
+    template = {"spec": {**PROBED["spec"], "nodeSelector": {"topology.kubernetes.io/zone": "z1"}}}
+    assert accepted(created(template=template, zones=["z1", "z2"])) == (
+        "InvalidSpec",
+        "The template's nodeSelector asks for zone 'z1'. Remove it, or remove spec.zones.",
+    )
+
+
 def test_an_instance_container_that_does_not_exist_is_refused():
     world = created()
     world.spec = world.spec.model_copy(update={"instance_container": "nobody"})

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from scaleset.planner.conditions import together
 from tests.simulation.outcomes import condition
 from tests.simulation.scenes import cancel, running
 from tests.simulation.world import World, policy, spec
@@ -71,3 +72,26 @@ def test_the_reasons_of_a_set_that_rolls(happens: Callable[[World], None], reaso
     world.settle()
     happens(world)
     assert condition(world, "Ready")["reason"] == reason
+
+
+def test_a_run_that_cannot_begin_because_of_unhealthy_instances_waits_for_health():
+    world = running(10)
+    for number in range(5):
+        world.breaks(number)
+    world.publish("2.0.0")
+    world.settle()
+    assert world.state.rollout is None
+    assert condition(world, "Ready")["reason"] == "WaitingForHealth"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "what", "sentence"),
+    [
+        ([3], "blocked", "Instance 3 is blocked. Why 3."),
+        ([3, 4], "blocked", "Instances 3-4 are blocked. 3: Why 3."),
+        ([5, 3, 4], "blocked", "Instances 3-5 are blocked. 3: Why 3."),
+        ([3, 4], "cannot be created", "Instances 3-4 cannot be created. 3: Why 3."),
+    ],
+)
+def test_instances_with_the_same_obstacle_have_one_sentence(numbers, what, sentence):
+    assert together(numbers, what, {number: f"Why {number}." for number in numbers}) == sentence

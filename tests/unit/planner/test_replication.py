@@ -36,7 +36,8 @@ def test_a_few_at_a_time_are_asked(count, room, asked):
 def test_only_usable_nodes_of_the_region_are_asked_and_waited_for(unusable):
     good, bad = node("a"), node("b", **unusable)
     assert names(decide_replication(view(good, bad)).create) == ["a"]
-    assert only(decide_replication(view(good, bad, ledger=has(good)))).state == "Completed"
+    region = only(decide_replication(view(good, bad, ledger=has(good))))
+    assert (region.state, region.details) == ("Completed", "1 node has the image.")
 
 
 def test_regions_come_in_their_order_and_retries_last():
