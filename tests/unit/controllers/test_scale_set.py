@@ -1,5 +1,6 @@
 """What the controller of sets reads afresh, and what it remembers of which set."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -139,3 +140,23 @@ async def test_a_batch_is_admitted_by_what_these_reads_show(api, client, found):
         operator.prescribe(told=False, automatic=False)
     sent = [each for _ in range(3) for each in await operator.look()]
     assert ("DELETE /api/v1/namespaces/a/pods/web-0" in sent) == (found == "nothing")
+
+
+async def test_a_batch_is_tried_while_its_pods_are_listed(api, client):
+    """The two wait for nothing of each other, so they take one round trip; the pods are deleted after both."""
+    operator = Operator(api, client)
+    await operator.runs_one_of("images")
+    operator.publish("2.0.0", gallery="images")
+    tried = asyncio.Event()
+
+    async def before(request: Any) -> None:
+        if "dryRun" in request.query:
+            tried.set()
+        elif request.method == "GET" and request.path.endswith("/pods"):
+            await asyncio.wait_for(tried.wait(), 5)
+
+    api.before = before
+    sent = await operator.look()
+    deleted = sent.index("DELETE /api/v1/namespaces/a/pods/web-0")
+    assert sent.index("GET /api/v1/namespaces/a/pods") < deleted
+    assert tried.is_set()
