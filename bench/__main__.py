@@ -18,14 +18,16 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from tests.cluster.harness.cluster import ROOT, Cluster
+from tests.cluster.harness.trace import AuditLog
 
 from . import plan, surroundings, turns
-from .contenders import BUILT_IN, CONTENDERS, DEADLINE_SECONDS, DEFAULTS, FEATURE_GATES, Contender, chosen
+from .contenders import BUILT_IN, CONTENDERS, DEADLINE_SECONDS, DEFAULTS, FEATURE_GATES, Contender, Ours, chosen
 from .measure import Site, Trial
 from .page import write_page
 from .plan import BAD_IMAGE_SIZE, SIZES, Step, rounds
-from .results import BadImage, Results, Rollout
+from .results import BadImage, Results, Rollout, Row
 from .tables import Table, all_tables
+from .timeline import Timeline, timeline
 from .turns import Turn
 
 KEPT = ROOT / ".work" / "bench" / "results.json"
@@ -97,6 +99,21 @@ class Run:
         for trial in trials.values():
             trial.clean()
 
+    def timeline(self, contender: Contender, replicas: int, *, rollouts: int) -> None:
+        """Some rollouts of one contender, for what the audit log says of their batches."""
+        trial = Trial(self._site, contender, replicas, purpose="timeline")
+        self._say(f"setting up {contender.title} N={replicas}, for the audit log of {rollouts} rollouts")
+        trial.set_up()
+        written = []
+        for _ in range(rollouts):
+            audit = AuditLog(self._site.cluster.audit_log)
+            trial.roll(turns.limits_of(contender))
+            written.append(audit.writes("", trial.namespace))
+        code = self._results.about["versions"]["scaleset-operator"]
+        agent = contender.agents[0]
+        self._add(timeline(contender.name, replicas, code=code, agent=agent, rollouts=written))
+        trial.clean()
+
     def _each(
         self,
         trials: Sequence[Trial],
@@ -128,7 +145,7 @@ class Run:
             row = Rollout(trial.contender.name, limits, trial.replicas, step.start, error=_sentence(error))
             self._add(row)
 
-    def _add(self, row: Rollout | BadImage | Turn) -> None:
+    def _add(self, row: Row) -> None:
         self._done += 1
         self._results.add(row)
         self._results.save(self._kept)
@@ -163,21 +180,21 @@ def main(arguments: Sequence[str]) -> int:
         print(f"The rows in {options.rows} are of other versions: run without --resume.", file=sys.stderr)
         return 2
     results.about = about
-    work = _turns if options.turns else _rollouts
+    work = _turns if options.turns else _timelines if options.timeline else _rollouts
     rows, carry_out = work(results, contenders, sizes, options)
     try:
         if rows:
-            with _cluster(binaries, peers) as site:
+            with _cluster(binaries, peers, all_requests=bool(options.timeline)) as site:
                 carry_out(Run(site, results, rows=rows, kept=options.rows))
     except KeyboardInterrupt:
         print("Interrupted; --resume goes on from here.", file=sys.stderr)
         return 130
     _show(results)
     whole = contenders == CONTENDERS and sizes == SIZES and not options.no_bad_image
-    if options.turns and options.keep:
+    if (options.turns or options.timeline) and options.keep:
         _publish(Results.load(FINAL).with_turns_of(results))
-    elif whole and not options.turns:
-        _publish(replace(results, turns=Results.load(FINAL).turns))
+    elif whole and not (options.turns or options.timeline):
+        _publish(results.with_turns_of(Results.load(FINAL)))
     else:
         print(f"docs/performance.md stays as it is; the rows are in {options.rows}.")
     failed = [each.error for each in results.rollouts] + [each.error for each in results.bad_images]
@@ -185,8 +202,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 @contextmanager
-def _cluster(binaries: Path, peers: Path) -> Iterator[Site]:
+def _cluster(binaries: Path, peers: Path, *, all_requests: bool) -> Iterator[Site]:
     options = ["--feature-gates", FEATURE_GATES, "--without-controllers", ",".join(BUILT_IN)]
+    if all_requests:
+        options += ["--audit-policy", str(ROOT / "bench" / "audit-policy.yaml")]
     with (
         tempfile.TemporaryDirectory(prefix="scaleset-bench-") as folder,
         Cluster(f"bench-{os.getpid()}", Path(folder), options=options) as cluster,
@@ -231,6 +250,25 @@ def _turns(
     return sum(map(len, left.values())) * len(those), carry_out
 
 
+def _timelines(
+    results: Results, contenders: Sequence[Contender], sizes: Sequence[int], options: argparse.Namespace
+) -> Work:
+    """What the audit log says of the batches of those that have batches: ours."""
+    known = {each.key for each in results.timelines}
+    left = [
+        (each, size)
+        for size in sizes
+        for each in contenders
+        if isinstance(each, Ours) and (each.name, size) not in known
+    ]
+
+    def carry_out(run: Run) -> None:
+        for contender, size in left:
+            run.timeline(contender, size, rollouts=options.timeline)
+
+    return len(left), carry_out
+
+
 def _publish(results: Results) -> None:
     results.save(FINAL)
     write_page(Results.load(FINAL))  # As it is kept, with three digits: --render makes the same page.
@@ -254,8 +292,10 @@ def _rich(table: Table) -> RichTable:
     return shown
 
 
-def _summary(row: Rollout | BadImage | Turn) -> str:
+def _summary(row: Row) -> str:
     title = next(each.title for each in CONTENDERS if each.name == row.contender)
+    if isinstance(row, Timeline):
+        return f"{title}, N={row.replicas}: {row.milestones.get('the last is Ready', 0):.0f} ms a batch"
     if isinstance(row, Turn):
         return f"{title}, {row.limits}, N={row.replicas}: {row.seconds:.1f} s, {row.cpu:.1f} s CPU"
     if row.error:
@@ -309,8 +349,9 @@ def _parser() -> argparse.ArgumentParser:
         help=f"never two at a time; by default large rollouts with {DEFAULTS} run together (takes 15 minutes more)",
     )
     parser.add_argument("--turns", type=int, default=0, metavar="ROUNDS", help="so many rounds of one rollout of each")
+    parser.add_argument("--timeline", type=int, default=0, metavar="ROLLOUTS", help="what happens when in our batches")
     parser.add_argument("--busy", type=int, default=0, metavar="N", help="so many busy loops beside each turn")
-    parser.add_argument("--keep", action="store_true", help="put the turns into docs/performance.md")
+    parser.add_argument("--keep", action="store_true", help="put the turns or timelines into docs/performance.md")
     parser.add_argument("--render", action="store_true", help="measure nothing, write the page from bench/results.json")
     return parser
 

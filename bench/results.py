@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from .contenders import BATCH_PERCENT
+from .timeline import Timeline
 from .turns import Turn
 
 
@@ -90,13 +91,16 @@ class Results:
     rollouts: list[Rollout] = field(default_factory=list)
     bad_images: list[BadImage] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
+    timelines: list[Timeline] = field(default_factory=list)
 
-    def add(self, row: Rollout | BadImage | Turn) -> None:
+    def add(self, row: "Row") -> None:
         """Takes the place of an earlier row about the same."""
         if isinstance(row, Rollout):
             self.rollouts = [each for each in self.rollouts if each.key != row.key] + [row]
         elif isinstance(row, Turn):
             self.turns = [each for each in self.turns if each.key != row.key] + [row]
+        elif isinstance(row, Timeline):
+            self.timelines = [each for each in self.timelines if each.key != row.key] + [row]
         else:
             self.bad_images = [each for each in self.bad_images if each.contender != row.contender] + [row]
 
@@ -108,9 +112,16 @@ class Results:
         return [each for each in self.turns if each.key[:3] == (contender, replicas, busy)]
 
     def with_turns_of(self, other: Self) -> Self:
-        """These results, and those turns in place of the ones of the same contender, size and number of busy loops."""
+        """These results, and those turns in place of the ones of the same contender, size and number of busy loops.
+        Likewise for timelines.
+        """
         cells = {turn.key[:3] for turn in other.turns}
-        return replace(self, turns=[turn for turn in self.turns if turn.key[:3] not in cells] + other.turns)
+        lines = {line.key for line in other.timelines}
+        return replace(
+            self,
+            turns=[turn for turn in self.turns if turn.key[:3] not in cells] + other.turns,
+            timelines=[line for line in self.timelines if line.key not in lines] + other.timelines,
+        )
 
     def bad_image(self, contender: str) -> BadImage | None:
         return next((each for each in self.bad_images if each.contender == contender), None)
@@ -123,6 +134,7 @@ class Results:
             "rollouts": [_rounded(asdict(each)) for each in self.rollouts],
             "badImages": [_rounded(asdict(each)) for each in self.bad_images],
             "turns": [_rounded(asdict(each)) for each in self.turns],
+            "timelines": [asdict(each) | {"milestones": _rounded(dict(each.milestones))} for each in self.timelines],
         }
         new.write_text(json.dumps(body, indent=1) + "\n")
         new.replace(path)
@@ -142,11 +154,16 @@ class Results:
                 rollouts=[Rollout(**each) for each in body["rollouts"]],
                 bad_images=[BadImage(**each) for each in body["badImages"]],
                 turns=[Turn(**each) for each in body["turns"]],
+                timelines=[Timeline(**each) for each in body["timelines"]],
             )
         except (KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} holds no results of this version ({error}): delete it and measure again."
             ) from error
+
+
+Row = Rollout | BadImage | Turn | Timeline
+"""What is measured at a time."""
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:

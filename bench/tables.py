@@ -6,6 +6,7 @@ from statistics import median
 
 from .contenders import CONTENDERS, DEFAULTS, RAISED, Contender, Ours
 from .results import BadImage, Results, Rollout, batches
+from .timeline import MILESTONES
 from .turns import compared
 
 NOTHING = "–"
@@ -122,6 +123,20 @@ def turns_table(results: Results, replicas: int, busy: int) -> Table:
     return Table(f"In turns, N={replicas}, {beside} ({', '.join(sorted(codes))})", head, tuple(rows))
 
 
+def timeline_table(results: Results) -> Table:
+    """What happens when in a batch: each milestone in a row, each contender and size in a column."""
+    lines = sorted(results.timelines, key=lambda each: each.key)
+    titles = {each.name: each.title for each in CONTENDERS}
+    head = ("ms since the batch before was Ready", *(f"{titles[each.contender]} N={each.replicas}" for each in lines))
+    rows = [
+        (name, *(f"{each.milestones[name]:.0f}" if name in each.milestones else NOTHING for each in lines))
+        for name in MILESTONES
+    ]
+    counts = ", ".join(str(each.batches) for each in lines)
+    codes = ", ".join(sorted({each.code for each in lines}))
+    return Table(f"Where the milliseconds of a batch go, medians of {counts} batches ({codes})", head, tuple(rows))
+
+
 def all_tables(results: Results) -> list[Table]:
     """Those that have rows."""
     sizes = sorted({each.replicas for each in results.rollouts if each.start == 1})
@@ -129,6 +144,7 @@ def all_tables(results: Results) -> list[Table]:
         seconds_table(results),
         *(cost_table(results, size) for size in sizes),
         *(turns_table(results, size, busy) for size, busy in sorted({each.key[1:3] for each in results.turns})),
+        *([timeline_table(results)] if results.timelines else []),
         phase_table(results),
         slow_start_table(results),
         bad_image_table(results),

@@ -6,6 +6,7 @@
 #     --kubeconfig PATH             where to write the kubeconfig (default: .work/clusters/NAME.kubeconfig)
 #     --start DURATION              how long a simulated container takes to become ready (default: $START or 1s)
 #     --audit PATH                  log every write and every delete option there, as audit-policy.yaml says
+#     --audit-policy PATH           log what this policy says
 #     --watch-pid PID               delete the cluster once that process is gone, however it ended
 #     --feature-gates LIST          Kubernetes feature gates, e.g. MaxUnavailableStatefulSet=true
 #     --without-controllers LIST    what kube-controller-manager leaves to others, e.g. statefulset-controller
@@ -16,12 +17,12 @@ source "$here/versions.sh"
 state="${SCALESET_CLUSTERS:-$here/../../.work/clusters}"
 mkdir -p "$state" && state="$(cd "$state" && pwd)"
 
-usage() { echo "usage: up.sh [--kubeconfig PATH] [--start DURATION] [--audit PATH] [--watch-pid PID] [--feature-gates LIST] [--without-controllers LIST] NAME [NODES] | up.sh --delete NAME" >&2; exit 2; }
-delete='' kubeconfig='' audit='' watch_pid='' feature_gates='' without_controllers='' start="${START:-1s}" arguments=()
+usage() { echo "usage: up.sh [--kubeconfig PATH] [--start DURATION] [--audit PATH] [--audit-policy PATH] [--watch-pid PID] [--feature-gates LIST] [--without-controllers LIST] NAME [NODES] | up.sh --delete NAME" >&2; exit 2; }
+delete='' kubeconfig='' audit='' audit_policy="$here/audit-policy.yaml" watch_pid='' feature_gates='' without_controllers='' start="${START:-1s}" arguments=()
 while (($#)); do
   case $1 in
     --delete) delete=1; shift ;;
-    --kubeconfig | --start | --audit | --watch-pid | --feature-gates | --without-controllers)
+    --kubeconfig | --start | --audit | --audit-policy | --watch-pid | --feature-gates | --without-controllers)
       [[ $# -ge 2 ]] || usage
       declare "$(tr - _ <<<"${1#--}")=$2"; shift 2 ;;
     -*) usage ;;
@@ -101,7 +102,7 @@ options=(--wait 60s --disable-qps-limits --extra-args kube-controller-manager=en
 options+=(--extra-args kube-controller-manager=resource-quota-sync-period=10s)
 # Who reads the log remembers how far it has read: a new file every 100 MB would lose what lies between.
 if [[ -n $audit ]]; then
-  options+=(--kube-audit-policy "$here/audit-policy.yaml" --extra-args kube-apiserver=audit-log-maxsize=100000)
+  options+=(--kube-audit-policy "$audit_policy" --extra-args kube-apiserver=audit-log-maxsize=100000)
 fi
 if [[ -n $feature_gates ]]; then options+=(--kube-feature-gates "$feature_gates"); fi
 if [[ -n $without_controllers ]]; then

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.results import Results
+from bench.timeline import MILESTONES
 from tests.cluster.harness.cluster import ROOT
 
 
@@ -51,3 +52,18 @@ def test_two_contenders_in_turns(tmp_path: Path) -> None:
     assert taken == [(number, name) for number in (1, 2) for name in ("ours", "ours-in-place", "deployment")]
     assert "In turns, N=5, beside 1 busy loops" in done.stdout
     assert "ScaleSet in place ÷ Deployment" in done.stdout
+
+
+@pytest.mark.timeout(300)
+def test_the_timeline_of_a_batch(tmp_path: Path) -> None:
+    """What the API server, the scheduler and the simulated nodes say of a real rollout, in its order."""
+    rows = tmp_path / "rows.json"
+    command = [sys.executable, "-m", "bench", "--only", "ours", "--sizes", "10", "--timeline", "1"]
+    done = subprocess.run([*command, "--rows", rows], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = {line.contender: line for line in Results.load(rows).timelines}
+    assert {name: line.batches for name, line in lines.items()} == {"ours": 4, "ours-in-place": 4}
+    recreated = [lines["ours"].milestones[name] for name in MILESTONES]
+    assert recreated[:5] == sorted(recreated[:5])
+    assert recreated[-3:] == sorted(recreated[-3:])
+    assert "the last is bound" not in lines["ours-in-place"].milestones
