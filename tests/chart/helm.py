@@ -14,6 +14,8 @@ from hack.chart import CHART
 
 Json = dict[str, Any]
 FULL = Path(__file__).parent / "full.yaml"
+CONFIGURATIONS = {path.name.removesuffix("-values.yaml"): path for path in sorted((CHART / "ci").glob("*-values.yaml"))}
+"""Values that people have, by name, where chart-testing looks for them."""
 FOREIGN_KINDS = (
     "monitoring.coreos.com/v1/ServiceMonitor",
     "monitoring.coreos.com/v1/PodMonitor",

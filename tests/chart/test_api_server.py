@@ -8,7 +8,7 @@ import yaml
 
 from hack.chart import ROOT
 from tests.chart.conftest import Kubectl
-from tests.chart.helm import FOREIGN_KINDS, FULL, Helm, Json, the
+from tests.chart.helm import CONFIGURATIONS, FOREIGN_KINDS, FULL, Helm, Json, the
 from tests.cluster.harness.api import SERVICE_ACCOUNTS, Api, Kind
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.fleet import POLICY_RULES, until
@@ -50,8 +50,9 @@ def test_the_api_server_is_of_the_version_that_was_asked_for(cluster: Cluster, k
         {**FULL_VALUES, "metrics": {"serviceMonitor": {"enabled": False}, "podMonitor": {"enabled": True}}},
         {"watchNamespaces": ["shop", "bank"]},
         {"replicaCount": 1, "leaderElection": {"enabled": False}, "admissionPolicy": {"enabled": True}},
+        *(yaml.safe_load(path.read_text()) for path in CONFIGURATIONS.values()),
     ],
-    ids=["default", "full", "podmonitor", "listed", "alone"],
+    ids=["without", "full", "podmonitor", "listed", "alone", *CONFIGURATIONS],
 )
 def test_every_object_is_accepted(helm: Helm, chart: Path, kubectl: Kubectl, values: Json):
     """As a dry run, warnings included: those of Pod Security, of deprecated versions, of unknown fields."""

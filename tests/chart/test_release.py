@@ -1,6 +1,7 @@
 """What a release says of itself, and its signatures."""
 
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,15 @@ def test_the_provenance_of_a_chart_proves_it(helm: Helm, key: Key, tmp_path: Pat
     package.write_bytes(package.read_bytes() + b"\n")
     with pytest.raises(HelmError, match="sha256 sum does not match"):
         helm.run("verify", package, "--keyring", keyring)
+
+
+def test_a_package_has_what_installs_and_nothing_else(helm: Helm, key: Key, tmp_path: Path):
+    """The values of ci/ are read from the repository; of icon.svg Chart.yaml has the bytes."""
+    with tarfile.open(packaged(helm, key, tmp_path)) as package:
+        found = {name.partition("/")[2].partition("/")[0] for name in package.getnames()}
+    made = {"Chart.yaml", "README.md", "values.yaml", "values.schema.json", "templates", "files", ".helmignore"}
+    assert found == made
+    assert {path.name for path in CHART.iterdir()} - found == {"ci", "icon.svg"}
 
 
 def test_a_signature_proves_a_file(key: Key, tmp_path: Path):

@@ -11,7 +11,7 @@ import yaml
 
 from hack.chart import CHART, ROOT
 from hack.chart.values import Value, read
-from tests.chart.helm import FOREIGN_KINDS, FULL, Helm, HelmError, Json, of_kind, the
+from tests.chart.helm import CONFIGURATIONS, FOREIGN_KINDS, FULL, Helm, HelmError, Json, of_kind, the
 
 LEAVES = [
     leaf
@@ -127,9 +127,16 @@ def test_every_value_shows_in_what_is_rendered(rendered: Callable[[Json], str], 
 def test_helm_finds_no_fault(helm: Helm, chart: Path):
     """No warning, and nothing to recommend. What lint renders knows none of the kinds of others."""
     full = ("--values", FULL, "--set", ",".join(f"{group}.renderMode=skipIfMissing" for group in MAY_BE_MISSING))
-    for values in ((), full):
+    for values in (full, *(("--values", path) for path in CONFIGURATIONS.values())):
         said = helm.run("lint", "--strict", chart, *values)
         assert not re.findall(r"\[(?:INFO|WARNING|ERROR)\].*", said)
+
+
+def test_a_team_of_one_namespace_has_no_right_beyond_it(helm: Helm):
+    objects = helm.render(yaml.safe_load(CONFIGURATIONS["namespaced"].read_text()))
+    assert {each["metadata"]["namespace"] for each in of_kind(objects, "Role")} == {"default", "ops"}
+    assert not of_kind(objects, "ClusterRole")
+    assert not of_kind(objects, "ClusterRoleBinding")
 
 
 def test_the_chart_renders_without_being_told_of_a_kubernetes(helm: Helm):
