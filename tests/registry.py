@@ -20,7 +20,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 @contextmanager
 def registry(folder: Path, address: str, *, referrers: bool = False) -> Iterator[None]:
     """Docker's registry at an address such as `127.0.0.1:5000`, or one in memory with a referrers API; no TLS."""
-    script = [ROOT / "hack" / "release" / "registry.sh", *(["--referrers"] if referrers else [])]
+    script = [str(ROOT / "hack" / "release" / "registry.sh"), *(["--referrers"] if referrers else [])]
     program = subprocess.run(script, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     settings = {
         "version": 0.1,

@@ -126,7 +126,7 @@ def test_a_pushed_chart_has_the_bill_of_materials_beside_it(helm: Helm, key: Key
     assert {bill["digest"]} == attached
     assert bill["artifactType"] == SBOM_TYPE == "application/vnd.cyclonedx+json"
     assert content(pushed, bill) == sbom.read_bytes()
-    discover = [program, "discover", pushed.removeprefix("oci://"), "--plain-http", "--format", "json"]
+    discover = [str(program), "discover", pushed.removeprefix("oci://"), "--plain-http", "--format", "json"]
     said = subprocess.run(discover, check=True, stdout=subprocess.PIPE, text=True).stdout
     assert [each["digest"] for each in json.loads(said)["referrers"]] == [bill["digest"]]
 
