@@ -8,6 +8,7 @@ from hack.chart.values import Value
 
 _DURATION = r"^([0-9]+(ms|s|m|h|d))+$"
 _NAMESPACE = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"
+_QUANTITY = {"type": ["string", "number"], "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|[KMGTPE]i|[MGTPE])?$", "minimum": 0}
 _SECONDS = {"type": "integer", "minimum": 1}
 _ALERT = {
     "enabled": {"type": "boolean"},
@@ -17,6 +18,11 @@ _ALERT = {
 DEFINITIONS: dict[str, Any] = {
     "duration": {"type": "string", "pattern": _DURATION},
     "namespace": {"type": "string", "maxLength": 63, "pattern": _NAMESPACE},
+    "resourceBounds": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"cpu": _QUANTITY, "memory": _QUANTITY},
+    },
     "alert": {"type": "object", "additionalProperties": False, "properties": _ALERT},
     "alertWithThreshold": {
         "type": "object",

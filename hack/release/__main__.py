@@ -1,4 +1,5 @@
-"""`python -m hack.release`: writes the files of a release, signs them with a key file, pushes image and chart.
+"""`python -m hack.release`: writes the files of a release, signs them with a key file, pushes image, chart and bill of
+materials.
 
 Everything is built from this working tree. Without --push nothing leaves the machine.
 """
@@ -17,7 +18,7 @@ from hack.chart import CHART
 from hack.chart.manifest import helm as pinned_helm
 from hack.release import NAME, ROOT
 from hack.release.chart import copy_for
-from hack.release.registry import Registry
+from hack.release.registry import Registry, oras
 from hack.release.signing import Key
 
 SUMS = "SHA256SUMS"
@@ -44,12 +45,16 @@ def main() -> None:
     _say("Writing manifests and the bill of materials ...")
     for name in ("crds.yaml", "install.yaml"):
         shutil.copy(ROOT / "deploy" / name, output)
-    _run(ROOT / "hack" / "sbom.sh", output / "sbom.cdx.json")
+    sbom = output / "sbom.cdx.json"
+    _run(ROOT / "hack" / "sbom.sh", sbom)
     if asked.push:
         _say(f"Pushing to {asked.push} ...")
         registry = Registry(asked.push, plain=asked.plain_http)
         pushed = [registry.push_image(image), registry.push_chart(helm, package)]
         (output / "pushed.txt").write_text("\n".join(pushed) + "\n")
+        created = _run("docker", "image", "inspect", "--format", "{{.Created}}", image).strip()
+        for each in pushed:
+            registry.attach_sbom(oras(), sbom, to=each, created=created)
     _seal(output, key)
     _say(f"Wrote {output}: {', '.join(sorted(each.name for each in output.iterdir()))}")
 
@@ -67,7 +72,10 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--signing-keyring", type=Path, help="file with a PGP secret key, to sign chart and digests")
     parser.add_argument("--passphrase-file", type=Path, help="file with the key's passphrase")
-    parser.add_argument("--push", help="registry to push image and chart to, e.g. registry.example/platform")
+    parser.add_argument(
+        "--push",
+        help="registry to push image and chart to, each with the bill of materials, e.g. registry.example/platform",
+    )
     parser.add_argument("--plain-http", action="store_true", help="the registry speaks HTTP")
     return parser.parse_args()
 

@@ -28,6 +28,7 @@ groups:
 """
 GRAFANA_DASHBOARDS = Path(__file__).parent / "grafanadashboards.yaml"
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
+AUTOSCALER = "k8s.io/autoscaler/vertical-pod-autoscaler@v1.8.1"
 
 
 @pytest.fixture(scope="session")
@@ -100,18 +101,25 @@ def kubectl(cluster: Cluster) -> Kubectl:
 
 
 @pytest.fixture(scope="session")
-def monitoring_crds() -> list[Path]:
-    """The Prometheus operator's own CRDs, from its Go module; only those that the chart has objects of. That of
-    grafana-operator is no Go module: ours has the fields that the chart sets, as grafana-operator has them.
+def foreign_crds() -> list[Path]:
+    """The CRDs of the Prometheus operator and of the autoscaler, from their Go modules; of the first only those that
+    the chart has objects of. That of grafana-operator is no Go module: ours has the fields that the chart sets, as
+    grafana-operator has them.
     """
+    folder = go_module(PROMETHEUS_OPERATOR) / "example" / "prometheus-operator-crd"
+    kinds = ("servicemonitors", "podmonitors", "prometheusrules")
+    monitoring = [folder / f"monitoring.coreos.com_{kind}.yaml" for kind in kinds]
+    return [*monitoring, GRAFANA_DASHBOARDS, go_module(AUTOSCALER) / "deploy" / "vpa-v1-crd-gen.yaml"]
+
+
+def go_module(module: str) -> Path:
+    """Its folder, downloaded where it is missing."""
     done = subprocess.run(
-        ["/usr/bin/env", "go", "mod", "download", "-json", PROMETHEUS_OPERATOR],
+        ["/usr/bin/env", "go", "mod", "download", "-json", module],
         check=True,
         capture_output=True,
         text=True,
         cwd="/",
         stdin=subprocess.DEVNULL,
     )
-    folder = Path(json.loads(done.stdout)["Dir"]) / "example" / "prometheus-operator-crd"
-    kinds = ("servicemonitors", "podmonitors", "prometheusrules")
-    return [*(folder / f"monitoring.coreos.com_{kind}.yaml" for kind in kinds), GRAFANA_DASHBOARDS]
+    return Path(json.loads(done.stdout)["Dir"])

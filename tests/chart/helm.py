@@ -14,13 +14,16 @@ from hack.chart import CHART
 
 Json = dict[str, Any]
 FULL = Path(__file__).parent / "full.yaml"
-MONITORING = (
+CONFIGURATIONS = {path.name.removesuffix("-values.yaml"): path for path in sorted((CHART / "ci").glob("*-values.yaml"))}
+"""Values that people have, by name, where chart-testing looks for them."""
+FOREIGN_KINDS = (
     "monitoring.coreos.com/v1/ServiceMonitor",
     "monitoring.coreos.com/v1/PodMonitor",
     "monitoring.coreos.com/v1/PrometheusRule",
     "grafana.integreatly.org/v1beta1/GrafanaDashboard",
+    "autoscaling.k8s.io/v1/VerticalPodAutoscaler",
 )
-"""What a cluster with both operators serves, as helm is told of it."""
+"""What a cluster serves with both operators of monitoring and the autoscaler, as helm is told of it."""
 
 
 class HelmError(Exception):

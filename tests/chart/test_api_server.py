@@ -8,7 +8,7 @@ import yaml
 
 from hack.chart import ROOT
 from tests.chart.conftest import Kubectl
-from tests.chart.helm import FULL, MONITORING, Helm, Json, the
+from tests.chart.helm import CONFIGURATIONS, FOREIGN_KINDS, FULL, Helm, Json, the
 from tests.cluster.harness.api import SERVICE_ACCOUNTS, Api, Kind
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.fleet import POLICY_RULES, until
@@ -22,9 +22,9 @@ FULL_VALUES: Json = yaml.safe_load(FULL.read_text())
 
 
 @pytest.fixture(scope="module")
-def served(released: Cluster, monitoring_crds: list[Path]) -> Cluster:
+def served(released: Cluster, foreign_crds: list[Path]) -> Cluster:
     """With the CRDs of other operators, and what the objects name: a dry run makes none."""
-    for path in monitoring_crds:
+    for path in foreign_crds:
         released.api.apply_file(path)
     released.make_namespace("monitoring")
     runtime = {"metadata": {"name": FULL_VALUES["runtimeClassName"]}, "handler": "sandbox"}
@@ -50,12 +50,13 @@ def test_the_api_server_is_of_the_version_that_was_asked_for(cluster: Cluster, k
         {**FULL_VALUES, "metrics": {"serviceMonitor": {"enabled": False}, "podMonitor": {"enabled": True}}},
         {"watchNamespaces": ["shop", "bank"]},
         {"replicaCount": 1, "leaderElection": {"enabled": False}, "admissionPolicy": {"enabled": True}},
+        *(yaml.safe_load(path.read_text()) for path in CONFIGURATIONS.values()),
     ],
-    ids=["default", "full", "podmonitor", "listed", "alone"],
+    ids=["without", "full", "podmonitor", "listed", "alone", *CONFIGURATIONS],
 )
 def test_every_object_is_accepted(helm: Helm, chart: Path, kubectl: Kubectl, values: Json):
     """As a dry run, warnings included: those of Pod Security, of deprecated versions, of unknown fields."""
-    text = helm.text(values, chart=chart, apis=MONITORING)
+    text = helm.text(values, chart=chart, apis=FOREIGN_KINDS)
     said = kubectl(*DRY_RUN, text=text)
     objects = [each for each in yaml.load_all(text, Loader=yaml.CSafeLoader) if each]
     assert len(said.splitlines()) == len(objects) > 10

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.chart.conftest import Kubectl
-from tests.chart.helm import Helm, HelmError, Json, given
+from tests.chart.helm import CONFIGURATIONS, Helm, HelmError, Json, given
 from tests.chart.pages import play
 from tests.chart.releases import DEPLOYMENTS
 from tests.cluster.harness.api import CLAIMS, CRDS, IMAGES, NAMESPACES, PODS, POLICIES, SCALE_SETS, Api, Kind
@@ -117,6 +118,16 @@ def test_whatever_helm_does_crds_resources_pods_and_claims_stay(
     do(installer, "install", chart)
     assert uids(api) == before
     assert api.get(DEPLOYMENTS, OPS, "scaleset-operator")["status"]["readyReplicas"] == 2
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_each_configuration_installs_where_another_was_removed(installer: Helm, api: Api, chart: Path, name: str):
+    """As `ct install` does it, on a cluster that serves none of the kinds of others."""
+    do(installer, "install", chart, yaml.safe_load(CONFIGURATIONS[name].read_text()))
+    deployment = api.get(DEPLOYMENTS, OPS, "scaleset-operator")
+    assert deployment["status"]["readyReplicas"] == deployment["spec"]["replicas"]
+    installer.run("uninstall", "scaleset-operator", "--namespace", OPS, "--wait")
+    until(lambda: not crds(api), timeout=60, message="the definitions are gone, so that the next one brings them")
 
 
 def by_kubectl(api: Api, kubectl: Kubectl) -> None:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from hack.chart import CHART
-from tests.chart.helm import FULL, MONITORING, Helm, HelmError, Json, of_kind, the
+from tests.chart.helm import FOREIGN_KINDS, FULL, Helm, HelmError, Json, of_kind, the
 
 FULL_VALUES: Json = yaml.safe_load(FULL.read_text())
 RULES: Json = yaml.safe_load((CHART / "files" / "scaleset-rules.yaml").read_text())
@@ -107,8 +107,8 @@ def test_kinds_that_the_cluster_does_not_serve(helm: Helm):
 
     assert kinds("alwaysRender") == FOREIGN | {"ConfigMap"}
     assert kinds("skipIfMissing") == {"ConfigMap"}
-    assert kinds("skipIfMissing", MONITORING) == FOREIGN | {"ConfigMap"}
-    assert kinds("failIfMissing", MONITORING) == FOREIGN | {"ConfigMap"}
+    assert kinds("skipIfMissing", FOREIGN_KINDS) == FOREIGN | {"ConfigMap"}
+    assert kinds("failIfMissing", FOREIGN_KINDS) == FOREIGN | {"ConfigMap"}
     with pytest.raises(
         HelmError, match=r"does not serve .*Install its CustomResourceDefinition, or set metrics.renderMode"
     ):
@@ -118,7 +118,7 @@ def test_kinds_that_the_cluster_does_not_serve(helm: Helm):
 
 
 def test_rules_and_dashboards_are_taken_as_they_are(helm: Helm, chart):
-    full = helm.render(FULL_VALUES, chart=chart, apis=MONITORING)
+    full = helm.render(FULL_VALUES, chart=chart, apis=FOREIGN_KINDS)
     first, *_ = the(full, "PrometheusRule")["spec"]["groups"]
     assert first["rules"][0]["annotations"]["summary"] == "{{ $labels.namespace }}/{{ $labels.name }} is down"
     dashboards = the(full, "ConfigMap", "sso-main-dashboards")

@@ -1,17 +1,25 @@
 """What a release says of itself, and its signatures."""
 
+import json
 import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
 from hack.chart import CHART, ROOT
+from hack.ports import reserve_port
 from hack.release.chart import annotations, changes, copy_for
+from hack.release.registry import SBOM_TYPE, Registry, oras
 from hack.release.signing import Key
 from tests import signing
 from tests.chart.helm import Helm, HelmError
+from tests.registry import content, referrers, registry
 
+CREATED = "2026-01-02T03:04:05Z"
 NAME = "Release Test <release@example.com>"
 CHANGELOG = """\
 # Changelog
@@ -78,6 +86,57 @@ def test_the_provenance_of_a_chart_proves_it(helm: Helm, key: Key, tmp_path: Pat
     package.write_bytes(package.read_bytes() + b"\n")
     with pytest.raises(HelmError, match="sha256 sum does not match"):
         helm.run("verify", package, "--keyring", keyring)
+
+
+def test_a_package_has_what_installs_and_nothing_else(helm: Helm, key: Key, tmp_path: Path):
+    """The values of ci/ are read from the repository; of icon.svg Chart.yaml has the bytes."""
+    with tarfile.open(packaged(helm, key, tmp_path)) as package:
+        found = {name.partition("/")[2].partition("/")[0] for name in package.getnames()}
+    made = {"Chart.yaml", "README.md", "values.yaml", "values.schema.json", "templates", "files", ".helmignore"}
+    assert found == made
+    assert {path.name for path in CHART.iterdir()} - found == {"ci", "icon.svg"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A registry that runs: where, and whether it has the referrers API."""
+
+    name: str
+    referrers: bool
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["referrers-api", "referrers-tag"])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    port = reserve_port(request)
+    with registry(tmp_path_factory.mktemp("registry"), f"127.0.0.1:{port}", referrers=request.param):
+        yield Place(f"127.0.0.1:{port}", request.param)
+
+
+def test_a_pushed_chart_has_the_bill_of_materials_beside_it(helm: Helm, key: Key, place: Place, tmp_path: Path):
+    """Found by the API alone, where there is one, and by oras everywhere. Pushed twice it is there once."""
+    sbom = tmp_path / "sbom.cdx.json"
+    subprocess.run([ROOT / "hack" / "sbom.sh", sbom], check=True)
+    target, program = Registry(place.name, plain=True), oras()
+    pushed = target.push_chart(helm.program, packaged(helm, key, tmp_path))
+    attached = {
+        target.attach_sbom(program, sbom, to=pushed, created=CREATED),
+        target.attach_sbom(program, sbom, to=pushed, created=CREATED),
+    }
+    (bill,) = referrers(pushed, by_tag=not place.referrers)
+    assert {bill["digest"]} == attached
+    assert bill["artifactType"] == SBOM_TYPE == "application/vnd.cyclonedx+json"
+    assert content(pushed, bill) == sbom.read_bytes()
+    discover = [str(program), "discover", pushed.removeprefix("oci://"), "--plain-http", "--format", "json"]
+    said = subprocess.run(discover, check=True, stdout=subprocess.PIPE, text=True).stdout
+    assert [each["digest"] for each in json.loads(said)["referrers"]] == [bill["digest"]]
+
+
+def test_a_bill_without_a_subject_is_an_error(place: Place, tmp_path: Path):
+    sbom = tmp_path / "sbom.cdx.json"
+    sbom.write_text("{}")
+    gone = f"{place.name}/charts/gone@sha256:{'0' * 64}"
+    with pytest.raises(RuntimeError, match="not found"):
+        Registry(place.name, plain=True).attach_sbom(oras(), tmp_path / "sbom.cdx.json", to=gone, created=CREATED)
 
 
 def test_a_signature_proves_a_file(key: Key, tmp_path: Path):

@@ -11,15 +11,16 @@ import yaml
 
 from hack.chart import CHART, ROOT
 from hack.chart.values import Value, read
-from tests.chart.helm import FULL, MONITORING, Helm, HelmError, Json, of_kind, the
+from tests.chart.helm import CONFIGURATIONS, FOREIGN_KINDS, FULL, Helm, HelmError, Json, of_kind, the
 
 LEAVES = [
     leaf
     for value in read(CHART / "values.yaml")
     for leaf in value.leaves()
-    if leaf.name != "metrics.renderMode"  # shows where a kind is missing: test_monitoring.py
+    if not leaf.name.endswith(".renderMode")  # shows where a kind is missing: test_monitoring.py, test_autoscaling.py
 ]
 FULL_VALUES: Json = yaml.safe_load(FULL.read_text())
+MAY_BE_MISSING = ("metrics", "verticalPodAutoscaler")
 MONITORED_PODS = {"metrics": {"serviceMonitor": {"enabled": False}, "podMonitor": {"enabled": True}}}
 # What else has to be given so that the value shows.
 BESIDE: dict[str, Json] = {
@@ -92,7 +93,7 @@ def default(helm: Helm) -> list[Json]:
 
 @pytest.fixture(scope="module")
 def full(helm: Helm, chart: Path) -> list[Json]:
-    return helm.render(FULL_VALUES, chart=chart, apis=MONITORING)
+    return helm.render(FULL_VALUES, chart=chart, apis=FOREIGN_KINDS)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def rendered(helm: Helm, chart: Path) -> Callable[[Json], str]:
     def render(values: Json) -> str:
         key = json.dumps(values, sort_keys=True)
         if key not in known:
-            known[key] = helm.text(values, chart=chart, apis=MONITORING)
+            known[key] = helm.text(values, chart=chart, apis=FOREIGN_KINDS)
         return known[key]
 
     return render
@@ -124,11 +125,18 @@ def test_every_value_shows_in_what_is_rendered(rendered: Callable[[Json], str], 
 
 
 def test_helm_finds_no_fault(helm: Helm, chart: Path):
-    """No warning, and nothing to recommend. What lint renders knows no monitoring kinds."""
-    full = ("--values", FULL, "--set", "metrics.renderMode=skipIfMissing")
-    for values in ((), full):
+    """No warning, and nothing to recommend. What lint renders knows none of the kinds of others."""
+    full = ("--values", FULL, "--set", ",".join(f"{group}.renderMode=skipIfMissing" for group in MAY_BE_MISSING))
+    for values in (full, *(("--values", path) for path in CONFIGURATIONS.values())):
         said = helm.run("lint", "--strict", chart, *values)
         assert not re.findall(r"\[(?:INFO|WARNING|ERROR)\].*", said)
+
+
+def test_a_team_of_one_namespace_has_no_right_beyond_it(helm: Helm):
+    objects = helm.render(yaml.safe_load(CONFIGURATIONS["namespaced"].read_text()))
+    assert {each["metadata"]["namespace"] for each in of_kind(objects, "Role")} == {"default", "ops"}
+    assert not of_kind(objects, "ClusterRole")
+    assert not of_kind(objects, "ClusterRoleBinding")
 
 
 def test_the_chart_renders_without_being_told_of_a_kubernetes(helm: Helm):
@@ -255,7 +263,7 @@ def test_names_stay_within_bounds(helm: Helm, chart: Path):
     """The longest release name that helm takes."""
     for name in ("", "n" * 63):
         values = merged(FULL_VALUES, {"nameOverride": name, "fullnameOverride": "", "extraObjects": []})
-        for each in helm.render(values, chart=chart, release="r" * 53, apis=MONITORING):
+        for each in helm.render(values, chart=chart, release="r" * 53, apis=FOREIGN_KINDS):
             assert len(each["metadata"]["name"]) <= (253 if each["kind"] == "ClusterRole" else 63)
             assert all(len(value) <= 63 for value in each["metadata"]["labels"].values())
 

@@ -78,6 +78,20 @@ DIGEST = "sha256:" + "0" * 64
         ({"hostAliases": [{"ip": "10.0.0.1"}]}, "/hostAliases/0"),
         ({"podDisruptionBudget": {"minAvailable": "half"}}, "/podDisruptionBudget/minAvailable"),
         ({"metrics": {"renderMode": "sometimes"}}, "/metrics/renderMode"),
+        # A bare `Off` is `false` in YAML.
+        ({"verticalPodAutoscaler": {"updateMode": False}}, "/verticalPodAutoscaler/updateMode"),
+        ({"verticalPodAutoscaler": {"updateMode": "Sometimes"}}, "/verticalPodAutoscaler/updateMode"),
+        ({"verticalPodAutoscaler": {"renderMode": "sometimes"}}, "/verticalPodAutoscaler/renderMode"),
+        ({"verticalPodAutoscaler": {"controlledResources": []}}, "/verticalPodAutoscaler/controlledResources"),
+        ({"verticalPodAutoscaler": {"controlledResources": ["disk"]}}, "/verticalPodAutoscaler/controlledResources/0"),
+        ({"verticalPodAutoscaler": {"controlledValues": "LimitsOnly"}}, "/verticalPodAutoscaler/controlledValues"),
+        ({"verticalPodAutoscaler": {"minAllowed": {"memory": "128MB"}}}, "/verticalPodAutoscaler/minAllowed/memory"),
+        ({"verticalPodAutoscaler": {"maxAllowed": {"disk": "1Gi"}}}, "'disk' not allowed"),
+        ({"verticalPodAutoscaler": {"minReplicas": -1}}, "/verticalPodAutoscaler/minReplicas"),
+        (
+            {"verticalPodAutoscaler": {"recommenders": [{"name": "a"}, {"name": "b"}]}},
+            "/verticalPodAutoscaler/recommenders",
+        ),
         ({"metrics": {"service": {"type": "ExternalName"}}}, "/metrics/service/type"),
         ({"metrics": {"serviceMonitor": {"namespace": "Mine"}}}, "/metrics/serviceMonitor/namespace"),
         (
@@ -104,6 +118,7 @@ def test_the_schema_refuses(helm: Helm, values: Json, words: str):
         {"affinity": {"podAntiAffinity": {}}, "strategy": {"type": "Recreate"}},
         {"networkPolicy": {"apiServer": {"cidrs": ["fd00::1/128"]}}},
         {"replicaCount": 0},
+        {"verticalPodAutoscaler": {"maxAllowed": {"cpu": 2, "memory": "1.5Gi"}, "minAllowed": {"cpu": "0.1"}}},
     ],
     ids=str,
 )

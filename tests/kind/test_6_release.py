@@ -4,18 +4,16 @@ The registry speaks HTTP on this machine. The node reaches it as localhost, whic
 """
 
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import urllib3
 import yaml
 
 from hack.ports import reserve_port
+from hack.release.registry import SBOM_TYPE
 from tests import signing
 from tests.cluster.harness.api import DEPLOYMENTS, NAMESPACES
 from tests.cluster.harness.cluster import ROOT
@@ -23,6 +21,7 @@ from tests.cluster.harness.fleet import until
 from tests.kind.harness.cluster import KindCluster, output
 from tests.kind.harness.release import NAME, NAMESPACE, Release
 from tests.kind.harness.stage import Stage
+from tests.registry import content, referrers, registry
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -40,20 +39,7 @@ def pushed(cluster: KindCluster, tmp_path_factory: pytest.TempPathFactory) -> It
     """A release in a registry that the node reaches."""
     folder = tmp_path_factory.mktemp("release")
     port = reserve_port(cluster)
-    settings = {
-        "version": 0.1,
-        "log": {"level": "warn"},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "registry")}},
-        "http": {"addr": f":{port}"},
-    }
-    (folder / "registry.yaml").write_text(yaml.safe_dump(settings))
-    program = output([ROOT / "hack" / "release" / "registry.sh"])
-    with ExitStack() as stack:
-        log = stack.enter_context((folder / "registry.log").open("wb"))
-        process = subprocess.Popen([program, "serve", folder / "registry.yaml"], stdout=log, stderr=log)
-        stack.callback(process.wait)
-        stack.callback(process.terminate)
-        until(lambda: _answers(port), timeout=30, message="the registry answers")
+    with registry(folder, f":{port}"):
         gateway = cluster.on_node("ip -4 route show default").split()[2]
         forward = f"socat TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr TCP:{gateway}:{port}"
         output(["docker", "exec", "--detach", cluster.node, "sh", "-c", forward])
@@ -63,13 +49,6 @@ def pushed(cluster: KindCluster, tmp_path_factory: pytest.TempPathFactory) -> It
         command += ["--push", f"localhost:{port}", "--plain-http"]
         output(command, PYTHONS=f"{sys.version_info.major}.{sys.version_info.minor}")
         yield Pushed(f"localhost:{port}", folder / "files")
-
-
-def _answers(port: int) -> bool:
-    try:
-        return urllib3.request("GET", f"http://127.0.0.1:{port}/v2/", retries=False).status == 200
-    except urllib3.exceptions.HTTPError:
-        return False
 
 
 def test_a_release_has_all_its_files_and_their_digests(pushed: Pushed):
@@ -94,6 +73,16 @@ def test_a_release_has_all_its_files_and_their_digests(pushed: Pushed):
     assert {*listed, "SHA256SUMS", "SHA256SUMS.asc"} == names
     manifest = yaml.safe_load((pushed.folder / "scaleset.yaml").read_text())
     assert manifest["spec"]["version"] == f"v{version}"
+
+
+def test_image_and_chart_have_the_bill_of_materials_beside_them(pushed: Pushed):
+    """This registry has no referrers API, so the list is below a tag. tests/chart has the one with it."""
+    lines = (pushed.folder / "pushed.txt").read_text().splitlines()
+    assert len(lines) == 2
+    for each in lines:
+        (bill,) = referrers(each, by_tag=True)
+        assert bill["artifactType"] == SBOM_TYPE
+        assert content(each, bill) == (pushed.folder / "sbom.cdx.json").read_bytes()
 
 
 def test_it_installs_from_the_registry_alone(cluster: KindCluster, release: Release, pushed: Pushed, tmp_path: Path):

@@ -98,14 +98,16 @@ annotations:
 {{- end }}
 
 {{/*
-Takes a list: the context, an API version and a kind of another operator. "true" if an object of that kind is to be rendered.
+Takes a list: the context, a group of values with a `renderMode`, an API version and a kind that a cluster may lack. "true" if an object of
+that kind is to be rendered.
 */}}
 {{- define "scaleset-operator.rendersKind" -}}
-{{- $root := index . 0 }}
-{{- $kind := printf "%s/%s" (index . 1) (index . 2) }}
-{{- if or (eq $root.Values.metrics.renderMode "alwaysRender") ($root.Capabilities.APIVersions.Has $kind) }}true
-{{- else if eq $root.Values.metrics.renderMode "failIfMissing" }}
-{{- fail (printf "The cluster does not serve %s. Install its CustomResourceDefinition, or set metrics.renderMode to skipIfMissing." $kind) }}
+{{- $group := index . 1 }}
+{{- $mode := (get (index . 0).Values $group).renderMode }}
+{{- $kind := printf "%s/%s" (index . 2) (index . 3) }}
+{{- if or (eq $mode "alwaysRender") ((index . 0).Capabilities.APIVersions.Has $kind) }}true
+{{- else if eq $mode "failIfMissing" }}
+{{- fail (printf "The cluster does not serve %s. Install its CustomResourceDefinition, or set %s.renderMode to skipIfMissing." $kind $group) }}
 {{- end }}
 {{- end }}
 
