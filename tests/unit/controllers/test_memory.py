@@ -1,5 +1,7 @@
 """What may be forgotten: refusals and when to ask again."""
 
+from typing import Any
+
 import pytest
 
 from scaleset.api.moments import timestamp
@@ -7,6 +9,7 @@ from scaleset.controllers.memory import LAST_RETRY, Memory, delay
 from scaleset.planner.instances import Build, Pod
 from scaleset.planner.snapshot import Verdict
 from scaleset.records import projections
+from tests.simulation.scenes import running
 
 BUILD = Build("m", "1.0.0", "example.com/web:1.0.0")
 FIX = Build("m", "1.1.0", "example.com/web:1.1.0")
@@ -163,3 +166,28 @@ def test_an_old_revision_that_is_not_deleted_is_news_once_and_tried_later_and_la
     assert errors.due("m", 2)
     errors.add("m", "no", now=2)
     assert not errors.due("m", 5)
+
+
+def rolling(number: int) -> dict[str, Any]:
+    """The status of a set whose rollout is at that batch."""
+    world = running(5)
+    world.publish("2.0.0")
+    world.step()
+    return {**world.status, "observedGeneration": number}
+
+
+def test_a_status_is_understood_once_until_it_changes():
+    memory, status = Memory(), rolling(1)
+    first = memory.understand(status)
+    memory.rest()
+    assert memory.understand(status) is first
+    assert first.state.rollout is not None
+    assert memory.understand(rolling(2)).raw["observedGeneration"] == 2
+
+
+def test_what_is_understood_of_a_set_at_rest_is_not_kept():
+    """Or a fleet at rest would be in memory twice."""
+    memory, status = Memory(), running(5).status
+    memory.understand(status)
+    memory.rest()
+    assert memory.understood is None

@@ -5,12 +5,15 @@ Everything that the safety of a decision depends on is in the status instead.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
+from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.controllers.slow_start import Pace
 from scaleset.kube.resources import JSON
+from scaleset.planner import status_codec
 from scaleset.planner.instances import Build, Claim, Pod
 from scaleset.planner.snapshot import Verdict
+from scaleset.planner.state import State
 
 K = TypeVar("K", int, str)
 
@@ -72,6 +75,28 @@ class Verdicts(dict[str, Verdict]):
         self._attempts.pop(model, None)
 
 
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """A status in the forms that a decision needs."""
+
+    status: Mapping[str, Any]
+    """As the API server has it."""
+    reported: ScaleSetStatus
+    state: State
+    raw: JSON
+    """What is understood of it, in the form in which a plan's status is written."""
+
+    @classmethod
+    def of(cls, status: Mapping[str, Any]) -> Self:
+        reported = ScaleSetStatus.parse({"status": status})
+        return cls(status, reported, status_codec.read(reported), reported.to_raw())
+
+    @property
+    def under_way(self) -> bool:
+        """Whether many looks will follow before the status changes."""
+        return bool(self.state.applying) or (self.state.rollout is not None and self.state.rollout.running)
+
+
 @dataclass(slots=True)
 class Memory:
     """The memory of one ScaleSet."""
@@ -107,6 +132,18 @@ class Memory:
     """When the status was written last, by the monotonic clock."""
     relist_at: float | None = None
     """When to list all objects of the set, by the same clock; None while it waits for nothing."""
+    understood: Understood | None = None
+
+    def understand(self, status: Mapping[str, Any]) -> Understood:
+        """Understand a status, once for all looks at it."""
+        if self.understood is None or self.understood.status is not status:
+            self.understood = Understood.of(status)
+        return self.understood
+
+    def rest(self) -> None:
+        """Forget what is only kept for many looks in a row: ten thousand sets at rest are looked at once in a while."""
+        if self.understood is not None and not self.understood.under_way:
+            self.understood = None
 
     def new_generation(self, generation: int) -> None:
         """Forget refusals after a change of the spec: a refused object may be accepted now."""

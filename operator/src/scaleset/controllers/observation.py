@@ -9,13 +9,11 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from scaleset.api.scale_set import ScaleSetSpec
-from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.controllers.caches import Caches
 from scaleset.controllers.memory import Memory
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError
-from scaleset.planner import status_codec
 from scaleset.planner.gallery import GalleryVersion
 from scaleset.planner.instances import Claim
 from scaleset.planner.plan import DryRun, ModelCheck
@@ -46,8 +44,8 @@ def observe(
         raise ValueError(f"ScaleSet {seen.namespace}/{seen.name} has no valid spec: {seen.problem}")
     mine, foreign_pods = owned(caches.pods.of((seen.namespace, seen.name)), seen)
     memory.remember_pods(mine.items())
-    reported = ScaleSetStatus.parse({"status": seen.status})
-    state = status_codec.read(reported)
+    understood = memory.understand(seen.status)
+    state = understood.state
     return Snapshot(
         owner=Identity(seen.namespace, seen.name, seen.uid),
         generation=seen.generation,
@@ -71,7 +69,7 @@ def observe(
         declined=memory.admission_errors,
         queue=turn,
         fresh=fresh,
-        reported=reported,
+        reported=understood.reported,
     )
 
 

@@ -185,7 +185,8 @@ class ScaleSetController:
         owner = snapshot.owner
         if not await self._instances.store(owner, plan.store, memory):
             return 0.0
-        before, after = snapshot.reported.to_raw(), plan.status
+        before, after = memory.understand(seen.status).raw, plan.status
+        memory.rest()
         patch = merge_patch(before, after)
         later = _postpone(plan, memory) if patch and not urgent(before, after) else None
         if patch and later is None:
