@@ -70,6 +70,20 @@ def test_a_surge_that_finds_no_node_falls_back_when_its_time_is_up():
     assert failed(world) == []
 
 
+def test_the_first_deadline_of_a_surge_without_nodes_counts_for_the_whole_batch():
+    """Or the instance that may still wait would take the node that the old one of the other leaves."""
+    half = {"maxBatchInstancePercent": 50, "maxUnhealthyInstancePercent": 50}
+    world = running(5, by=policy(rolling={"maxSurge": True, **half}))
+    world.publish("2.0.0")
+    world.lives(20, unschedulable)
+    # Others delete a new pod, so that its instance gets its time anew.
+    world.pods[6] = replace(world.pods[6], deleting=True, deletion_due=world.now + world.grace)
+    world.lives(285, unschedulable)
+    (said,) = [event.message for event in world.events if event.reason == "SurgeRefused"]
+    assert said.startswith("No room for more instances, replacing 0-1 without surge")
+    assert not {5, 6} & world.pods.keys()
+
+
 def test_instances_that_cannot_be_created_are_told_and_stall():
     world = running(2)
     world.quota = lambda creation: f'pods "web-{creation.instance}" is forbidden: exceeded quota: q'

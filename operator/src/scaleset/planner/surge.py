@@ -69,7 +69,9 @@ def fall_back(facts: Facts) -> Step:
     if batch is None:
         return facts.step()
     verifying = {new: old for new, old in batch.pairs.items() if new in rollout.verifying}
-    unschedulable = {new: old for new, old in verifying.items() if _finds_no_node(facts, rollout, batch, new)}
+    unschedulable = {new: old for new, old in verifying.items() if _without_node(facts, new)}
+    if not any(_due(facts, rollout, batch, new) for new in unschedulable):
+        unschedulable = {}
     if unschedulable and not facts.fresh:
         return facts.need_fresh()
     refused = {
@@ -107,11 +109,16 @@ def fall_back(facts: Facts) -> Step:
     return step.with_event("SurgeRefused", text, warning=True)
 
 
-def _finds_no_node(facts: Facts, rollout: Rollout, batch: Batch, number: int) -> bool:
-    """Whether the scheduler found no node for a new instance until its deadline."""
+def _without_node(facts: Facts, number: int) -> bool:
+    """Whether the scheduler has not found a node for a new instance."""
     pod = facts.instances[number].pod
-    if pod is None or pod.deleting or not pod.unschedulable:
-        return False
+    return pod is not None and not pod.deleting and pod.unschedulable
+
+
+def _due(facts: Facts, rollout: Rollout, batch: Batch, number: int) -> bool:
+    """Whether the scheduler has had its time. The first deadline counts for the whole batch: new instances that wait on
+    would take the nodes that the old ones of the others leave.
+    """
     due = deadlines.of_batch(facts, number, started=batch.started, timeout=rollout.policy.health_timeout)
     return due is not None and facts.now >= due
 
