@@ -114,6 +114,28 @@ def shrinking() -> World:
     return world
 
 
+def shrunk_but_for_a_pod() -> World:
+    world = running(5)
+    world.held = {4}
+    world.change(replicas=4)
+    world.run(5)
+    return world
+
+
+def shrinking_over_a_stuck_pod() -> World:
+    world = shrinking()
+    world.run(60)
+    return world
+
+
+def shrinking_over_a_refusal() -> World:
+    world = running(5)
+    world.keeps_alive = lambda _: "It is under investigation."
+    world.change(replicas=3)
+    world.run(5)
+    return world
+
+
 def sick() -> World:
     """Three instances are unhealthy, two of them for the same reason; the first one has another."""
     world = running(5)
@@ -197,6 +219,16 @@ CLOSED = (
     "with what is unhealthy."
 )
 SHRINKING = "Scaling in: 1 of 4 instances are to go. Waiting for the pods of instances 4 to end."
+LAST_GOING = "Scaling in: The last instances are going. Waiting for the pods of instances 4 to end."
+STUCK = (
+    "Scaling in: 1 of 4 instances are to go. The pods of instances 4 do not end: their grace period is over. A pod on "
+    "a lost node stays Terminating until the node is back, or is deleted or tainted out-of-service; a finalizer keeps "
+    "a pod until its owner removes it."
+)
+KEPT = (
+    "Scaling in: 1 of 4 instances are to go. The API server does not let the pods of instances 3-4 be deleted: It is "
+    "under investigation."
+)
 UNSUSPEND = "The set is suspended: no rollout starts until spec.suspend is lifted."
 
 SAID: dict[Callable[[], World], dict[str, tuple[str, str]]] = {
@@ -272,6 +304,21 @@ SAID: dict[Callable[[], World], dict[str, tuple[str, str]]] = {
     shrinking: {
         "Ready": ("ScalingIn", f"4 of 4 instances are healthy. {SHRINKING}"),
         "Reconciling": ("Busy", SHRINKING),
+    },
+    shrunk_but_for_a_pod: {
+        "Ready": (
+            "ScalingIn",
+            f"4 of 4 instances are healthy. {LAST_GOING}",
+        ),
+        "Stalled": ("NotStalled", "Nothing is in the way."),
+    },
+    shrinking_over_a_stuck_pod: {
+        "Reconciling": ("Busy", STUCK),
+        "Stalled": ("PodsTerminating", STUCK),
+    },
+    shrinking_over_a_refusal: {
+        "Reconciling": ("Busy", KEPT),
+        "Stalled": ("DeleteRefused", KEPT),
     },
     sick: {
         "Available": ("TooManyUnhealthy", "2 of 5 instances are healthy."),
