@@ -16,6 +16,7 @@ PLAIN: dict[str, Any] = {"spec": {"containers": [{"name": "app"}]}}
 PROBED: dict[str, Any] = {
     "spec": {"containers": [{"name": "app", "readinessProbe": {"httpGet": {"path": "/", "port": 80}}}]}
 }
+USABLE = "No version of contoso/web/stable can be used: 1.0.0 is the highest, but "
 PROBE = {"probe": {"protocol": "http", "requestPath": "/healthz"}}
 
 
@@ -126,9 +127,9 @@ def test_a_missing_policy_is_a_condition_and_no_silent_default():
     ("published", "sentence"),
     [
         ([], "No GalleryImageVersion in namespace shop offers a version of contoso/web/stable. Publish one."),
-        ([{"excluded": True}], "1.0.0 is the highest, but it is excluded from latest."),
-        ([{"regions": {"west": False}}], "1.0.0 is the highest, but it is not replicated to region default."),
-        ([{"end_of_life": 0.0}], "1.0.0 is the highest, but its end of life has passed."),
+        ([{"excluded": True}], USABLE + "it is excluded from latest."),
+        ([{"regions": {"west": False}}], USABLE + "it is not replicated to region default."),
+        ([{"end_of_life": 0.0}], USABLE + "its end of life has passed."),
     ],
 )
 def test_no_image_is_told_with_the_reason(published, sentence):

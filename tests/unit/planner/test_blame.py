@@ -173,6 +173,14 @@ def after_a_failure(**changes) -> World:
     return world
 
 
+def pinned(world: World) -> None:
+    pin(world, "2.0.0")
+
+
+def more_patient(world: World) -> None:
+    world.policy = policy(mode="Rolling", healthTimeout="PT10M")
+
+
 @pytest.mark.parametrize(
     "edit",
     [
@@ -204,6 +212,33 @@ def test_an_edit_that_could_change_it_does(edit):
     world.policy = policy(mode="Rolling", **edit)
     world.run(5)
     assert rollout(world)["id"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("entry", "happens", "tried"),
+    [
+        ({}, pinned, False),
+        ({"policy": "0123456789"}, pinned, False),
+        ({"policy": "0123456789", "model": "web-gone"}, pinned, False),
+        ({"policy": "0123456789"}, new_model, True),
+        ({"policy": "0123456789"}, more_patient, False),
+    ],
+    ids=[
+        "another image reference",
+        "another image reference, of an older operator",
+        "the model is gone, of an older operator",
+        "another template, of an older operator",
+        "another policy, of an older operator",
+    ],
+)
+def test_an_entry_of_an_operator_before_1_1_holds_as_long_as_only_the_image_reference_differs(entry, happens, tried):
+    """Its hash is of the whole policy, and says nothing any more."""
+    world = after_a_failure()
+    world.status["failedTargets"][0].update(entry)
+    happens(world)
+    world.run(100)
+    last = (rollout(world)["id"], rollout(world)["kind"])
+    assert last == (("2", "Image") if tried else ("1", "Image")), "a model alone is tried in any case"
 
 
 def test_a_new_template_does():

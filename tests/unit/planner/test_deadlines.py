@@ -62,7 +62,10 @@ def test_a_pod_that_ends_is_told_once_and_made_again_later_and_later():
     assert waits[1:6] == [10, 20, 40, 80, 160]
     assert reasons(world).count("PodEnded") == 1
     told = next(event for event in world.events if event.reason == "PodEnded")
-    assert told.message.startswith(f"The pods of instances 0 ended: {EVICTED}")
+    assert told.message == (
+        f"The pods of instances 0 ended: {EVICTED.rstrip('.')}. They are created again; if new pods end as well, after "
+        "10 s, 20 s and so on up to 5 minutes."
+    )
     assert world.pods[1].ready
     assert world.pods[2].ready
 

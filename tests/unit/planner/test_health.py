@@ -64,6 +64,8 @@ def test_by_instance_state_healthy_is_what_runs():
     assert health(running, by=INSTANCE_STATE) is HealthState.HEALTHY
     assert health(running) is HealthState.INITIALIZING
     assert health(POD, by=INSTANCE_STATE) is HealthState.INITIALIZING
+    ran = replace(running, running=False)
+    assert health(ran, by=INSTANCE_STATE) is HealthState.INITIALIZING, "a container of it has ended"
 
 
 @pytest.mark.parametrize(("by", "since"), [(READINESS, EPOCH + 10), (INSTANCE_STATE, EPOCH + 1)])

@@ -92,27 +92,52 @@ def pause(facts: Facts) -> Facts:
     return facts.after(facts.roll(replace(facts.running, next_batch=facts.now + 10)))
 
 
-REASONS: dict[str, tuple[rollout.Reason, Change, str]] = {
-    "suspended": (rollout.suspended, suspend, "Suspended"),
-    "pausing": (rollout.pausing, pause, "Pause"),
-    "not accepted": (rollout.not_accepted, refuse, "InvalidSpec"),
-    "scaling in": (rollout.scaling_in, scale_in, "ScalingIn"),
-    "replacing": (rollout.replacing, apply_at_once, "ApplyingModel"),
-    "starting": (rollout.starting, let_one_start, "InstancesInitializing"),
-    "not our turn": (rollout.not_our_turn, let_others_roll, "ConcurrencyLimit"),
+REASONS: dict[str, tuple[rollout.Reason, Change, str, str]] = {
+    "suspended": (
+        rollout.suspended,
+        suspend,
+        "Suspended",
+        "The set is suspended: no batch starts until spec.suspend is lifted.",
+    ),
+    "pausing": (rollout.pausing, pause, "Pause", "Pausing 0 s between batches."),
+    "not accepted": (rollout.not_accepted, refuse, "InvalidSpec", "no"),
+    "scaling in": (
+        rollout.scaling_in,
+        scale_in,
+        "ScalingIn",
+        "Waiting for the pods of instances 9, which were scaled in, to end.",
+    ),
+    "replacing": (
+        rollout.replacing,
+        apply_at_once,
+        "ApplyingModel",
+        "Instances 3 are being replaced at once.",
+    ),
+    "starting": (
+        rollout.starting,
+        let_one_start,
+        "InstancesInitializing",
+        "Waiting for instances 3 to become healthy or unhealthy.",
+    ),
+    "not our turn": (
+        rollout.not_our_turn,
+        let_others_roll,
+        "ConcurrencyLimit",
+        "1 other ScaleSets of this policy are rolling and 0 have waited longer; 1 may roll at a time.",
+    ),
 }
 
 
 def test_every_reason_is_tested():
-    assert {reason for reason, _, _ in REASONS.values()} == set(rollout.REASONS_TO_WAIT)
+    assert {reason for reason, *_ in REASONS.values()} == set(rollout.REASONS_TO_WAIT)
 
 
 @pytest.mark.parametrize("name", REASONS)
 def test_a_reason_to_wait_by_itself(name: str):
-    reason, change, code = REASONS[name]
+    reason, change, code, sentence = REASONS[name]
     facts = change(settled())
     found = [(each, waiting) for each in rollout.REASONS_TO_WAIT if (waiting := each(facts, facts.running))]
-    assert [(each, waiting.reason) for each, waiting in found] == [(reason, code)]
+    assert [(each, waiting.reason, waiting.message) for each, waiting in found] == [(reason, code, sentence)]
     step = rollout.hold(facts, facts.running)
     assert step is not None
     assert step.state.rollout is not None

@@ -130,8 +130,14 @@ def stranger(world: World) -> None:
 @pytest.mark.parametrize(
     ("happens", "sentence"),
     [
-        (lose_claim, "PersistentVolumeClaim data-web-1 of this instance is gone; an empty one in its place"),
-        (dying_claim, "PersistentVolumeClaim data-web-1 is being deleted"),
+        (
+            lose_claim,
+            (
+                "PersistentVolumeClaim data-web-1 of this instance is gone; an empty one in its place would hide the "
+                "loss. Create it (restored or empty) with the label scaleset.dev/name=web."
+            ),
+        ),
+        (dying_claim, "PersistentVolumeClaim data-web-1 is being deleted: a new pod would lose it."),
         (
             foreign_claim,
             (

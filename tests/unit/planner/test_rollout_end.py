@@ -101,6 +101,23 @@ def test_an_instance_about_which_nothing_is_known_has_azures_sentence():
     assert rollout(world)["error"]["details"][0]["message"] == "Instance found to be unhealthy or unreachable."
 
 
+def test_a_failed_instance_whose_message_was_not_kept_has_azures_sentence():
+    """It was restored, so its present pod has no message either. The status keeps only so many of them."""
+    world = running(10, by=policy(rolling={"maxUnhealthyUpgradedInstancePercent": 50}))
+    world.works = lambda number, pod: pod.version == "1.0.0" or number not in {0, 2, 3}  # type: ignore[method-assign]
+    world.publish("2.0.0")
+    world.run(400)
+    assert (rollout(world)["batch"]["number"], rollout(world)["restored"]) == (2, "0")
+    rollout(world)["messages"].clear()
+    world.run(400)
+    assert code(world) == "Faulted"
+    assert [(detail["target"], detail["message"]) for detail in rollout(world)["error"]["details"]] == [
+        ("web/instances/0", "Instance found to be unhealthy or unreachable."),
+        ("web/instances/2", "containers not ready"),
+        ("web/instances/3", "containers not ready"),
+    ]
+
+
 def superseded(world: World) -> None:
     new_model(world)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scaleset.planner.decide import decide
 from tests.simulation.outcomes import code, condition, deleted
 from tests.simulation.scenes import BAD, new_model, running, start, stopped_by_the_gate
-from tests.simulation.world import EPOCH, World, policy, spec
+from tests.simulation.world import EPOCH, World, policy, spec, version
 
 
 def protect(world: World, *instances: Mapping[str, object]) -> None:
@@ -157,6 +157,19 @@ def test_a_proven_version_that_was_withdrawn_still_makes_instances():
     world.run(1000)
     del world.catalogue[0]
     assert versions_after_scaling_out(world, 11) == {"1.0.0"}
+
+
+def test_while_a_republished_image_is_rolled_out_they_get_the_proven_image():
+    """Two images of one version: the instance that was replaced last does not decide."""
+    world = running(10)
+    world.start = 30.0
+    world.catalogue[0] = version("1.0.0", suffix="-again", name="web-again")
+    world.run(5)
+    assert code(world) == "RollingForward"
+    world.change(replicas=11)
+    world.step()
+    assert dict(world.pods[0].images)["app"] == "example.com/web:1.0.0-again"
+    assert dict(world.pods[10].images)["app"] == "example.com/web:1.0.0"
 
 
 def test_a_set_born_before_its_image_begins_when_it_is_published():

@@ -96,6 +96,17 @@ def test_a_broken_instance_is_waited_for_until_the_health_timeout():
     assert sorted(world.pods) == [0, 1, 2]
 
 
+@pytest.mark.parametrize(("after", "going"), [(590, []), (610, [5])])
+def test_an_instance_that_is_ready_and_still_not_healthy_is_waited_for_twice_the_health_timeout(after, going):
+    """Its node does not report: nobody knows since when."""
+    world = held(6)
+    world.run(1000)
+    world.pods[1] = replace(world.pods[1], reporting=False)
+    shrink(world, 3)
+    world.run(after)
+    assert terminating(world) == going
+
+
 def test_it_goes_on_when_the_broken_one_is_well_again():
     world = held(6)
     world.breaks(1)

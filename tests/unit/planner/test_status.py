@@ -151,6 +151,28 @@ def test_the_counts():
     assert (status["currentVersion"], status["latestVersion"]) == ("1.0.0", "2.0.0")
 
 
+@pytest.mark.parametrize(
+    ("instances", "shown"),
+    [
+        ("1", "1.0.0"),
+        ("1 1 2", "1.0.0 (2), 2.0.0 (1)"),
+        ("1 2 2", "2.0.0 (2), 1.0.0 (1)"),
+        ("1 1 2 2", "2.0.0 (2), 1.0.0 (2)"),
+        ("1 2 3 4", "4.0.0 (1), 3.0.0 (1), 2.0.0 (1), 1.0.0 (1)"),
+        ("1 2 3 4 5", "5.0.0 (1), 4.0.0 (1), 3.0.0 (1), 2.0.0 (1), 1 more"),
+        ("1 1 2 3 4 5 6 7 8", "1.0.0 (2), 8.0.0 (1), 7.0.0 (1), 6.0.0 (1), 4 more"),
+        ("9 10", "10.0.0 (1), 9.0.0 (1)"),
+    ],
+)
+def test_the_four_versions_that_most_instances_run_are_shown_with_their_numbers(instances, shown):
+    """Of two with as many instances, the higher one comes first."""
+    world = running(len(instances.split()), by=policy(automatic=False))
+    for number, major in enumerate(instances.split()):
+        world.pods[number] = replace(world.pods[number], version=f"{major}.0.0")
+    world.settle()
+    assert world.status["versions"] == shown
+
+
 def test_only_instances_out_of_the_ordinary_are_listed():
     world = running(5)
     assert world.status["instances"] == []

@@ -325,7 +325,7 @@ def test_an_unknown_model_of_a_rollout_withdraws_it():
     world.catalogue.clear()
     world.run(100)
     assert rollout(world)["error"]["code"] == "Withdrawn"
-    assert "is gone" in rollout(world)["error"]["message"]
+    assert rollout(world)["error"]["message"] == "ControllerRevision web-gone, the target model, is gone."
 
 
 def test_nothing_of_a_decision_depends_on_the_order_of_pods():

@@ -91,6 +91,19 @@ def test_scaling_out_afterwards_fills_the_gap():
     assert sorted(world.pods) == sorted({*before, gap})
 
 
+def test_scaling_out_meanwhile_does_not_wait_for_the_batch():
+    """The new instances of the batch are on top of the wanted number."""
+    world = surging(5)
+    world.start = 30.0
+    world.publish("2.0.0")
+    world.run(5)
+    assert sorted(world.pods) == list(range(6))
+    world.change(replicas=7)
+    world.run(5)
+    assert sorted(world.pods) == list(range(8))
+    assert {world.versions[number] for number in (6, 7)} == {"1.0.0"}
+
+
 def test_an_instance_that_still_terminates_keeps_its_id():
     world = surging(5)
     world.publish("2.0.0")

@@ -6,10 +6,11 @@ import pytest
 
 from scaleset.api import names
 from scaleset.planner.by_hand import NOTHING_TO_UPGRADE
+from scaleset.planner.snapshot import Verdict
 from scaleset.planner.targets import Retry
 from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout, waits_for
-from tests.simulation.scenes import ask, faulted, new_model, pin, running, start, under_way
-from tests.simulation.world import policy
+from tests.simulation.scenes import apply_model, ask, faulted, new_model, pin, running, start, under_way
+from tests.simulation.world import World, policy
 
 # --- by the platform
 
@@ -282,6 +283,77 @@ def test_a_start_waits_for_instances_that_still_start():
     assert waits_for(world) == "InstancesInitializing"
     world.run(1000)
     assert code(world) == "Completed"
+
+
+def test_a_start_by_hand_that_is_refused_holds_the_platform_up_by_one_write():
+    """Its result is written down first; nobody else has to look at the set for the rest."""
+    world = running(5)
+    world.publish("2.0.0")
+    ask(world, names.ANNOTATION_ROLLBACK)
+    plan = world.step()
+    assert reasons(world)[-1] == "StartRefused"
+    assert (plan.state.rollout, plan.wake_at) == (None, world.now)
+    world.settle()
+    assert rollout(world)["startedBy"] == "Platform"
+
+
+ID = "an instance id nor a range such as 0-3."
+NO_POLICY = "UpgradePolicy shop/careful does not exist. Create it, or change spec.upgradePolicyRef.name."
+HOW = "Write ids as 0,3 or 0-3, or * for all."
+
+
+def no_policy(world: World) -> None:
+    world.policy = None
+
+
+def no_room(world: World) -> None:
+    world.admit = lambda _: Verdict(accepted=False, message="Exceeded quota.")
+
+
+def nothing(world: World) -> None:
+    del world
+
+
+@pytest.mark.parametrize(
+    ("value", "happens", "reason", "sentence"),
+    [
+        ("0-", nothing, "InvalidSpec", f"scaleset.dev/apply-model: '0-' is neither {ID} {HOW}"),
+        (
+            "*",
+            no_policy,
+            "StartRefused",
+            f"scaleset.dev/apply-model cannot be carried out: {NO_POLICY}",
+        ),
+        (
+            "*",
+            no_room,
+            "StartRefused",
+            "scaleset.dev/apply-model: The API server refuses the new pod, so the present one stays. Exceeded quota.",
+        ),
+    ],
+)
+def test_an_apply_model_that_is_not_carried_out_says_why_and_replaces_nothing(value, happens, reason, sentence):
+    world = running(5)
+    new_model(world)
+    world.settle()
+    happens(world)
+    apply_model(world, value)
+    world.run(60)
+    told = [(event.reason, event.message, event.warning) for event in world.events if "apply-model" in event.message]
+    assert told == [(reason, sentence, True)]
+    assert deleted(world) == []
+    assert world.status["lastHandledApply"] == value
+
+
+@pytest.mark.parametrize(("value", "ids"), [("*", "0-4"), (" * ", "0-4"), ("1,3-4", "1,3-4"), ("3-9", "3-4")])
+def test_an_apply_model_names_the_instances_that_it_replaces(value, ids):
+    world = running(5)
+    new_model(world)
+    apply_model(world, value)
+    world.settle()
+    assert [event.message for event in world.events if event.reason == "ApplyingModel"] == [
+        f"Replacing instances {ids} at once with model {world.model.name}."
+    ]
 
 
 def test_every_request_has_its_own_annotation():

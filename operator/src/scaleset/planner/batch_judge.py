@@ -22,7 +22,7 @@ def judge(facts: Facts) -> Step:
     """Remove decided instances from `in_progress`: healthy, failed, restored or beyond restoring."""
     rollout = facts.running
     batch = rollout.batch
-    if not rollout.in_progress or batch is None:
+    if batch is None:
         return facts.step()
     verdicts = {number: _verdict(facts, rollout, batch, number) for number in sorted(rollout.in_progress)}
     healthy = {number for number, (healthy, _) in verdicts.items() if healthy}
