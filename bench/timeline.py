@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
+from typing import NamedTuple
 
 from tests.cluster.harness.trace import Write
 
@@ -15,8 +16,7 @@ GAP_SECONDS = 0.4
 """Instances take a second to start, so replacements that lie further apart are of two batches."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One request: seconds at which it was received and answered."""
 
     agent: str

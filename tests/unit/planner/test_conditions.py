@@ -99,41 +99,40 @@ def without_a_policy() -> World:
     return world
 
 
+def later(world: World, seconds: float) -> World:
+    world.run(seconds)
+    return world
+
+
 def larger_than_wanted() -> World:
     world = running(5, protectedInstances=protected(5, protectFromScaleIn=True))
     world.change(replicas=3)
-    world.run(60)
-    return world
+    return later(world, 60)
+
+
+def scaled_in(replicas: int, *, over: str = "") -> World:
+    """The pods of those that leave do not end. `over`: or the API server refuses to delete them, with these words."""
+    world = running(5)
+    world.held = set() if over else set(range(replicas, 5))
+    world.keeps_alive = lambda _: over or None
+    world.change(replicas=replicas)
+    return later(world, 5)
 
 
 def shrinking() -> World:
-    world = running(5)
-    world.held = {3, 4}
-    world.change(replicas=3)
-    world.run(5)
-    return world
+    return scaled_in(3)
 
 
 def shrunk_but_for_a_pod() -> World:
-    world = running(5)
-    world.held = {4}
-    world.change(replicas=4)
-    world.run(5)
-    return world
+    return scaled_in(4)
 
 
 def shrinking_over_a_stuck_pod() -> World:
-    world = shrinking()
-    world.run(60)
-    return world
+    return later(scaled_in(3), 60)
 
 
 def shrinking_over_a_refusal() -> World:
-    world = running(5)
-    world.keeps_alive = lambda _: "It is under investigation."
-    world.change(replicas=3)
-    world.run(5)
-    return world
+    return scaled_in(3, over="It is under investigation.")
 
 
 def sick() -> World:

@@ -14,6 +14,7 @@ STUCK = (
     "their grace period is over. A pod on a lost node stays Terminating until the node is back, or is deleted or "
     "tainted out-of-service; a finalizer keeps a pod until its owner removes it."
 )
+TO_BECOME_HEALTHY = "Waiting for instances 0 of batch 1 to become healthy, at most 300 s each."
 
 
 def waits(world: World, seconds: float, each: Callable[[World], None] = lambda _: None) -> list[str]:
@@ -36,7 +37,7 @@ def said(world: World, *kinds: str) -> list[str]:
 @pytest.mark.parametrize(
     ("ready_for", "sentence"),
     [
-        ("PT0S", "Waiting for instances 0 of batch 1 to become healthy, at most 300 s each."),
+        ("PT0S", TO_BECOME_HEALTHY),
         (
             "PT20S",
             "Waiting for instances 0 of batch 1 to become healthy, at most 300 s each, and to stay so for 20 s.",
@@ -55,7 +56,7 @@ def test_a_batch_whose_version_fails_is_taken_back():
     world.start = 10.0
     world.publish("2.0.0", suffix=BAD)
     assert waits(world, 330) == [
-        "Waiting for instances 0 of batch 1 to become healthy, at most 300 s each.",
+        TO_BECOME_HEALTHY,
         "Waiting for instances 0 to be restored to their previous build.",
     ]
     assert said(world, "BatchStarted", "BatchCompleted", "InstanceRestored", "InstanceRestoreFailed") == [
@@ -110,7 +111,7 @@ def test_an_old_pod_that_stays_is_named_with_what_may_keep_it():
     world.held.add(0)
     world.publish("2.0.0")
     assert waits(world, 60) == [
-        "Waiting for instances 0 of batch 1 to become healthy, at most 300 s each.",
+        TO_BECOME_HEALTHY,
         f"Waiting for the pods of instances 0 to end: {STUCK}",
     ]
 
