@@ -25,6 +25,11 @@ def protected(number: int, **kind: bool) -> list[dict[str, object]]:
     return [{"id": each, **kind} for each in range(number)]
 
 
+def later(world: World, seconds: float) -> World:
+    world.run(seconds)
+    return world
+
+
 def at_rest() -> World:
     return running(5)
 
@@ -36,30 +41,26 @@ def upgrading() -> World:
 def pausing() -> World:
     world = running(10, by=policy(rolling={"pauseTimeBetweenBatches": "PT1M"}))
     world.publish("2.0.0")
-    world.run(10)
-    return world
+    return later(world, 10)
 
 
 def completed() -> World:
     world = running(5)
     world.publish("2.0.0")
-    world.run(100)
-    return world
+    return later(world, 100)
 
 
 def cancelled() -> World:
     """After its first batch of one instance."""
     world = under_way(5)
     cancel(world)
-    world.run(50)
-    return world
+    return later(world, 50)
 
 
 def withdrawn() -> World:
     world = under_way(5)
     world.catalogue.pop()
-    world.run(50)
-    return world
+    return later(world, 50)
 
 
 def closed_gate() -> World:
@@ -88,19 +89,13 @@ def suspended_behind() -> World:
 
 def unpublished() -> World:
     world = World(spec=spec(replicas=5))
-    world.run(5)
-    return world
+    return later(world, 5)
 
 
 def without_a_policy() -> World:
     world = running(5)
     world.policy = None
     world.settle()
-    return world
-
-
-def later(world: World, seconds: float) -> World:
-    world.run(seconds)
     return world
 
 
@@ -147,16 +142,14 @@ def sick() -> World:
 
 def sick_for_long() -> World:
     world = sick()
-    world.run(400)
-    return world
+    return later(world, 400)
 
 
 def starting() -> World:
     world = running(5)
     world.start = 30.0
     world.loses(0)
-    world.run(5)
-    return world
+    return later(world, 5)
 
 
 def replacing_at_once() -> World:
@@ -185,8 +178,7 @@ def not_created() -> World:
     world = running(5)
     world.quota = lambda _: "Exceeded quota."
     world.loses(0)
-    world.run(5)
-    return world
+    return later(world, 5)
 
 
 def not_started() -> World:
@@ -265,10 +257,7 @@ SAID: dict[Callable[[], World], dict[str, tuple[str, str]]] = {
         "Stalled": ("TargetFailed", "Cancelled by the user."),
     },
     withdrawn: {
-        "Progressing": (
-            "Cancelled",
-            WITHDRAWN,
-        ),
+        "Progressing": ("Cancelled", WITHDRAWN),
         "Stalled": ("NotStalled", "Nothing is in the way."),
     },
     closed_gate: {
