@@ -120,15 +120,15 @@ def test_instances_that_the_status_has_no_room_for_are_reported_with_the_listed_
     assert said(world, reason) == [sentence]
 
 
-@pytest.mark.parametrize(
-    ("happens", "reason", "verb"),
-    [
-        (foreign_pod, "InstanceBlocked", "is blocked. Taken."),
-        (refused_pod, "FailedCreate", "cannot be created. Exceeded quota."),
-    ],
-)
-def test_an_instance_with_an_obstacle_that_joins_others_is_reported_alone(happens, reason, verb):
-    world = running(5)
+JOINED = {
+    foreign_pod: ("InstanceBlocked", "is blocked. Taken."),
+    refused_pod: ("FailedCreate", "cannot be created. Exceeded quota."),
+}
+
+
+@pytest.mark.parametrize("happens", JOINED)
+def test_an_instance_with_an_obstacle_that_joins_others_is_reported_alone(happens):
+    world, (reason, verb) = running(5), JOINED[happens]
     happens(world)
     world.run(60)
     world.foreign_pods.update({4: "Taken."} if world.foreign_pods else {})
