@@ -134,7 +134,7 @@ def _settle_size(facts: Facts, acceptance: Acceptance) -> tuple[Acceptance, Stat
     """The size is accepted or refused with the rest of the spec; a refused one leaves the last accepted size."""
     state, asked = facts.state, facts.snapshot.spec.replicas
     if not acceptance.refuses_all:
-        return acceptance, replace(state, replicas=asked)
+        return acceptance, replace(state, replicas=asked) if state.replicas != asked else state
     if state.replicas is None and facts.snapshot.pods:
         # The status was lost: only the existing instances show which size was accepted.
         state = replace(state, replicas=len(facts.snapshot.pods))

@@ -381,4 +381,5 @@ def _was_healthy(state: State, number: int, pod: Pod) -> bool:
     rollout = state.rollout
     if pod.change is None or rollout is None or number not in rollout.successful:
         return False
-    return pod.model == rollout.target.model and same(pod.version, rollout.target.version)
+    goal = rollout.target.version
+    return pod.model == rollout.target.model and (goal is None or same(pod.version, goal))

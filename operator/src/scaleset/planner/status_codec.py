@@ -8,7 +8,7 @@ not fit together are left out, and decided again from the pods.
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from functools import reduce
 from typing import Any, get_type_hints
@@ -374,7 +374,7 @@ _STATE = _record(
     State,
     replicas="accepted_replicas",
     proven="proven_time",
-    **{name: f"last_{name}" for name in get_type_hints(State) if name.startswith("handled_")},
+    **{each.name: f"last_{each.name}" for each in fields(State) if each.name.startswith("handled_")},
     builds=_BUILDS,
     previous=_BUILDS.at("previous_builds"),
     clocks=_by_id(_record(Clock, since=_DEADLINE)),
