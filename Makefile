@@ -92,6 +92,10 @@ test-faults: venv binaries ## the operator killed at every write, behind a proxy
 test-scale: venv binaries ## ten thousand pods in a hundred sets, measured (8 minutes; ARGS='--sets 10' for less)
 	@$(BIN)/python -m tests.scale $(ARGS)
 
+.PHONY: test-fleet
+test-fleet: venv ## 150,000 pods in 15,000 sets, in store and planner without a cluster, measured (ARGS='--sets 1000' for less)
+	@$(BIN)/python -m tests.scale.simulated $(ARGS)
+
 .PHONY: test-kind
 test-kind: venv ## the image, Helm, real containers, probes and volumes in kind; needs docker, or root and apt-get
 	@hack/kind/engine.sh

@@ -12,7 +12,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -23,6 +22,7 @@ from tests.cluster.harness.recorder import Recorder
 from tests.cluster.harness.trace import AuditLog
 from tests.scale.fairness import Delays, delays
 from tests.scale.probes import Reading, Series, blocks, read
+from tests.scale.report import Report
 from tests.scale.world import World
 
 IDLE_SECONDS = 60.0
@@ -30,24 +30,6 @@ EVENTS = 1000
 NODES = 20
 """A simulated node takes any number of pods."""
 FEW = 5
-
-
-@dataclass
-class Report:
-    """Rows of the table, and what was missed."""
-
-    rows: list[tuple[str, str, str]] = field(default_factory=list)
-    missed: list[str] = field(default_factory=list)
-
-    def add(self, what: str, found: str, goal: str = "", *, kept: bool = True) -> None:
-        self.rows.append((what, found, goal))
-        if not kept:
-            self.missed.append(f"{what}: {found}, to be {goal}")
-        print(f"  {what}: {found}{f' (goal: {goal})' if goal else ''}", flush=True)  # noqa: T201 - what it is for
-
-    def table(self) -> str:
-        lines = ["| | measured | goal |", "|---|---|---|"]
-        return "\n".join([*lines, *(f"| {what} | {found} | {goal} |" for what, found, goal in self.rows)])
 
 
 class Run:

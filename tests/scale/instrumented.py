@@ -9,6 +9,8 @@ Processor time, since on a machine that does other things as well nobody else's 
 import asyncio
 import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, thread_time
 from typing import Any
@@ -18,7 +20,7 @@ from scaleset.__main__ import main
 LONG_SECONDS = 0.02
 
 
-def _what(handle: asyncio.Handle) -> str:
+def what(handle: asyncio.Handle) -> str:
     """The task and the function where it waits now, which is where the long part ended."""
     callback: Any = handle._callback  # type: ignore[attr-defined]
     task = getattr(callback, "__self__", None)
@@ -30,22 +32,33 @@ def _what(handle: asyncio.Handle) -> str:
     return f"{task.get_name()}: {getattr(coroutine, '__qualname__', coroutine)}"
 
 
-def _time_callbacks(path: Path) -> None:
+@contextmanager
+def timed_callbacks(report: Callable[[float, float, asyncio.Handle], None]) -> Iterator[None]:
+    """Report the processor seconds and the seconds of every callback of all event loops."""
     run = asyncio.Handle._run  # the one place that all callbacks pass
 
     def timed(handle: asyncio.Handle) -> None:
         began, cpu = monotonic(), thread_time()
         run(handle)
-        cpu = thread_time() - cpu
+        report(thread_time() - cpu, monotonic() - began, handle)
+
+    asyncio.Handle._run = timed  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        asyncio.Handle._run = run  # type: ignore[method-assign]
+
+
+def writing_long_ones(path: Path) -> Callable[[float, float, asyncio.Handle], None]:
+    def report(cpu: float, wall: float, handle: asyncio.Handle) -> None:
         if cpu > LONG_SECONDS:
-            ended = monotonic()
-            line = {"at": ended, "cpu": cpu, "wall": ended - began, "what": _what(handle)}
+            line = {"at": monotonic(), "cpu": cpu, "wall": wall, "what": what(handle)}
             with path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
 
-    asyncio.Handle._run = timed  # type: ignore[method-assign, assignment]
+    return report
 
 
 if __name__ == "__main__":
-    _time_callbacks(Path(os.environ["SCALE_CALLBACKS"]))
-    main()
+    with timed_callbacks(writing_long_ones(Path(os.environ["SCALE_CALLBACKS"]))):
+        main()

@@ -38,7 +38,7 @@ from scaleset.kube.resources import Key
 from scaleset.observability.events import EventRecorder
 from scaleset.observability.metrics import Metrics
 from scaleset.runtime.clock import ServerClock
-from scaleset.runtime.process import freeze_objects, stop_signal, unless_stopped, watch_lag
+from scaleset.runtime.process import stop_signal, unless_stopped, watch_lag
 from scaleset.runtime.queue import WorkQueue
 from scaleset.runtime.workers import Workers
 
@@ -227,7 +227,6 @@ class Application:
             await self._wait_for_kinds(client)  # The CRDs may be others than when this replica began to wait.
         while not caches.synced:  # noqa: ASYNC110 - six views, and only until their first lists are through
             await asyncio.sleep(0.02)
-        freeze_objects()
         self._metrics.lead(caches.scale_sets.all, leads=client.writes_allowed)
         log.info(
             "leading identity=%(identity)s scalesets=%(scalesets)d",

@@ -20,12 +20,14 @@ from time import monotonic
 from scaleset.kube.client import Client
 from scaleset.kube.errors import ApiError, Gone, Unavailable
 from scaleset.kube.resources import JSON, Key, Resource, Wake
-from scaleset.kube.store import Store, T, View, differ
+from scaleset.kube.store import Listing, Store, T, View, differ
 
 log = logging.getLogger(__name__)
 
 PAGE = 250
 """Objects parsed and merged at a time, 10 ms of pods; a list of a whole cluster must not block the loop."""
+WALK = 10_000
+"""Objects looked up at a time, 10 ms."""
 LIST_TIMEOUT_SECONDS = 30.0
 """For one page."""
 WATCH_SECONDS = (240.0, 330.0)
@@ -220,7 +222,7 @@ class Informer(View[T]):
                 async with aclosing(pages):
                     async for raws, version in pages:
                         self._store.add(listing, raws, int(version))
-                self._changed(self._store.finish(listing, namespace=stream.namespace))
+                self._changed(self._store.settle(listing, await self._missing(stream, listing)))
             except BaseException:
                 stream.relist = True
                 self._changed(listing.changed)
@@ -232,6 +234,15 @@ class Informer(View[T]):
             self._restart(listing.version, but=stream)
         # The back-off is not reset: a successful list and a failing watch in turn would cause a storm of lists.
         stream.contacted()
+
+    async def _missing(self, stream: _Stream, listing: Listing) -> list[Key]:
+        """What the list does not contain. All that is known is walked, so others get their turn in between."""
+        known, missing = self._store.known(stream.namespace), []
+        for begin in range(0, len(known), WALK):
+            await asyncio.sleep(0)
+            missing += listing.missing(known[begin : begin + WALK])
+        await asyncio.sleep(0)
+        return missing
 
     async def _watch(self, stream: _Stream) -> None:
         shortest, longest = WATCH_SECONDS

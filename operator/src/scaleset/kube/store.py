@@ -125,6 +125,10 @@ class Listing:
         """Whether the list is older than the state known before it was requested."""
         return self.version < self.seen_before
 
+    def missing(self, known: Iterable[Key]) -> list[Key]:
+        """Those of the known objects that the list does not contain, once all its pages are added."""
+        return [key for key in known if key not in self.found]
+
 
 def differ(_: object, __: object) -> bool:
     """Never treat a newer record as unchanged."""
@@ -292,10 +296,19 @@ class Store(Generic[T]):
 
     def finish(self, listing: Listing, *, namespace: str | None = None, group: Key | None = None) -> frozenset[Key]:
         """Remove the objects of that namespace, or of that group, that the list does not contain."""
+        return self.settle(listing, listing.missing(self._asked_for(namespace, group)))
+
+    def known(self, namespace: str | None) -> list[Key]:
+        """The objects of that namespace, for a caller that looks for missing ones in several steps."""
+        return list(self._asked_for(namespace, None))
+
+    def settle(self, listing: Listing, missing: Iterable[Key]) -> frozenset[Key]:
+        """Remove these objects, which the list does not contain. They may be gone by now."""
         self.observe_version(listing.version)
-        missing = [key for key in self._asked_for(namespace, group) if key not in listing.found]
         for key in missing:
-            record = self._records[key]
+            record = self._records.get(key)
+            if record is None:
+                continue
             restored = listing.restored and key not in listing.written
             if restored or int(record.resource_version) <= listing.version:
                 if not listing.restored:
