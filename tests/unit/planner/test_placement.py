@@ -138,6 +138,20 @@ def test_age_is_of_the_instance_and_not_of_its_pod(rule, left):
     assert shrink(world, 2) == left
 
 
+def test_an_operator_that_starts_while_a_pod_is_gone_knows_the_age_of_its_instance():
+    world = running(3, scaleInPolicy={"rules": ["NewestVM"]})
+    age = world.ages[0]
+    world.held.add(0)
+    world.publish("2.0.0")
+    world.run(10)
+    assert world.pods[0].deleting
+    world.ages.clear()
+    world.loses(0)
+    world.run(60)
+    assert world.ages[0] == age
+    assert shrink(world, 2) == [0, 1]
+
+
 def test_an_id_that_is_used_again_belongs_to_a_new_instance():
     world = running(3, scaleInPolicy={"rules": ["OldestVM"]})
     assert shrink(world, 2) == [1, 2]

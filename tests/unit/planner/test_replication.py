@@ -40,6 +40,12 @@ def test_only_usable_nodes_of_the_region_are_asked_and_waited_for(unusable):
     assert (region.state, region.details) == ("Completed", "1 node has the image.")
 
 
+def test_a_region_is_complete_once_all_its_nodes_have_the_image():
+    both = nodes(2)
+    region = only(decide_replication(view(*both, ledger=has(*both))))
+    assert (region.state, region.details) == ("Completed", "2 nodes have the image.")
+
+
 def test_regions_come_in_their_order_and_retries_last():
     everywhere = (*nodes(2, "east"), *nodes(2, "west"))
     ledger = Ledger(failures={"uid-west-0000": Failure(1, "no", NOW)})

@@ -145,6 +145,7 @@ def test_a_cancelled_run_says_what_cancelled_it(ends, reason, message):
     assert code(world) == "Cancelled"
     assert rollout(world)["error"]["code"] == reason
     assert rollout(world)["error"]["message"].startswith(message)
+    assert rollout(world)["error"]["target"] == "web"
     assert "RolloutCancelled" in reasons(world)
 
 

@@ -74,9 +74,22 @@ def test_an_instance_that_its_previous_build_does_not_help_is_named():
     assert said(world, "InstanceRestored", "InstanceRestoreFailed") == [
         "Instances 0 are not healthy on their previous build either."
     ]
-    assert rollout(world)["rollbackInfo"]["rollbackError"]["message"] == (
-        "Instance 0 is not healthy on its previous build either. containers not ready"
-    )
+    assert rollout(world)["rollbackInfo"]["rollbackError"] == {
+        "code": "RollingUpgradeInstanceUnhealthyError",
+        "message": "Instance 0 is not healthy on its previous build either. containers not ready",
+        "details": [],
+    }
+
+
+def test_a_run_that_some_instances_did_not_survive_counts_them():
+    world = running(10, by=policy(rolling={"maxUnhealthyUpgradedInstancePercent": 50}))
+    world.start = 10.0
+    world.publish("2.0.0")
+    world.run(5)
+    world.broken.add(0)
+    world.run(2000)
+    first, *_ = said(world, "RolloutCompleted")
+    assert first == "Rolling upgrade to version 2.0.0 completed: 9 instances upgraded, 1 failed."
 
 
 def test_a_batch_without_failures_counts_its_instances():
