@@ -64,6 +64,9 @@ POLICY_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"spec.healthTimeout": "PT0S"}, "choose a duration from PT1S to P1D"),
     ({"spec.healthTimeout": "P1DT1S"}, "choose a duration from PT1S to P1D"),
     ({"spec.healthTimeout": "P9999W"}, "choose a duration from PT1S to P1D"),
+    ({"spec.upgradeTimeout": "PT0S"}, "choose a duration from PT1S to P30D"),
+    ({"spec.upgradeTimeout": "P31D"}, "choose a duration from PT1S to P30D"),
+    ({"spec.upgradeTimeout": 3600}, "must be of type string"),
     ({"spec.minReadyTime": "PT1441M"}, "choose a duration from PT0S to P1D"),
     ({"spec.rollingUpgradePolicy.pauseTimeBetweenBatches": "P8D"}, "choose a duration from PT0S to P7D"),
     ({"spec.rollingUpgradePolicy.pauseTimeBetweenBatches": 5}, "must be of type string"),
@@ -141,6 +144,7 @@ POLICY_ACCEPTED: list[dict[str, Any]] = [
     *({"spec.healthTimeout": text} for text in ("PT1S", "PT5M", "P1D", "PT24H", "PT86400S", "PT23H59M60S", "P0DT0H5M")),
     *({"spec.rollingUpgradePolicy.pauseTimeBetweenBatches": text} for text in ("PT0S", "P1W", "P7D", "P6DT24H", "P0W")),
     {"spec.minReadyTime": "P1D"},
+    *({"spec.upgradeTimeout": text} for text in ("PT1S", "P30D", None)),
     {"metadata.name": "a" * 63},
 ]
 

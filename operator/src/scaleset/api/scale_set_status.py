@@ -126,6 +126,7 @@ class PolicySnapshot(Model):
     health_timeout: Duration | None = optional("Longest time for an instance to become healthy, ISO 8601.")
     min_ready_time: Duration | None = optional("Time that an instance has to stay healthy, ISO 8601.")
     disable_automatic_rollback: Bool = optional("Whether a failed instance keeps the new image.", default=False)
+    upgrade_timeout: Duration | None = optional("Longest time for the whole rollout, ISO 8601.")
 
 
 class TargetImageReference(Model):
@@ -246,6 +247,10 @@ class RollingUpgradeStatus(Model):
     waiting_for: WaitingFor | None = optional("Why the rollout waits.")
     ending: EndingStatus | None = optional("How the rollout will end once its batch has finished.")
     next_batch_time: Time | None = optional("When the pause between batches is over.")
+    deadline: Time | None = optional("When the rollout ends as Faulted (upgradeTimeout), if it is not held until then.")
+    held_since: Time | None = optional(
+        "Since when the rollout waits for something that does not count for its deadline, which moves by that time."
+    )
     successful: Ranges = optional("Instances that are upgraded and healthy, as ranges.", default="")
     failed: Ranges = optional("Instances that failed, as ranges.", default="")
     restored: Ranges = optional(

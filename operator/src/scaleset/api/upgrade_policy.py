@@ -10,6 +10,8 @@ Pause = Annotated[timedelta, Between("PT0S", "P7D")]
 """From nothing to a week."""
 HealthTimeout = Annotated[timedelta, Between("PT1S", "P1D")]
 """From a second to a day."""
+UpgradeTimeout = Annotated[timedelta, Between("PT1S", "P30D")]
+"""From a second to 30 days."""
 MinReadyTime = Annotated[timedelta, Between("PT0S", "P1D")]
 """From nothing to a day."""
 
@@ -107,6 +109,11 @@ class UpgradePolicySpec(Spec):
     min_ready_time: MinReadyTime | None = optional(
         "Time that an upgraded instance has to stay healthy before it counts as upgraded, ISO 8601, at most "
         "P1D. Default: PT10S if health.source is InstanceState, else PT0S."
+    )
+    upgrade_timeout: UpgradeTimeout | None = optional(
+        "Longest time for a whole rollout, ISO 8601, PT1S to P30D. After it the running batch is finished, and the "
+        "rollout ends as Faulted with RollingUpgradeTimeoutError; the platform does not try its target again. Time in "
+        "which the rollout waits for its turn (maxConcurrentScaleSets) or is suspended does not count. Default: none."
     )
     max_concurrent_scale_sets: Int | None = optional(
         "Number of ScaleSets of this policy that may roll at the same time; the set that has waited longest "

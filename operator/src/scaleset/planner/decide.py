@@ -23,6 +23,7 @@ from scaleset.planner import (
     pod_diff,
     revisions,
     rollout,
+    run_deadline,
     scaling,
     shrinking,
     status,
@@ -99,6 +100,7 @@ PARTS = (
     triggers.replace_at_once,
     _start,
     rollout.queue,
+    run_deadline.keep,
     deadlines.forget,
 )
 """The parts of a decision, in order."""

@@ -133,13 +133,15 @@ def judged_by(facts: Facts, model: str) -> str:
     policy = facts.policy
     known = facts.models.get(model)
     rolling = policy.rolling_upgrade_policy
-    figures = (
+    figures: tuple[object, ...] = (
         policy.health_timeout.total_seconds(),
         policy.ready_for(facts.health_source).total_seconds(),
         rolling.max_unhealthy_instance_percent,
         rolling.max_unhealthy_upgraded_instance_percent,
         known.rest if known is not None else model,
     )
+    if policy.upgrade_timeout is not None:
+        figures = (*figures, policy.upgrade_timeout.total_seconds())
     return _JUDGED + hashlib.sha256(repr(figures).encode()).hexdigest()[:10]
 
 

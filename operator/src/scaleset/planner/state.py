@@ -55,6 +55,8 @@ class Policy:
     min_ready_time: float = 0.0
     """How long an instance has to stay healthy."""
     disable_automatic_rollback: bool = False
+    upgrade_timeout: float | None = None
+    """How long the whole run may take, without the time in which it is held."""
     in_place: bool = False
     """Whether an image is changed in the running pod where that is possible."""
 
@@ -72,6 +74,7 @@ class Policy:
             health_timeout=spec.health_timeout.total_seconds(),
             min_ready_time=spec.ready_for(by).total_seconds(),
             disable_automatic_rollback=automatic.disable_automatic_rollback,
+            upgrade_timeout=None if spec.upgrade_timeout is None else spec.upgrade_timeout.total_seconds(),
             in_place=spec.changes_in_place,
         )
 
@@ -146,6 +149,10 @@ class Rollout:
     batch: Batch | None = None
     batches_done: int = 0
     next_batch: float | None = None
+    deadline: float | None = None
+    """When the run ends as Faulted; None without an upgradeTimeout."""
+    held_since: float | None = None
+    """Since when the run waits for something that does not count for its deadline."""
     successful: frozenset[int] = NOBODY
     failed: frozenset[int] = NOBODY
     restored: frozenset[int] = NOBODY

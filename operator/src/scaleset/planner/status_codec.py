@@ -295,6 +295,10 @@ _POLICY = _record(
     ),
     health_timeout=_duration(300.0),
     min_ready_time=_duration(0.0),
+    upgrade_timeout=_Form(
+        lambda length: None if length is None else length.total_seconds(),
+        lambda seconds_: format_duration(timedelta(seconds=seconds_)),
+    ),
     in_place=_Form(
         lambda method: method == "InPlaceIfPossible",
         lambda in_place: "InPlaceIfPossible" if in_place else "Recreate",
@@ -317,6 +321,7 @@ _ROLLOUT = _record(
     last_action_time="running_status.last_action_time",
     batch=_record(Batch, started="start_time", restore_started="restore_start_time"),
     next_batch=_DEADLINE.at("next_batch_time"),
+    deadline=_DEADLINE,
     messages=_MESSAGES,
     waiting=_record(Waiting, stalls=None).at("waiting_for"),
     ending=_record(Ending),

@@ -87,6 +87,8 @@ def _of_rollout(facts: Facts, rollout: Rollout) -> Iterator[float]:
     timeout, batch = rollout.policy.health_timeout, rollout.batch
     if rollout.next_batch is not None:
         yield rollout.next_batch
+    if rollout.deadline is not None and rollout.held_since is None:
+        yield rollout.deadline
     if batch is not None:
         yield batch.started + timeout
         yield batch.started + 2 * timeout
