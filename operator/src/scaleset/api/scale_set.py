@@ -193,8 +193,10 @@ class ScaleSetSpec(Spec):
                 at=".runCustomData",
             ),
             cel(
-                "!(has(self.serviceFabric) && has(self.health) && has(self.health.probe))",
-                "remove health.probe: a Service Fabric set reports its health by Service Fabric",
+                "!(has(self.serviceFabric) && has(self.health) && has(self.health.probe))"
+                " || (has(self.serviceFabric.isStateless) && self.serviceFabric.isStateless)",
+                "remove health.probe: a Service Fabric set reports its health by Service Fabric, unless "
+                "serviceFabric.isStateless is true",
                 at=".serviceFabric",
             ),
             cel(

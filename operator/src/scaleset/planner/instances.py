@@ -67,6 +67,19 @@ class Change:
         return (Ran(self.container, self.image, self.container_id), *self.others)
 
 
+class Reported(NamedTuple):
+    """A condition of a pod that is not one of Kubernetes' own."""
+
+    type: str
+    status: str
+    since: float | None
+    """When it got that status."""
+    message: str = ""
+    """Reason and sentence of its writer, unless it is True."""
+    stale: bool = False
+    """Whether it is about the image before: it was not written again since that was changed in place."""
+
+
 class HealthState(StrEnum):
     """Azure's four states of application health."""
 
@@ -126,6 +139,8 @@ class Pod(Observed):
     """How often its containers have been started again."""
     restart: float | None = None
     """When the restart of the set began that made this pod."""
+    conditions: tuple[Reported, ...] = ()
+    """Its conditions with a domain name: any of them may be a health source."""
 
     @property
     def restarted(self) -> bool:
@@ -138,6 +153,11 @@ class Pod(Observed):
     def begun(self) -> float:
         """When it got its present build: at its creation, or when its image was changed in place."""
         return self.created if self.change is None else self.change.at
+
+    def reported(self, kind: str) -> Reported | None:
+        """Its condition of that type, if it is about the present image."""
+        found = (each for each in self.conditions if each.type == kind and not each.stale)
+        return next(found, None)
 
     def image(self, container: str | None) -> str:
         """Image of the named container, of the first one when the name is unknown."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from scaleset.api import names
 from scaleset.api.moments import seconds as since_epoch
 from scaleset.kube.resources import JSON, Key
-from scaleset.planner.instances import Build, Change, Claim, Observed, Pod, Ran
+from scaleset.planner.instances import Build, Change, Claim, Observed, Pod, Ran, Reported
 
 if TYPE_CHECKING:  # the plugin shows pods without the models
     from scaleset.planner.revisions import Revision
@@ -120,7 +120,39 @@ def pod(raw: JSON) -> Pod:
         deletion_due=seconds(metadata.get("deletionTimestamp")),
         restarts=sum(int(container.get("restartCount") or 0) for container in containers),
         restart=seconds(annotations.get(names.ANNOTATION_RESTARTED)),
+        conditions=_reported(conditions, metadata, changed=change.at if change is not None else None, started=started),
     )
+
+
+def _reported(
+    conditions: Mapping[Any, Mapping[str, Any]],
+    metadata: Mapping[str, Any],
+    *,
+    changed: float | None,
+    started: float | None,
+) -> tuple[Reported, ...]:
+    """The conditions that are not Kubernetes' own. Times of probes are not kept: they change all the time."""
+    return tuple(
+        Reported(
+            str(kind),
+            status := str(condition.get("status")),
+            seconds(condition.get("lastTransitionTime")),
+            "" if status == "True" else plain(_both(condition.get("reason"), condition.get("message"))),
+            changed is not None and not _written_since(condition, metadata, max(changed, started or changed)),
+        )
+        for kind, condition in conditions.items()
+        if "/" in str(kind)
+    )
+
+
+def _written_since(condition: Mapping[str, Any], metadata: Mapping[str, Any], changed: float) -> bool:
+    """Whether a condition was written after the image was changed and its container started again: by the generation
+    that its writer saw, or else by one of its times. Times have whole seconds, so the same second proves nothing.
+    """
+    if condition.get("observedGeneration") is not None:
+        return _observed(condition, metadata)
+    written = (seconds(condition.get(name)) for name in ("lastProbeTime", "lastTransitionTime"))
+    return any(at is not None and at >= int(changed) + 1 for at in written)
 
 
 def _lasting(spec: Mapping[str, Any], status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
