@@ -51,7 +51,11 @@ POLICY_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({BATCH: 4}, "should be greater than or equal to 5"),
     ({UNHEALTHY: 4}, "should be greater than or equal to 5"),
     ({"spec.mode": "rolling"}, 'supported values: "Automatic", "Manual", "Rolling"'),
-    ({"spec.replacementMethod": "InPlace"}, 'supported values: "Recreate", "InPlaceIfPossible"'),
+    ({"spec.replacementMethod": "InPlace"}, 'supported values: "Recreate", "InPlaceIfPossible", "InPlaceOnly"'),
+    (
+        {"spec.replacementMethod": "InPlaceOnly", "spec.rollingUpgradePolicy.maxSurge": True},
+        "set maxSurge to false, or replacementMethod to InPlaceIfPossible",
+    ),
     ({"spec.healthTimeout": "5m"}, WRITE_DURATION),
     ({"spec.healthTimeout": ""}, WRITE_DURATION),
     ({"spec.healthTimeout": "P"}, WRITE_DURATION),
@@ -144,6 +148,7 @@ POLICY_ACCEPTED: list[dict[str, Any]] = [
     *({"spec.healthTimeout": text} for text in ("PT1S", "PT5M", "P1D", "PT24H", "PT86400S", "PT23H59M60S", "P0DT0H5M")),
     *({"spec.rollingUpgradePolicy.pauseTimeBetweenBatches": text} for text in ("PT0S", "P1W", "P7D", "P6DT24H", "P0W")),
     {"spec.minReadyTime": "P1D"},
+    {"spec.replacementMethod": "InPlaceOnly", "spec.rollingUpgradePolicy.maxSurge": False},
     *({"spec.upgradeTimeout": text} for text in ("PT1S", "P30D", None)),
     {"metadata.name": "a" * 63},
 ]

@@ -44,6 +44,7 @@ def test_a_suspension_does_not_count(scene: Scene) -> None:
     scene.change(suspend=True)
     scene.wait(lambda world: waiting_for(world) == "Suspended", "the rollout is suspended")
     held = scene.wait(lambda world: rollout(world).get("heldSince"), "it says since when it is held")
+    assert held
     assert datetime.fromisoformat(held) <= before
     scene.recorder.settle(4)
     scene.change(suspend=False)

@@ -245,7 +245,7 @@ class _World:
         rollout = plan.state.rollout
         rising = rollout.in_progress if rollout is not None else frozenset()
         there = {
-            number: _well(pod, snapshot.now) if number in rising else pod
+            number: _well(pod, snapshot) if number in rising else pod
             for number, pod in snapshot.pods.items()
             if not pod.deleting
         }

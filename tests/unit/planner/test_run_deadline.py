@@ -19,8 +19,14 @@ def slow(replicas: int = 5, *, timeout: str = "PT2M30S", **changes) -> World:
     return world
 
 
+def edit(world: World, **fields: object) -> None:
+    """The policy is edited (Python names)."""
+    assert world.policy is not None
+    world.policy = world.policy.model_copy(update=fields)
+
+
 def error(world: World) -> str:
-    return world.status["rollingUpgrade"]["error"]["code"]
+    return str(world.status["rollingUpgrade"]["error"]["code"])
 
 
 def test_a_run_that_takes_too_long_ends_after_its_batch_and_is_remembered():
@@ -67,7 +73,7 @@ def test_a_suspension_does_not_count(who: str):
         if who == "set":
             world.change(suspend=on)
         else:
-            world.policy = world.policy.model_copy(update={"suspend": on})
+            edit(world, suspend=on)
 
     suspend(on=True)
     world.run(600)
@@ -132,7 +138,7 @@ def test_what_lifts_the_memory():
     world = slow()
     world.publish("2.0.0")
     world.run(600)
-    world.policy = world.policy.model_copy(update={"upgrade_timeout": None})
+    edit(world, upgrade_timeout=None)
     world.run(600)
     assert code(world) == "Completed", "it was judged by that limit"
 

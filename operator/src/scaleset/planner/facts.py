@@ -207,6 +207,15 @@ class Facts:
             item.id for item in self.snapshot.spec.protected_instances if item.protect_from_scale_set_actions
         )
 
+    def only_in_place(self, number: int) -> bool:
+        """Whether the pod of that instance may not be made again for an upgrade. A restore is none: a failed instance
+        is made again where its image cannot be put back in place.
+        """
+        rollout = self.rollout
+        if rollout is not None and number in rollout.in_progress:
+            return rollout.policy.only_in_place and number not in rollout.failed
+        return self.policy.only_in_place
+
     def definition(self, model: Revision) -> Definition:
         """The image definition that a model refers to."""
         reference = model.reference

@@ -22,6 +22,13 @@ class Build:
     image: str
     restart: float | None = None
     """When the restart began that made the instance again last; None where any pod of the build will do."""
+    digest: str | None = None
+    """What the tag of the image meant when the instance ran it (`digests`); no part of what builds are compared by."""
+
+    @property
+    def reference(self) -> str:
+        """The image that a pod of the build asks for: by digest, if that is known."""
+        return self.image if self.digest is None else f"{self.image}@{self.digest}"
 
     def same_as(self, pod: "Pod") -> bool:
         """Whether the pod was created from this build. Pods of operators before 1.1 do not record their image; for
@@ -123,6 +130,11 @@ class Pod(Observed):
     """Last words of failed custom data or of a failed extension whose failure is suppressed."""
     images: tuple[tuple[str, str], ...] = ()
     container_ids: tuple[tuple[str, str], ...] = ()
+    image_ids: tuple[tuple[str, str], ...] = ()
+    """What the runtime says that its running containers run, by container."""
+    image_error: bool = False
+    """Whether a container cannot be started because of its image: it cannot be pulled, or is of another architecture.
+    """
     change: Change | None = None
     current: bool = True
     """Whether its status is about its current image: after a change in place only once its container was started again.
@@ -153,6 +165,11 @@ class Pod(Observed):
     def begun(self) -> float:
         """When it got its present build: at its creation, or when its image was changed in place."""
         return self.created if self.change is None else self.change.at
+
+    def image_id(self, container: str | None) -> str:
+        """What the named container runs, or the first one when no name is given; "" if it does not run."""
+        ids = dict(self.image_ids)
+        return ids.get(container, "") if container is not None else next(iter(ids.values()), "")
 
     def reported(self, kind: str) -> Reported | None:
         """Its condition of that type, if it is about the present image."""

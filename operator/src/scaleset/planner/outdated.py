@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
+from scaleset.planner import in_place
 from scaleset.planner.facts import Facts
 from scaleset.planner.gallery import LATEST, number, same
 from scaleset.planner.instances import Build, Instance
@@ -41,7 +42,7 @@ def _to_restart(facts: Facts, rollout: Rollout) -> dict[int, Build]:
     pod is made anyway, and an instance whose model is gone cannot be made again.
     """
     return {
-        i.id: replace(build, restart=rollout.restart)
+        i.id: replace(build, restart=rollout.restart, digest=None)
         for i, build in _replaceable(facts)
         if i.id not in facts.blocked
         and i.pod is not None
@@ -278,6 +279,12 @@ def retry_for(facts: Facts, target: Target) -> Retry | None:
 
 def outdated(facts: Facts, rollout: Rollout) -> dict[int, Build]:
     """Instances that the rollout has to replace, with their new builds."""
+    moves = behind(facts, rollout)
+    return in_place.reachable(facts, moves) if rollout.policy.only_in_place else moves
+
+
+def behind(facts: Facts, rollout: Rollout) -> dict[int, Build]:
+    """Instances that the target of the rollout would change, with their new builds, whatever the policy allows."""
     if rollout.kind is Kind.RESTART:
         return _to_restart(facts, rollout)
     if rollout.kind is Kind.MODEL:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
-from scaleset.api.upgrade_policy import RollingUpgradePolicy, UpgradePolicySpec
+from scaleset.api.upgrade_policy import ReplacementMethod, RollingUpgradePolicy, UpgradePolicySpec
 from scaleset.planner.instances import Build
 from scaleset.planner.targets import FailedTarget, Retry, Target
 
@@ -57,8 +57,17 @@ class Policy:
     disable_automatic_rollback: bool = False
     upgrade_timeout: float | None = None
     """How long the whole run may take, without the time in which it is held."""
-    in_place: bool = False
-    """Whether an image is changed in the running pod where that is possible."""
+    method: ReplacementMethod = "Recreate"
+
+    @property
+    def in_place(self) -> bool:
+        """Whether an image is changed in the running pod where that is possible."""
+        return self.method != "Recreate"
+
+    @property
+    def only_in_place(self) -> bool:
+        """Whether no pod may be made again for an upgrade."""
+        return self.method == "InPlaceOnly"
 
     @property
     def pause(self) -> float:
@@ -75,7 +84,7 @@ class Policy:
             min_ready_time=spec.ready_for(by).total_seconds(),
             disable_automatic_rollback=automatic.disable_automatic_rollback,
             upgrade_timeout=None if spec.upgrade_timeout is None else spec.upgrade_timeout.total_seconds(),
-            in_place=spec.changes_in_place,
+            method=spec.replacement_method,
         )
 
 

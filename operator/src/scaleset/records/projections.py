@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from scaleset.api import names
@@ -22,6 +23,8 @@ MAX_MESSAGE = 512
 _NOT_RESTARTED = "The image was changed in place; the kubelet has not started the container again yet."
 _ENDED = ("Failed", "Succeeded")
 _NOT_BEGUN = ("PodInitializing", "ContainerCreating")
+_PULL_ERRORS = frozenset(("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"))
+_WRONG_PLATFORM = ("exec format error", "no match for platform")
 _LOST = ("NodeLost", "NodeStatusUnknown")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
@@ -112,6 +115,10 @@ def pod(raw: JSON) -> Pod:
         note=plain(_note(status)),
         images=tuple(images.items()),
         container_ids=tuple(ids.items()),
+        image_ids=tuple(
+            (c.get("name", ""), intern(str(c["imageID"]))) for c in containers if c.get("imageID") and _running_since(c)
+        ),
+        image_error=_image_error(status),
         change=change,
         current=current,
         asked_image=annotations.get(names.ANNOTATION_IMAGE),
@@ -171,6 +178,21 @@ def _reached(status: Mapping[str, Any]) -> bool:
         if state.get("running") or state.get("terminated") or (container.get("lastState") or {}).get("terminated"):
             return True
         if waits not in (None, *_NOT_BEGUN):
+            return True
+    return False
+
+
+def _image_error(status: Mapping[str, Any]) -> bool:
+    """Whether the image of a container cannot be pulled, or is not for its node."""
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        state, last = container.get("state") or {}, container.get("lastState") or {}
+        waiting = state.get("waiting") or {}
+        if waiting.get("reason") in _PULL_ERRORS:
+            return True
+        ended = (state.get("terminated") or {}, last.get("terminated") or {})
+        if not state.get("running") and any(
+            word in str(each.get("message") or "") for each in (waiting, *ended) for word in _WRONG_PLATFORM
+        ):
             return True
     return False
 
@@ -285,7 +307,10 @@ def _both(reason: str | None, message: str | None) -> str:
 def _previous(text: str | None) -> Build | None:
     try:
         raw = json.loads(text or "")
-        return Build(str(raw["model"]), str(raw["version"]), str(raw["image"]))
+        digest = raw.get("digest")
+        return Build(
+            str(raw["model"]), str(raw["version"]), str(raw["image"]), digest=None if digest is None else str(digest)
+        )
     except (ValueError, KeyError, TypeError):
         return None
 
