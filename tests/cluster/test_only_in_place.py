@@ -11,10 +11,10 @@ FIXED_IMAGES = (
 NEVER_AGAIN = "are made again"
 
 
-def create(scene: Scene, *, mode: str = "Rolling", **spec: object) -> dict[str, str]:
+def create(scene: Scene, *, mode: str = "Rolling") -> dict[str, str]:
     """A healthy set whose policy asks for changes in place only; returns the uids of its pods."""
     scene.policy(mode=mode, replacementMethod="InPlaceOnly")
-    scene.create(replicas=3, **spec)
+    scene.create(replicas=3)
     return scene.uids()
 
 

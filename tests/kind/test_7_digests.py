@@ -80,7 +80,7 @@ def kept(world: World) -> set[str]:
 
 
 def test_bad_1_1_0_is_published_while_the_tag_of_1_0_0_is_moved(lone_stage: Stage, tags: Tags) -> None:
-    """The restored instance and a lost one run the old digest; an instance that is added runs what the tag means now."""
+    """The restored instance and a lost one run the old digest; an instance that is added runs what the tag means."""
     before = create(lone_stage, tags)
     tag = tags.point("1.0.0", OTHER)
     lone_stage.publish("1.1.0", image=tags.point("1.1.0", BAD))

@@ -38,8 +38,8 @@ def _lives(world: World, number: int, pod: Pod) -> Pod:
     """What has become of the pod by now."""
     if _ends(world, number, pod):
         return _ended(world, number, pod) if world.now >= _end(world, number, pod) else pod
-    if _digest(pod) in world.gone:
-        return replace(pod, image_error=True, message="container app: ImagePullBackOff: not found")
+    if not pod.running and _digest(pod) in world.gone:
+        return replace(pod, image_errors=(pod.images[0][1],), message="container app: ImagePullBackOff: not found")
     if not pod.ready:
         if world.now < pod.begun + world.start or not world.works(number, pod):
             return pod
@@ -80,7 +80,7 @@ def next_moment(world: World, number: int, pod: Pod) -> float | None:
         return None if number in world.deaf else world.now + _MOMENT
     if _ends(world, number, pod):
         return max(_end(world, number, pod), world.now + _MOMENT)
-    if _digest(pod) in world.gone and not pod.image_error:
+    if not pod.running and _digest(pod) in world.gone and not pod.image_errors:
         return world.now + _MOMENT
     if not pod.ready:
         return max(pod.begun + world.start, world.now + _MOMENT) if world.works(number, pod) else None

@@ -356,7 +356,7 @@ class World:
             previous=wanted.previous,
             asked_image=wanted.build.image,
             image_ids=(),
-            image_error=False,
+            image_errors=(),
             change=replace(before, at=float(int(before.at))),
             current=image == before.image,
             resource_version=str(next(self.uids)),

@@ -242,7 +242,7 @@ def test_in_place_the_tag_is_put_back():
 
 def test_a_tag_that_cannot_be_pulled_is_nobody_s_digest():
     world = tagged(2)
-    world.pods[0] = replace(world.pods[0], image_error=True, ready=False, running=False)
+    world.pods[0] = replace(world.pods[0], image_errors=(TAG,), ready=False, running=False)
     world.run(100)
     assert deleted(world) == []
     assert kept(world)[0] == OLD
@@ -287,3 +287,13 @@ def test_a_forged_digest_is_no_digest(digests):
     row = {"model": "m", "version": "1.0.0", "image": TAG, "instances": "0", "digests": digests}
     world.status = {"builds": [row]}
     assert world.state.builds == {0: Build("m", "1.0.0", TAG)}
+
+
+def test_a_running_instance_keeps_a_digest_that_is_gone():
+    world = tagged(2)
+    world.loses(0)
+    world.run(60)
+    world.gone.add(OLD)
+    world.run(600)
+    assert asked(world)[0] == f"{TAG}@{OLD}"
+    assert kept(world)[0] == OLD

@@ -49,17 +49,19 @@ def learn(facts: Facts) -> Step:
     return step.with_event("DigestNotPulled", text, warning=True)
 
 
-def given_up(build: Build, pod: Pod, container: str | None) -> bool:
+def given_up(build: Build, pod: Pod) -> bool:
     """Whether the pod asks for a digest that was dropped, so that it has to be made again with the tag."""
-    return pod.image_error and build.digest is None and "@" not in build.image and "@" in pod.image(container)
+    if build.digest is not None or not build.same_as(pod):
+        return False
+    return any(image.partition("@")[0] == build.image != image for image in pod.image_errors)
 
 
 def _fails(facts: Facts, number: int, build: Build) -> bool:
     instance = facts.instances.get(number)
     pod = instance.pod if instance is not None else None
-    if pod is None or pod.deleting or not pod.image_error or not build.same_as(pod):
+    if instance is None or instance.healthy or pod is None or pod.deleting or not build.same_as(pod):
         return False
-    return pod.image(_container(facts, build)) == build.reference
+    return build.reference in pod.image_errors
 
 
 def _new(facts: Facts, instance: Instance) -> str | None:

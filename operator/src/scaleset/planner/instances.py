@@ -132,8 +132,9 @@ class Pod(Observed):
     container_ids: tuple[tuple[str, str], ...] = ()
     image_ids: tuple[tuple[str, str], ...] = ()
     """What the runtime says that its running containers run, by container."""
-    image_error: bool = False
-    """Whether a container cannot be started because of its image: it cannot be pulled, or is of another architecture.
+    image_errors: tuple[str, ...] = ()
+    """Images that containers cannot be started from, as the spec has them: they cannot be pulled, or are of another
+    architecture.
     """
     change: Change | None = None
     current: bool = True

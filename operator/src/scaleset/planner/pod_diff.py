@@ -83,7 +83,7 @@ def _to_be_replaced(facts: Facts) -> tuple[Diff, Mapping[int, Ended]]:
         build = facts.state.builds.get(number)
         if build is not None and in_place.possible(facts, number, pod, build):
             changes.append(in_place.change(facts, number, pod, build))
-        elif pod.ended or pod.image_error or not facts.only_in_place(number):
+        elif pod.ended or not facts.only_in_place(number) or _by_dropped_digest(facts, number, pod):
             deletions.append(_deletion(number, pod))
     return Diff(tuple(deletions), tuple(changes)), ended
 
@@ -96,8 +96,7 @@ def _authorised(instance: Instance, replaceable: frozenset[int]) -> bool:
 def _by_dropped_digest(facts: Facts, number: int, pod: Pod) -> bool:
     """Whether the pod asks for an image that cannot be run, while its build has the tag."""
     build = facts.state.builds.get(number)
-    model = facts.models.get(build.model) if build is not None and pod.image_error else None
-    return model is not None and build is not None and digests.given_up(build, pod, model.instance_container)
+    return build is not None and bool(pod.image_errors) and digests.given_up(build, pod)
 
 
 def _superfluous(facts: Facts) -> Iterator[Deletion]:

@@ -118,7 +118,7 @@ def pod(raw: JSON) -> Pod:
         image_ids=tuple(
             (c.get("name", ""), intern(str(c["imageID"]))) for c in containers if c.get("imageID") and _running_since(c)
         ),
-        image_error=_image_error(status),
+        image_errors=_image_errors(raw.get("spec") or {}, status),
         change=change,
         current=current,
         asked_image=annotations.get(names.ANNOTATION_IMAGE),
@@ -182,19 +182,25 @@ def _reached(status: Mapping[str, Any]) -> bool:
     return False
 
 
-def _image_error(status: Mapping[str, Any]) -> bool:
-    """Whether the image of a container cannot be pulled, or is not for its node."""
-    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
-        state, last = container.get("state") or {}, container.get("lastState") or {}
-        waiting = state.get("waiting") or {}
-        if waiting.get("reason") in _PULL_ERRORS:
-            return True
-        ended = (state.get("terminated") or {}, last.get("terminated") or {})
-        if not state.get("running") and any(
-            word in str(each.get("message") or "") for each in (waiting, *ended) for word in _WRONG_PLATFORM
-        ):
-            return True
-    return False
+def _image_errors(spec: Mapping[str, Any], status: Mapping[str, Any]) -> tuple[str, ...]:
+    """Images that the kubelet cannot pull, or that are not for its node."""
+    statuses = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+    failing = {each.get("name") for each in statuses if _has_image_error(each)}
+    if not failing:
+        return ()
+    containers = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
+    return tuple(dict.fromkeys(str(each.get("image")) for each in containers if each.get("name") in failing))
+
+
+def _has_image_error(container: Mapping[str, Any]) -> bool:
+    state, last = container.get("state") or {}, container.get("lastState") or {}
+    if state.get("running"):
+        return False
+    waiting = state.get("waiting") or {}
+    if waiting.get("reason") in _PULL_ERRORS:
+        return True
+    said = (waiting, state.get("terminated") or {}, last.get("terminated") or {})
+    return any(word in str(each.get("message") or "") for each in said for word in _WRONG_PLATFORM)
 
 
 def _running_since(container: Mapping[str, Any]) -> float | None:
