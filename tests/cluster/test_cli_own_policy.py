@@ -1,9 +1,14 @@
 """The plugin on a set that has its policy in itself."""
 
-from tests.cluster.harness.api import SCALE_SETS, Api
+from tests.cluster.harness.api import SCALE_SETS, Api, Json
 from tests.cluster.harness.fleet import publish
 from tests.cluster.harness.manifests import scale_set
 from tests.cluster.harness.plugin import Plugin, wait_for_web
+
+
+def completed(found: Json) -> bool:
+    running = (found["status"].get("rollingUpgrade") or {}).get("runningStatus") or {}
+    return running.get("code") == "Completed"
 
 
 def test_plan_status_and_columns_know_it(plugin: Plugin, api: Api):
@@ -24,5 +29,5 @@ def test_plan_status_and_columns_know_it(plugin: Plugin, api: Api):
     assert "batches of at most 50 %" in held
     assert "of its own" in plugin("get", "web").out
     api.patch(SCALE_SETS, plugin.namespace, "web", {"spec": {"upgradePolicy": {"suspend": None}}})
-    wait_for_web(api, plugin, lambda found: found["status"]["rollingUpgrade"]["runningStatus"]["code"] == "Completed")
+    wait_for_web(api, plugin, completed)
     assert "Completed to version 1.1.0" in plugin("status", "web").out

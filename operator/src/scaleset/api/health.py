@@ -80,7 +80,7 @@ class Health(Model):
         "Type of the pod's condition that decides health, such as example.com/Healthy. Anybody with the right to "
         "patch pods/status may write it, and it need not be a readiness gate. Without it an instance is Initializing "
         "until healthTimeout, then Unhealthy. After a change of the image in place only what was written after it "
-        "counts. Needed with source PodCondition, and only allowed there."
+        "counts. Needed with source PodCondition, and only allowed there. Default: none."
     )
     probe: HealthProbe | None = optional(
         "The health extension: rendered as the readiness probe of the instance container, which then must not have"

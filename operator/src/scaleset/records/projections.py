@@ -313,10 +313,9 @@ def _both(reason: str | None, message: str | None) -> str:
 def _previous(text: str | None) -> Build | None:
     try:
         raw = json.loads(text or "")
+        build = Build(str(raw["model"]), str(raw["version"]), str(raw["image"]))
         digest = raw.get("digest")
-        return Build(
-            str(raw["model"]), str(raw["version"]), str(raw["image"]), digest=None if digest is None else str(digest)
-        )
+        return build if digest is None else replace(build, digest=str(digest))
     except (ValueError, KeyError, TypeError):
         return None
 
