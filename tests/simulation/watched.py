@@ -59,6 +59,9 @@ class Watched(Leaving):
             elif not bits_are_gone(build, pod):
                 assert deletion.instance in busy, "S1: deleted outside batch and request"
                 assert not build.same_as(pod), "S9: deleted for nothing"
+                run = running(state)
+                upgrades = run is not None and run.policy.only_in_place and deletion.instance in run.verifying
+                assert not upgrades, "in place only: a pod is made again for an upgrade"
             self._spares(before=state, number=deletion.instance, pod=pod)
         super().delete(deletion)
         self._scaled_in()

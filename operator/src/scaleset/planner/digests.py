@@ -33,7 +33,8 @@ _DOCKER = "docker.io"
 def learn(facts: Facts) -> Step:
     """Record the digests that healthy instances run, and drop those that no node can run."""
     dropped = {n: build for n, build in facts.state.builds.items() if build.digest and _fails(facts, n, build)}
-    found = {n: digest for n, i in facts.instances.items() if (digest := _new(facts, i)) is not None}
+    showing = [i for i in facts.instances.values() if i.pod is not None and i.pod.image_ids]
+    found = {i.id: digest for i in showing if (digest := _new(facts, i)) is not None}
     if not dropped and not found:
         return facts.step()
     without = {number: replace(build, digest=None) for number, build in dropped.items()}
@@ -69,8 +70,13 @@ def _new(facts: Facts, instance: Instance) -> str | None:
     pod, build = instance.pod, instance.build
     if pod is None or build is None or not instance.healthy or "@" in build.image:
         return None
-    digest = digest_of(pod.image_id(_container(facts, build)), build.image)
-    return digest if digest is not None and digest != build.digest and build.same_as(pod) else None
+    image_id = pod.image_id(_container(facts, build))
+    if "@" not in image_id:
+        return None
+    if build.digest is not None and image_id.endswith(build.digest):
+        return None  # Fast path: nearly all instances run what is known.
+    digest = digest_of(image_id, build.image)
+    return digest if digest is not None and build.same_as(pod) else None
 
 
 def _container(facts: Facts, build: Build) -> str | None:

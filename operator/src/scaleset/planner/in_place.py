@@ -59,16 +59,20 @@ def refusal(facts: Facts, moves: Mapping[int, Build]) -> Waiting | None:
 
 
 def obstacle(facts: Facts, number: int, build: Build) -> str | None:
-    """Why the instance needs a new pod for that build, in place of a running one."""
+    """Why the instance cannot get that build by a change of its pod. Without a pod its recorded build counts: a lost
+    instance comes back as it was, and is no opportunity for what the policy forbids.
+    """
     instance = facts.instances.get(number)
-    pod = instance.pod if instance is not None else None
-    if pod is None or pod.ended or pod.deleting or build.same_as(pod):
+    ran = None if instance is None else instance.pod or instance.build
+    if instance is None or ran is None:
         return None
-    if build.restart not in (None, pod.restart):
+    if instance.pod is not None and build.same_as(instance.pod):
+        return None
+    if build.restart not in (None, ran.restart):
         return "a restart makes new pods"
-    before, after = facts.models.get(pod.model), facts.models.get(build.model)
+    before, after = facts.models.get(ran.model), facts.models.get(build.model)
     if before is None or after is None:
-        return f"ControllerRevision {pod.model if before is None else build.model} is gone"
+        return f"ControllerRevision {ran.model if before is None else build.model} is gone"
     return _difference(before, after)
 
 

@@ -169,8 +169,7 @@ class Pod(Observed):
 
     def image_id(self, container: str | None) -> str:
         """What the named container runs, or the first one when no name is given; "" if it does not run."""
-        ids = dict(self.image_ids)
-        return ids.get(container, "") if container is not None else next(iter(ids.values()), "")
+        return next((shown for name, shown in self.image_ids if container in (None, name)), "")
 
     def reported(self, kind: str) -> Reported | None:
         """Its condition of that type, if it is about the present image."""

@@ -75,7 +75,7 @@ def _to_be_replaced(facts: Facts) -> tuple[Diff, Mapping[int, Ended]]:
         pod = instance.pod
         if pod is None or pod.deleting or number in facts.blocked:
             continue
-        if not (_authorised(instance, replaceable) or _by_dropped_digest(facts, number, pod)):
+        if not (_authorised(instance, replaceable) or (pod.image_errors and _by_dropped_digest(facts, number, pod))):
             made_again = _made_again(facts, number) if pod.ended else None
             if made_again is None:
                 continue
@@ -96,7 +96,7 @@ def _authorised(instance: Instance, replaceable: frozenset[int]) -> bool:
 def _by_dropped_digest(facts: Facts, number: int, pod: Pod) -> bool:
     """Whether the pod asks for an image that cannot be run, while its build has the tag."""
     build = facts.state.builds.get(number)
-    return build is not None and bool(pod.image_errors) and digests.given_up(build, pod)
+    return build is not None and digests.given_up(build, pod)
 
 
 def _superfluous(facts: Facts) -> Iterator[Deletion]:
