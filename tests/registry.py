@@ -25,7 +25,7 @@ def registry(folder: Path, address: str, *, referrers: bool = False) -> Iterator
     settings = {
         "version": 0.1,
         "log": {"level": "warn"},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "registry")}},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "registry")}, "delete": {"enabled": True}},
         "http": {"addr": address},
     }
     (folder / "registry.yaml").write_text(yaml.safe_dump(settings))
@@ -60,6 +60,13 @@ def content(pushed: str, referrer: Json) -> bytes:
     base, _ = _split(pushed)
     (layer,) = _get(f"{base}/manifests/{referrer['digest']}", MANIFEST).json()["layers"]
     return _get(f"{base}/blobs/{layer['digest']}", layer["mediaType"]).data
+
+
+def delete(pushed: str) -> None:
+    """The registry does not know `host:port/path@digest` any more."""
+    base, digest = _split(pushed)
+    answer = urllib3.request("DELETE", f"{base}/manifests/{digest}")
+    assert answer.status == 202, f"{pushed}: {answer.status} {answer.data!r}"
 
 
 def _split(pushed: str) -> tuple[str, str]:

@@ -26,6 +26,8 @@ from tests.cluster.harness.refusals import (
 KIB_64 = 64 * 1024
 NO_SUCH = "name only extensions of this list in provisionAfterExtensions"
 SHELL = "set command: with suppressFailures the extension is started by a shell of its image"
+BOTH = "set source to PodCondition and conditionType to the type of the condition, or neither of the two"
+WITH_A_DOMAIN = "write the type of the condition with a domain name, such as example.com/Healthy"
 PLAIN = {"name": "agent", "image": "example.com/agent:1"}
 FABRIC = {"durabilityLevel": "Silver", "nodeTypeDurabilityLevel": "Silver", "typeHandlerVersion": "1.1"}
 
@@ -36,6 +38,10 @@ def extensions(*found: Json) -> dict[str, Any]:
 
 def fabric(**fields: Any) -> dict[str, Any]:
     return {"spec.serviceFabric": {**FABRIC, **fields}}
+
+
+def health(**fields: Any) -> dict[str, Any]:
+    return {"spec.health": fields}
 
 
 def encoded(size: int) -> str:
@@ -93,8 +99,22 @@ SET_REFUSED: list[tuple[dict[str, Any], str]] = [
     (fabric(typeHandlerVersion="1.1.0"), "write the version as MAJOR.MINOR, such as 1.1"),
     (
         {**fabric(), "spec.health": {"probe": {"protocol": "tcp", "port": 80}}},
-        "remove health.probe: a Service Fabric set reports its health by Service Fabric",
+        "remove health.probe: a Service Fabric set reports its health by Service Fabric, unless",
     ),
+    (fabric(isStateless="true"), "must be of type boolean"),
+    # health by a condition
+    (health(source="PodCondition"), BOTH),
+    (health(conditionType="example.com/Healthy"), BOTH),
+    (health(source="InstanceState", conditionType="example.com/Healthy"), BOTH),
+    (health(source="PodCondition", conditionType="Ready"), WITH_A_DOMAIN),
+    (health(source="PodCondition", conditionType="example.com/"), WITH_A_DOMAIN),
+    (health(source="PodCondition", conditionType="Example.com/Healthy"), WITH_A_DOMAIN),
+    (health(source="PodCondition", conditionType=f"{'a' * 310}/Healthy"), "may not be more than 316"),
+    (
+        health(source="PodCondition", conditionType="a/b", probe={"protocol": "tcp", "port": 80}),
+        "remove probe, or set source to ReadinessProbe",
+    ),
+    (health(source="Condition"), 'supported values: "ReadinessProbe", "InstanceState", "PodCondition"'),
 ]
 
 POLICY_REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -109,6 +129,9 @@ POLICY_REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 SET_ACCEPTED: list[dict[str, Any]] = [
+    {**fabric(durabilityLevel="Bronze", isStateless=True), "spec.health": {"probe": {"protocol": "tcp", "port": 80}}},
+    health(source="PodCondition", conditionType="example.com/Healthy"),
+    health(source="PodCondition", conditionType="a/b"),
     {"spec.customData": "#!/bin/sh\n", "spec.runCustomData": True},
     {"spec.customData": "# " * (KIB_64 // 2)},
     {"spec.customData": encoded(KIB_64)},

@@ -51,7 +51,11 @@ POLICY_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({BATCH: 4}, "should be greater than or equal to 5"),
     ({UNHEALTHY: 4}, "should be greater than or equal to 5"),
     ({"spec.mode": "rolling"}, 'supported values: "Automatic", "Manual", "Rolling"'),
-    ({"spec.replacementMethod": "InPlace"}, 'supported values: "Recreate", "InPlaceIfPossible"'),
+    ({"spec.replacementMethod": "InPlace"}, 'supported values: "Recreate", "InPlaceIfPossible", "InPlaceOnly"'),
+    (
+        {"spec.replacementMethod": "InPlaceOnly", "spec.rollingUpgradePolicy.maxSurge": True},
+        "set maxSurge to false, or replacementMethod to InPlaceIfPossible",
+    ),
     ({"spec.healthTimeout": "5m"}, WRITE_DURATION),
     ({"spec.healthTimeout": ""}, WRITE_DURATION),
     ({"spec.healthTimeout": "P"}, WRITE_DURATION),
@@ -64,6 +68,9 @@ POLICY_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"spec.healthTimeout": "PT0S"}, "choose a duration from PT1S to P1D"),
     ({"spec.healthTimeout": "P1DT1S"}, "choose a duration from PT1S to P1D"),
     ({"spec.healthTimeout": "P9999W"}, "choose a duration from PT1S to P1D"),
+    ({"spec.upgradeTimeout": "PT0S"}, "choose a duration from PT1S to P30D"),
+    ({"spec.upgradeTimeout": "P31D"}, "choose a duration from PT1S to P30D"),
+    ({"spec.upgradeTimeout": 3600}, "must be of type string"),
     ({"spec.minReadyTime": "PT1441M"}, "choose a duration from PT0S to P1D"),
     ({"spec.rollingUpgradePolicy.pauseTimeBetweenBatches": "P8D"}, "choose a duration from PT0S to P7D"),
     ({"spec.rollingUpgradePolicy.pauseTimeBetweenBatches": 5}, "must be of type string"),
@@ -141,6 +148,8 @@ POLICY_ACCEPTED: list[dict[str, Any]] = [
     *({"spec.healthTimeout": text} for text in ("PT1S", "PT5M", "P1D", "PT24H", "PT86400S", "PT23H59M60S", "P0DT0H5M")),
     *({"spec.rollingUpgradePolicy.pauseTimeBetweenBatches": text} for text in ("PT0S", "P1W", "P7D", "P6DT24H", "P0W")),
     {"spec.minReadyTime": "P1D"},
+    {"spec.replacementMethod": "InPlaceOnly", "spec.rollingUpgradePolicy.maxSurge": False},
+    *({"spec.upgradeTimeout": text} for text in ("PT1S", "P30D", None)),
     {"metadata.name": "a" * 63},
 ]
 

@@ -1,5 +1,6 @@
 """Service Fabric node types: update domain by update domain, and Azure's conditions; and the one for Windows."""
 
+from tests.cluster.harness import manifests
 from tests.cluster.harness.api import Json
 from tests.cluster.harness.recorder import World
 from tests.cluster.harness.rollouts import touched
@@ -97,6 +98,20 @@ def test_windows_that_updates_itself_is_not_upgraded_automatically(scene: Scene)
     scene.never(lambda world: [pod for pod in world.pods_of("web") if runs(pod) == "1.2.0"], "it is upgraded")
     scene.change(osProfile={"windowsConfiguration": {"enableAutomaticUpdates": False}})
     scene.rollout("Completed", "1.2.0")
+
+
+def test_a_stateless_node_type_may_be_bronze_and_needs_a_health_source(scene: Scene) -> None:
+    """With a probe it is upgraded by itself, with fewer than five instances; without one it is refused."""
+    stateless = {**fabric("Bronze", "Bronze"), "isStateless": True}
+    bare = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "os"}]}}
+    scene.policy(mode="Automatic")
+    scene.create(replicas=2, serviceFabric=stateless)
+    scene.publish("1.1.0", "fast")
+    scene.rollout("Completed", "1.1.0")
+    scene.apply(manifests.scale_set(name="blind", replicas=2, serviceFabric=stateless, template=bare))
+    said = scene.condition("Accepted", "InvalidSpec", name="blind")["message"]
+    assert "because a health probe or health extension was not specified" in said
+    assert not scene.world.pods_of("blind")
 
 
 def uids(world: World) -> list[str]:

@@ -60,6 +60,8 @@ def check_end(place: Place, decision: Decision) -> None:
     outdated = conditions["UpToDate"]["status"] != "True"
     progressing = conditions["Progressing"]
     why = {"TargetFailed", "HealthGateWaiting", "Suspended", "RollingForward", "StartRefused", "Cancelled"}
+    if decision.snapshot.policy is not None and decision.snapshot.policy.only_in_place:
+        why.add("NotInPlace")
     if outdated and _automatic(decision) and _older(place, decision):
         require(progressing["reason"] in why, f"L1: outdated without a reason: {progressing}")
 

@@ -43,6 +43,7 @@ def scene(replicas: int = 10, **beginning: Any) -> Callable[[Play], Play]:
 def born(replicas: int = 10, *, by: UpgradePolicySpec | None = None, new: bool = False, **changes: Any) -> Course:
     """A healthy set on 1.0.0, or a `new` one, which has no version to run yet."""
     course = Course(spec=spec(replicas=replicas, **changes), policy=by if by is not None else policy(), start=START)
+    course.bits = {"example.com/web:1.0.0": f"sha256:{'a' * 64}"}
     if not new:
         course.publish("1.0.0")
         course.run(2 * MINUTE)

@@ -23,6 +23,7 @@ from tests.simulation.world import policy, spec, version
 BROKEN_TAGS = ("-bad", "-late", "-evict", "-crash")
 HOUR = 3600.0
 Line = tuple[Any, ...]
+METHODS = {"in place": "InPlaceIfPossible", "only in place": "InPlaceOnly"}
 
 
 def by(**shape: Any) -> Any:
@@ -39,7 +40,8 @@ def by(**shape: Any) -> Any:
             "maxSurge": shape["method"] == "surge",
         },
         os={"disableAutomaticRollback": shape["keep"]},
-        replacementMethod="InPlaceIfPossible" if shape["method"] == "in place" else "Recreate",
+        replacementMethod=METHODS.get(shape["method"], "Recreate"),
+        **({"upgradeTimeout": shape["deadline"]} if shape.get("deadline") else {}),
     )
 
 
@@ -58,6 +60,8 @@ class Story:
     newest: int = 1
     revisions: int = 1
     asked: int = 0
+    pushed: int = 0
+    """How often tags were given other bits."""
     view: dict[int, Pod] | None = None
     by_user: bool = False
     """Whether a user brought a version somewhere, so that it is the user's to take it away again."""
@@ -71,6 +75,7 @@ class Story:
         self.by_user = bool(self.born) or self.shape["keep"] or self.shape["mode"] != "Manual"
         self.world = Promised(spec=spec(**changes), policy=by(**self.shape))
         self.world.publish("1.0.0", suffix=self.born)
+        self.moves_the_tags()
         self.world.run(30)
 
     def tell(self, script: list[Line]) -> None:
@@ -180,6 +185,17 @@ class Story:
     def publishes(self, suffix: str) -> None:
         self.newest += 1
         self.world.publish(f"{self.newest}.0.0", suffix=suffix)
+        self.moves_the_tags()
+
+    def moves_the_tags(self) -> None:
+        """Whoever pulls a tag from now on gets other bits."""
+        self.pushed += 1
+        tags = {offer.image for offer in self.world.catalogue} | self.world.bits.keys()
+        self.world.bits = dict.fromkeys(tags, f"sha256:{self.pushed:064x}")
+
+    def collects_garbage(self) -> None:
+        """The registry forgets everything that was pushed before the last time."""
+        self.world.gone |= {f"sha256:{number:064x}" for number in range(self.pushed)}
 
     def excludes(self, excluded: bool) -> None:
         if self.world.catalogue:
@@ -195,6 +211,7 @@ class Story:
             newest = self.world.catalogue.pop().version
             self.asked += 1
             self.world.catalogue.append(version(newest, suffix=f"-{self.asked}{suffix}"))
+            self.moves_the_tags()
 
     def scales(self, replicas: int) -> None:
         self.by_user = self.by_user or replicas > self.world.spec.replicas
@@ -268,7 +285,8 @@ class Story:
         self._rests()
         self._left_nobody_behind()
         pin(world, "latest")
-        self.edits_the_policy({**self.shape, "mode": "Manual", "pause": "PT0S"})
+        method = "in place" if self.shape["method"] == "only in place" else self.shape["method"]
+        self.edits_the_policy({**self.shape, "mode": "Manual", "pause": "PT0S", "method": method, "deadline": None})
         self.publishes("")
         world.run(3 * HOUR)
         world.shows_what_runs()

@@ -104,6 +104,7 @@ HALF = {
     "pauseTimeBetweenBatches": "PT1M",
 }
 IN_PLACE: dict[str, Any] = {"replacementMethod": "InPlaceIfPossible"}
+ONLY: dict[str, Any] = {"replacementMethod": "InPlaceOnly"}
 
 
 @pytest.mark.timeout(0 if MORE else 300)
@@ -120,6 +121,8 @@ IN_PLACE: dict[str, Any] = {"replacementMethod": "InPlaceIfPossible"}
         ("in place, batches of half", policy(rolling=HALF, **IN_PLACE), image, (2, 3)),
         ("in place, mode Rolling", policy(mode="Rolling", **IN_PLACE), edited, (1, 2)),
         ("in place, mode Automatic", policy(mode="Automatic", automatic=False, **IN_PLACE), edited, (1, 2)),
+        ("only in place", policy(**ONLY), image, (1, 2, 3)),
+        ("only in place, mode Rolling", policy(mode="Rolling", **ONLY), edited, (1, 2)),
         ("unhealthy first", policy(rolling={**HALF, "prioritizeUnhealthyInstances": True}), image, (3, 4)),
     ],
     ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",

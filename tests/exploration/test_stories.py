@@ -40,7 +40,8 @@ SHAPES = st.fixed_dictionaries(
         "pause": st.sampled_from(["PT0S", "PT0S", "PT1M"]),
         "back": st.booleans(),
         "keep": st.sampled_from([False, False, False, True]),
-        "method": st.sampled_from(["recreate", "recreate", "in place", "surge", "surge"]),
+        "method": st.sampled_from(["recreate", "recreate", "in place", "only in place", "surge", "surge"]),
+        "deadline": st.sampled_from([None, None, None, "PT30M"]),
     }
 )
 WORDS = st.sampled_from(["exceeded quota: pods", "admission webhook denied the request", None])
@@ -76,6 +77,8 @@ LINES = st.one_of(
     ),
     line("excludes", st.booleans()),
     line("withdraws"),
+    line("moves_the_tags"),
+    line("collects_garbage"),
     line("publishes_again", SUFFIXES),
     line("scales", NUMBERS),
     line("protects", st.frozensets(NUMBERS, max_size=2), st.booleans()),

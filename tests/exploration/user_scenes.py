@@ -60,6 +60,23 @@ def suspended(course: Course) -> None:
     course.note("spec.suspend is lifted")
 
 
+@scene(6, by=policy(upgradeTimeout="PT1M30S", rolling={"maxBatchInstancePercent": 17}))
+def out_of_time(course: Course) -> None:
+    """A rollout has ninety seconds. The set is suspended in the second batch, for ten minutes that do not count. It
+    ends after the batch in which its time is up, and the version is not tried again.
+    """
+    publish(course, "2.0.0")
+    course.run(30)
+    course.change(suspend=True)
+    course.note("spec.suspend is set")
+    course.run(10 * MINUTE)
+    course.change(suspend=False)
+    course.note("spec.suspend is lifted")
+    course.run(10 * MINUTE)
+    course.policy = policy()
+    publish(course, "2.0.1", ", and upgradeTimeout is removed")
+
+
 @scene()
 def protected(course: Course) -> None:
     """The second batch waits for a webhook that does not let the pod of instance 3 be deleted. Then 3 and 5 are

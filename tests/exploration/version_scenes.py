@@ -8,7 +8,7 @@ from typing import Any
 from scaleset.planner.snapshot import Verdict
 from tests.exploration.course import Course
 from tests.exploration.stage import BAD, HOUR, MINUTE, publish, scene
-from tests.simulation.scenes import start
+from tests.simulation.scenes import new_model, start
 from tests.simulation.world import World, policy
 
 SURGE: dict[str, Any] = {"maxSurge": True}
@@ -152,6 +152,35 @@ def in_place(course: Course) -> None:
 def in_place_bad(course: Course) -> None:
     """The restore of a bad version in place is a second change of the same pod."""
     publish(course, "2.0.0", ", whose pods never become ready", suffix=BAD)
+
+
+@scene(5, by=policy(mode="Rolling", replacementMethod="InPlaceOnly"))
+def only_in_place(course: Course) -> None:
+    """With replacementMethod InPlaceOnly no pod is made again for an upgrade. A new model is refused, and so is a
+    version that would bring it along, until the change is taken back.
+    """
+    before = course.spec.template
+    new_model(course)
+    course.note("the template is edited")
+    course.run(MINUTE)
+    publish(course, "2.0.0")
+    course.run(MINUTE)
+    course.change(template=before)
+    course.note("the edit is taken back")
+
+
+@scene(5)
+def moved_tag(course: Course) -> None:
+    """The tag of 1.0.0 is moved, and 2.0.0 is bad: the restored instance gets the bits that it ran. Then the registry
+    forgets these, and a lost instance gets the tag.
+    """
+    publish(course, "2.0.0", ", whose pods never become ready", suffix=BAD)
+    course.bits = {"example.com/web:1.0.0": f"sha256:{'b' * 64}"}
+    course.note("the tag of 1.0.0 is moved")
+    course.run(HOUR)
+    course.gone = {f"sha256:{'a' * 64}"}
+    course.loses(3)
+    course.note("the registry forgets the bits before, and instance 3 is lost")
 
 
 @scene(9, by=policy(rolling={"maxBatchInstancePercent": 50, "maxUnhealthyInstancePercent": 50}), zones=["a", "b", "c"])

@@ -1,9 +1,10 @@
 """The operator is killed before and after every single write of a rollout, and started again.
 
 The reference is a rollout of five instances to a version that never becomes healthy: one batch, one restore, a halt;
-once by new pods, once by changes in place. Its writes are numbered. For each of them, and for both sides of it, a fleet
-of its own plays the same again, up to the moment when that write reaches the proxy, which holds it (or its answer)
-until the operator is dead. In the end all must be as in the reference, up to uids and times.
+once by new pods, once by changes in place, and once by changes in place only, on a tag that was moved. Its writes are
+numbered. For each of them, and for both sides of it, a fleet of its own plays the same again, up to the moment when
+that write reaches the proxy, which holds it (or its answer) until the operator is dead. In the end all must be as in
+the reference, up to uids, digests and times.
 """
 
 import os
@@ -20,7 +21,8 @@ import pytest
 
 from tests.cluster.harness.api import CLAIMS, NAMESPACES, PODS, REVISIONS, SCALE_SETS, Json, with_each_text
 from tests.cluster.harness.cluster import Cluster
-from tests.cluster.harness.recorder import Recorder
+from tests.cluster.harness.manifests import REGISTRY, image_version, scale_set
+from tests.cluster.harness.recorder import Recorder, World
 from tests.cluster.harness.scene import ready, with_claims
 from tests.cluster.harness.trace import AuditLog
 from tests.faults.harness.calls import Call, writes
@@ -34,6 +36,7 @@ FLEET = 5
 NOTHING: tuple[Any, ...] = (None, [], {})
 """What a status says of something that is over, and of something that never was."""
 TIME = re.compile(r"\d{4}-\d\d-\d\dT")
+DIGEST = re.compile("sha256:[0-9a-f]{64}")
 
 
 class Write(NamedTuple):
@@ -112,7 +115,9 @@ class Stage:
             self.cluster.api.delete(NAMESPACES, None, namespace)
 
 
-REPLACED_BY = {"Recreate": "delete pods", "InPlaceIfPossible": "patch pods"}
+MOVED = "InPlaceOnly"
+"""The way that is played on a tag: each pod shows another digest of it, and the restore asks for that one."""
+REPLACED_BY = {"Recreate": "delete pods", "InPlaceIfPossible": "patch pods", MOVED: "patch pods"}
 TOLD = {
     "Recreate": (
         (1, "killed with -9 before and after each write of a rollout"),
@@ -128,7 +133,7 @@ TOLD = {
 def sweeps(
     cluster: Cluster, report: Report, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[Sweep]]]:
-    """Both ways, side by side."""
+    """All ways, side by side."""
     directory = tmp_path_factory.mktemp("sweeps")
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="sweep") as pool, ThreadPoolExecutor() as all_of_it:
         stages = {method: Stage(cluster, report, directory, method) for method in REPLACED_BY}
@@ -139,13 +144,13 @@ def sweeps(
 def test_killed_before_and_after_every_write(method: str, sweeps: dict[str, Future[Sweep]], report: Report) -> None:
     sweep = sweeps[method].result()
     kinds = Counter(" ".join(write.what.split()[:2]) for write in sweep.writes)
-    others = [kind for kind in REPLACED_BY.values() if kind != REPLACED_BY[method]]
+    others = set(REPLACED_BY.values()) - {REPLACED_BY[method]}
     assert kinds[REPLACED_BY[method]] == 2, f"one upgrade and one restore, not {kinds}"
     assert not any(kinds[kind] for kind in others), f"instances are replaced in one way, not as {kinds}"
     assert not sweep.problems, f"{len(sweep.problems)} of {sweep.kills} kills did harm:\n" + "\n".join(sweep.problems)
     assert len(sweep.seconds) >= 0.8 * sweep.kills, "most of the writes must come again in the same order"
     outcome = f"all ends as in the reference of {len(sweep.writes)} writes"
-    for row, what in TOLD[method]:
+    for row, what in TOLD.get(method, ()):
         report.add(row, what, times=len(sweep.seconds), outcome=outcome, recovery=max(sweep.seconds))
 
 
@@ -153,7 +158,7 @@ def _rollout(rig: Rig, method: str, kill: Kill | None) -> tuple[dict[str, str], 
     """The uids of the pods before, and what `Stage._play` returns."""
     process = rig.start()
     rig.policy(replacementMethod=method)
-    rig.create(replicas=FLEET, volumeClaimTemplates=with_claims())
+    _create(rig, method)
     rig.recorder.settle(1)
     before, began = rig.uids(), len(rig.proxy.seen)
     if kill is None:
@@ -182,6 +187,21 @@ def _rollout(rig: Rig, method: str, kill: Kill | None) -> tuple[dict[str, str], 
     seconds = monotonic() - again
     assert seconds < here(RECOVERY_SECONDS + 10), f"{seconds:.0f} s until the end"  # two health timeouts are part of it
     return before, seconds if reached else None
+
+
+def _create(rig: Rig, method: str) -> None:
+    if method != MOVED:
+        rig.create(replicas=FLEET, volumeClaimTemplates=with_claims())
+        return
+    tag = f"{REGISTRY}:1.0.0-moving"
+    rig.apply(image_version("1.0.0", behaviour="moving", image=tag))
+    rig.apply(scale_set(replicas=FLEET, volumeClaimTemplates=with_claims()))
+    rig.healthy(FLEET, version="1.0.0")
+    rig.wait(lambda world: len(_digests(world)) == FLEET, "the status has the digests")
+
+
+def _digests(world: World) -> list[Json]:
+    return [each for row in world.status("web").get("builds") or [] for each in row.get("digests") or []]
 
 
 def _halted(rig: Rig) -> bool:
@@ -235,7 +255,8 @@ def _pod(pod: Json) -> Json:
 
 
 def _without_times(value: Any) -> Any:
-    return with_each_text(value, lambda text: "some time" if TIME.match(text) else text)
+    """Without times and digests: those of a moving tag are made of the uids of pods."""
+    return with_each_text(value, lambda text: "some time" if TIME.match(text) else DIGEST.sub("digest", text))
 
 
 def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:

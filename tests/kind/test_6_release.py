@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hack.ports import reserve_port
 from hack.release.registry import SBOM_TYPE
 from tests import signing
 from tests.cluster.harness.api import DEPLOYMENTS, NAMESPACES
 from tests.cluster.harness.cluster import ROOT
 from tests.cluster.harness.fleet import until
 from tests.kind.harness.cluster import KindCluster, output
+from tests.kind.harness.registry import reachable_registry
 from tests.kind.harness.release import NAME, NAMESPACE, Release
 from tests.kind.harness.stage import Stage
-from tests.registry import content, referrers, registry
+from tests.registry import content, referrers
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -38,17 +38,13 @@ class Pushed:
 def pushed(cluster: KindCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushed]:
     """A release in a registry that the node reaches."""
     folder = tmp_path_factory.mktemp("release")
-    port = reserve_port(cluster)
-    with registry(folder, f":{port}"):
-        gateway = cluster.on_node("ip -4 route show default").split()[2]
-        forward = f"socat TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr TCP:{gateway}:{port}"
-        output(["docker", "exec", "--detach", cluster.node, "sh", "-c", forward])
+    with reachable_registry(cluster, folder) as place:
         keyring = signing.keyring(folder, "Kind Test <kind@example.com>")
         command: list[str | Path] = [sys.executable, "-m", "hack.release", "--output", folder / "files"]
         command += ["--platform", "linux/amd64", "--signing-keyring", keyring]
-        command += ["--push", f"localhost:{port}", "--plain-http"]
+        command += ["--push", place, "--plain-http"]
         output(command, PYTHONS=f"{sys.version_info.major}.{sys.version_info.minor}")
-        yield Pushed(f"localhost:{port}", folder / "files")
+        yield Pushed(place, folder / "files")
 
 
 def test_a_release_has_all_its_files_and_their_digests(pushed: Pushed):

@@ -38,12 +38,29 @@ def _lives(world: World, number: int, pod: Pod) -> Pod:
     """What has become of the pod by now."""
     if _ends(world, number, pod):
         return _ended(world, number, pod) if world.now >= _end(world, number, pod) else pod
+    if not pod.running and _digest(pod) in world.gone:
+        return replace(pod, image_errors=(pod.images[0][1],), message="container app: ImagePullBackOff: not found")
     if not pod.ready:
         if world.now < pod.begun + world.start or not world.works(number, pod):
             return pod
-        return replace(pod, ready=True, ready_since=world.now, running=True, running_since=pod.begun, message="")
+        well = replace(pod, ready=True, ready_since=world.now, running=True, running_since=pod.begun, message="")
+        return replace(well, image_ids=_image_ids(world, pod))
     at = _breaks(pod)
     return pod if at is None or world.now < at else _broken(world, pod)
+
+
+def _digest(pod: Pod) -> str:
+    return pod.images[0][1].partition("@")[2]
+
+
+def _image_ids(world: World, pod: Pod) -> tuple[tuple[str, str], ...]:
+    """What the runtime says of each container: the repository and what the tag means now, or what was asked for."""
+    shown = []
+    for name, image in pod.images:
+        tag, _, asked = image.partition("@")
+        digest = asked or world.bits.get(tag, "")
+        shown.append((name, f"{tag.rpartition(':')[0]}@{digest}" if digest else "sha256:0123"))
+    return tuple(shown)
 
 
 def _ended(world: World, number: int, pod: Pod) -> Pod:
@@ -63,6 +80,8 @@ def next_moment(world: World, number: int, pod: Pod) -> float | None:
         return None if number in world.deaf else world.now + _MOMENT
     if _ends(world, number, pod):
         return max(_end(world, number, pod), world.now + _MOMENT)
+    if not pod.running and _digest(pod) in world.gone and not pod.image_errors:
+        return world.now + _MOMENT
     if not pod.ready:
         return max(pod.begun + world.start, world.now + _MOMENT) if world.works(number, pod) else None
     at = _breaks(pod)
@@ -70,7 +89,7 @@ def next_moment(world: World, number: int, pod: Pod) -> float | None:
 
 
 def _tag(pod: Pod) -> str:
-    return pod.images[0][1]
+    return pod.images[0][1].partition("@")[0]
 
 
 def works(pod: Pod) -> bool:

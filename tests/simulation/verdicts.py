@@ -14,7 +14,12 @@ def figures(policy: UpgradePolicySpec | None, source: str) -> tuple[float, ...]:
     """What of a policy a verdict depends on."""
     policy = policy or UpgradePolicySpec()
     rolling = policy.rolling_upgrade_policy
-    limits = (rolling.max_unhealthy_instance_percent, rolling.max_unhealthy_upgraded_instance_percent)
+    limits: tuple[float, ...] = (
+        rolling.max_unhealthy_instance_percent,
+        rolling.max_unhealthy_upgraded_instance_percent,
+    )
+    if policy.upgrade_timeout is not None:
+        limits = (*limits, policy.upgrade_timeout.total_seconds())
     return (policy.health_timeout.total_seconds(), policy.ready_for(source).total_seconds(), *limits)
 
 

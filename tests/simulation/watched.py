@@ -1,7 +1,7 @@
 """A world that asks the invariants at every single write, of the pods as they stand then."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scaleset.planner import health
@@ -56,9 +56,12 @@ class Watched(Leaving):
                 assert self.now - 1 < told.time <= self.now, (
                     "4.4: an ended pod is made again, and that is not written down"
                 )
-            else:
+            elif not bits_are_gone(build, pod):
                 assert deletion.instance in busy, "S1: deleted outside batch and request"
                 assert not build.same_as(pod), "S9: deleted for nothing"
+                run = running(state)
+                upgrades = run is not None and run.policy.only_in_place and deletion.instance in run.verifying
+                assert not upgrades, "in place only: a pod is made again for an upgrade"
             self._spares(before=state, number=deletion.instance, pod=pod)
         super().delete(deletion)
         self._scaled_in()
@@ -68,9 +71,10 @@ class Watched(Leaving):
         state, pod = self.state, self.pods.get(wanted.instance)
         assert wanted.uid.startswith("pod-"), "S7"
         assert wanted.resource_version, "S7: changed in place whatever became of it"
-        assert wanted.instance in state.applying | in_progress(state), "S1: changed outside batch and request"
+        gone = pod is not None and bits_are_gone(wanted.build, pod)
+        assert gone or wanted.instance in state.applying | in_progress(state), "S1: changed outside batch and request"
         assert wanted.build == state.builds[wanted.instance], "S4: changed to another build than the one written down"
-        assert pod is None or not wanted.build.same_as(pod), "S9: changed for nothing"
+        assert gone or pod is None or not wanted.build.same_as(pod), "S9: changed for nothing"
         if pod is not None:
             self._spares(before=state, number=wanted.instance, pod=pod)
         super().change_image(wanted)
@@ -165,7 +169,7 @@ class Watched(Leaving):
         was, now, pod, previous = before.rollout, after.rollout, self.pods.get(number), before.previous.get(number)
         at_once = number in after.applying  # A replacement at once follows in the same write.
         back = after.previous.get(number) if at_once else after.builds[number]
-        if previous is None or back != previous or was is None or now is None:
+        if previous is None or not alike(back, previous) or was is None or now is None:
             return False
         old = pod is not None and previous.same_as(pod)
         if old and pod is not None and not pod.deleting and number in self.protected:
@@ -191,7 +195,7 @@ class Watched(Leaving):
         """S10: the clock of an instance goes on as it should while it stays in hand with the same build."""
         for number in in_progress(before) & in_progress(after) & before.builds.keys() & after.builds.keys():
             build = before.builds[number]
-            if build == after.builds[number]:
+            if alike(build, after.builds[number]):
                 was, now = before.clocks.get(number), after.clocks.get(number)
                 right = clocks.goes_on(was, now, build, pod=self.pods.get(number), now=self.now)
                 assert right, f"S10: the clock of {number} goes from {was} to {now}"
@@ -202,7 +206,7 @@ class Watched(Leaving):
         """
         for number in before.ended.keys() & after.builds.keys() & before.builds.keys():
             was, now = before.ended[number], after.ended.get(number)
-            if was == now or before.builds[number] != after.builds[number]:
+            if was == now or not alike(before.builds[number], after.builds[number]):
                 continue
             wait = min(300.0, 10.0 * 2 ** min(was.count - 1, 10))
             if now is None:
@@ -290,11 +294,11 @@ class Watched(Leaving):
         rollout = after.rollout
         for number in before.builds.keys() & after.builds.keys():
             old, new = before.builds[number], after.builds[number]
-            if old == new:
+            if alike(old, new):
                 continue
             if number not in busy:
                 assert self._keeps(before, after, number), f"S1: {number} moves outside batch and request"
-            elif number in in_progress(after) and new == before.previous.get(number):
+            elif number in in_progress(after) and alike(new, before.previous.get(number)):
                 assert rollout is not None, "S10"
                 assert number in rollout.failed, f"S10: {number} goes back and did not fail"
             elif parts(new.version) < parts(old.version):
@@ -305,7 +309,7 @@ class Watched(Leaving):
         (`_put_back` says when) none.
         """
         new, pod = after.builds[number], self.pods.get(number)
-        if new != before.previous.get(number):
+        if not alike(new, before.previous.get(number)):
             return False
         old = pod is not None and new.same_as(pod)
         if number in before.applying:
@@ -400,3 +404,15 @@ class Watched(Leaving):
         at_first = pod.change is not None and not told
         new = pod.ready_since is None or (at_first and pod.ready_since <= (pod.started or 0.0) + 2)
         return (new or not pod.current) and self.now < pod.begun + 300
+
+
+def alike(build: Build | None, other: Build | None) -> bool:
+    """Whether two builds are one, whatever bits are known of it."""
+    if build is None or other is None:
+        return build is other
+    return replace(build, digest=None) == replace(other, digest=None)
+
+
+def bits_are_gone(build: Build, pod: Pod) -> bool:
+    """Whether the pod asks for bits that nobody can pull, and the tag is written down in their place."""
+    return build.digest is None and build.same_as(pod) and any("@" in image for image in pod.image_errors)

@@ -83,6 +83,10 @@ class World:
     """Pods that are not ready; the next of the same instance is."""
     says: str = "containers not ready"
     """What Kubernetes says about a pod that is not ready yet."""
+    bits: dict[str, str] = field(default_factory=dict)
+    """The digests that tags mean now; an image without one is shown as runtimes show an imported one."""
+    gone: set[str] = field(default_factory=set)
+    """Digests that no node can pull any more."""
     events: list[Event] = field(default_factory=list)
     plans: list[Plan] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
@@ -323,28 +327,36 @@ class World:
         if pod is None or pod.uid != deletion.uid:
             return
         if (refusal := self.keeps_alive(deletion)) is not None:
-            if pod.uid not in self.memory.delete_errors:
-                self.known = None  # The first time it is decided about at once.
-            self.memory.delete_errors.add(pod.uid, refusal, now=self.now)
+            self._not_replaced(pod, refusal)
             return
         self.pods[deletion.instance] = replace(pod, deleting=True, deletion_due=self.now + self.grace)
+
+    def _not_replaced(self, pod: Pod, refusal: str) -> None:
+        if pod.uid not in self.memory.delete_errors:
+            self.known = None  # The first time it is decided about at once.
+        self.memory.delete_errors.add(pod.uid, refusal, now=self.now)
 
     def change_image(self, wanted: ImageChange) -> None:
         number, pod = wanted.instance, self.pods.get(wanted.instance)
         if pod is None or (pod.uid, pod.resource_version) != (wanted.uid, wanted.resource_version):
             return
         if (refusal := self.keeps(wanted)) is not None:
+            if wanted.only:
+                self._not_replaced(pod, refusal)
+                return
             self.memory.patch_errors[pod.uid] = refusal
             self.known = None
             return
-        image, before = wanted.build.image, wanted.change
+        image, before = wanted.build.reference, wanted.change
         self.pods[number] = replace(
             pod,
             model=wanted.build.model,
             version=wanted.build.version,
             images=tuple({**dict(pod.images), **dict.fromkeys((ran.container for ran in before.ran), image)}.items()),
             previous=wanted.previous,
-            asked_image=image,
+            asked_image=wanted.build.image,
+            image_ids=(),
+            image_errors=(),
             change=replace(before, at=float(int(before.at))),
             current=image == before.image,
             resource_version=str(next(self.uids)),
@@ -378,7 +390,7 @@ class World:
             previous=creation.previous,
             instance_created=creation.created_at,
             asked_image=creation.build.image,
-            images=tuple((name, creation.build.image) for name in names),
+            images=tuple((name, creation.build.reference) for name in names),
             container_ids=tuple((name, f"container-{next(self.uids)}") for name in names),
             restart=creation.build.restart,
         )

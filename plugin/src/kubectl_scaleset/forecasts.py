@@ -12,7 +12,8 @@ from scaleset.api import names
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.planner.decide import decide
 from scaleset.planner.gallery import same
-from scaleset.planner.instances import Build, Pod
+from scaleset.planner.health import OWN, source
+from scaleset.planner.instances import Build, Pod, Reported
 from scaleset.planner.plan import DryRun, ModelCheck, Plan
 from scaleset.planner.snapshot import Snapshot, Verdict
 from scaleset.planner.state import Code, Rollout
@@ -142,16 +143,24 @@ def _freed(snapshot: Snapshot, reason: str) -> Snapshot | None:
     if reason == "ConcurrencyLimit":
         return replace(snapshot, queue=None)
     if reason in ("HealthGateWaiting", "InstancesInitializing"):
-        well = {number: _well(pod, snapshot.now) for number, pod in snapshot.pods.items()}
+        well = {number: _well(pod, snapshot) for number, pod in snapshot.pods.items()}
         return replace(snapshot, pods=well, state=replace(snapshot.state, retry=None))
     return None
 
 
-def _well(pod: Pod, now: float) -> Pod:
-    """The pod in a healthy state."""
+def _well(pod: Pod, snapshot: Snapshot) -> Pod:
+    """The pod in a healthy state, by every health source."""
+    now = snapshot.now
     since = pod.ready_since if pod.ready and pod.ready_since is not None else now
     alive = replace(pod, ended=False, deleting=False, current=True, unschedulable=False, restarts=0)
-    return replace(alive, ready=True, ready_since=since, running=True, running_since=since)
+    conditions = _good_conditions(snapshot, since)
+    return replace(alive, ready=True, ready_since=since, running=True, running_since=since, conditions=conditions)
+
+
+def _good_conditions(snapshot: Snapshot, since: float) -> tuple[Reported, ...]:
+    """The condition that decides health, if one does, as a healthy pod has it."""
+    kinds = {source(model) for model in (snapshot.model, *snapshot.models)}
+    return tuple(Reported(kind, "True", since) for kind in sorted(kinds.difference(OWN)))
 
 
 def _ask(snapshot: Snapshot, annotation: str = names.ANNOTATION_START, value: str = BY_HAND) -> Snapshot:
@@ -236,7 +245,7 @@ class _World:
         rollout = plan.state.rollout
         rising = rollout.in_progress if rollout is not None else frozenset()
         there = {
-            number: _well(pod, snapshot.now) if number in rising else pod
+            number: _well(pod, snapshot) if number in rising else pod
             for number, pod in snapshot.pods.items()
             if not pod.deleting
         }
@@ -245,7 +254,7 @@ class _World:
         for wanted in plan.changes:
             build, pod = wanted.build, replace(snapshot.pods[wanted.instance], change=wanted.change)
             changed = replace(pod, model=build.model, version=build.version, asked_image=build.image)
-            there[wanted.instance] = _well(changed, snapshot.now)
+            there[wanted.instance] = _well(changed, snapshot)
         for creation in plan.creations:
             build = creation.build
             there[creation.instance] = Pod(
@@ -266,6 +275,7 @@ class _World:
                 instance_created=creation.created_at,
                 asked_image=build.image,
                 restart=build.restart,
+                conditions=_good_conditions(snapshot, snapshot.now),
             )
         stored = {model.name: model for model in (*snapshot.models, *plan.store)}
         self.snapshot = replace(

@@ -201,7 +201,7 @@ def _automatic(session: Session, sets: Iterable["SetView"]) -> int:
             except Forbidden:
                 listed = []
             policies[each.namespace] = {raw["metadata"]["name"]: raw.get("spec") or {} for raw in listed}
-        policy = policies[each.namespace].get(each.policy, {})
+        policy = each.own_policy or policies[each.namespace].get(each.policy, {})
         switched = (policy.get("automaticOSUpgradePolicy") or {}).get("enableAutomaticOSUpgrade")
         count += bool(switched) and not policy.get("suspend") and not each.spec.get("suspend")
     return count

@@ -96,7 +96,14 @@ class SetView:
         return None if said is None else int(said)
 
     @property
+    def own_policy(self) -> JSON | None:
+        """The policy in the set itself, if it has one."""
+        found: JSON | None = self.spec.get("upgradePolicy")
+        return found
+
+    @property
     def policy(self) -> str:
+        """The name of its UpgradePolicy; empty if it has a policy of its own, or none."""
         return str((self.spec.get("upgradePolicyRef") or {}).get("name") or "")
 
     @property

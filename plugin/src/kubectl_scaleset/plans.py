@@ -5,7 +5,7 @@ from typing import Any
 from kubectl_scaleset.forecasts import Course, Forecast
 from kubectl_scaleset.pictures import SetView
 from scaleset.planner.ranges import abridged, render
-from scaleset.planner.state import Kind
+from scaleset.planner.state import Kind, Policy
 
 SHOWN = 40
 """Number of batches listed one by one."""
@@ -64,7 +64,7 @@ def _course(course: Course) -> list[str]:
         f"  batches of at most {policy.rolling.max_batch_instance_percent} %, at most "
         f"{policy.rolling.max_unhealthy_instance_percent} % unhealthy, {policy.health_timeout:g} s to become healthy"
         + (f", {policy.pause:g} s between batches" if policy.pause else "")
-        + (", images changed in place where nothing else differs" if policy.in_place else "")
+        + _method(policy)
     ]
     for batch in course.batches[:SHOWN]:
         how = f"{len(batch.instances)} new in place of " if batch.surge else ""
@@ -74,6 +74,12 @@ def _course(course: Course) -> list[str]:
     if course.ending and course.ending != "Completed":
         text.append(f"  then it would end as {course.ending}")
     return text
+
+
+def _method(policy: Policy) -> str:
+    if policy.only_in_place:
+        return ", images changed in place only"
+    return ", images changed in place where nothing else differs" if policy.in_place else ""
 
 
 def _instances(ids: tuple[int, ...]) -> str:

@@ -161,19 +161,23 @@ def snapshot(session: "Session", found: SetView) -> Snapshot:
 
 def _policy(session: "Session", found: SetView) -> UpgradePolicySpec | None:
     if not found.policy:
-        return UpgradePolicySpec()
+        return _parsed({"spec": found.own_policy or {}})
     for raw in session.policies(found.namespace):
         if raw["metadata"]["name"] == found.policy and not raw["metadata"].get("deletionTimestamp"):
-            try:
-                return UpgradePolicySpec.parse(raw)
-            except InvalidSpec:
-                return None
+            return _parsed(raw)
     return None
+
+
+def _parsed(raw: Mapping[str, Any]) -> UpgradePolicySpec | None:
+    try:
+        return UpgradePolicySpec.parse(raw)
+    except InvalidSpec:
+        return None
 
 
 def _queue(session: "Session", found: SetView, policy: UpgradePolicySpec | None) -> QueuePosition | None:
     """Where the set stands among those of its policy."""
-    if policy is None or policy.max_concurrent_scale_sets is None:
+    if policy is None or not found.policy or policy.max_concurrent_scale_sets is None:
         return None
     others = [SetView(raw) for raw in session.client.list(SCALE_SETS, found.namespace)[0]]
     same = [each for each in others if each.uid != found.uid and each.policy == found.policy]

@@ -105,8 +105,9 @@ def _lines(found: SetView, healthy: int, *, now: float, glyphs: Glyphs) -> list[
         ("Healthy", f"{healthy} of {found.desired}"),
         ("Version", _versions(found, glyphs)),
     ]
-    if found.policy:
-        lines.append(("Policy", found.policy + percent_policy(rollout.get("policy") or {}, rolling=found.rolling)))
+    if found.policy or found.own_policy is not None:
+        name = found.policy or "of its own"
+        lines.append(("Policy", name + percent_policy(rollout.get("policy") or {}, rolling=found.rolling)))
     if rollout:
         running = rollout.get("runningStatus") or {}
         who = f"started by {rollout.get('startedBy')}, {_when(running, now=now)}"

@@ -18,7 +18,9 @@ GATES = (
     "MaxUnhealthyInstancePercentExceededBeforeRollingUpgrade",
     "MaxUnhealthyInstancePercentExceededInRollingUpgrade",
 )
+TIMEOUT = "RollingUpgradeTimeoutError"
 _SHORT = {
+    TIMEOUT: "took longer than upgradeTimeout",
     UPGRADED: "too many upgraded instances failed",
     GATES[0]: "too many instances were unhealthy before",
     GATES[1]: "too many instances were unhealthy",
@@ -41,6 +43,8 @@ def verdict(found: SetView) -> str:
         when = "before the first batch" if code == GATES[0] else "before the next batch"
         text = f"More than {limit} % of the instances were unhealthy {when}"
         return f"{text}{f': {cause}' if cause else ''}."
+    if code == TIMEOUT:
+        return f"{str(error.get('message') or code).partition(': ')[2]} {_not_again(found)}".strip().capitalize()
     if error:
         return str(error.get("message") or code)
     ending = found.rollout.get("ending") or {}
@@ -69,7 +73,12 @@ def _aftermath(found: SetView) -> str:
         if restored
         else "Not restored"
     )
-    return f"{back}; {found.target} is not tried again by itself." if found.target and remembered(found) else f"{back}."
+    again = _not_again(found)
+    return f"{back}; {again}" if again else f"{back}."
+
+
+def _not_again(found: SetView) -> str:
+    return f"{found.target} is not tried again by itself." if found.target and remembered(found) else ""
 
 
 def remembered(found: SetView) -> bool:
@@ -89,7 +98,7 @@ def next_step(found: SetView) -> str:
         return f"kubectl scaleset get {name} shows the unhealthy instances; once they are well it is tried again."
     if code == UPGRADED and found.ids("failed") - found.ids("restored"):
         return f"kubectl scaleset rollback {name}, or publish a newer version."
-    if code == UPGRADED or found.code == "Cancelled":
+    if code in (UPGRADED, TIMEOUT) or found.code == "Cancelled":
         return f"publish a newer version; or kubectl scaleset retry {name}, to try this one again."
     return ""
 

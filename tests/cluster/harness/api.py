@@ -167,6 +167,12 @@ class Api:
         path = _path(kind, namespace, name, subresource)
         return self._call("PATCH", path, query=query, body=body, content="application/merge-patch+json")
 
+    def set_condition(self, namespace: str, name: str, condition: Json) -> Json:
+        """Writes one condition of a pod, beside the others, as an agent in the cluster does."""
+        patch = {"status": {"conditions": [condition]}}
+        content = "application/strategic-merge-patch+json"
+        return self._call("PATCH", _path(PODS, namespace, name, "status"), body=patch, content=content)
+
     def delete(self, kind: Kind, namespace: str | None, name: str, **options: Any) -> Json:
         """Options are those of DeleteOptions, e.g. propagationPolicy="Orphan"."""
         return self._call("DELETE", _path(kind, namespace, name), body=options or None)

@@ -5,12 +5,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
 
+from .api import Json
 from .trace import Seen, Trace, parse_duration, parse_ranges
 
 # What the operator does now may be what a set asked for so many seconds ago.
 LAG = 1.0
 GRACE = 30.0
 """Seconds that a pod has to end unless it says otherwise."""
+
+
+def policy_of(seen: Seen) -> str:
+    """The name of a set's policy; a policy of its own is called like no other can be."""
+    spec = seen.object["spec"]
+    own = f"of {seen.name}" if "upgradePolicy" in spec else ""
+    return own or (spec.get("upgradePolicyRef") or {}).get("name", "")
 
 
 class Policies:
@@ -21,12 +29,20 @@ class Policies:
         self.timeouts: defaultdict[str, set[float]] = defaultdict(set)
 
     def learn(self, seen: Seen) -> None:
+        """What a policy says, or a set with a policy of its own."""
         spec = seen.object["spec"]
+        if seen.kind == "scalesets":
+            if "upgradePolicy" in spec:
+                self._learn(policy_of(seen), spec["upgradePolicy"])
+        else:
+            self._learn(seen.name, spec)
+
+    def _learn(self, name: str, spec: Json) -> None:
         rolling = spec.get("rollingUpgradePolicy") or {}
-        self.percents[seen.name].add(rolling.get("maxBatchInstancePercent", 20))
+        self.percents[name].add(rolling.get("maxBatchInstancePercent", 20))
         if (spec.get("automaticOSUpgradePolicy") or {}).get("useRollingUpgradePolicy") is False:
-            self.percents[seen.name].add(20)
-        self.timeouts[seen.name].add(parse_duration(spec.get("healthTimeout", "PT5M")))
+            self.percents[name].add(20)
+        self.timeouts[name].add(parse_duration(spec.get("healthTimeout", "PT5M")))
 
     def percent(self, policy: str) -> int:
         return max(self.percents[policy], default=20)
@@ -109,7 +125,7 @@ class _Shrinking:
 
     def resized(self, seen: Seen) -> None:
         spec, batch = seen.object["spec"], ((seen.object.get("status") or {}).get("rollingUpgrade") or {}).get("batch")
-        self.policy = (spec.get("upgradePolicyRef") or {}).get("name", "")
+        self.policy = policy_of(seen)
         self.largest = max(self.largest, spec.get("replicas", 1))
         most = (spec.get("scaleInPolicy") or {}).get("maxConcurrent")
         self.most |= set() if most is None else {most}
@@ -139,6 +155,7 @@ def s1_scaling_in(trace: Trace) -> Iterator[str]:
         if seen.kind == "upgradepolicies":
             policies.learn(seen)
         elif seen.kind == "scalesets":
+            policies.learn(seen)
             sets[seen.name].resized(seen)
         elif seen.scale_set and seen.uid in mine:
             shrinking = sets[seen.scale_set]

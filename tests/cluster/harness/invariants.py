@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from .api import Json
-from .departures import Policies, s1_scaling_in, scaled_in
+from .departures import Policies, policy_of, s1_scaling_in, scaled_in
 from .trace import INSTANCE_LABEL, VERSION_LABEL, Seen, Trace, parse_ranges, parse_version
 
 # The API server keeps whole seconds of a creation, so a health timeout may end up to one second early by our clock.
@@ -31,7 +31,7 @@ class _Fleet:
 
     replicas: int = 0
     policy: str = ""
-    by_state: bool = False
+    health: Json = field(default_factory=dict)
     present: dict[str, str] = field(default_factory=dict)
     terminating: set[str] = field(default_factory=set)
     replacing: dict[str, _Replacement] = field(default_factory=dict)
@@ -56,9 +56,10 @@ def s1_batch_limit(trace: Trace) -> Iterator[str]:
         if seen.kind == "upgradepolicies":
             policies.learn(seen)
         elif seen.kind == "scalesets":
+            policies.learn(seen)
             fleets[seen.name].replicas = seen.object["spec"].get("replicas", 1)
-            fleets[seen.name].policy = (seen.object["spec"].get("upgradePolicyRef") or {}).get("name", "")
-            fleets[seen.name].by_state = (seen.object["spec"].get("health") or {}).get("source") == "InstanceState"
+            fleets[seen.name].policy = policy_of(seen)
+            fleets[seen.name].health = seen.object["spec"].get("health") or {}
         elif seen.scale_set:
             fleet = fleets[seen.scale_set]
             timeout = policies.health_timeout(fleet.policy) - TIMEOUT_SLACK
@@ -155,7 +156,7 @@ def _follow(fleet: _Fleet, seen: Seen, deleted: frozenset[str], scaled_in: froze
         replacement = fleet.replacing.get(seen.name)
         if replacement is not None and seen.uid != replacement.deleted_uid:
             replacement.created_at = seen.at if replacement.created_at is None else replacement.created_at
-            if seen.running if fleet.by_state else seen.ready:
+            if seen.healthy(fleet.health):
                 del fleet.replacing[seen.name]
 
 
@@ -208,7 +209,8 @@ def s4_previous_or_target(trace: Trace) -> Iterator[str]:
             if seen.scale_set in rollouts and seen.name not in trace.disturbed:
                 target = _target(rollouts[seen.scale_set]).get("image")
                 previous = before[seen.scale_set].setdefault(seen.name, image)
-                if image not in (previous, target):
+                # What a tag meant when the instance ran it may be written behind the tag.
+                if not {image, image.partition("@")[0]} & {previous, target}:
                     yield f"{seen.name} runs {image} in a rollout to {target}; it had {previous}"
             images[seen.name] = image
 

@@ -62,6 +62,14 @@ class Seen(NamedTuple):
         containers = (self.object.get("status") or {}).get("containerStatuses") or []
         return bool(containers) and not self._stale and all("running" in each["state"] for each in containers)
 
+    def healthy(self, health: Json) -> bool:
+        """By what the set says about health: its `health`."""
+        if health.get("source") == "InstanceState":
+            return self.running
+        if health.get("source") == "PodCondition":
+            return self.running and condition(self.object, health["conditionType"]) == "True"
+        return self.ready
+
     @property
     def _stale(self) -> bool:
         """Whether the container that the status tells of is the one that ran before the image was changed."""

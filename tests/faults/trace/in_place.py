@@ -49,5 +49,5 @@ def s11_only_where_it_was_asked_for(replay: Replay, slack: float) -> Iterator[st
     """A running pod is changed only if a policy of its set ever said so."""
     for life, _ in replay.moves():
         methods = {spec.get("replacementMethod") for spec in replay.policy_specs(life.scale_set)}
-        if life.in_place and "InPlaceIfPossible" not in methods:
+        if life.in_place and not methods & {"InPlaceIfPossible", "InPlaceOnly"}:
             yield f"{life.name} was changed in place, which its policy does not ask for"

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from scaleset.planner.acceptance import NO_HEALTH_SOURCE
 from scaleset.planner.ranges import parse
 from tests.simulation.outcomes import code, condition, counts, deleted, reasons, rollout
 from tests.simulation.scenes import new_model, running, start
@@ -11,7 +12,8 @@ from tests.simulation.world import World, policy, spec
 
 BRONZE = (
     "Automatic OS Upgrade is not supported for this ScaleSet because its Service Fabric durability level is "
-    "Bronze. Set spec.serviceFabric.durabilityLevel to Silver or Gold."
+    "Bronze. Set spec.serviceFabric.durabilityLevel to Silver or Gold, or, for a stateless node type, isStateless to "
+    "true."
 )
 MISMATCH = (
     "Durability Mismatch Detected. ScaleSet durability {} does not match the current node type durability level {}. "
@@ -99,6 +101,54 @@ def test_it_needs_no_health_source_of_its_own(level, handler):
 )
 def test_without_automatic_upgrades_nothing_of_that_matters(changes):
     assert judged(automatic=False, **changes)["status"] == "True"
+
+
+def stateless(level: str = "Bronze", **changes: Any) -> dict[str, Any]:
+    return {**fabric(level, **changes), "isStateless": True}
+
+
+PROBE = {"health": {"probe": {"protocol": "tcp", "port": 80}}, "template": BARE}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {},
+        PROBE,
+        {"template": BARE, "health": {"source": "InstanceState"}},
+        {"template": BARE, "health": {"source": "PodCondition", "conditionType": "example.com/Healthy"}},
+    ],
+    ids=["a readiness probe", "a health probe", "the containers", "a condition"],
+)
+@pytest.mark.parametrize("replicas", [1, 5])
+def test_a_stateless_node_type_may_be_bronze_and_needs_a_health_source(source, replicas):
+    assert judged(serviceFabric=stateless(), replicas=replicas, **source)["status"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"serviceFabric": stateless(), "template": BARE}, NO_HEALTH_SOURCE),
+        ({"serviceFabric": stateless("Silver"), "template": BARE}, NO_HEALTH_SOURCE),
+        ({"serviceFabric": stateless(node_type="Silver")}, MISMATCH.format("Bronze", "Silver")),
+        (
+            {"serviceFabric": stateless(handler="1.0")},
+            "spec.serviceFabric.typeHandlerVersion is 1.0. Automatic OS Upgrade needs 1.1 or higher.",
+        ),
+        (
+            {"serviceFabric": stateless("Gold"), "replicas": 4},
+            "Durability Gold needs at least 5 instances; spec.replicas is 4.",
+        ),
+        (
+            {"serviceFabric": stateless(), "mode": "Rolling"},
+            "Service Fabric sets support upgrade mode Automatic only; the policy's mode is Rolling.",
+        ),
+        ({"serviceFabric": {**fabric("Bronze"), "isStateless": False}}, BRONZE),
+    ],
+)
+def test_what_else_a_stateless_node_type_needs(changes, sentence):
+    refused = judged(**changes)
+    assert (refused["status"], refused["reason"], refused["message"]) == ("False", "InvalidSpec", sentence)
 
 
 def walked(world: World) -> list[tuple[int, ...]]:

@@ -258,13 +258,18 @@ def within_the_schema(world: World) -> None:
 
 @pytest.mark.parametrize("letter", ["x", "é"])
 def test_the_status_stays_below_100_kb_at_1000_instances_at_its_worst(letter, record_property):
-    """Alternating builds (nothing becomes a range), failing instances with long messages, five failed attempts."""
+    """Alternating builds and digests (nothing becomes a range), failing instances with long messages, five failed
+    attempts.
+    """
     world = running(1000, by=policy(rolling={"maxBatchInstancePercent": 50, "maxUnhealthyInstancePercent": 50}))
     old = world.pods[0].model
     for number in range(0, 1000, 2):
         world.pods[number] = replace(
             world.pods[number], version="0.9.0", images=(("app", "example.com/" + "w" * 200 + ":0.9.0"),)
         )
+    for number, pod in world.pods.items():
+        runs = f"{pod.images[0][1].rpartition(':')[0]}@sha256:{number % 20:064x}"
+        world.pods[number] = replace(pod, image_ids=(("app", runs),), asked_image=pod.images[0][1])
     world.status = {key: value for key, value in world.status.items() if key != "builds"}
     new_model(world)
     world.settle()
@@ -277,6 +282,7 @@ def test_the_status_stays_below_100_kb_at_1000_instances_at_its_worst(letter, re
             sizes.append(len(json.dumps(world.status, ensure_ascii=False).encode()))
             within_the_schema(world)
         world.run(4000)
+    assert len({build.digest for build in world.state.builds.values()} - {None}) >= 10
     assert old in {pod.model for pod in world.pods.values()}
     assert len(world.status["osUpgradeHistory"]) == 5
     record_property("worst status at 1000 instances", f"{max(sizes)} bytes")

@@ -11,11 +11,12 @@ from kubectl_scaleset import forecasts, plans
 from kubectl_scaleset.forecasts import ByHand, Forecast, foresee
 from kubectl_scaleset.pictures import SetView
 from scaleset.api.scale_set import ProtectedInstance
+from scaleset.planner.instances import Reported
 from scaleset.planner.plan import DryRun, ModelCheck
 from scaleset.planner.ranges import parse
 from scaleset.planner.snapshot import QueuePosition, Verdict
 from tests.simulation import outcomes, scenes
-from tests.simulation.world import World, policy
+from tests.simulation.world import World, policy, spec
 
 WEB = SetView({"metadata": {"name": "web", "namespace": "shop", "uid": "u"}, "spec": {}})
 
@@ -272,3 +273,33 @@ def test_many_batches_are_not_all_listed():
     world.spec = world.spec.model_copy(update={"update_domains": 1})
     told = plans.lines(WEB, forecast(world))
     assert sum("  batch " in line for line in told) <= plans.SHOWN
+
+
+def test_a_set_whose_health_is_a_condition():
+    """The forecast takes for granted that somebody writes it."""
+    health = {"source": "PodCondition", "conditionType": "example.com/Healthy"}
+    world = World(spec=spec(replicas=3, health=health), policy=policy())
+    world.publish("1.0.0")
+
+    def write(world: World) -> None:
+        for number, pod in world.pods.items():
+            if pod.running and not pod.conditions:
+                reported = Reported("example.com/Healthy", "True", world.now)
+                world.pods[number] = replace(pod, conditions=(reported,))
+
+    world.lives(10, write)
+    world.publish("1.1.0")
+    assert foreseen(forecast(world)) == [frozenset({0}), frozenset({1}), frozenset({2})]
+
+
+def test_what_cannot_be_done_in_place_is_held_back():
+    world = scenes.running(3, by=policy(mode="Rolling", replacementMethod="InPlaceOnly"))
+    scenes.new_model(world)
+    world.run(10)
+    found = forecast(world)
+    assert found.next is None
+    text = "\n".join(plans.lines(WEB, found))
+    assert "Held back: NotInPlace: Instances 0-2 cannot be changed in place" in text
+    world.change(template=spec().template)
+    world.publish("1.1.0")
+    assert foreseen(forecast(world)) == [frozenset({0}), frozenset({1}), frozenset({2})]

@@ -102,6 +102,10 @@ ShortMessage = Annotated[str, Field(max_length=320), cut(320)]
 """A sentence about one of many, at most 320 characters."""
 
 
+NO_DEFAULTS: Final = "x-no-defaults"
+"""Marks a part of a schema that is written without defaults: an absent field stays absent in the stored object."""
+
+
 def optional(description: str, default: Any = None, **bounds: Any) -> Any:
     """A field that may be absent. `bounds` are those of pydantic's Field."""
     return Field(default=default, description=description, **bounds)

@@ -87,7 +87,11 @@ SCALE_SET: Final = Kind(
     wide=(
         Column("BATCH", ".status.rollingUpgrade.batch.number", "Number of the batch.", "integer"),
         Column("LATEST", ".status.latestVersion", "The version that latest means now."),
-        Column("POLICY", ".spec.upgradePolicyRef.name", "The UpgradePolicy."),
+        Column(
+            "POLICY",
+            ".spec['upgradePolicyRef','upgradePolicy']['name','mode']",
+            "The UpgradePolicy, or the mode of a policy of the set's own.",
+        ),
         Column("SELECTOR", ".status.selector", "Label selector of the pods."),
     ),
     longest_name=names.MAX_SCALE_SET_NAME,

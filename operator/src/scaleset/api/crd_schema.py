@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from scaleset.api.base import JSON
+from scaleset.api.base import JSON, NO_DEFAULTS
 
 _KEPT: Final = (
     "type",
@@ -50,6 +50,9 @@ def structural(model: type[BaseModel]) -> JSON:
 
 def _convert(node: JSON, definitions: dict[str, JSON], path: str) -> JSON:
     node = _resolved(node, definitions, path)
+    if node.get(NO_DEFAULTS):
+        bare = {key: value for key, value in node.items() if key != NO_DEFAULTS}
+        return _without_defaults(_convert(bare, definitions, path))
     unknown = {key for key in node if not key.startswith("x-kubernetes-")} - set(_KEPT) - _DROPPED - _STRUCTURE
     if unknown:
         raise UnsupportedSchema(f"{path}: a CRD has no {', '.join(sorted(unknown))}; express it as a CEL rule")
@@ -68,6 +71,14 @@ def _convert(node: JSON, definitions: dict[str, JSON], path: str) -> JSON:
     if out.get("type") == "array":
         out.setdefault("x-kubernetes-list-type", "atomic")
     return _with_boolean_bounds(_with_small_default(out))
+
+
+def _without_defaults(schema: JSON) -> JSON:
+    """The schema without defaults of its fields."""
+    bare = {key: value for key, value in schema.items() if key != "default"}
+    if "properties" in bare:
+        bare["properties"] = {name: _without_defaults(child) for name, child in bare["properties"].items()}
+    return bare
 
 
 def _resolved(node: JSON, definitions: dict[str, JSON], path: str) -> JSON:

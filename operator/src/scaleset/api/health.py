@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from scaleset.api.base import Int, Model, cel, optional, rules
-from scaleset.api.identifiers import RequestPath
+from scaleset.api.identifiers import ConditionType, RequestPath
 
 
 class HealthProbe(Model):
@@ -59,18 +59,36 @@ class Health(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             cel(
-                "!(has(self.source) && self.source == 'InstanceState' && has(self.probe))",
+                "!(has(self.source) && self.source != 'ReadinessProbe' && has(self.probe))",
                 "remove probe, or set source to ReadinessProbe: there can be only one source of health",
-            )
+            ),
+            cel(
+                "(has(self.source) && self.source == 'PodCondition') == has(self.conditionType)",
+                "set source to PodCondition and conditionType to the type of the condition, or neither of the two",
+            ),
         )
     )
 
-    source: Literal["ReadinessProbe", "InstanceState"] | None = optional(
-        "ReadinessProbe: healthy is a pod that is Ready. InstanceState: healthy is a pod whose containers all run."
+    source: Literal["ReadinessProbe", "InstanceState", "PodCondition"] | None = optional(
+        "ReadinessProbe: healthy is a pod that is Ready. InstanceState: healthy is a pod whose containers all run. "
+        "PodCondition: healthy is a pod whose containers all run and whose condition of conditionType is True; "
+        "readiness then decides traffic only."
         " Default: ReadinessProbe if there is a readiness probe, a health probe or a readiness gate, else "
-        "InstanceState. Automatic image upgrades need a probe, a readiness gate, or InstanceState written here."
+        "InstanceState. Automatic image upgrades need a probe, a readiness gate, or one of the others written here."
+    )
+    condition_type: ConditionType | None = optional(
+        "Type of the pod's condition that decides health, such as example.com/Healthy. Anybody with the right to "
+        "patch pods/status may write it, and it need not be a readiness gate. Without it an instance is Initializing "
+        "until healthTimeout, then Unhealthy. After a change of the image in place only what was written after it "
+        "counts. Needed with source PodCondition, and only allowed there. Default: none."
     )
     probe: HealthProbe | None = optional(
         "The health extension: rendered as the readiness probe of the instance container, which then must not have"
         " one of its own. Default: none."
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.source == "PodCondition") != (self.condition_type is not None):
+            raise ValueError("set source to PodCondition and conditionType, or neither of the two")
+        return self

@@ -91,6 +91,7 @@ _NAMESPACE_MESSAGE: Final = "give the name of a namespace: lower-case letters, d
 _POLICY_MESSAGE: Final = (
     "give the bare name of an UpgradePolicy in this namespace: lower-case letters, digits and '-' only"
 )
+_CONDITION_MESSAGE: Final = "write the type of the condition with a domain name, such as example.com/Healthy"
 _SERVICE_MESSAGE: Final = (
     "give the bare name of a Service in this namespace: lower-case letters, digits and '-' only, beginning with a "
     "letter"
@@ -124,6 +125,8 @@ RequestPath = Annotated[
     str, Form("/[!-~]*", "begin requestPath with / and use printable ASCII without spaces", max_length=1024)
 ]
 """Path of an http probe."""
+ConditionType = Annotated[str, Form(f"{_DNS_SUBDOMAIN}/{_WORD}", _CONDITION_MESSAGE, max_length=316)]
+"""The type of a pod condition that is not Kubernetes' own: with a domain name, as a readiness gate has it."""
 ExactVersion = Annotated[str, VersionForm(_EXACT_VERSION, _EXACT_MESSAGE)]
 """One to four numbers, each from 0 to 2147483647. `1.2`, `1.2.0` and `01.2` are one version."""
 VersionOrLatest = Annotated[str, VersionForm(f"{LATEST}|{_EXACT_VERSION}", _VERSION_MESSAGE)]

@@ -119,7 +119,8 @@ class ServiceFabric(Model):
     )
 
     durability_level: DurabilityLevel = Field(
-        description="Durability of the set. Automatic image upgrades need Silver or Gold. Cannot go back to Bronze."
+        description="Durability of the set. Automatic image upgrades need Silver or Gold, or isStateless. Cannot go "
+        "back to Bronze."
     )
     node_type_durability_level: DurabilityLevel = Field(
         description="Durability that the cluster's node type has; must be the same."
@@ -127,3 +128,7 @@ class ServiceFabric(Model):
     type_handler_version: Annotated[
         str, Form("[0-9]{1,4}[.][0-9]{1,4}", "write the version as MAJOR.MINOR, such as 1.1", max_length=9)
     ] = Field(description="Version of the Service Fabric extension; automatic image upgrades need 1.1 or higher.")
+    is_stateless: Bool | None = optional(
+        "true: a stateless node type. Bronze durability is enough then, and automatic image upgrades need a health "
+        "source: a probe, a readiness gate, or health.source. Default: false."
+    )

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from scaleset.api.base import OPEN, Bool, Int, Model, Spec, cel, immutable, list_map, optional, rules
+from scaleset.api.base import NO_DEFAULTS, OPEN, Bool, Int, Model, Spec, cel, immutable, list_map, optional, rules
 from scaleset.api.claim_template import CLAIM_SPEC_SCHEMA, CLAIMS_CANNOT_CHANGE, CLAIMS_KEEP_THEIR_SPEC
 from scaleset.api.extensions import MAX_EXTENSIONS, CustomData, Extensions
 from scaleset.api.health import Health
@@ -29,6 +29,7 @@ from scaleset.api.pod_template import (
     finalizer_schema,
     label_schema,
 )
+from scaleset.api.upgrade_policy import UpgradePolicySpec
 
 MAX_SINGLE_PLACEMENT_GROUP: Final = 100
 MAX_CLAIMS: Final = 32
@@ -158,6 +159,11 @@ class ScaleSetSpec(Spec):
     model_config = ConfigDict(
         json_schema_extra=rules(
             cel(
+                "!(has(self.upgradePolicy) && has(self.upgradePolicyRef))",
+                "keep one of upgradePolicy and upgradePolicyRef: a set has one policy",
+                at=".upgradePolicy",
+            ),
+            cel(
                 "!has(self.instanceContainer) || self.template.spec.containers.exists(c, c.name == "
                 "self.instanceContainer)",
                 "set instanceContainer to the name of a container in template.spec.containers",
@@ -193,8 +199,10 @@ class ScaleSetSpec(Spec):
                 at=".runCustomData",
             ),
             cel(
-                "!(has(self.serviceFabric) && has(self.health) && has(self.health.probe))",
-                "remove health.probe: a Service Fabric set reports its health by Service Fabric",
+                "!(has(self.serviceFabric) && has(self.health) && has(self.health.probe))"
+                " || (has(self.serviceFabric.isStateless) && self.serviceFabric.isStateless)",
+                "remove health.probe: a Service Fabric set reports its health by Service Fabric, unless "
+                "serviceFabric.isStateless is true",
                 at=".serviceFabric",
             ),
             cel(
@@ -214,6 +222,10 @@ class ScaleSetSpec(Spec):
 
     replicas: Int = optional("Desired number of instances, 0 to 1000. Default: 1.", default=1, ge=0, le=MAX_REPLICAS)
     image_reference: ImageReference = Field(description="The image that the instances run.")
+    upgrade_policy: UpgradePolicySpec | None = optional(
+        "A policy of this set alone, with the fields of an UpgradePolicy. Instead of upgradePolicyRef. Default: none.",
+        json_schema_extra={NO_DEFAULTS: True},
+    )
     upgrade_policy_ref: UpgradePolicyRef | None = optional(
         "The UpgradePolicy of the set. Default: none, which equals a policy without any field."
     )
@@ -299,6 +311,8 @@ class ScaleSetSpec(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.upgrade_policy is not None and self.upgrade_policy_ref is not None:
+            raise ValueError("keep one of upgradePolicy and upgradePolicyRef: a set has one policy")
         if self.instance_container is not None and self.instance_container not in container_names(self.template):
             raise ValueError("set instanceContainer to the name of a container in template.spec.containers")
         if self.replicas > MAX_SINGLE_PLACEMENT_GROUP and self.single_placement_group:

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 from scaleset.api.base import Bool, Conditions, Int, Message, Model, Ranges, ShortMessage, Status, Time, Word, optional
 from scaleset.api.duration import Duration
 from scaleset.api.placement import MAX_REPLICAS
+from scaleset.api.upgrade_policy import ReplacementMethod
 
 MAX_INSTANCES: Final = 50
 MAX_HISTORY: Final = 5
@@ -30,6 +31,13 @@ def _first(limit: int) -> BeforeValidator:
     return BeforeValidator(shorten)
 
 
+class RecordedDigest(Model):
+    """A digest that the tag of the image meant when these instances ran it."""
+
+    digest: Word = Field(description="Digest of the image, such as sha256:...")
+    instances: Ranges = Field(description='Instance ids as ranges, such as "0-3,7".')
+
+
 class RecordedBuild(Model):
     """A model and an image version, and the instances it is meant for."""
 
@@ -38,6 +46,10 @@ class RecordedBuild(Model):
     image: Word | None = optional("Container image reference of that version.")
     restart_time: Time | None = optional("When the restart began that made these instances again last.")
     instances: Ranges = Field(description='Instance ids as ranges, such as "0-3,7".')
+    digests: tuple[RecordedDigest, ...] | None = optional(
+        "What the tag of the image meant when the instances ran it, at most 10 of one image: restores and self-healing "
+        "use it."
+    )
 
 
 class InstanceClock(Model):
@@ -120,12 +132,11 @@ class PolicySnapshot(Model):
         "Whether failed instances return to their previous model after a breach.", default=False
     )
     max_surge: Bool = optional("Whether new instances are created before old ones go.", default=False)
-    replacement_method: Literal["Recreate", "InPlaceIfPossible"] = optional(
-        "How an instance gets a new build.", default="Recreate"
-    )
+    replacement_method: ReplacementMethod = optional("How an instance gets a new build.", default="Recreate")
     health_timeout: Duration | None = optional("Longest time for an instance to become healthy, ISO 8601.")
     min_ready_time: Duration | None = optional("Time that an instance has to stay healthy, ISO 8601.")
     disable_automatic_rollback: Bool = optional("Whether a failed instance keeps the new image.", default=False)
+    upgrade_timeout: Duration | None = optional("Longest time for the whole rollout, ISO 8601.")
 
 
 class TargetImageReference(Model):
@@ -246,6 +257,10 @@ class RollingUpgradeStatus(Model):
     waiting_for: WaitingFor | None = optional("Why the rollout waits.")
     ending: EndingStatus | None = optional("How the rollout will end once its batch has finished.")
     next_batch_time: Time | None = optional("When the pause between batches is over.")
+    deadline: Time | None = optional("When the rollout ends as Faulted (upgradeTimeout), if it is not held until then.")
+    held_since: Time | None = optional(
+        "Since when the rollout waits for something that does not count for its deadline, which moves by that time."
+    )
     successful: Ranges = optional("Instances that are upgraded and healthy, as ranges.", default="")
     failed: Ranges = optional("Instances that failed, as ranges.", default="")
     restored: Ranges = optional(

@@ -1,17 +1,27 @@
 """UpgradePolicy: how upgrades are carried out."""
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 
-from scaleset.api.base import Bool, Conditions, Int, Model, Spec, Status, optional
+from pydantic import ConfigDict, model_validator
+
+from scaleset.api.base import Bool, Conditions, Int, Model, Spec, Status, cel, optional, rules
 from scaleset.api.duration import Between
 
 Pause = Annotated[timedelta, Between("PT0S", "P7D")]
 """From nothing to a week."""
 HealthTimeout = Annotated[timedelta, Between("PT1S", "P1D")]
 """From a second to a day."""
+UpgradeTimeout = Annotated[timedelta, Between("PT1S", "P30D")]
+"""From a second to 30 days."""
 MinReadyTime = Annotated[timedelta, Between("PT0S", "P1D")]
 """From nothing to a day."""
+
+
+ReplacementMethod = Literal["Recreate", "InPlaceIfPossible", "InPlaceOnly"]
+_NO_SURGE: Final = (
+    "set maxSurge to false, or replacementMethod to InPlaceIfPossible: a surge makes new pods, and InPlaceOnly none"
+)
 
 
 class RollingUpgradePolicy(Model):
@@ -82,6 +92,17 @@ class AutomaticOSUpgradePolicy(Model):
 class UpgradePolicySpec(Spec):
     """How upgrades are carried out. A running rollout keeps the policy it started with, except for suspend."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                "!(has(self.replacementMethod) && self.replacementMethod == 'InPlaceOnly'"
+                " && has(self.rollingUpgradePolicy) && has(self.rollingUpgradePolicy.maxSurge)"
+                " && self.rollingUpgradePolicy.maxSurge)",
+                _NO_SURGE,
+            )
+        )
+    )
+
     mode: Literal["Automatic", "Manual", "Rolling"] = optional(
         "How changes of the model reach existing instances. Rolling: batch by batch. Automatic: all at once. "
         "Manual: when annotation scaleset.dev/apply-model names them. Image upgrades ignore it. Default: Manual.",
@@ -93,11 +114,13 @@ class UpgradePolicySpec(Spec):
     automatic_os_upgrade_policy: AutomaticOSUpgradePolicy = optional(
         "Upgrades that the platform starts by itself.", default=AutomaticOSUpgradePolicy()
     )
-    replacement_method: Literal["Recreate", "InPlaceIfPossible"] = optional(
+    replacement_method: ReplacementMethod = optional(
         "How an instance gets a new build. Recreate: its pod is deleted and created again. "
         "InPlaceIfPossible: if only the image differs, and the instance has no extensions and runs no "
         "custom data, the image is changed in the running pod. The pod keeps its uid, IP, node, volumes and "
-        "other containers. With maxSurge new instances still come first. Default: Recreate.",
+        "other containers. With maxSurge new instances still come first. InPlaceOnly: the same, and no pod is "
+        "made again for an upgrade: what cannot be done in place is refused with the reason. Lost instances and "
+        "restores are no upgrades. Default: Recreate.",
         default="Recreate",
     )
     health_timeout: HealthTimeout = optional(
@@ -107,6 +130,11 @@ class UpgradePolicySpec(Spec):
     min_ready_time: MinReadyTime | None = optional(
         "Time that an upgraded instance has to stay healthy before it counts as upgraded, ISO 8601, at most "
         "P1D. Default: PT10S if health.source is InstanceState, else PT0S."
+    )
+    upgrade_timeout: UpgradeTimeout | None = optional(
+        "Longest time for a whole rollout, ISO 8601, PT1S to P30D. After it the running batch is finished, and the "
+        "rollout ends as Faulted with RollingUpgradeTimeoutError; the platform does not try its target again. Time in "
+        "which the rollout waits for its turn (maxConcurrentScaleSets) or is suspended does not count. Default: none."
     )
     max_concurrent_scale_sets: Int | None = optional(
         "Number of ScaleSets of this policy that may roll at the same time; the set that has waited longest "
@@ -131,7 +159,18 @@ class UpgradePolicySpec(Spec):
     @property
     def changes_in_place(self) -> bool:
         """Whether an image is changed in the running pod where that is possible."""
-        return self.replacement_method == "InPlaceIfPossible"
+        return self.replacement_method != "Recreate"
+
+    @property
+    def only_in_place(self) -> bool:
+        """Whether no pod may be made again for an upgrade."""
+        return self.replacement_method == "InPlaceOnly"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.only_in_place and self.rolling_upgrade_policy.max_surge:
+            raise ValueError(_NO_SURGE)
+        return self
 
 
 class UpgradePolicyStatus(Status):

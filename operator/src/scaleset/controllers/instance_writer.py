@@ -182,6 +182,8 @@ class InstanceWriter:
         except (NotFound, Conflict) as error:
             return await self._read_again(owner, wanted, error)
         except (Forbidden, Invalid) as error:
+            if wanted.only:
+                return self._not_replaced(owner, wanted, error, memory)
             memory.patch_errors[wanted.uid] = plain(error.message)
             log.warning(
                 'change_refused scaleset=%(namespace)s/%(scaleset)s instance=%(instance)d error="%(error)s"',

@@ -85,9 +85,9 @@ def _models(caches: Caches, seen: ScaleSetObject) -> tuple[Revision, ...]:
 
 
 def _policy(caches: Caches, namespace: str, spec: ScaleSetSpec) -> UpgradePolicySpec | None:
-    """The policy of the set: all defaults if it names none; None if the named one is missing or cannot be parsed."""
+    """The policy of the set: its own, or the named one, which may be missing or not parse; else all defaults."""
     if spec.upgrade_policy_ref is None:
-        return UpgradePolicySpec()
+        return spec.upgrade_policy or UpgradePolicySpec()
     found = caches.policies.get(namespace, spec.upgrade_policy_ref.name)
     return found.spec if found is not None and not found.deleting else None
 

@@ -65,6 +65,9 @@ def urgent(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 def _essence(status: Mapping[str, Any]) -> JSON:
     essence = {key: value for key, value in status.items() if key not in _COUNTS}
     essence["clocks"] = [[c.get("instances"), c["lost"]] for c in status.get("clocks") or [] if c.get("lost")]
+    for builds in ("builds", "previousBuilds"):
+        rows = status.get(builds) or []
+        essence[builds] = [{key: row[key] for key in row if key != "digests"} for row in rows]
     essence["conditions"] = [
         [c.get("type"), c.get("status"), c.get("reason"), c.get("observedGeneration")]
         for c in status.get("conditions") or []

@@ -54,6 +54,10 @@ REASONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "InstanceBlocked": ((WARNING,), "Instances are left alone: their name is taken or their data would be lost."),
     "FailedCreate": ((WARNING,), "The API server refuses to create the pods or claims of instances."),
     "PodEnded": ((WARNING,), "Pods ended for good (evicted or rejected by the kubelet) and are created again."),
+    "DigestNotPulled": (
+        (WARNING,),
+        "An image that ran before cannot be pulled or run any more: its tag is tried, which may mean another image.",
+    ),
     "InstancesUnhealthy": ((WARNING,), "Instances are not healthy after healthTimeout, while nothing is under way."),
     "ProvisioningFailed": ((WARNING,), "Custom data failed, or an extension whose failure is allowed."),
     "InvalidSpec": ((WARNING,), "The spec cannot be understood or carried out; the event says what to change."),

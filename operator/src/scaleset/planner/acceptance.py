@@ -24,7 +24,7 @@ NO_HEALTH_SOURCE = (
     "Automatic OS Upgrade is not supported for this ScaleSet because a health probe or health extension was not "
     "specified. "
     "Give a container a readinessProbe, the pod a readiness gate, or set spec.health.probe or "
-    "spec.health.source: InstanceState."
+    "spec.health.source: InstanceState or PodCondition."
 )
 TWO_HEALTH_SOURCES = (
     "Automatic OS Upgrade is not supported for this ScaleSet because both a health probe and a health extension "
@@ -202,8 +202,11 @@ def _misplaced(asked: Revision, spec: ScaleSetSpec) -> str | None:
 
 def _not_automatic(asked: Revision, spec: ScaleSetSpec, *, policy: UpgradePolicySpec) -> str | None:
     """Why image upgrades cannot be automatic for this set (Azure's requirements)."""
-    if spec.service_fabric is not None:
-        return _service_fabric(spec, spec.service_fabric, policy)
+    fabric = spec.service_fabric
+    if fabric is not None:
+        problem = _service_fabric(spec, fabric, policy)
+        if problem is not None or not fabric.is_stateless:
+            return problem
     if spec.health.source is None and not health.has_application_signal(asked):
         return NO_HEALTH_SOURCE
     return None
@@ -211,10 +214,11 @@ def _not_automatic(asked: Revision, spec: ScaleSetSpec, *, policy: UpgradePolicy
 
 def _service_fabric(spec: ScaleSetSpec, fabric: ServiceFabric, policy: UpgradePolicySpec) -> str | None:
     level, node_type = fabric.durability_level, fabric.node_type_durability_level
-    if level == "Bronze":
+    if level == "Bronze" and not fabric.is_stateless:
         return (
             "Automatic OS Upgrade is not supported for this ScaleSet because its Service Fabric durability level is "
-            "Bronze. Set spec.serviceFabric.durabilityLevel to Silver or Gold."
+            "Bronze. Set spec.serviceFabric.durabilityLevel to Silver or Gold, or, for a stateless node type, "
+            "isStateless to true."
         )
     if level != node_type:
         return (
@@ -226,7 +230,7 @@ def _service_fabric(spec: ScaleSetSpec, fabric: ServiceFabric, policy: UpgradePo
             f"spec.serviceFabric.typeHandlerVersion is {fabric.type_handler_version}. "
             "Automatic OS Upgrade needs 1.1 or higher."
         )
-    if spec.replicas < MIN_SERVICE_FABRIC:
+    if level != "Bronze" and spec.replicas < MIN_SERVICE_FABRIC:
         return f"Durability {level} needs at least {MIN_SERVICE_FABRIC} instances; spec.replicas is {spec.replicas}."
     if policy.mode != "Automatic":
         return f"Service Fabric sets support upgrade mode Automatic only; the policy's mode is {policy.mode}."

@@ -9,7 +9,7 @@ Instances are judged on fresh pods only.
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from scaleset.planner import deadlines, outdated, surge
+from scaleset.planner import deadlines, in_place, outdated, surge
 from scaleset.planner.facts import Facts, in_order
 from scaleset.planner.health import healthy_since
 from scaleset.planner.instances import Instance
@@ -51,7 +51,8 @@ def _verdict(facts: Facts, rollout: Rollout, batch: Batch, number: int) -> tuple
     if healthy is None or deadline is None:
         return False, deadline
     stable = healthy + rollout.policy.min_ready_time
-    return facts.now >= stable, max(deadline, stable)
+    # Times of conditions are other people's: one that lies in the future moves no deadline.
+    return facts.now >= stable, max(deadline, min(stable, deadline + rollout.policy.min_ready_time))
 
 
 def _record(facts: Facts, rollout: Rollout, batch: Batch, *, healthy: set[int], unhealthy: set[int]) -> Step:
@@ -93,15 +94,16 @@ def _ran(instance: Instance) -> bool:
 
 
 def put_back(facts: Facts) -> Step:
-    """Take instances out of the batch that keep their pod: instances protected before their pod was touched and, once
-    the run is to end, instances that cannot go on because of somebody else.
+    """Take instances out of the batch that keep their pod: instances that were protected, or cannot be changed in place
+    any more, before their pod was touched and, once the run is to end, instances that cannot go on because of somebody
+    else.
     """
     rollout = facts.running
     protected, ways_back = facts.protected, facts.state.previous.keys()
     back = {
         number
         for number in rollout.verifying & ways_back & facts.instances.keys()
-        if (number in protected and facts.instances[number].untouched)
+        if (facts.instances[number].untouched and (number in protected or _forbidden(facts, number)))
         or (rollout.ending is not None and _stuck(facts, number))
     }
     if not back or rollout.batch is None:
@@ -109,6 +111,13 @@ def put_back(facts: Facts) -> Step:
     batch = replace(rollout.batch, instances=rollout.batch.instances - back)
     shrunk = replace(rollout, batch=batch, in_progress=rollout.in_progress - back)
     return facts.step(restore(replace(facts.state, rollout=shrunk), back))
+
+
+def _forbidden(facts: Facts, number: int) -> bool:
+    """Whether the pod would have to be made again, which the policy of the run forbids."""
+    if not facts.only_in_place(number):
+        return False
+    return in_place.obstacle(facts, number, facts.state.builds[number]) is not None
 
 
 def _stuck(facts: Facts, number: int) -> bool:

@@ -168,7 +168,7 @@ def _watched(facts: Facts, rollout: Rollout) -> Waiting | None:
     for number in sorted(rollout.successful & outdated.ways_back(facts, rollout) & facts.instances.keys()):
         pod = facts.instances[number].pod
         since = healthy_since(pod, by=facts.health_source) if pod is not None else None
-        if since is not None and facts.now < since + rollout.policy.health_timeout:
+        if since is not None and since <= facts.now < since + rollout.policy.health_timeout:
             young.append(number)
     if not young:
         return None

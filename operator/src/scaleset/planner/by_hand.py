@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from scaleset.api import names
-from scaleset.planner import outdated, requests
+from scaleset.planner import in_place, outdated, requests
 from scaleset.planner.facts import Facts
 from scaleset.planner.requests import Request
 from scaleset.planner.rollout import begin
@@ -85,7 +85,7 @@ def _carry_out(facts: Facts, start: _Start) -> Step:
     if start.leaves and _pinned(facts):
         step = step.to(outdated.leave(facts.after(step)))
     facts = facts.after(step)
-    if (why := _refusal(facts) or start.refusal(facts)) is None:
+    if (why := _refusal(facts) or start.refusal(facts) or _not_in_place(facts, start)) is None:
         return step.then(begin(facts, start.rollout(facts)))
     text = why if start.request is requests.START else f"{start.request.annotation}: {why}"
     return replace(step.with_event("StartRefused", text, warning=True), waiting=Waiting("StartRefused", text))
@@ -105,6 +105,15 @@ def _refusal(facts: Facts) -> str | None:
     if suspension is not None:
         return f"{suspension.who}. Set {suspension.field} to false and ask again."
     return None
+
+
+def _not_in_place(facts: Facts, start: _Start) -> str | None:
+    """Whether no instance can be reached in the way that the policy allows."""
+    if not facts.policy.only_in_place:
+        return None
+    rollout = start.rollout(facts)
+    forbidden = None if outdated.outdated(facts, rollout) else in_place.refusal(facts, outdated.behind(facts, rollout))
+    return forbidden.message if forbidden is not None else None
 
 
 def _all_protected(facts: Facts) -> str | None:

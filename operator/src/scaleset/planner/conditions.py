@@ -11,10 +11,10 @@ from typing import Any
 from scaleset.api import names
 from scaleset.api.base import find_condition
 from scaleset.api.moments import seconds, timestamp
-from scaleset.planner import deadlines, ranges
+from scaleset.planner import deadlines, in_place, ranges
 from scaleset.planner.facts import Facts
 from scaleset.planner.gates import exceeds
-from scaleset.planner.instances import HealthState
+from scaleset.planner.instances import Build, HealthState
 from scaleset.planner.pod_diff import Diff
 from scaleset.planner.rows import Counts, current
 from scaleset.planner.scaling import kept_by_protection
@@ -231,7 +231,18 @@ def _up_to_date(facts: Facts, counts: Counts) -> tuple[bool, str, str]:
     current = counts.updated == counts.wanted
     build = f"version {facts.wanted.version} and model {facts.wanted.model.name}"
     what = f"{counts.updated} of {counts.wanted} instances run {build}."
+    forbidden = None if current else in_place.refusal(facts, _to_current(facts))
+    if forbidden is not None:
+        return False, forbidden.reason, f"{what} {forbidden.message}"
     return current, "Current" if current else "Outdated", what
+
+
+def _to_current(facts: Facts) -> dict[int, Build]:
+    """What would bring every instance up to date."""
+    goal = facts.target_build
+    if goal is None or not facts.policy.only_in_place:
+        return {}
+    return {number: goal for number, i in facts.instances.items() if not current(i, goal)}
 
 
 def refused(facts: Facts) -> dict[int, str]:

@@ -108,7 +108,9 @@ def refused(facts: Facts, numbers: Iterable[int]) -> Waiting | None:
     }
     if not words:
         return None
-    text = f"The API server does not let the pods of instances {abridged(words)} be deleted: {words[min(words)]}"
+    first = min(words)
+    done = "changed in place" if facts.only_in_place(first) else "deleted"
+    text = f"The API server does not let the pods of instances {abridged(words)} be {done}: {words[first]}"
     return Waiting(DELETE_REFUSED, text, stalls=True)
 
 

@@ -19,10 +19,12 @@ from scaleset.planner import (
     acceptance,
     by_hand,
     deadlines,
+    digests,
     news,
     pod_diff,
     revisions,
     rollout,
+    run_deadline,
     scaling,
     shrinking,
     status,
@@ -91,6 +93,7 @@ PARTS = (
     _forget_old_history,
     scaling.adopt,
     scaling.scale,
+    digests.learn,
     pod_diff.block,
     shrinking.shrink,
     deadlines.wind,
@@ -99,6 +102,7 @@ PARTS = (
     triggers.replace_at_once,
     _start,
     rollout.queue,
+    run_deadline.keep,
     deadlines.forget,
 )
 """The parts of a decision, in order."""

@@ -44,7 +44,9 @@ class Facts:
     """Progress of scaling in, and its reason to wait; None if the set is not larger than wanted."""
     needs: Needs = NO_NEEDS
     health_source: str = ""
-    """The health source of the accepted model: a refused spec does not change how running instances are judged."""
+    """The health source of the accepted model, in one word (`health.source`): a refused spec does not change how
+    running instances are judged.
+    """
     instances: Mapping[int, Instance] = field(default_factory=dict)
     """Instances by id: the recorded ones, and those still to be created."""
 
@@ -205,6 +207,15 @@ class Facts:
             item.id for item in self.snapshot.spec.protected_instances if item.protect_from_scale_set_actions
         )
 
+    def only_in_place(self, number: int) -> bool:
+        """Whether the pod of that instance may not be made again for an upgrade. A restore is none: a failed instance
+        is made again where its image cannot be put back in place.
+        """
+        rollout = self.rollout
+        if rollout is not None and number in rollout.in_progress:
+            return rollout.policy.only_in_place and number not in rollout.failed
+        return self.policy.only_in_place
+
     def definition(self, model: Revision) -> Definition:
         """The image definition that a model refers to."""
         reference = model.reference
@@ -361,11 +372,11 @@ def _health(facts: Facts, number: int, pod: Pod | None) -> tuple[HealthState, st
     if state is HealthState.HEALTHY and facts.restarted(number, pod):
         return HealthState.UNHEALTHY, "A container has ended since the upgrade.", pod.running_since
     if state is HealthState.HEALTHY:
-        return state, "", pod.ready_since
+        return state, "", health.changed(pod, by=facts.health_source, now=facts.now)
     if state is HealthState.INITIALIZING and (_ends(facts.state, number) or _was_healthy(facts.state, number, pod)):
         state = HealthState.UNHEALTHY
-    message = "The pod is terminating." if pod.deleting else pod.message
-    return state, message or health.UNREACHABLE, pod.ready_since or pod.begun
+    message = "The pod is terminating." if pod.deleting else health.explanation(pod, by=facts.health_source)
+    return state, message, health.changed(pod, by=facts.health_source, now=facts.now)
 
 
 def _ends(state: State, number: int) -> bool:

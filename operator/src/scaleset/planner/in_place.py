@@ -6,13 +6,17 @@ IP, node, volumes and other containers; the kubelet starts the changed ones agai
 differ in the image only, and if neither custom data, extensions nor an init container of that image ran first: those
 run in new pods only.
 
+With `replacementMethod: InPlaceOnly` that is the one way: what cannot be done in place is not done, and the reason is
+reported. Instances that it is impossible for are left out of a rollout, as protected ones are; a PATCH that the API
+server refuses is repeated until the instance's time is up, like a refused delete.
+
 The change leaves a note on the pod, since for a while the pod's status is still about the old containers. A kubelet
 reports the new generation as observed before it restarts anything, so Ready with that generation proves nothing; new
 container ids do. Image names prove nothing either: a runtime may report another name, and one image may have two names.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from scaleset.api import names
@@ -23,12 +27,53 @@ from scaleset.planner.plan import Deletion, ImageChange
 from scaleset.planner.pod_builder import build_labels, previous_build
 from scaleset.planner.ranges import abridged
 from scaleset.planner.revisions import Revision
+from scaleset.planner.state import Waiting
 from scaleset.planner.step import Step
+
+NOT_IN_PLACE = "NotInPlace"
 
 
 def possible(facts: Facts, number: int, pod: Pod, build: Build) -> bool:
     """Whether the pod can be changed to the build in place."""
-    return not pod.ended and pod.uid not in facts.snapshot.patch_errors and _wanted(facts, number, pod, build)
+    refused = pod.uid in facts.snapshot.patch_errors and not facts.only_in_place(number)
+    return not pod.ended and not refused and _wanted(facts, number, pod, build)
+
+
+def reachable(facts: Facts, moves: Mapping[int, Build]) -> dict[int, Build]:
+    """Those of the moves that need no new pod in the place of a running one."""
+    return {number: build for number, build in moves.items() if obstacle(facts, number, build) is None}
+
+
+def refusal(facts: Facts, moves: Mapping[int, Build]) -> Waiting | None:
+    """Why the policy forbids moves that cannot be made in place; None if it allows all of them."""
+    if not facts.policy.only_in_place:
+        return None
+    why = {number: found for number, build in moves.items() if (found := obstacle(facts, number, build)) is not None}
+    if not why:
+        return None
+    text = (
+        f"Instances {abridged(why)} cannot be changed in place: {why[min(why)]}. The policy's replacementMethod is "
+        "InPlaceOnly, so they stay as they are. Take the change back, or set replacementMethod to InPlaceIfPossible."
+    )
+    return Waiting(NOT_IN_PLACE, text, stalls=True)
+
+
+def obstacle(facts: Facts, number: int, build: Build) -> str | None:
+    """Why the instance cannot get that build by a change of its pod. Without a pod its recorded build counts: a lost
+    instance comes back as it was, and is no opportunity for what the policy forbids.
+    """
+    instance = facts.instances.get(number)
+    ran = None if instance is None else instance.pod or instance.build
+    if instance is None or ran is None:
+        return None
+    if instance.pod is not None and build.same_as(instance.pod):
+        return None
+    if build.restart not in (None, ran.restart):
+        return "a restart makes new pods"
+    before, after = facts.models.get(ran.model), facts.models.get(build.model)
+    if before is None or after is None:
+        return f"ControllerRevision {ran.model if before is None else build.model} is gone"
+    return _difference(before, after)
 
 
 def change(facts: Facts, number: int, pod: Pod, build: Build) -> ImageChange:
@@ -36,7 +81,8 @@ def change(facts: Facts, number: int, pod: Pod, build: Build) -> ImageChange:
     first, *others = (_ran(pod, container) for container in facts.models[build.model].image_containers or ("",))
     note = Change(facts.now, first.container, first.image, first.container_id, pod.restarts, tuple(others))
     previous = facts.state.previous.get(number)
-    return ImageChange(number, pod.name, pod.uid, pod.resource_version, build, previous, note)
+    only = facts.only_in_place(number)
+    return ImageChange(number, pod.name, pod.uid, pod.resource_version, build, previous, note, only)
 
 
 def _ran(pod: Pod, container: str) -> Ran:
@@ -78,7 +124,7 @@ def patch(wanted: ImageChange) -> dict[str, Any]:
                 names.ANNOTATION_CHANGED: json.dumps(note, separators=(",", ":")),
             },
         },
-        "spec": {"containers": [{"name": ran.container, "image": wanted.build.image} for ran in change.ran]},
+        "spec": {"containers": [{"name": ran.container, "image": wanted.build.reference} for ran in change.ran]},
     }
 
 
@@ -97,13 +143,17 @@ def _wanted(facts: Facts, number: int, pod: Pod, build: Build) -> bool:
     if not (rollout.policy.in_place if rollout is not None and in_batch else facts.policy.changes_in_place):
         return False
     before, after = facts.models.get(pod.model), facts.models.get(build.model)
-    return before is not None and after is not None and _differ_by_image(before, after)
+    return before is not None and after is not None and _difference(before, after) is None
 
 
-def _differ_by_image(before: Revision, after: Revision) -> bool:
-    """Whether pods of the two models differ in the image only, and no custom data or extension has to run again."""
-    if after.data.get("extensions") or (after.data.get("customData") and after.data.get("runCustomData")):
-        return False
+def _difference(before: Revision, after: Revision) -> str | None:
+    """Why a pod of the one model cannot become one of the other by a change of the image; None if it can."""
+    if after.data.get("extensions"):
+        return "extensions run in new pods only"
+    if after.data.get("customData") and after.data.get("runCustomData"):
+        return "custom data runs in new pods only"
     if after.image_init_containers:
-        return False
-    return before.name == after.name or before.rest == after.rest
+        return f"init container {after.image_init_containers[0]} runs the image of the version"
+    if before.name == after.name or before.rest == after.rest:
+        return None
+    return f"model {after.name} differs in more than the image"

@@ -22,6 +22,13 @@ class Build:
     image: str
     restart: float | None = None
     """When the restart began that made the instance again last; None where any pod of the build will do."""
+    digest: str | None = None
+    """What the tag of the image meant when the instance ran it (`digests`); no part of what builds are compared by."""
+
+    @property
+    def reference(self) -> str:
+        """The image that a pod of the build asks for: by digest, if that is known."""
+        return self.image if self.digest is None else f"{self.image}@{self.digest}"
 
     def same_as(self, pod: "Pod") -> bool:
         """Whether the pod was created from this build. Pods of operators before 1.1 do not record their image; for
@@ -67,6 +74,19 @@ class Change:
         return (Ran(self.container, self.image, self.container_id), *self.others)
 
 
+class Reported(NamedTuple):
+    """A condition of a pod that is not one of Kubernetes' own."""
+
+    type: str
+    status: str
+    since: float | None
+    """When it got that status."""
+    message: str = ""
+    """Reason and sentence of its writer, unless it is True."""
+    stale: bool = False
+    """Whether it is about the image before: it was not written again since that was changed in place."""
+
+
 class HealthState(StrEnum):
     """Azure's four states of application health."""
 
@@ -110,6 +130,12 @@ class Pod(Observed):
     """Last words of failed custom data or of a failed extension whose failure is suppressed."""
     images: tuple[tuple[str, str], ...] = ()
     container_ids: tuple[tuple[str, str], ...] = ()
+    image_ids: tuple[tuple[str, str], ...] = ()
+    """What the runtime says that its running containers run, by container."""
+    image_errors: tuple[str, ...] = ()
+    """Images that containers cannot be started from, as the spec has them: they cannot be pulled, or are of another
+    architecture.
+    """
     change: Change | None = None
     current: bool = True
     """Whether its status is about its current image: after a change in place only once its container was started again.
@@ -126,6 +152,8 @@ class Pod(Observed):
     """How often its containers have been started again."""
     restart: float | None = None
     """When the restart of the set began that made this pod."""
+    conditions: tuple[Reported, ...] = ()
+    """Its conditions with a domain name: any of them may be a health source."""
 
     @property
     def restarted(self) -> bool:
@@ -138,6 +166,15 @@ class Pod(Observed):
     def begun(self) -> float:
         """When it got its present build: at its creation, or when its image was changed in place."""
         return self.created if self.change is None else self.change.at
+
+    def image_id(self, container: str | None) -> str:
+        """What the named container runs, or the first one when no name is given; "" if it does not run."""
+        return next((shown for name, shown in self.image_ids if container in (None, name)), "")
+
+    def reported(self, kind: str) -> Reported | None:
+        """Its condition of that type, if it is about the present image."""
+        found = (each for each in self.conditions if each.type == kind and not each.stale)
+        return next(found, None)
 
     def image(self, container: str | None) -> str:
         """Image of the named container, of the first one when the name is unknown."""

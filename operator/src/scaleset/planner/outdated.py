@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
+from scaleset.planner import in_place
 from scaleset.planner.facts import Facts
 from scaleset.planner.gallery import LATEST, number, same
 from scaleset.planner.instances import Build, Instance
@@ -41,7 +42,7 @@ def _to_restart(facts: Facts, rollout: Rollout) -> dict[int, Build]:
     pod is made anyway, and an instance whose model is gone cannot be made again.
     """
     return {
-        i.id: replace(build, restart=rollout.restart)
+        i.id: replace(build, restart=rollout.restart, digest=None)
         for i, build in _replaceable(facts)
         if i.id not in facts.blocked
         and i.pod is not None
@@ -133,13 +134,15 @@ def judged_by(facts: Facts, model: str) -> str:
     policy = facts.policy
     known = facts.models.get(model)
     rolling = policy.rolling_upgrade_policy
-    figures = (
+    figures: tuple[object, ...] = (
         policy.health_timeout.total_seconds(),
         policy.ready_for(facts.health_source).total_seconds(),
         rolling.max_unhealthy_instance_percent,
         rolling.max_unhealthy_upgraded_instance_percent,
         known.rest if known is not None else model,
     )
+    if policy.upgrade_timeout is not None:
+        figures = (*figures, policy.upgrade_timeout.total_seconds())
     return _JUDGED + hashlib.sha256(repr(figures).encode()).hexdigest()[:10]
 
 
@@ -276,6 +279,12 @@ def retry_for(facts: Facts, target: Target) -> Retry | None:
 
 def outdated(facts: Facts, rollout: Rollout) -> dict[int, Build]:
     """Instances that the rollout has to replace, with their new builds."""
+    moves = behind(facts, rollout)
+    return in_place.reachable(facts, moves) if rollout.policy.only_in_place else moves
+
+
+def behind(facts: Facts, rollout: Rollout) -> dict[int, Build]:
+    """Instances that the target of the rollout would change, with their new builds, whatever the policy allows."""
     if rollout.kind is Kind.RESTART:
         return _to_restart(facts, rollout)
     if rollout.kind is Kind.MODEL:

@@ -41,6 +41,8 @@ class ImageChange:
     build: Build
     previous: Build | None
     change: Change
+    only: bool = False
+    """Whether the pod stays as it is if the API server refuses the change."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ def pod(
     if service := model.data.get("serviceName"):
         spec["subdomain"] = service
     container = _instance_container(spec, model)
-    _add_image(spec, container, build.image)
+    _add_image(spec, container, build.reference)
     _add_probe(container, (model.data.get("health") or {}).get("probe"))
     zones = model.data.get("zones") or ()
     zone = zone_name(number, zones)
@@ -166,7 +166,8 @@ def build_labels(build: Build) -> dict[str, str]:
 
 def previous_build(build: Build) -> str:
     """The annotation that names the previous build of a pod's instance."""
-    return json.dumps({"model": build.model, "version": build.version, "image": build.image}, separators=(",", ":"))
+    named = {"model": build.model, "version": build.version, "image": build.image}
+    return json.dumps({**named, "digest": build.digest} if build.digest else named, separators=(",", ":"))
 
 
 def _instance_container(spec: dict[str, Any], model: Revision) -> dict[str, Any]:

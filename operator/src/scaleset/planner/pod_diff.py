@@ -13,7 +13,7 @@ Replacing is one intent with two methods: the image is changed in the running po
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from scaleset.planner import in_place
+from scaleset.planner import digests, in_place
 from scaleset.planner.batches import batch_limit
 from scaleset.planner.facts import Facts
 from scaleset.planner.instances import Build, Instance, Pod
@@ -75,7 +75,7 @@ def _to_be_replaced(facts: Facts) -> tuple[Diff, Mapping[int, Ended]]:
         pod = instance.pod
         if pod is None or pod.deleting or number in facts.blocked:
             continue
-        if not _authorised(instance, replaceable):
+        if not (_authorised(instance, replaceable) or (pod.image_errors and _by_dropped_digest(facts, number, pod))):
             made_again = _made_again(facts, number) if pod.ended else None
             if made_again is None:
                 continue
@@ -83,7 +83,7 @@ def _to_be_replaced(facts: Facts) -> tuple[Diff, Mapping[int, Ended]]:
         build = facts.state.builds.get(number)
         if build is not None and in_place.possible(facts, number, pod, build):
             changes.append(in_place.change(facts, number, pod, build))
-        else:
+        elif pod.ended or not facts.only_in_place(number) or _by_dropped_digest(facts, number, pod):
             deletions.append(_deletion(number, pod))
     return Diff(tuple(deletions), tuple(changes)), ended
 
@@ -91,6 +91,12 @@ def _to_be_replaced(facts: Facts) -> tuple[Diff, Mapping[int, Ended]]:
 def _authorised(instance: Instance, replaceable: frozenset[int]) -> bool:
     """Whether the state authorises replacing the pod of this instance."""
     return instance.id in replaceable and instance.untouched
+
+
+def _by_dropped_digest(facts: Facts, number: int, pod: Pod) -> bool:
+    """Whether the pod asks for an image that cannot be run, while its build has the tag."""
+    build = facts.state.builds.get(number)
+    return build is not None and digests.given_up(build, pod)
 
 
 def _superfluous(facts: Facts) -> Iterator[Deletion]:

@@ -29,6 +29,7 @@ from scaleset.planner import (
     outdated,
     requests,
     rollout_end,
+    run_deadline,
     shrinking,
     surge,
 )
@@ -48,7 +49,7 @@ def begin(facts: Facts, rollout: Rollout) -> Step:
         1
     )
     model, version = most[0][0] if most else (None, None)
-    rollout = replace(rollout, pending=pending, from_model=model, from_version=version)
+    rollout = replace(run_deadline.with_deadline(rollout), pending=pending, from_model=model, from_version=version)
     who = "the platform" if rollout.started_by is StartedBy.PLATFORM else "the user"
     text = f"{rollout.noun}{rollout.to} started by {who}."
     started = facts.roll(rollout).with_event("RolloutStarted", text)
@@ -194,7 +195,7 @@ def admit(facts: Facts, rollout: Rollout) -> Step | None:
 
 
 Phase = Callable[[Facts, Rollout], Step | None]
-PHASES: tuple[Phase, ...] = (take_back, gate_after_batch, cancel, complete, hold, admit)
+PHASES: tuple[Phase, ...] = (take_back, gate_after_batch, cancel, complete, run_deadline.end, hold, admit)
 """The phases between batches: the first one that has something to do decides."""
 
 

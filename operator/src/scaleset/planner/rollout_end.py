@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import timedelta
 
+from scaleset.api.moments import format_duration
 from scaleset.planner import outdated, status_codec
 from scaleset.planner.facts import Facts
 from scaleset.planner.gates import Gate, share
@@ -14,6 +16,7 @@ from scaleset.planner.step import Step
 BEFORE = "MaxUnhealthyInstancePercentExceededBeforeRollingUpgrade"
 DURING = "MaxUnhealthyInstancePercentExceededInRollingUpgrade"
 UPGRADED = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
+TIMEOUT = "RollingUpgradeTimeoutError"
 REFUSED = "ModelRefused"
 INSTANCE = "RollingUpgradeInstanceUnhealthyError"
 _MOST_DETAILS = 5
@@ -94,6 +97,19 @@ def refused(facts: Facts, rollout: Rollout, message: str) -> Step:
     """End because the API server refuses a pod of the target; no pod was deleted for it."""
     text = f"Rolling Upgrade failed: the API server refuses the new pod. {message}"
     return fault(facts, outdated.try_later(facts, rollout), rollout, _error(facts, REFUSED, text, {}))
+
+
+def timed_out(facts: Facts, state: State, rollout: Rollout) -> Step:
+    """End because of `upgradeTimeout`. `state` already remembers the target."""
+    messages = {number: rollout.messages.get(number) or _message(facts, number) for number in rollout.failed}
+    every = len(rollout.upgraded | rollout.pending)
+    length = format_duration(timedelta(seconds=rollout.policy.upgrade_timeout or 0.0))
+    text = (
+        f"Rolling Upgrade failed: it was not complete after the upgradeTimeout of {length} of its policy. "
+        f"{len(rollout.successful)} of {every} instances are {rollout.done_to}, {len(rollout.failed)} failed, "
+        f"{len(rollout.pending)} were not begun."
+    )
+    return fault(facts, state, rollout, _error(facts, TIMEOUT, text, messages))
 
 
 def extended(error: UpgradeError, text: str) -> UpgradeError:

@@ -23,6 +23,7 @@ from dataclasses import replace
 
 from scaleset.planner import deadlines
 from scaleset.planner.facts import Facts, in_order
+from scaleset.planner.health import OWN, changed, healthy_since
 from scaleset.planner.instances import Instance, Pod
 from scaleset.planner.ranges import abridged
 from scaleset.planner.scaling import to_go, without
@@ -120,13 +121,22 @@ def _until(facts: Facts, scale_in: ScaleIn, instance: Instance) -> float | None:
         return scale_in.started + timeout if refused else None
     if pod.deleting:
         return deadlines.given_up(pod, timeout=timeout)
-    since = _unhealthy_since(pod)
+    since = _unhealthy_since(facts, pod)
     return None if instance.healthy or since is None else since + timeout
 
 
-def _unhealthy_since(pod: Pod) -> float | None:
-    """Since when the instance is not Ready; None if it is Ready and still does not count as healthy."""
-    return None if pod.ready else max(pod.begun, pod.ready_since or pod.begun)
+def _unhealthy_since(facts: Facts, pod: Pod) -> float | None:
+    """Since when the instance is not healthy; None if its health source says that it is, and it still does not count as
+    healthy.
+    """
+    if not _well(facts, pod):
+        return max(pod.begun, changed(pod, by=facts.health_source, now=facts.now))
+    return None
+
+
+def _well(facts: Facts, pod: Pod) -> bool:
+    by = facts.health_source
+    return pod.ready if by in OWN else healthy_since(pod, by=by) is not None
 
 
 # --- how it is reported

@@ -116,6 +116,8 @@ class Snapshot:
         if self.spec.suspend:
             return Suspension("The set is suspended", "spec.suspend")
         reference = self.spec.upgrade_policy_ref
-        if reference is None or self.policy is None or not self.policy.suspend:
+        if self.policy is None or not self.policy.suspend:
             return None
+        if reference is None:
+            return Suspension("The set's own policy suspends it", "spec.upgradePolicy.suspend")
         return Suspension(f"UpgradePolicy {reference.name} suspends its sets", "its spec.suspend")

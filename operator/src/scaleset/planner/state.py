@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
-from scaleset.api.upgrade_policy import RollingUpgradePolicy, UpgradePolicySpec
+from scaleset.api.upgrade_policy import ReplacementMethod, RollingUpgradePolicy, UpgradePolicySpec
 from scaleset.planner.instances import Build
 from scaleset.planner.targets import FailedTarget, Retry, Target
 
@@ -55,8 +55,19 @@ class Policy:
     min_ready_time: float = 0.0
     """How long an instance has to stay healthy."""
     disable_automatic_rollback: bool = False
-    in_place: bool = False
-    """Whether an image is changed in the running pod where that is possible."""
+    upgrade_timeout: float | None = None
+    """How long the whole run may take, without the time in which it is held."""
+    method: ReplacementMethod = "Recreate"
+
+    @property
+    def in_place(self) -> bool:
+        """Whether an image is changed in the running pod where that is possible."""
+        return self.method != "Recreate"
+
+    @property
+    def only_in_place(self) -> bool:
+        """Whether no pod may be made again for an upgrade."""
+        return self.method == "InPlaceOnly"
 
     @property
     def pause(self) -> float:
@@ -72,7 +83,8 @@ class Policy:
             health_timeout=spec.health_timeout.total_seconds(),
             min_ready_time=spec.ready_for(by).total_seconds(),
             disable_automatic_rollback=automatic.disable_automatic_rollback,
-            in_place=spec.changes_in_place,
+            upgrade_timeout=None if spec.upgrade_timeout is None else spec.upgrade_timeout.total_seconds(),
+            method=spec.replacement_method,
         )
 
 
@@ -146,6 +158,10 @@ class Rollout:
     batch: Batch | None = None
     batches_done: int = 0
     next_batch: float | None = None
+    deadline: float | None = None
+    """When the run ends as Faulted; None without an upgradeTimeout."""
+    held_since: float | None = None
+    """Since when the run waits for something that does not count for its deadline."""
     successful: frozenset[int] = NOBODY
     failed: frozenset[int] = NOBODY
     restored: frozenset[int] = NOBODY

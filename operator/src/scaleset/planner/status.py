@@ -28,6 +28,7 @@ BLOCKED = {
     "BackOff": "back_off",
     "TargetFailed": "target_failed",
     "ApplyingModel": "applying_model",
+    "NotInPlace": "not_in_place",
     "ScalingIn": "scaling_in",
     "InstancesInitializing": "health_gate",
     "HealthGateWaiting": "health_gate",

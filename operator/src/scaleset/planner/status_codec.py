@@ -17,7 +17,7 @@ from scaleset.api import scale_set_status as api
 from scaleset.api.base import JSON, wire_name
 from scaleset.api.moments import format_duration, seconds, timestamp
 from scaleset.api.upgrade_policy import RollingUpgradePolicy
-from scaleset.planner import ranges
+from scaleset.planner import digests, ranges
 from scaleset.planner.gallery import is_number
 from scaleset.planner.instances import Build
 from scaleset.planner.state import (
@@ -249,16 +249,19 @@ def _by_id(form: _Form) -> _Form:
         groups: defaultdict[Any, list[int]] = defaultdict(list)
         for number, value in values.items():
             groups[value].append(number)
-        rows = [{**form.write(value), "instances": ranges.render(ids)} for value, ids in groups.items()]
-        return sorted(rows, key=lambda row: [str(row.get(name)) for name in _ORDER])
+        return _in_order([{**form.write(value), "instances": ranges.render(ids)} for value, ids in groups.items()])
 
     return _Form(read, write)
+
+
+def _in_order(rows: list[JSON]) -> list[JSON]:
+    return sorted(rows, key=lambda row: [str(row.get(name)) for name in _ORDER])
 
 
 # --- records
 
 
-def _duration(absent: float) -> _Form:
+def _duration(absent: float | None) -> _Form:
     return _Form(
         lambda length: absent if length is None else length.total_seconds(),
         lambda length: format_duration(timedelta(seconds=length)),
@@ -267,7 +270,11 @@ def _duration(absent: float) -> _Form:
 
 _WARNING = _Form(lambda text: text or "", lambda text: text or None)
 _VERSION = _Form(lambda version: version if version and is_number(version) else None)
-_BUILDS = _by_id(_record(Build, "version", "image", version=_VERSION, restart="restart_time"))
+_BUILD = _record(Build, "version", "image", version=_VERSION, restart="restart_time", digest=None)
+_BUILDS = _Form(
+    lambda entries: digests.read(entries, _BUILD.read),
+    lambda builds: _in_order(digests.write(builds, _BUILD.write)),
+)
 _SCALE_IN = _record(
     ScaleIn,
     "size",
@@ -295,11 +302,8 @@ _POLICY = _record(
     ),
     health_timeout=_duration(300.0),
     min_ready_time=_duration(0.0),
-    in_place=_Form(
-        lambda method: method == "InPlaceIfPossible",
-        lambda in_place: "InPlaceIfPossible" if in_place else "Recreate",
-        "replacement_method",
-    ),
+    upgrade_timeout=_duration(None),
+    method=_SAME.at("replacement_method"),
 )
 _MESSAGES = _Form(
     lambda entries: {entry.id: entry.message for entry in entries},
@@ -317,6 +321,7 @@ _ROLLOUT = _record(
     last_action_time="running_status.last_action_time",
     batch=_record(Batch, started="start_time", restore_started="restore_start_time"),
     next_batch=_DEADLINE.at("next_batch_time"),
+    deadline=_DEADLINE,
     messages=_MESSAGES,
     waiting=_record(Waiting, stalls=None).at("waiting_for"),
     ending=_record(Ending),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from scaleset.api import names
-from scaleset.planner import batches, by_hand, outdated, ranges, requests
+from scaleset.planner import batches, by_hand, in_place, outdated, ranges, requests
 from scaleset.planner.batch_judge import restore
 from scaleset.planner.batches import Rules
 from scaleset.planner.facts import Facts, in_order
@@ -30,6 +30,9 @@ def start_by_platform(facts: Facts) -> Step:
         return facts.step(again=True)  # The result of the start by hand is recorded before anything else starts.
     step = facts.step()
     for rollout in _due(facts):
+        if rollout.policy.only_in_place and not outdated.outdated(facts, rollout):
+            step = replace(step, waiting=in_place.refusal(facts, outdated.behind(facts, rollout)))
+            continue
         failed = outdated.remembered(facts, rollout.target)
         if failed is not None:
             step = replace(step, waiting=Waiting("TargetFailed", _not_again(rollout.target, failed.reason)))
@@ -174,6 +177,10 @@ def _apply_by_hand(facts: Facts) -> Step:
         return handled.with_event("InvalidSpec", text, warning=True)
     moves = outdated.by_hand(facts, outdated.model_target(facts))
     moves = {n: build for n, build in moves.items() if n in asked}
+    if (forbidden := in_place.refusal(facts, moves)) is not None:
+        text = f"{names.ANNOTATION_APPLY}: {forbidden.message}"
+        handled = replace(handled.with_event("StartRefused", text, warning=True), waiting=forbidden)
+        moves = in_place.reachable(facts, moves)
     if going := _going(facts, moves):
         verdict = facts.admission(going)
         if verdict is None:
@@ -190,7 +197,10 @@ def _apply_where_admitted(facts: Facts, moves: Mapping[int, Build]) -> Step:
     """Replace those instances at once, except a pod whose successor the API server would refuse: its instance is
     Blocked until a later dry run succeeds.
     """
-    step = facts.step()
+    forbidden = in_place.refusal(facts, moves)
+    step = replace(facts.step(), waiting=forbidden)
+    if forbidden is not None:
+        moves = in_place.reachable(facts, moves)
     if going := _going(facts, moves):
         verdict = facts.held_admission(going)
         if verdict is None:
@@ -232,11 +242,18 @@ def _apply(facts: Facts, moves: Mapping[int, Build]) -> Step:
 
 
 def _spare_protected(facts: Facts) -> Step:
-    protected = facts.protected & facts.state.applying & facts.state.previous.keys()
-    spared = {n for n in protected if n in facts.instances and facts.instances[n].untouched}
+    applying = facts.state.applying & facts.state.previous.keys() & facts.instances.keys()
+    spared = {n for n in applying if facts.instances[n].untouched and _spared(facts, n)}
     if not spared:
         return facts.step()
     return facts.step(replace(restore(facts.state, spared), applying=facts.state.applying - spared))
+
+
+def _spared(facts: Facts, number: int) -> bool:
+    """Whether the instance was protected meanwhile, or the policy forbids now to make its pod again."""
+    if number in facts.protected:
+        return True
+    return facts.policy.only_in_place and in_place.obstacle(facts, number, facts.state.builds[number]) is not None
 
 
 def _forget_applied(facts: Facts) -> Step:

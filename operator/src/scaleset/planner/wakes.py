@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from scaleset.planner import gallery
 from scaleset.planner.deadlines import KILLING_SECONDS, given_up
 from scaleset.planner.facts import Facts
-from scaleset.planner.health import healthy_since
+from scaleset.planner.health import changed, healthy_since
 from scaleset.planner.instances import HealthState, Instance, Pod
 from scaleset.planner.state import ROW_SECONDS, Rollout
 
@@ -78,8 +78,8 @@ def _of_scaling_in(facts: Facts) -> Iterator[float]:
         yield scale_in.waiting + 2 * facts.health_timeout
     for instance in facts.instances.values():
         pod = instance.pod
-        if pod is not None and not pod.ready:
-            yield max(pod.begun, pod.ready_since or pod.begun) + facts.health_timeout
+        if pod is not None and not instance.healthy:
+            yield max(pod.begun, changed(pod, by=facts.health_source, now=facts.now)) + facts.health_timeout
 
 
 def _of_rollout(facts: Facts, rollout: Rollout) -> Iterator[float]:
@@ -87,6 +87,8 @@ def _of_rollout(facts: Facts, rollout: Rollout) -> Iterator[float]:
     timeout, batch = rollout.policy.health_timeout, rollout.batch
     if rollout.next_batch is not None:
         yield rollout.next_batch
+    if rollout.deadline is not None and rollout.held_since is None:
+        yield rollout.deadline
     if batch is not None:
         yield batch.started + timeout
         yield batch.started + 2 * timeout
@@ -94,6 +96,7 @@ def _of_rollout(facts: Facts, rollout: Rollout) -> Iterator[float]:
     for clock in facts.state.clocks.values():
         if clock.since is not None:
             yield clock.since + timeout
+            yield clock.since + timeout + rollout.policy.min_ready_time
     for number in (rollout.in_progress | rollout.upgraded) & facts.instances.keys():
         instance = facts.instances[number]
         if instance.pod is not None:

@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from scaleset.api import names
 from scaleset.api.moments import seconds as since_epoch
 from scaleset.kube.resources import JSON, Key
-from scaleset.planner.instances import Build, Change, Claim, Observed, Pod, Ran
+from scaleset.planner.instances import Build, Change, Claim, Observed, Pod, Ran, Reported
 
 if TYPE_CHECKING:  # the plugin shows pods without the models
     from scaleset.planner.revisions import Revision
@@ -22,6 +23,8 @@ MAX_MESSAGE = 512
 _NOT_RESTARTED = "The image was changed in place; the kubelet has not started the container again yet."
 _ENDED = ("Failed", "Succeeded")
 _NOT_BEGUN = ("PodInitializing", "ContainerCreating")
+_PULL_ERRORS = frozenset(("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"))
+_WRONG_PLATFORM = ("exec format error", "no match for platform")
 _LOST = ("NodeLost", "NodeStatusUnknown")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
@@ -112,6 +115,10 @@ def pod(raw: JSON) -> Pod:
         note=plain(_note(status)),
         images=tuple(images.items()),
         container_ids=tuple(ids.items()),
+        image_ids=tuple(
+            (c.get("name", ""), intern(str(c["imageID"]))) for c in containers if c.get("imageID") and _running_since(c)
+        ),
+        image_errors=_image_errors(raw.get("spec") or {}, status),
         change=change,
         current=current,
         asked_image=annotations.get(names.ANNOTATION_IMAGE),
@@ -120,7 +127,39 @@ def pod(raw: JSON) -> Pod:
         deletion_due=seconds(metadata.get("deletionTimestamp")),
         restarts=sum(int(container.get("restartCount") or 0) for container in containers),
         restart=seconds(annotations.get(names.ANNOTATION_RESTARTED)),
+        conditions=_reported(conditions, metadata, changed=change.at if change is not None else None, started=started),
     )
+
+
+def _reported(
+    conditions: Mapping[Any, Mapping[str, Any]],
+    metadata: Mapping[str, Any],
+    *,
+    changed: float | None,
+    started: float | None,
+) -> tuple[Reported, ...]:
+    """The conditions that are not Kubernetes' own. Times of probes are not kept: they change all the time."""
+    return tuple(
+        Reported(
+            str(kind),
+            status := str(condition.get("status")),
+            seconds(condition.get("lastTransitionTime")),
+            "" if status == "True" else plain(_both(condition.get("reason"), condition.get("message"))),
+            changed is not None and not _written_since(condition, metadata, max(changed, started or changed)),
+        )
+        for kind, condition in conditions.items()
+        if "/" in str(kind)
+    )
+
+
+def _written_since(condition: Mapping[str, Any], metadata: Mapping[str, Any], changed: float) -> bool:
+    """Whether a condition was written after the image was changed and its container started again: by the generation
+    that its writer saw, or else by one of its times. Times have whole seconds, so the same second proves nothing.
+    """
+    if condition.get("observedGeneration") is not None:
+        return _observed(condition, metadata)
+    written = (seconds(condition.get(name)) for name in ("lastProbeTime", "lastTransitionTime"))
+    return any(at is not None and at >= int(changed) + 1 for at in written)
 
 
 def _lasting(spec: Mapping[str, Any], status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -141,6 +180,27 @@ def _reached(status: Mapping[str, Any]) -> bool:
         if waits not in (None, *_NOT_BEGUN):
             return True
     return False
+
+
+def _image_errors(spec: Mapping[str, Any], status: Mapping[str, Any]) -> tuple[str, ...]:
+    """Images that the kubelet cannot pull, or that are not for its node."""
+    statuses = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+    failing = {each.get("name") for each in statuses if _has_image_error(each)}
+    if not failing:
+        return ()
+    containers = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
+    return tuple(dict.fromkeys(str(each.get("image")) for each in containers if each.get("name") in failing))
+
+
+def _has_image_error(container: Mapping[str, Any]) -> bool:
+    state, last = container.get("state") or {}, container.get("lastState") or {}
+    if state.get("running"):
+        return False
+    waiting = state.get("waiting") or {}
+    if waiting.get("reason") in _PULL_ERRORS:
+        return True
+    said = (waiting, state.get("terminated") or {}, last.get("terminated") or {})
+    return any(word in str(each.get("message") or "") for each in said for word in _WRONG_PLATFORM)
 
 
 def _running_since(container: Mapping[str, Any]) -> float | None:
@@ -253,7 +313,9 @@ def _both(reason: str | None, message: str | None) -> str:
 def _previous(text: str | None) -> Build | None:
     try:
         raw = json.loads(text or "")
-        return Build(str(raw["model"]), str(raw["version"]), str(raw["image"]))
+        build = Build(str(raw["model"]), str(raw["version"]), str(raw["image"]))
+        digest = raw.get("digest")
+        return build if digest is None else replace(build, digest=str(digest))
     except (ValueError, KeyError, TypeError):
         return None
 
