@@ -1,8 +1,8 @@
 """The version that the tag of an image means: `--version-from-tag PATTERN`.
 
-Tags such as `17`, `4.0.0-debian-12-r11` or `20241017` are no versions, or not only. A pattern says which of their digits
-are the numbers of the version: a regular expression whose groups are its parts. Named groups (`major`, `minor`, `patch`,
-`build`) may stand in any order, and leave other groups free for alternatives.
+Tags such as `17`, `4.0.0-debian-12-r11` or `20241017` are no versions, or not only. A pattern says which of their
+digits are the numbers of the version: a regular expression whose groups are its parts. Named groups (`major`, `minor`,
+`patch`, `build`) may stand in any order, and leave other groups free for alternatives.
 """
 
 import re
@@ -24,7 +24,8 @@ def version_of(image: str, pattern: str) -> str:
     found = compiled.fullmatch(tag)
     if found is None:
         raise CliError(
-            f"Tag {tag} of {image} does not match --version-from-tag {pattern!r}. The pattern has to match the whole tag."
+            f"Tag {tag} of {image} does not match --version-from-tag {pattern!r}. The pattern has to match the whole "
+            "tag."
         )
     parts = [found[group] for group in groups]
     if parts[0] is None:
@@ -49,8 +50,8 @@ def _compiled(pattern: str) -> tuple["re.Pattern[str]", Sequence[str | int]]:
         raise CliError(f"--version-from-tag has a group named {named[-1]}, and none for the part before it.")
     if not named and not 1 <= compiled.groups <= len(PARTS):
         raise CliError(
-            f"--version-from-tag {pattern!r} has {compiled.groups} groups: put one to four parts of the tag in brackets, "
-            "such as ([0-9]+)[.]([0-9]+), each a number of the version."
+            f"--version-from-tag {pattern!r} has {compiled.groups} groups: put one to four parts of the tag in "
+            "brackets, such as ([0-9]+)[.]([0-9]+), each a number of the version."
         )
     return compiled, named or range(1, compiled.groups + 1)
 
