@@ -135,7 +135,9 @@ class GalleryImageVersionSpec(Spec):
         ),
     )
     os_type: Literal["Linux", "Windows"] = optional(
-        "Operating system of the image: Linux or Windows. Default: Linux.", default="Linux"
+        "Operating system of the image: Linux or Windows. New pods get it as spec.os and as node selector "
+        "kubernetes.io/os; a template that chooses the system itself keeps its choice. Default: Linux.",
+        default="Linux",
     )
     publishing_profile: PublishingProfile = optional(
         "Where the version is offered, and until when.", default=PublishingProfile()

@@ -22,6 +22,8 @@ class Build:
     image: str
     restart: float | None = None
     """When the restart began that made the instance again last; None where any pod of the build will do."""
+    os_type: str | None = None
+    """Operating system of the version; None where it was not recorded."""
 
     def same_as(self, pod: "Pod") -> bool:
         """Whether the pod was created from this build. Pods of operators before 1.1 do not record their image; for
@@ -126,6 +128,8 @@ class Pod(Observed):
     """How often its containers have been started again."""
     restart: float | None = None
     """When the restart of the set began that made this pod."""
+    os_type: str | None = None
+    """Linux or Windows, if its spec says so."""
 
     @property
     def restarted(self) -> bool:

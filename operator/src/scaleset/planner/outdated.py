@@ -76,7 +76,7 @@ def _with_model(facts: Facts, target: Target, build: Build) -> Build:
     """The build with the newest model. The version changes only if the image reference did, and goes down only to a
     pin.
     """
-    kept = Build(target.model, build.version, build.image)
+    kept = Build(target.model, build.version, build.image, os_type=build.os_type)
     model = facts.models.get(build.model)
     reference = _reference(facts, target)
     if target.version is None or (model is not None and model.reference == reference):

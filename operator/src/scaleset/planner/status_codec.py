@@ -281,7 +281,7 @@ _TARGET = _record(
     model="target_model",
     reference="target_image_reference.version",
     version="target_image_reference.exact_version",
-    **{name: f"target_image_reference.{name}" for name in ("publisher", "offer", "sku", "image")},
+    **{name: f"target_image_reference.{name}" for name in ("publisher", "offer", "sku", "image", "os_type")},
 )
 _ROLLING = RollingUpgradePolicy.model_fields.keys() & api.PolicySnapshot.model_fields.keys()
 _POLICY = _record(

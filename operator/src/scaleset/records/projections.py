@@ -120,7 +120,13 @@ def pod(raw: JSON) -> Pod:
         deletion_due=seconds(metadata.get("deletionTimestamp")),
         restarts=sum(int(container.get("restartCount") or 0) for container in containers),
         restart=seconds(annotations.get(names.ANNOTATION_RESTARTED)),
+        os_type=_os_type(((raw.get("spec") or {}).get("os") or {}).get("name")),
     )
+
+
+def _os_type(name: object) -> str | None:
+    """Linux or Windows, however it is written; None for anything else."""
+    return {"linux": "Linux", "windows": "Windows"}.get(str(name).lower())
 
 
 def _lasting(spec: Mapping[str, Any], status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -253,7 +259,7 @@ def _both(reason: str | None, message: str | None) -> str:
 def _previous(text: str | None) -> Build | None:
     try:
         raw = json.loads(text or "")
-        return Build(str(raw["model"]), str(raw["version"]), str(raw["image"]))
+        return Build(str(raw["model"]), str(raw["version"]), str(raw["image"]), os_type=_os_type(raw.get("osType")))
     except (ValueError, KeyError, TypeError):
         return None
 
