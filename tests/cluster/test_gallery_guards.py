@@ -92,9 +92,9 @@ def test_a_version_is_kept_until_its_end_of_life(guards: Api, namespace: str):
     assert end_of_life(found) == ("False", "BeforeEndOfLife")
     assert KEPT in refusal(lambda: delete(guards, namespace))
     assert KEPT in refusal(lambda: guards.delete(IMAGES, namespace, ""))  # the whole collection
-    found = guards.wait(IMAGES, namespace, "server-1.0.0", ended, timeout=WAIT, message="the end of life has come")
-    assert found is not None
-    assert end_of_life(found) == ("True", "EndOfLifeReached")
+    reached = guards.wait(IMAGES, namespace, "server-1.0.0", ended, timeout=WAIT, message="the end of life has come")
+    assert reached is not None
+    assert end_of_life(reached) == ("True", "EndOfLifeReached")
     delete(guards, namespace)
     assert guards.find(IMAGES, namespace, "server-1.0.0") is None
 

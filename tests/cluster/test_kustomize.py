@@ -16,11 +16,11 @@ from tests.cluster.harness.api import SCALE_SETS, Api, Json
 from tests.cluster.harness.cluster import ROOT, Cluster
 from tests.cluster.harness.plugin import kubectl
 
-CONTAINERS = [
+CONTAINERS: list[Json] = [
     {"name": "app", "image": "example.com/app:1", "resources": {"limits": {"cpu": "1"}}},
     {"name": "log", "image": "example.com/log:1", "volumeMounts": [{"name": "logs", "mountPath": "/var/log"}]},
 ]
-POD = {
+POD: Json = {
     "containers": CONTAINERS,
     "initContainers": [{"name": "copy", "image": "example.com/copy:1"}],
     "volumes": [{"name": "logs", "emptyDir": {}}],
@@ -270,6 +270,6 @@ def test_an_overlay_is_applied(repository: Repository, cluster: Cluster, api: Ap
 
 def test_the_kinds_of_kubernetes_are_those_of_the_api_server(cluster: Cluster):
     """A newer Kubernetes: `kubectl get --raw /openapi/v2 >FILE`, `python -m hack.kustomize --kubernetes FILE`."""
-    command = [kubectl(), "--kubeconfig", cluster.kubeconfig, "get", "--raw", "/openapi/v2"]
+    command: list[str | Path] = [kubectl(), "--kubeconfig", cluster.kubeconfig, "get", "--raw", "/openapi/v2"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert of_kubernetes(json.loads(done.stdout)) == stored()

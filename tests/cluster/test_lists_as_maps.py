@@ -5,6 +5,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ def apply(cluster: Cluster, namespace: str, tmp_path: Path) -> Callable[..., str
     return run
 
 
-def whole(pod: Json = POD, **more: object) -> Json:
+def whole(pod: Json = POD, **more: Any) -> Json:
     return scale_set(replicas=0, template={"spec": pod}, **more)
 
 

@@ -1,6 +1,7 @@
 """Versions with osType: the pods as the API server admits them, on nodes of that system, and what is refused."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.cluster.harness.scene import Scene
 
 LABEL = "kubernetes.io/os"
 AGENT = {"name": "agent", "image": "example.com/agent:1-fast"}
-DATA = {"customData": "Write-Output hi\n", "runCustomData": True, "extensions": [AGENT]}
+DATA: Json = {"customData": "Write-Output hi\n", "runCustomData": True, "extensions": [AGENT]}
 DISK = {
     "metadata": {"name": "data"},
     "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
@@ -46,7 +47,7 @@ def template(**fields: object) -> Json:
     return {**made, "spec": {**made["spec"], **fields}}
 
 
-def create(scene: Scene, *, osType: str = "Windows", **spec: object) -> None:  # noqa: N803 - as the field
+def create(scene: Scene, *, osType: str = "Windows", **spec: Any) -> None:  # noqa: N803 - as the field
     scene.policy()
     scene.publish("1.0.0", "fast", osType=osType)
     scene.apply(scale_set(replicas=2, **spec))

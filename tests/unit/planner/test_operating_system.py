@@ -86,7 +86,7 @@ def test_what_keeps_a_template_from_windows(template, why):
     assert operating_system.conflict(template) == why
 
 
-DATA = {"customData": "Write-Output hi\n", "runCustomData": True}
+DATA: dict[str, Any] = {"customData": "Write-Output hi\n", "runCustomData": True}
 AGENT = {"name": "agent", "image": "example.com/agent:1"}
 
 

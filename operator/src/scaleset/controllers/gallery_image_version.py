@@ -130,13 +130,13 @@ class GalleryImageVersionController:
         else:
             text = "The image is named by a tag, which can be moved: publish it by digest to be sure what runs."
             pinned = condition(seen, "Pinned", "Tag", text, holds=False)
-        found = [_ready(seen, spec.version, older, plan), pinned, *_end_of_life(seen, self.now())]
+        told = [_ready(seen, spec.version, older, plan), pinned, *_end_of_life(seen, self.now())]
         return {
             "observedGeneration": seen.generation,
             "publishedDate": timestamp(seen.created),
             "failedScaleSets": self._failed(seen),
             "replicationStatus": _replicated_at_once(seen) if plan is None else _replication_status(plan),
-            "conditions": self._conditions(seen, *found),
+            "conditions": self._conditions(seen, *told),
         }
 
     def _failed(self, seen: VersionObject) -> int | None:
