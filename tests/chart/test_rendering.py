@@ -137,6 +137,7 @@ def test_a_team_of_one_namespace_has_no_right_beyond_it(helm: Helm):
     assert {each["metadata"]["namespace"] for each in of_kind(objects, "Role")} == {"default", "ops"}
     assert not of_kind(objects, "ClusterRole")
     assert not of_kind(objects, "ClusterRoleBinding")
+    assert {each["kind"] for each in objects if "namespace" not in each["metadata"]} == {"CustomResourceDefinition"}
 
 
 def test_the_chart_renders_without_being_told_of_a_kubernetes(helm: Helm):

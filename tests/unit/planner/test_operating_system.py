@@ -176,3 +176,14 @@ def test_no_pod_becomes_one_of_another_system_in_place():
     world.run(60)
     assert changed(world) == [0, 1]
     assert set(systems(world).values()) == {"Windows"}
+
+
+@pytest.mark.parametrize("forged", ["Plan9", "windows", ""])
+def test_a_system_that_nobody_has_is_not_believed(forged):
+    """Whoever writes a status can write anything; a pod of such a system would be refused for ever."""
+    world = running(2)
+    for build in world.status["builds"]:
+        build["osType"] = forged
+    world.loses(0)
+    world.run(30)
+    assert systems(world) == {0: None, 1: "Linux"}

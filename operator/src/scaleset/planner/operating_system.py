@@ -52,6 +52,11 @@ _ON_WINDOWS: Final = CustomData(
 )
 
 
+def known(system: str | None) -> str | None:
+    """The system as a status or an annotation has it; None for what is none."""
+    return system if system in (LINUX, WINDOWS) else None
+
+
 def custom_data(system: str | None) -> CustomData:
     """The way of that system; an unknown one is Linux."""
     return _ON_WINDOWS if system == WINDOWS else _ON_LINUX

@@ -108,7 +108,7 @@ def model_target(facts: Facts) -> Target:
     wanted = facts.goal
     changed = any(model.reference != wanted.model.reference for model in _others(facts))
     target = wanted.target
-    return target if changed else replace(target, version=None, image=None)
+    return target if changed else replace(target, version=None, image=None, os_type=None)
 
 
 def version_only(facts: Facts) -> bool:
