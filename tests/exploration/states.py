@@ -322,7 +322,7 @@ def tidy(place: Place) -> Place:
 
 def steady(replicas: int) -> Place:
     """A healthy set on 1.0.0."""
-    build = Build(model_of(0).name, "1.0.0", "example.com/web:1.0.0")
+    build = Build(model_of(0).name, "1.0.0", "example.com/web:1.0.0", os_type="Linux")
     state = State(
         current_version=build.version,
         current_image=build.image,
