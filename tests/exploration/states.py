@@ -167,6 +167,7 @@ def pod_of(number: int, seen: Seen) -> Pod:
         reached=seen.phase != REJECTED,
         deletion_due=(OLD if seen.old else NOW + 30) if seen.phase == TERMINATING else None,
         restart=seen.restarted,
+        os_type="Linux",
     )
 
 

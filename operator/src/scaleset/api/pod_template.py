@@ -20,6 +20,7 @@ from scaleset.api.base import OPEN, cel, list_map, new_rule, rules
 
 MAX_CONTAINERS: Final = 32
 MAX_VOLUMES: Final = 128
+MAX_MOUNTS: Final = 1024
 MAX_DEPTH: Final = 64
 """How deep an open part of a spec may be nested; a Pod is about 12 deep. The API server allows 10,000 levels and its
 schema cannot say less, but copying or comparing such an object exhausts the stack.
@@ -68,7 +69,9 @@ MOUNT_SCHEMA: Final[dict[str, Any]] = {
     **OPEN,
     "description": "A volume mount as in a Pod.",
     "required": ["mountPath"],
-    "properties": {"mountPath": {"type": "string", "description": "Path in the container, unique there."}},
+    "properties": {
+        "mountPath": {"type": "string", "maxLength": 4096, "description": "Path in the container, unique there."}
+    },
 }
 
 
@@ -78,6 +81,7 @@ def _mounts(of: str) -> dict[str, Any]:
         "type": "array",
         "nullable": True,
         "description": f"Volume mounts of {of}, each mountPath once.",
+        "maxItems": MAX_MOUNTS,
         **list_map("mountPath"),
         "items": MOUNT_SCHEMA,
     }
