@@ -115,6 +115,7 @@ lint: venv ## style, types, layers, sentences, and that the CRDs and docs/refere
 	@$(BIN)/python -m scaleset.api.crd --check
 	@$(BIN)/python -m hack.reference --check
 	@$(BIN)/python -m hack.monitoring --check
+	@$(BIN)/python -m hack.kustomize --check
 	@$(BIN)/python -m hack.sentences
 
 .PHONY: format
@@ -126,7 +127,11 @@ format: venv ## put the code into its form
 crds: venv ## write crds/ from the models
 	@echo "Writing crds/ ..."
 	@$(BIN)/python -m scaleset.api.crd --output crds/
-	@echo "The chart has them, too: \`make chart\` writes them there."
+	@echo "The chart and kustomize have them, too: \`make chart kustomize\` writes them there."
+
+.PHONY: kustomize
+kustomize: venv ## write the merge keys of our kinds into deploy/kustomize, from crds/
+	@$(BIN)/python -m hack.kustomize
 
 .PHONY: cli-record
 cli-record: venv binaries ## record anew what the plugin's views are tested on, and docs/cli.txt (two minutes)

@@ -10,6 +10,7 @@
 #     --watch-pid PID               delete the cluster once that process is gone, however it ended
 #     --feature-gates LIST          Kubernetes feature gates, e.g. MaxUnavailableStatefulSet=true
 #     --without-controllers LIST    what kube-controller-manager leaves to others, e.g. statefulset-controller
+#     --accounts                    each controller of Kubernetes has an account of its own, as kubeadm sets them up
 #   SCALESET_CLUSTERS=DIR           where clusters keep their files (default: .work/clusters in the repository)
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -17,11 +18,12 @@ source "$here/versions.sh"
 state="${SCALESET_CLUSTERS:-$here/../../.work/clusters}"
 mkdir -p "$state" && state="$(cd "$state" && pwd)"
 
-usage() { echo "usage: up.sh [--kubeconfig PATH] [--start DURATION] [--audit PATH] [--audit-policy PATH] [--watch-pid PID] [--feature-gates LIST] [--without-controllers LIST] NAME [NODES] | up.sh --delete NAME" >&2; exit 2; }
-delete='' kubeconfig='' audit='' audit_policy="$here/audit-policy.yaml" watch_pid='' feature_gates='' without_controllers='' start="${START:-1s}" arguments=()
+usage() { echo "usage: up.sh [--kubeconfig PATH] [--start DURATION] [--audit PATH] [--audit-policy PATH] [--watch-pid PID] [--feature-gates LIST] [--without-controllers LIST] [--accounts] NAME [NODES] | up.sh --delete NAME" >&2; exit 2; }
+delete='' kubeconfig='' audit='' audit_policy="$here/audit-policy.yaml" watch_pid='' feature_gates='' without_controllers='' accounts='' start="${START:-1s}" arguments=()
 while (($#)); do
   case $1 in
     --delete) delete=1; shift ;;
+    --accounts) accounts=1; shift ;;
     --kubeconfig | --start | --audit | --audit-policy | --watch-pid | --feature-gates | --without-controllers)
       [[ $# -ge 2 ]] || usage
       declare "$(tr - _ <<<"${1#--}")=$2"; shift 2 ;;
@@ -108,6 +110,7 @@ if [[ -n $feature_gates ]]; then options+=(--kube-feature-gates "$feature_gates"
 if [[ -n $without_controllers ]]; then
   options+=(--extra-args "kube-controller-manager=controllers=*,-${without_controllers//,/,-}")
 fi
+if [[ -n $accounts ]]; then options+=(--extra-args kube-controller-manager=use-service-account-credentials=true); fi
 lock=()
 # kwokctl looks for free ports one after the other: two starts at once would choose the same ones.
 if command -v flock >/dev/null; then lock=(flock --close "${TMPDIR:-/tmp}/scaleset-cluster-ports.lock"); fi

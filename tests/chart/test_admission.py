@@ -8,10 +8,11 @@ import pytest
 
 from tests.chart.conftest import Kubectl
 from tests.chart.releases import ALL, LISTED
+from tests.cluster.harness.api import IMAGES as VERSIONS
 from tests.cluster.harness.api import PODS, SCALE_SETS, Api, Json, Kind
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.fleet import until
-from tests.cluster.harness.manifests import pod, scale_set
+from tests.cluster.harness.manifests import image_version, pod, scale_set
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -204,6 +205,18 @@ def test_an_eviction_passes(pods: Json, api: Api, kubectl: Kubectl):
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "web-0"}}
     path = f"/api/v1/namespaces/{SPACE}/pods/web-0/eviction?dryRun=All"
     kubectl("create", "--raw", path, "-f", "-", *STRANGER.options, text=json.dumps(eviction))
+
+
+def test_a_guarded_version_is_kept_from_everybody(pods: Json, api: Api, kubectl: Kubectl):
+    """By the guards of safetyProfile, which the chart brings by default. An administrator lifts them first."""
+    api.create(VERSIONS, SPACE, image_version("1.0.0", safetyProfile={"blockDeletionBeforeEndOfLife": True}))
+    command = ["delete", "giv", "server-1.0.0", "--namespace", SPACE, "--dry-run=server"]
+    for who in (STRANGER, ADMIN):
+        kubectl(*command, *who.options, refused="keeps this version until its condition EndOfLife is True")
+    kubectl(*command, *COLLECTOR.options)
+    lifted = json.dumps({"spec": {"safetyProfile": None}})
+    kubectl("patch", "giv", "server-1.0.0", "--namespace", SPACE, "--type=merge", f"--patch={lifted}", *ADMIN.options)
+    kubectl(*command, *ADMIN.options)
 
 
 def test_a_listed_release_guards_its_namespaces_only(kubectl: Kubectl, pods: Json, api: Api):

@@ -137,6 +137,7 @@ def test_a_team_of_one_namespace_has_no_right_beyond_it(helm: Helm):
     assert {each["metadata"]["namespace"] for each in of_kind(objects, "Role")} == {"default", "ops"}
     assert not of_kind(objects, "ClusterRole")
     assert not of_kind(objects, "ClusterRoleBinding")
+    assert {each["kind"] for each in objects if "namespace" not in each["metadata"]} == {"CustomResourceDefinition"}
 
 
 def test_the_chart_renders_without_being_told_of_a_kubernetes(helm: Helm):
@@ -285,3 +286,20 @@ def test_names_stay_within_bounds(helm: Helm, chart: Path):
 def test_values_that_contradict_one_another_are_refused(helm: Helm, values, sentence):
     with pytest.raises(HelmError, match=sentence):
         helm.render(values)
+
+
+def test_the_guards_of_versions_hold_where_the_release_serves(helm: Helm, default: list[Json]):
+    """On by default; a release for some namespaces leaves the versions of others alone."""
+    policies = [each for each in default if each["kind"].startswith("ValidatingAdmission")]
+    assert [each["metadata"]["name"] for each in policies] == ["r-scaleset-operator-versions"] * 2
+    binding = next(each for each in policies if each["kind"] == "ValidatingAdmissionPolicyBinding")
+    assert "matchResources" not in binding["spec"]
+    listed = helm.render({"watchNamespaces": ["shop"]})
+    (selector,) = (
+        each["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"][0]["values"]
+        for each in listed
+        if each["kind"] == "ValidatingAdmissionPolicyBinding"
+    )
+    assert "shop" in selector
+    without = helm.render({"galleryGuards": {"enabled": False}})
+    assert not any(each["kind"].startswith("ValidatingAdmission") for each in without)

@@ -159,6 +159,24 @@ def test_publish_says_who_follows_and_exclude_withdraws(web, api):
     assert not excluded(api, plugin, "1.1.0")
 
 
+def test_a_version_is_read_from_the_tag(plugin, api):
+    command = ("publish", "--definition", DEFINITION, "--yes", "--version-from-tag")
+    debian = r"([0-9]+)\.([0-9]+)\.([0-9]+)-debian-[0-9]+-r([0-9]+)"
+    digest = "sha256:" + "ab" * 32
+    for tag, pattern in (("17", "([0-9]+)"), (f"4.0.0-debian-12-r11@{digest}", debian), ("20241017", "([0-9]+)")):
+        plugin(*command, pattern, f"example.com/os:{tag}")
+    found = {raw["spec"]["version"]: raw["spec"]["image"] for raw in api.list(IMAGES, plugin.namespace)}
+    assert found == {
+        "17": "example.com/os:17",
+        "4.0.0.11": f"example.com/os:4.0.0-debian-12-r11@{digest}",
+        "20241017": "example.com/os:20241017",
+    }
+    refused = plugin(*command, debian, "example.com/os:4.0.1", code=1).error
+    assert refused.startswith("Error: Tag 4.0.1 of example.com/os:4.0.1 does not match --version-from-tag")
+    duplicate = plugin(*command, "v(?P<major>[0-9]+)", "example.com/os:v17", code=1).error
+    assert "GalleryImageVersion example-os-server-17 exists" in duplicate
+
+
 def test_all_sets_are_suspended_by_namespace_and_by_policy(web, api):
     plugin = web()
     api.create(SCALE_SETS, plugin.namespace, scale_set("other", replicas=1, policy=None))

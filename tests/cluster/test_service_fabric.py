@@ -3,6 +3,7 @@
 from tests.cluster.harness import manifests
 from tests.cluster.harness.api import Json
 from tests.cluster.harness.recorder import World
+from tests.cluster.harness.regions import Regions
 from tests.cluster.harness.rollouts import touched
 from tests.cluster.harness.scene import Scene, progress, runs
 
@@ -85,19 +86,21 @@ def test_shrinking_below_five_is_refused_and_not_done(scene: Scene) -> None:
 
 def test_windows_that_updates_itself_is_not_upgraded_automatically(scene: Scene) -> None:
     windows = {"windowsConfiguration": {"enableAutomaticUpdates": True}}
-    scene.create(replicas=2)
-    scene.publish("1.1.0", "fast", osType="Windows")
-    scene.rollout("Completed", "1.1.0")
-    scene.change(osProfile=windows)
-    said = scene.condition("Accepted", "InvalidSpec")["message"]
-    assert said == (
-        "Automatic OS Upgrade of a Windows image needs spec.osProfile.windowsConfiguration.enableAutomaticUpdates "
-        "to be false."
-    )
-    scene.publish("1.2.0", "fast", osType="Windows")
-    scene.never(lambda world: [pod for pod in world.pods_of("web") if runs(pod) == "1.2.0"], "it is upgraded")
-    scene.change(osProfile={"windowsConfiguration": {"enableAutomaticUpdates": False}})
-    scene.rollout("Completed", "1.2.0")
+    with Regions(scene.api, scene.namespace) as nodes:
+        nodes.add("windows", system="windows")
+        scene.create(replicas=2)
+        scene.publish("1.1.0", "fast", osType="Windows")
+        scene.rollout("Completed", "1.1.0")
+        scene.change(osProfile=windows)
+        said = scene.condition("Accepted", "InvalidSpec")["message"]
+        assert said == (
+            "Automatic OS Upgrade of a Windows image needs spec.osProfile.windowsConfiguration.enableAutomaticUpdates "
+            "to be false."
+        )
+        scene.publish("1.2.0", "fast", osType="Windows")
+        scene.never(lambda world: [pod for pod in world.pods_of("web") if runs(pod) == "1.2.0"], "it is upgraded")
+        scene.change(osProfile={"windowsConfiguration": {"enableAutomaticUpdates": False}})
+        scene.rollout("Completed", "1.2.0")
 
 
 def test_a_stateless_node_type_may_be_bronze_and_needs_a_health_source(scene: Scene) -> None:

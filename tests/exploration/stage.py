@@ -51,7 +51,7 @@ def born(replicas: int = 10, *, by: UpgradePolicySpec | None = None, new: bool =
     return course
 
 
-def publish(course: Course, version: str, text: str = "", *, suffix: str = "") -> None:
+def publish(course: Course, version: str, text: str = "", *, suffix: str = "", **changes: Any) -> None:
     """A version is published; the log says what is special about it."""
-    course.publish(version, suffix=suffix)
+    course.publish(version, suffix=suffix, **changes)
     course.note(f"{version} is published{text}")

@@ -167,6 +167,7 @@ def pod_of(number: int, seen: Seen) -> Pod:
         reached=seen.phase != REJECTED,
         deletion_due=(OLD if seen.old else NOW + 30) if seen.phase == TERMINATING else None,
         restart=seen.restarted,
+        os_type="Linux",
     )
 
 
@@ -322,7 +323,7 @@ def tidy(place: Place) -> Place:
 
 def steady(replicas: int) -> Place:
     """A healthy set on 1.0.0."""
-    build = Build(model_of(0).name, "1.0.0", "example.com/web:1.0.0")
+    build = Build(model_of(0).name, "1.0.0", "example.com/web:1.0.0", os_type="Linux")
     state = State(
         current_version=build.version,
         current_image=build.image,

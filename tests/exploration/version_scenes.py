@@ -198,3 +198,11 @@ def zones(course: Course) -> None:
 def service_fabric(course: Course) -> None:
     """A Service Fabric set goes update domain by update domain, however large a batch may be."""
     publish(course, "2.0.0")
+
+
+@scene(by=policy(replacementMethod="InPlaceIfPossible"))
+def to_windows(course: Course) -> None:
+    """No pod becomes one of another operating system in place, so 2.0.0 makes every pod again. 3.0.0 changes images."""
+    publish(course, "2.0.0", ", an image of Windows", os_type="Windows")
+    course.run(HOUR)
+    publish(course, "3.0.0", ", another one", os_type="Windows")

@@ -26,7 +26,8 @@ from scaleset.kube import informer
 from scaleset.kube.client import Client
 from scaleset.kube.rate_limit import Limits
 from scaleset.observability.events import EventRecorder
-from tests.scale.fleet import Fleet, Json
+from tests.scale.copies import Json
+from tests.scale.fleet import Fleet
 from tests.scale.instrumented import timed_callbacks, what
 from tests.scale.kopf_front import processor_seconds, served
 from tests.scale.stand_in import StandIn

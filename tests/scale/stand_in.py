@@ -17,7 +17,8 @@ from yarl import URL
 from scaleset.api import names
 from scaleset.kube import transport
 from scaleset.kube.credentials import Connection, Credentials
-from tests.scale.fleet import Fleet, Json, merged, uid
+from tests.scale.copies import Json, merged, uid
+from tests.scale.fleet import Fleet
 
 OnWrite = Callable[[str, Json], None]
 _KINDS_OF_SETS = ("pods", "controllerrevisions", "persistentvolumeclaims")

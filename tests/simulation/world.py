@@ -393,4 +393,5 @@ class World:
             images=tuple((name, creation.build.reference) for name in names),
             container_ids=tuple((name, f"container-{next(self.uids)}") for name in names),
             restart=creation.build.restart,
+            os_type=creation.build.os_type,
         )

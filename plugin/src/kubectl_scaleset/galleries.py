@@ -20,7 +20,17 @@ SHOWN = 5
 
 Image = Annotated[str, Word("IMAGE", "Container image reference, best with a digest.")]
 Version = Annotated[
-    str, Flag(("--version",), "One to four numbers, such as 17 or 1.10.0, compared as numbers.", metavar="VERSION")
+    str | None,
+    Flag(("--version",), "One to four numbers, such as 17 or 1.10.0, compared as numbers.", metavar="VERSION"),
+]
+FromTag = Annotated[
+    str | None,
+    Flag(
+        ("--version-from-tag",),
+        "Take the version from the image's tag instead: a regular expression that matches the whole tag. Its one to "
+        "four groups are the numbers, named (?P<major>...), minor, patch and build, or in this order.",
+        metavar="PATTERN",
+    ),
 ]
 Published = Annotated[str, Word("VERSION", "Number of the version, in any spelling: 1.2 is 1.2.0.")]
 Regions = Annotated[
@@ -34,17 +44,20 @@ def publish(
     session: Session,
     image: Image,
     definition: Definition,
-    version: Version,
     how: Acting,
+    version: Version = None,
+    version_from_tag: FromTag = None,
     regions: Regions = None,
     exclude_from_latest: Exclude = False,
 ) -> int:
     """Publish an image as a version: create its GalleryImageVersion. Sets that follow `latest` roll to it.
 
-    It says how many sets follow, and warns if none does. --wait: until the version is ready in all its regions.
+    The number is given by --version, or read from the tag by --version-from-tag. It says how many sets follow, and
+    warns if none does. --wait: until the version is ready in all its regions.
     """
     from kubectl_scaleset import publishing
 
+    version = _number(image, version, version_from_tag)
     body = publishing.body(
         image,
         definition,
@@ -73,6 +86,17 @@ def publish(
     if how.waits:
         return publishing.wait(session, created, timeout=options.seconds(how.timeout))
     return 0
+
+
+def _number(image: str, version: str | None, pattern: str | None) -> str:
+    """The version to publish; CliError unless it is said in exactly one way."""
+    from kubectl_scaleset.version_tags import version_of
+
+    if version is not None and pattern is None:
+        return version
+    if pattern is not None and version is None:
+        return version_of(image, pattern)
+    raise CliError("Give the version by --version or by --version-from-tag, one of the two.")
 
 
 def exclude(session: Session, definition: DefinitionWord, version: Published, how: Acting) -> int:

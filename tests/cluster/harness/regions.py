@@ -30,12 +30,12 @@ class Regions:
     def name(self, region: str) -> str:
         return f"{self._prefix}-{region}"
 
-    def add(self, region: str, count: int = 1, *, works: bool = True) -> list[str]:
+    def add(self, region: str, count: int = 1, *, works: bool = True, system: str = "linux") -> list[str]:
         """New nodes, which nobody can pull on unless they work. They are Ready a moment later."""
         first = len(self._made)
         names = [f"{self.name(region)}-{'' if works else 'nopull-'}{first + n}" for n in range(count)]
         for name in names:
-            labels = {"kubernetes.io/os": "linux", "type": "kwok", REGION_LABEL: self.name(region)}
+            labels = {"kubernetes.io/os": system, "type": "kwok", REGION_LABEL: self.name(region)}
             metadata = {"name": name, "labels": labels, "annotations": {"kwok.x-k8s.io/node": "fake"}}
             self._api.create(NODES, None, {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
             self._made.add(name)

@@ -183,5 +183,7 @@ def _settled(pod: Json) -> Json:
     for key in _OF_ITSELF:
         found["metadata"].pop(key, None)
     found["spec"].pop("nodeName", None)
+    for key in ("nodeSelector", "os"):  # so that what is in them has a path of its own
+        found["spec"].setdefault(key, {})
     found["spec"].get("volumes", []).sort(key=lambda volume: str(volume["name"]))
     return found

@@ -76,6 +76,7 @@ def test_the_digest_of_healthy_instances_is_kept_and_makes_nothing_outdated():
             "model": world.model.name,
             "version": "1.0.0",
             "image": TAG,
+            "osType": "Linux",
             "instances": "0-4",
             "digests": [{"digest": OLD, "instances": "0-4"}],
         }

@@ -137,7 +137,7 @@ def test_a_bad_image_is_taken_back_by_a_second_change():
     world.run(299)
     assert changed(world) == [0, 1]
     assert code(world) == "RollingForward"
-    assert world.pods[0].previous == Build(world.model.name, "1.0.0", "example.com/web:1.0.0")
+    assert world.pods[0].previous == Build(world.model.name, "1.0.0", "example.com/web:1.0.0", os_type="Linux")
     assert world.now < published + 300
     world.run(30)
     assert changed(world) == [0, 1, 0, 1]

@@ -266,18 +266,26 @@ RUNNING = {"customData": "echo", "runCustomData": True}
 SUPPRESSING = {"extensions": [{"name": "agent", "image": "os:1", "command": ["run"], "suppressFailures": True}]}
 
 
-NO_SHELL_FOR_DATA = (
-    "Version 1.0.0 is a Windows image, and spec.runCustomData needs /bin/sh: set it to false and run "
-    "/var/lib/scaleset/custom-data in the command of the instance container or in an extension."
-)
-NO_SHELL_FOR_EXTENSIONS = (
-    "Version 1.0.0 is a Windows image, and suppressFailures needs /bin/sh: set it to false for the extension agent."
-)
+def on(**pod: Any) -> dict[str, Any]:
+    """A template whose pod has these fields."""
+    return {"template": {"spec": {**spec().template["spec"], **pod}}}
 
 
-@pytest.mark.parametrize(("changes", "message"), [(RUNNING, NO_SHELL_FOR_DATA), (SUPPRESSING, NO_SHELL_FOR_EXTENSIONS)])
+NO_SHELL = "suppressFailures needs /bin/sh: set it to false for the extension agent."
+NO_WINDOWS = "spec.template.spec.os.name is linux: remove that, or set it to windows."
+NO_NODE = "spec.template.spec.nodeSelector asks for kubernetes.io/os=linux: remove that, or set it to windows."
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (SUPPRESSING, NO_SHELL),
+        (on(os={"name": "linux"}), NO_WINDOWS),
+        (on(nodeSelector={"kubernetes.io/os": "linux"}), NO_NODE),
+    ],
+)
 @pytest.mark.parametrize("os_type", ["Windows", "Linux"])
-def test_what_needs_a_shell_is_refused_for_a_windows_image(os_type, changes, message):
+def test_what_works_on_linux_only_is_refused_for_a_windows_image(os_type, changes, message):
     world = World(spec=spec(replicas=2, **changes), policy=policy())
     world.publish("1.0.0", os_type=os_type)
     world.run(30)
@@ -285,16 +293,25 @@ def test_what_needs_a_shell_is_refused_for_a_windows_image(os_type, changes, mes
     if os_type == "Linux":
         assert accepted["status"] == "True"
         return
+    message = f"Version 1.0.0 is a Windows image, and {message}"
     assert (accepted["status"], accepted["reason"], accepted["message"]) == ("False", "InvalidSpec", message)
     assert not world.pods
-    world.change(run_custom_data=False, extensions=())
+    world.change(template=spec().template, extensions=())
+    world.run(30)
+    assert condition(world, "Accepted")["status"] == "True"
+    assert len(world.pods) == 2
+
+
+def test_custom_data_runs_on_windows_too():
+    world = World(spec=spec(replicas=2, **RUNNING), policy=policy())
+    world.publish("1.0.0", os_type="Windows")
     world.run(30)
     assert condition(world, "Accepted")["status"] == "True"
     assert len(world.pods) == 2
 
 
 def test_a_windows_version_of_what_ran_on_linux_leaves_the_instances_as_they_are():
-    world = World(spec=spec(replicas=2, **RUNNING), policy=policy())
+    world = World(spec=spec(replicas=2, **SUPPRESSING), policy=policy())
     world.publish("1.0.0")
     world.run(30)
     before = {number: pod.uid for number, pod in world.pods.items()}

@@ -172,6 +172,18 @@ def test_what_is_no_duration_is_told(text):
             "write the version as one to four integers",
         ),
         (["publish", "no image", "--definition", "a/b/c", "--version", "1.0.0", "--yes"], "write the image as"),
+        (
+            ["publish", "x:1", "--definition", "a/b/c", "--yes"],
+            "Give the version by --version or by --version-from-tag",
+        ),
+        (
+            ["publish", "x:1", "--definition", "a/b/c", "--version", "1", "--version-from-tag", "(.)", "--yes"],
+            "Give the version by --version or by --version-from-tag",
+        ),
+        (
+            ["publish", "x:nightly", "--definition", "a/b/c", "--version-from-tag", "v([0-9]+)", "--yes"],
+            "Tag nightly of x:nightly does not match",
+        ),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_exit_code_1(arguments, words, capsys, tmp_path, monkeypatch):

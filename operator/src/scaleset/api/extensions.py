@@ -6,7 +6,7 @@ from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_va
 
 from scaleset.api.base import OPEN, Bool, Model, cel, list_map, optional, rules
 from scaleset.api.identifiers import DnsLabel, Form, ImageName
-from scaleset.api.pod_template import check_depth
+from scaleset.api.pod_template import MOUNT_SCHEMA, check_depth
 
 MAX_EXTENSIONS: Final = 16
 MAX_CUSTOM_DATA: Final = 64 * 1024
@@ -87,11 +87,12 @@ class Extension(Model):
         "Secret settings: a key of a Secret, which the extension finds in "
         "SCALESET_EXTENSION_PROTECTED_SETTINGS. Default: none."
     )
-    volume_mounts: Annotated[tuple[Annotated[dict[str, Any], WithJsonSchema(OPEN)], ...], Field(max_length=64)] = (
-        optional(
-            "Volume mounts as in a container, beside /var/lib/scaleset, which is always there. Default: none.",
-            default=(),
-        )
+    volume_mounts: Annotated[
+        tuple[Annotated[dict[str, Any], WithJsonSchema(MOUNT_SCHEMA)], ...],
+        Field(max_length=64, json_schema_extra=list_map("mountPath")),
+    ] = optional(
+        "Volume mounts as in a container, beside /var/lib/scaleset, which is always there. Default: none.",
+        default=(),
     )
     provision_after_extensions: Annotated[
         tuple[DnsLabel, ...], Field(max_length=MAX_EXTENSIONS, json_schema_extra={"x-kubernetes-list-type": "set"})

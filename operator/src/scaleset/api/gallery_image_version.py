@@ -100,6 +100,19 @@ class Sharing(Model):
         return self
 
 
+class SafetyProfile(Model):
+    """Guards against accidents. The ValidatingAdmissionPolicy of the chart and of deploy/install.yaml enforces them."""
+
+    block_deletion_before_end_of_life: Bool | None = optional(
+        "true: the version cannot be deleted before publishingProfile.endOfLifeDate, and never without such a date. "
+        "Its condition EndOfLife decides. Deleting the namespace passes. Default: false."
+    )
+    allow_deletion_of_replicated_locations: Bool | None = optional(
+        "false: regions that the version is replicated to cannot be removed from publishingProfile.targetRegions. "
+        "Default: true."
+    )
+
+
 class GalleryImageVersionSpec(Spec):
     """One published version of an image."""
 
@@ -122,12 +135,17 @@ class GalleryImageVersionSpec(Spec):
         ),
     )
     os_type: Literal["Linux", "Windows"] = optional(
-        "Operating system of the image: Linux or Windows. Default: Linux.", default="Linux"
+        "Operating system of the image: Linux or Windows. New pods get it as spec.os and as node selector "
+        "kubernetes.io/os; a template that chooses the system itself keeps its choice. Default: Linux.",
+        default="Linux",
     )
     publishing_profile: PublishingProfile = optional(
         "Where the version is offered, and until when.", default=PublishingProfile()
     )
     sharing: Sharing = optional("Namespaces that may use the version. Default: its own only.", default=Sharing())
+    safety_profile: SafetyProfile | None = optional(
+        "Guards against deletion. A user who may change the version may switch them off. Default: none."
+    )
 
 
 class RegionalReplicationStatus(Model):
@@ -163,7 +181,11 @@ class GalleryImageVersionStatus(Status):
         "platform does not try it again. Absent: none. Cancelled rollouts do not count.",
         ge=0,
     )
-    conditions: Conditions = optional("Ready: may be chosen. Pinned: the image reference has a digest.", default=())
+    conditions: Conditions = optional(
+        "Ready: may be chosen. Pinned: the image reference has a digest. EndOfLife: the end of life has come; only "
+        "with an endOfLifeDate, or with blockDeletionBeforeEndOfLife.",
+        default=(),
+    )
     observed_generation: Int | None = optional(
         "metadata.generation of the spec that this status was computed from.", ge=0
     )

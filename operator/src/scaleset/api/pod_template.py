@@ -4,6 +4,10 @@ The template is an open schema: every field of a pod, of this Kubernetes version
 server, which validates it in a dry run of a pod. Only fields used by a rule, or fields with a surprising effect, are
 declared, each with bounds, since the cost of a CEL rule is estimated from them.
 
+Lists are maps where core/v1 has them as maps and refuses what breaks the key: containers, init containers, volumes and
+volume mounts. Several field managers then own items of one list. `env` and `ports` are whole lists here: a Pod may have
+the same variable or port twice, which a map refuses.
+
 Fields that a StatefulSet ignores in its template are ignored here as well, and are not part of the model
 (`what_counts`): the metadata of a stored object, hostname and subdomain. The image of the instance container is ignored
 because the version defines it.
@@ -16,6 +20,7 @@ from scaleset.api.base import OPEN, cel, list_map, new_rule, rules
 
 MAX_CONTAINERS: Final = 32
 MAX_VOLUMES: Final = 128
+MAX_MOUNTS: Final = 1024
 MAX_DEPTH: Final = 64
 """How deep an open part of a spec may be nested; a Pod is about 12 deep. The API server allows 10,000 levels and its
 schema cannot say less, but copying or comparing such an object exhausts the stack.
@@ -60,6 +65,28 @@ def _text_map(what: str, of: str, *, max_items: int) -> dict[str, Any]:
     }
 
 
+MOUNT_SCHEMA: Final[dict[str, Any]] = {
+    **OPEN,
+    "description": "A volume mount as in a Pod.",
+    "required": ["mountPath"],
+    "properties": {
+        "mountPath": {"type": "string", "maxLength": 4096, "description": "Path in the container, unique there."}
+    },
+}
+
+
+def _mounts(of: str) -> dict[str, Any]:
+    """Schema of the volume mounts of `of`. A list that is null, as some tools write it, is none."""
+    return {
+        "type": "array",
+        "nullable": True,
+        "description": f"Volume mounts of {of}, each mountPath once.",
+        "maxItems": MAX_MOUNTS,
+        **list_map("mountPath"),
+        "items": MOUNT_SCHEMA,
+    }
+
+
 def _name(of: str) -> dict[str, Any]:
     return {"type": "string", "maxLength": 63, "minLength": 1, "description": f"Name of the {of}, unique in the pod."}
 
@@ -90,6 +117,7 @@ def _containers(of: str, description: str, *, least: int) -> dict[str, Any]:
                         "instance container."
                     ),
                 },
+                "volumeMounts": _mounts("the container"),
             },
         },
     }

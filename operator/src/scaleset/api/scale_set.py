@@ -274,11 +274,11 @@ class ScaleSetSpec(Spec):
     )
     custom_data: CustomData | None = optional(
         "A script or document of at most 64 KiB, as text or base64. Every container of every new pod finds it at "
-        "/var/lib/scaleset/custom-data. Default: none."
+        "/var/lib/scaleset/custom-data; on Windows at /var/lib/scaleset-custom-data/custom-data.ps1. Default: none."
     )
     run_custom_data: Bool = optional(
-        "true: customData is run by /bin/sh of the instance image before the extensions; its failure is reported "
-        "and does not fail the instance. Default: false.",
+        "true: customData is run by /bin/sh of the instance image before the extensions, on Windows by powershell.exe; "
+        "its failure is reported and does not fail the instance. Default: false.",
         default=False,
     )
     extensions: Extensions = optional(

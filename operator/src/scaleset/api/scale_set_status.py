@@ -45,6 +45,7 @@ class RecordedBuild(Model):
     version: Word | None = optional("Version of the image.")
     image: Word | None = optional("Container image reference of that version.")
     restart_time: Time | None = optional("When the restart began that made these instances again last.")
+    os_type: Word | None = optional("Operating system of that version: Linux or Windows.")
     instances: Ranges = Field(description='Instance ids as ranges, such as "0-3,7".')
     digests: tuple[RecordedDigest, ...] | None = optional(
         "What the tag of the image meant when the instances ran it, at most 10 of one image: restores and self-healing "
@@ -150,6 +151,7 @@ class TargetImageReference(Model):
     )
     exact_version: Word | None = optional("The version that latest meant at the start.")
     image: Word | None = optional("Container image reference of that version.")
+    os_type: Word | None = optional("Operating system of that version: Linux or Windows.")
 
 
 class RunningStatus(Model):

@@ -33,6 +33,7 @@ SWEEP: Key = ("", "prepulls")
 SWEEP_SECONDS = 60.0
 LISTING_SECONDS = 0.5
 """Seconds until the next reconcile while nodes are listed for the first time."""
+END_OF_LIFE = "EndOfLife"
 FLUSH_SECONDS = 5.0
 """Least seconds between two writes of percentages and sentences while images are pulled."""
 
@@ -63,6 +64,8 @@ class GalleryImageVersionController:
         waits: list[float] = []
         for seen in members:
             version = gallery_version(seen)
+            if version is not None and version.end_of_life is not None and version.end_of_life > self.now():
+                waits.append(version.end_of_life - self.now())
             if version is not None and seen.name in chosen and full(seen):
                 wait = await self._replicate(key, seen)
                 waits += [wait] if wait is not None else []
@@ -130,12 +133,13 @@ class GalleryImageVersionController:
         else:
             text = "The image is named by a tag, which can be moved: publish it by digest to be sure what runs."
             pinned = condition(seen, "Pinned", "Tag", text, holds=False)
+        told = [_ready(seen, spec.version, older, plan), pinned, *_end_of_life(seen, self.now())]
         return {
             "observedGeneration": seen.generation,
             "publishedDate": timestamp(seen.created),
             "failedScaleSets": self._failed(seen),
             "replicationStatus": _replicated_at_once(seen) if plan is None else _replication_status(plan),
-            "conditions": self._conditions(seen, _ready(seen, spec.version, older, plan), pinned),
+            "conditions": self._conditions(seen, *told),
         }
 
     def _failed(self, seen: VersionObject) -> int | None:
@@ -145,6 +149,8 @@ class GalleryImageVersionController:
 
     def _conditions(self, seen: VersionObject, *found: Condition) -> list[JSON]:
         existing = GalleryImageVersionStatus.parse({"status": seen.status}).conditions
+        if seen.spec is not None and not any(each.type == END_OF_LIFE for each in found):
+            existing = tuple(each for each in existing if each.type != END_OF_LIFE)
         return conditions(existing, *found, now=self.now())
 
 
@@ -162,6 +168,28 @@ def _ready(seen: VersionObject, version: str, older: str | None, plan: Replicati
         return condition(seen, "Ready", "ReplicationUnavailable", message, holds=False)
     message = f"Version {version} is published. It counts in a region once the nodes there have the image."
     return condition(seen, "Ready", "Published", message, holds=True)
+
+
+def _end_of_life(seen: VersionObject, now: float) -> list[Condition]:
+    """Whether the end of life has come, if the version has one or if its deletion waits for one.
+
+    An admission policy knows no time of its own. It reads this condition, and believes it for the generation only that
+    it was computed from.
+    """
+    if seen.spec is None:
+        return []
+    date, profile = seen.spec.publishing_profile.end_of_life_date, seen.spec.safety_profile
+    guarded = profile is not None and bool(profile.block_deletion_before_end_of_life)
+    if date is None:
+        text = "The version has no endOfLifeDate, and safetyProfile.blockDeletionBeforeEndOfLife keeps it until then."
+        return [condition(seen, END_OF_LIFE, "NoEndOfLifeDate", text, holds=False)] if guarded else []
+    day = timestamp(date.timestamp())
+    if now >= date.timestamp():
+        text = f"The end of life came at {day}. No upgrade to the version starts."
+        return [condition(seen, END_OF_LIFE, "EndOfLifeReached", text, holds=True)]
+    kept = " safetyProfile keeps the version until then." if guarded else ""
+    text = f"The end of life comes at {day}.{kept}"
+    return [condition(seen, END_OF_LIFE, "BeforeEndOfLife", text, holds=False)]
 
 
 def _replicated_at_once(seen: VersionObject) -> JSON:

@@ -12,7 +12,7 @@ from scaleset.api.base import find_condition
 from scaleset.api.placement import ServiceFabric
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.planner import gallery, health, pod_builder, revision_check
+from scaleset.planner import gallery, health, operating_system, pod_builder, revision_check
 from scaleset.planner.facts import Facts
 from scaleset.planner.pod_builder import REGION_LABEL, ZONE_LABEL
 from scaleset.planner.revisions import Revision
@@ -97,7 +97,9 @@ def _settled(
     if effective is not None:
         models = {**models, effective.name: effective}
         found = _resolve(facts, effective)
-        wanted = Wanted(effective, found.version if found else None, found.image if found else None)
+        wanted = Wanted(effective, None, None)
+        if found is not None:
+            wanted = Wanted(effective, found.version, found.image, found.os_type)
     facts = replace(
         facts,
         state=step.state,
@@ -238,16 +240,14 @@ def _service_fabric(spec: ScaleSetSpec, fabric: ServiceFabric, policy: UpgradePo
 
 
 def _windows(facts: Facts, found: gallery.GalleryVersion) -> Acceptance | None:
-    """A Windows image that updates itself must not be upgraded by the operator as well, and it has no /bin/sh."""
-    if found.os_type != "Windows":
+    """A Windows image that updates itself must not be upgraded by the operator as well. It has no /bin/sh, and runs on
+    no other nodes.
+    """
+    if found.os_type != operating_system.WINDOWS:
         return None
     spec = facts.snapshot.spec
-    if spec.run_custom_data:
-        return _invalid(
-            f"Version {found.version} is a Windows image, and spec.runCustomData needs /bin/sh: "
-            f"set it to false and run {pod_builder.CUSTOM_DATA} in the command of the instance container "
-            "or in an extension."
-        )
+    if (why := operating_system.conflict(spec.template["spec"])) is not None:
+        return _invalid(f"Version {found.version} is a Windows image, and {why}: remove that, or set it to windows.")
     if names := [extension.name for extension in spec.extensions if extension.suppress_failures]:
         return _invalid(
             f"Version {found.version} is a Windows image, and suppressFailures needs /bin/sh: "

@@ -154,7 +154,9 @@ def _to_image(facts: Facts) -> Rollout:
 
 
 def _again(facts: Facts) -> Rollout:
-    return rollout(facts, Kind.RESTART, StartedBy.USER, replace(facts.goal.target, version=None, image=None))
+    return rollout(
+        facts, Kind.RESTART, StartedBy.USER, replace(facts.goal.target, version=None, image=None, os_type=None)
+    )
 
 
 STARTS = (

@@ -148,10 +148,10 @@ def read(entries: Iterable[Any], build_of: Callable[[Any], Build | None]) -> dic
 
 def write(builds: Mapping[int, Build], row_of: Callable[[Build], JSON]) -> list[JSON]:
     """One row for all instances with the same build, with the digests that they run."""
-    groups: defaultdict[tuple[Any, ...], defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    groups: defaultdict[Build, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for number, build in builds.items():
-        groups[build.model, build.version, build.image, build.restart][build.digest or ""].append(number)
-    return [_row(row_of(Build(*key)), by_digest) for key, by_digest in groups.items()]
+        groups[replace(build, digest=None)][build.digest or ""].append(number)
+    return [_row(row_of(build), by_digest) for build, by_digest in groups.items()]
 
 
 def _row(row: JSON, by_digest: Mapping[str, Collection[int]]) -> JSON:

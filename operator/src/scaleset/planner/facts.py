@@ -12,7 +12,7 @@ from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planner import health
 from scaleset.planner.batches import Rules
-from scaleset.planner.gallery import Asker, Definition, same
+from scaleset.planner.gallery import Asker, Definition, exact, same
 from scaleset.planner.gates import Gate, before_batch
 from scaleset.planner.instances import Build, HealthState, Instance, Pod
 from scaleset.planner.placement import place
@@ -189,7 +189,7 @@ class Facts:
         wanted = self.wanted
         if wanted is None or wanted.version is None or wanted.image is None:
             return None
-        return Build(wanted.model.name, wanted.version, wanted.image)
+        return Build(wanted.model.name, wanted.version, wanted.image, os_type=wanted.os_type)
 
     @property
     def asker(self) -> Asker:
@@ -232,6 +232,15 @@ class Facts:
                 if same(build.version, version):
                     return build.image
         return None
+
+    def known_os_type(self, version: str) -> str | None:
+        """Operating system of a version that an instance runs or ran, else what its GalleryImageVersion says now."""
+        for builds in (self.state.builds, self.state.previous):
+            for build in builds.values():
+                if build.os_type is not None and same(build.version, version):
+                    return build.os_type
+        found = exact(self.snapshot.catalogue, self.definition(self.goal.model), version, self.asker)
+        return found.os_type if found is not None else None
 
     def batch_rules(self, rollout: Rollout) -> Rules:
         """The rules of a batch. A new model is the usual way to recover, so its rollout replaces broken instances

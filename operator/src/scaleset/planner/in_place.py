@@ -138,6 +138,8 @@ def _wanted(facts: Facts, number: int, pod: Pod, build: Build) -> bool:
     """
     if build.restart not in (None, pod.restart):
         return False
+    if None not in (pod.os_type, build.os_type) and pod.os_type != build.os_type:
+        return False
     rollout = facts.rollout
     in_batch = rollout is not None and number in rollout.in_progress
     if not (rollout.policy.in_place if rollout is not None and in_batch else facts.policy.changes_in_place):

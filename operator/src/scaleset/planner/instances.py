@@ -22,6 +22,8 @@ class Build:
     image: str
     restart: float | None = None
     """When the restart began that made the instance again last; None where any pod of the build will do."""
+    os_type: str | None = None
+    """Operating system of the version; None where it was not recorded."""
     digest: str | None = None
     """What the tag of the image meant when the instance ran it (`digests`); no part of what builds are compared by."""
 
@@ -154,6 +156,8 @@ class Pod(Observed):
     """When the restart of the set began that made this pod."""
     conditions: tuple[Reported, ...] = ()
     """Its conditions with a domain name: any of them may be a health source."""
+    os_type: str | None = None
+    """Linux or Windows, if its spec says so."""
 
     @property
     def restarted(self) -> bool:

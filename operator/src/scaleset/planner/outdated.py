@@ -77,7 +77,7 @@ def _with_model(facts: Facts, target: Target, build: Build) -> Build:
     """The build with the newest model. The version changes only if the image reference did, and goes down only to a
     pin.
     """
-    kept = Build(target.model, build.version, build.image)
+    kept = Build(target.model, build.version, build.image, os_type=build.os_type)
     model = facts.models.get(build.model)
     reference = _reference(facts, target)
     if target.version is None or (model is not None and model.reference == reference):
@@ -109,7 +109,7 @@ def model_target(facts: Facts) -> Target:
     wanted = facts.goal
     changed = any(model.reference != wanted.model.reference for model in _others(facts))
     target = wanted.target
-    return target if changed else replace(target, version=None, image=None)
+    return target if changed else replace(target, version=None, image=None, os_type=None)
 
 
 def version_only(facts: Facts) -> bool:

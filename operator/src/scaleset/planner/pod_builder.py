@@ -22,6 +22,7 @@ from scaleset.api import names
 from scaleset.api.base import JSON
 from scaleset.api.extensions import MAX_CUSTOM_DATA
 from scaleset.api.moments import timestamp
+from scaleset.planner import operating_system
 from scaleset.planner.gallery import DEFAULT_REGION
 from scaleset.planner.instances import Build
 from scaleset.planner.placement import place, zone_name
@@ -30,13 +31,9 @@ from scaleset.planner.revisions import UPDATE_DOMAINS, Revision
 REGION_LABEL = "topology.kubernetes.io/region"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 SHARED = "/var/lib/scaleset"
-CUSTOM_DATA = f"{SHARED}/custom-data"
 _SHARED_VOLUME = "scaleset-shared"
 _CUSTOM_DATA_VOLUME = "scaleset-custom-data"
 _INHERITED = ("securityContext", "resources", "imagePullPolicy")
-
-# A failure is recorded and not passed on. $0 is the command, $@ its arguments.
-_NEVER_FAILS = '"$0" "$@"; code=$?; [ "$code" = 0 ] || echo "exit code $code" >/dev/termination-log; exit 0'
 
 
 class Identity(NamedTuple):
@@ -89,6 +86,7 @@ def pod(
     zone = zone_name(number, zones)
     where = place(number, zones=len(zones), update_domains=model.data.get("updateDomains", UPDATE_DOMAINS))
     _add_place(spec, model.data.get("location"), zone)
+    operating_system.add(spec, build.os_type)
     _add_claims(spec, owner, model, number)
     rendered = {
         "apiVersion": "v1",
@@ -109,7 +107,7 @@ def pod(
         },
         "spec": spec,
     }
-    _add_provisioning(rendered, model.data, container)
+    _add_provisioning(rendered, model.data, container, system=build.os_type)
     return rendered
 
 
@@ -166,8 +164,9 @@ def build_labels(build: Build) -> dict[str, str]:
 
 def previous_build(build: Build) -> str:
     """The annotation that names the previous build of a pod's instance."""
-    named = {"model": build.model, "version": build.version, "image": build.image}
-    return json.dumps({**named, "digest": build.digest} if build.digest else named, separators=(",", ":"))
+    found = {"model": build.model, "version": build.version, "image": build.image, "osType": build.os_type}
+    named = {**found, "digest": build.digest}
+    return json.dumps({key: value for key, value in named.items() if value is not None}, separators=(",", ":"))
 
 
 def _instance_container(spec: dict[str, Any], model: Revision) -> dict[str, Any]:
@@ -303,7 +302,7 @@ def _cycle(extensions: Sequence[Mapping[str, Any]]) -> list[str]:
         path.append(following)
 
 
-def _add_provisioning(pod: JSON, model: Mapping[str, Any], container: JSON) -> None:
+def _add_provisioning(pod: JSON, model: Mapping[str, Any], container: JSON, *, system: str | None) -> None:
     """Add custom data and extensions to a pod; `container` is its instance container, with its image."""
     data, extensions = model.get("customData"), model.get("extensions") or ()
     if not data and not extensions:
@@ -311,46 +310,49 @@ def _add_provisioning(pod: JSON, model: Mapping[str, Any], container: JSON) -> N
     spec = pod["spec"]
     spec["volumes"] = [*(spec.get("volumes") or ()), {"name": _SHARED_VOLUME, "emptyDir": {}}]
     first: list[JSON] = []
+    mounts: list[JSON] = []
     if data:
         pod["metadata"]["annotations"][names.ANNOTATION_CUSTOM_DATA] = custom_data_text(data)
-        spec["volumes"].append(_custom_data_volume())
+        way = operating_system.custom_data(system)
+        spec["volumes"].append(_custom_data_volume(way.file))
+        mounts = [{"name": _CUSTOM_DATA_VOLUME, **way.mount}]
         for other in (*(spec.get("initContainers") or ()), *spec["containers"]):
-            _mount(other, {"name": _CUSTOM_DATA_VOLUME, "mountPath": CUSTOM_DATA, "subPath": "custom-data"})
+            _mount(other, *mounts)
         if model.get("runCustomData"):
-            first.append(_custom_data_container(container))
-    first += [_extension_container(extension, container, data=bool(data)) for extension in extension_order(extensions)]
+            first.append(_custom_data_container(container, way.command))
+    first += [_extension_container(extension, container, mounts) for extension in extension_order(extensions)]
     _mount(container, {"name": _SHARED_VOLUME, "mountPath": SHARED})
     if first:
         spec["initContainers"] = [*first, *(spec.get("initContainers") or ())]
 
 
-def _mount(container: JSON, mount: JSON) -> None:
-    container["volumeMounts"] = [*(container.get("volumeMounts") or ()), mount]
+def _mount(container: JSON, *mounts: JSON) -> None:
+    container["volumeMounts"] = [*(container.get("volumeMounts") or ()), *mounts]
 
 
-def _custom_data_volume() -> JSON:
+def _custom_data_volume(file: str) -> JSON:
     field = {"fieldRef": {"fieldPath": f"metadata.annotations['{names.ANNOTATION_CUSTOM_DATA}']"}}
     return {
         "name": _CUSTOM_DATA_VOLUME,
-        "downwardAPI": {"defaultMode": 0o755, "items": [{"path": "custom-data", **field}]},
+        "downwardAPI": {"defaultMode": 0o755, "items": [{"path": file, **field}]},
     }
 
 
-def _custom_data_container(container: JSON) -> JSON:
+def _custom_data_container(container: JSON, command: Sequence[str]) -> JSON:
     """The custom data container: it runs the instance image with everything that the instance container sees."""
     own = {key: container[key] for key in ("env", "envFrom", "volumeMounts", *_INHERITED) if key in container}
     runner = {
         **own,
         "name": names.CONTAINER_CUSTOM_DATA,
         "image": container["image"],
-        "command": ["/bin/sh", "-c", _NEVER_FAILS, CUSTOM_DATA],
+        "command": list(command),
     }
     _mount(runner, {"name": _SHARED_VOLUME, "mountPath": SHARED})
     return runner
 
 
-def _extension_container(extension: Mapping[str, Any], container: JSON, *, data: bool) -> JSON:
-    """The container of one extension. The end of its log becomes the instance's error."""
+def _extension_container(extension: Mapping[str, Any], container: JSON, mounts: Sequence[JSON]) -> JSON:
+    """The container of one extension, with further mounts. The end of its log becomes the instance's error."""
     env = list(extension.get("env") or ())
     if extension.get("settings") is not None:
         settings = json.dumps(extension["settings"], sort_keys=True, separators=(",", ":"))
@@ -370,10 +372,8 @@ def _extension_container(extension: Mapping[str, Any], container: JSON, *, data:
         rendered["env"] = env
     command, args = list(extension.get("command") or ()), list(extension.get("args") or ())
     if extension.get("suppressFailures"):
-        rendered["command"] = ["/bin/sh", "-c", _NEVER_FAILS, *command, *args]
+        rendered["command"] = ["/bin/sh", "-c", operating_system.NEVER_FAILS, *command, *args]
     else:
         rendered |= {key: value for key, value in (("command", command), ("args", args)) if value}
-    if data:
-        _mount(rendered, {"name": _CUSTOM_DATA_VOLUME, "mountPath": CUSTOM_DATA, "subPath": "custom-data"})
-    _mount(rendered, {"name": _SHARED_VOLUME, "mountPath": SHARED})
+    _mount(rendered, *mounts, {"name": _SHARED_VOLUME, "mountPath": SHARED})
     return rendered

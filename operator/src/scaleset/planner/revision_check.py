@@ -112,7 +112,7 @@ def _need_check(facts: Facts, model: Revision, found: GalleryVersion) -> Step:
     candidates = () if model.number else _candidates(facts)
     check = ModelCheck(
         model=model,
-        build=Build(model.name, found.version, found.image),
+        build=Build(model.name, found.version, found.image, os_type=found.os_type),
         instance=0,
         beside=_free(facts, (model, *candidates)),
         stored=candidates,

@@ -72,7 +72,8 @@ def build_of(facts: Facts, pod: Pod) -> Build | None:
     model = facts.models.get(pod.model)
     if model is None or not is_number(pod.version):
         return None
-    return Build(pod.model, pod.version, pod.asked_image or pod.image(model.instance_container))
+    image = pod.asked_image or pod.image(model.instance_container)
+    return Build(pod.model, pod.version, image, os_type=pod.os_type)
 
 
 def _first_version(facts: Facts) -> Step:
@@ -181,17 +182,17 @@ def new_build(facts: Facts) -> Build | None:
     wanted = facts.wanted
     if wanted is None:
         return None
-    version, image = wanted.version, wanted.image
+    version, image, os_type = wanted.version, wanted.image, wanted.os_type
     current = facts.state.current_version
     cautious = wanted.model.reference.moving and (
         version is None or _image_rollout_runs(facts.state) or _unproven(facts.state, version, image)
     )
     if cautious and current is not None and _same_definition(facts):
         version = _not_older(facts, current)
-        image = facts.known_image(version)
+        image, os_type = facts.known_image(version), facts.known_os_type(version)
     if version is None or image is None:
         return None
-    return Build(wanted.model.name, version, image)
+    return Build(wanted.model.name, version, image, os_type=os_type)
 
 
 def _not_older(facts: Facts, current: str) -> str:

@@ -17,7 +17,7 @@ from scaleset.api import scale_set_status as api
 from scaleset.api.base import JSON, wire_name
 from scaleset.api.moments import format_duration, seconds, timestamp
 from scaleset.api.upgrade_policy import RollingUpgradePolicy
-from scaleset.planner import digests, ranges
+from scaleset.planner import digests, operating_system, ranges
 from scaleset.planner.gallery import is_number
 from scaleset.planner.instances import Build
 from scaleset.planner.state import (
@@ -270,7 +270,8 @@ def _duration(absent: float | None) -> _Form:
 
 _WARNING = _Form(lambda text: text or "", lambda text: text or None)
 _VERSION = _Form(lambda version: version if version and is_number(version) else None)
-_BUILD = _record(Build, "version", "image", version=_VERSION, restart="restart_time", digest=None)
+_OS_TYPE = _Form(operating_system.known)
+_BUILD = _record(Build, "version", "image", version=_VERSION, restart="restart_time", os_type=_OS_TYPE, digest=None)
 _BUILDS = _Form(
     lambda entries: digests.read(entries, _BUILD.read),
     lambda builds: _in_order(digests.write(builds, _BUILD.write)),
@@ -289,6 +290,7 @@ _TARGET = _record(
     reference="target_image_reference.version",
     version="target_image_reference.exact_version",
     **{name: f"target_image_reference.{name}" for name in ("publisher", "offer", "sku", "image")},
+    os_type=_OS_TYPE.at("target_image_reference.os_type"),
 )
 _ROLLING = RollingUpgradePolicy.model_fields.keys() & api.PolicySnapshot.model_fields.keys()
 _POLICY = _record(
@@ -335,7 +337,7 @@ def _read_rollout(seen: Any) -> Rollout | None:
         return None
     target, batch = rollout.target, rollout.batch
     if not target.version:
-        target = replace(target, version=None, image=None)
+        target = replace(target, version=None, image=None, os_type=None)
     elif not (is_number(target.version) and target.image):
         return None
     if batch is not None:

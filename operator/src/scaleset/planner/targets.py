@@ -42,10 +42,15 @@ class Target:
     """`latest` or the exact version, as the model says."""
     version: str | None = None
     image: str | None = None
+    os_type: str | None = None
 
     def build_for(self, current: Build) -> Build:
         """The new build of an instance that runs `current`."""
-        return Build(self.model, self.version or current.version, self.image or current.image)
+        if self.version is None or self.image is None:
+            return Build(
+                self.model, self.version or current.version, self.image or current.image, os_type=current.os_type
+            )
+        return Build(self.model, self.version, self.image, os_type=self.os_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class Wanted:
     model: Revision
     version: str | None
     image: str | None
+    os_type: str | None = None
 
     @property
     def target(self) -> Target:
@@ -68,6 +74,7 @@ class Wanted:
             reference.version,
             self.version,
             self.image,
+            self.os_type,
         )
 
 

@@ -12,12 +12,12 @@ The admission of the pod itself is checked as before a batch (`preflight.admissi
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from scaleset.kube.errors import ApiError, Invalid
 from scaleset.kube.resources import CLAIMS, JSON, PODS
 from scaleset.planner import disks
-from scaleset.planner.instances import Build
 from scaleset.planner.plan import ModelCheck
 from scaleset.planner.pod_builder import Identity
 from scaleset.planner.revisions import Revision
@@ -52,7 +52,7 @@ def _bodies(owner: Identity, model: Revision, asked: ModelCheck, *, now: float) 
     """The objects of an instance under a free name, since an answer AlreadyExists returns no object. All models are
     tried as if they were the new one, so that rules about the operator's labels see no difference.
     """
-    build = Build(asked.model.name, asked.build.version, asked.build.image)
+    build = replace(asked.build, model=asked.model.name)
     return sameness.bodies(owner, model, build, asked.beside, now=now)
 
 

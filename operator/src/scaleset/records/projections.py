@@ -128,6 +128,7 @@ def pod(raw: JSON) -> Pod:
         restarts=sum(int(container.get("restartCount") or 0) for container in containers),
         restart=seconds(annotations.get(names.ANNOTATION_RESTARTED)),
         conditions=_reported(conditions, metadata, changed=change.at if change is not None else None, started=started),
+        os_type=_os_type(((raw.get("spec") or {}).get("os") or {}).get("name")),
     )
 
 
@@ -160,6 +161,11 @@ def _written_since(condition: Mapping[str, Any], metadata: Mapping[str, Any], ch
         return _observed(condition, metadata)
     written = (seconds(condition.get(name)) for name in ("lastProbeTime", "lastTransitionTime"))
     return any(at is not None and at >= int(changed) + 1 for at in written)
+
+
+def _os_type(name: object) -> str | None:
+    """Linux or Windows, however it is written; None for anything else."""
+    return {"linux": "Linux", "windows": "Windows"}.get(str(name).lower())
 
 
 def _lasting(spec: Mapping[str, Any], status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -313,7 +319,7 @@ def _both(reason: str | None, message: str | None) -> str:
 def _previous(text: str | None) -> Build | None:
     try:
         raw = json.loads(text or "")
-        build = Build(str(raw["model"]), str(raw["version"]), str(raw["image"]))
+        build = Build(str(raw["model"]), str(raw["version"]), str(raw["image"]), os_type=_os_type(raw.get("osType")))
         digest = raw.get("digest")
         return build if digest is None else replace(build, digest=str(digest))
     except (ValueError, KeyError, TypeError):

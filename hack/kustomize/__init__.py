@@ -1,0 +1,1 @@
+"""What kustomize has to know of our kinds: deploy/kustomize/openapi.json."""
