@@ -95,9 +95,8 @@ def _try_claims(run: _Run) -> Questions[Verdict | None]:
     """Try the missing claims. No claim is deleted for a new one, so a quota's refusal is final. An existing claim has
     to belong to the set.
     """
-    templates = {str(each["metadata"]["name"]): each for each in run.asked.model.data.get("volumeClaimTemplates") or ()}
     wanted = [
-        pod_builder.claim(run.owner, templates[name], each.instance) for each in run.batch for name in each.claims
+        pod_builder.claim(run.owner, run.asked.model, name, each.instance) for each in run.batch for name in each.claims
     ]
     if not wanted:
         return None
