@@ -201,6 +201,15 @@ def test_a_claim_bears_labels_and_no_owner():
     assert claim["spec"] == {"accessModes": ["ReadWriteOnce"]}
 
 
+def test_a_claim_of_a_set_that_takes_its_disks_along_names_it_as_its_owner():
+    """An owner that does not control it: it is only collected with the set."""
+    model = describe("web", spec(volumeClaimTemplates=[{"metadata": {"name": "data"}, "spec": {}}]))
+    owned = pod_builder.claim(OWNER._replace(owns_claims=True), model, "data", 7)
+    assert owned["metadata"]["ownerReferences"] == [
+        {"apiVersion": "scaleset.dev/v1beta1", "kind": "ScaleSet", "name": "web", "uid": "uid-web"}
+    ]
+
+
 @pytest.mark.parametrize(
     ("probe", "check"),
     [

@@ -73,6 +73,8 @@ ANNOTATION_OPERATOR_VERSION: Final = "scaleset.dev/operator-version"
 
 MAX_SCALE_SET_NAME: Final = 59
 """Longest name of a ScaleSet: `<set>-999` is then a valid host name and label value (63 characters)."""
+MAX_HOST_NAME: Final = 63
+"""Longest name of an instance: it is its host name and a label value."""
 MAX_OTHER_NAME: Final = 63
 """Longest name of the other two kinds: fits a label value."""
 

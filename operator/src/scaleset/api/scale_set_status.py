@@ -120,6 +120,7 @@ class PolicySnapshot(Model):
         "Whether failed instances return to their previous model after a breach.", default=False
     )
     max_surge: Bool = optional("Whether new instances are created before old ones go.", default=False)
+    direction: Literal["Ascending", "Descending"] | None = optional("The order of the instances. Default: Ascending.")
     replacement_method: Literal["Recreate", "InPlaceIfPossible"] = optional(
         "How an instance gets a new build.", default="Recreate"
     )

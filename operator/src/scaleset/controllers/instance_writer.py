@@ -285,7 +285,7 @@ class InstanceWriter:
         body = pod_builder.claim(owner, model, name, number)
         raw, _ = await self._create_or_read(CLAIMS, owner, body)
         found: Claim = projections.claim(raw)
-        if found.set_name == owner.name:
+        if found.set_name == owner.name and not found.goes_with_another(owner.uid):
             self.caches.claims.remember(raw)
             return True
         memory.foreign_claims[found.name] = (found, self.now() + delay(4))

@@ -3,7 +3,9 @@
 The template is the user's. The operator adds identity (name, hostname, labels), the image of the instance container and
 of every container without one, the volumes of the claims, the region, and the health probe. The labels include those of
 a StatefulSet that Services and variables refer to. No label of the operator is part of a model, so a new one replaces
-no pod. Claims bear labels and no owner: neither the operator nor the garbage collector ever deletes data.
+no pod. Claims bear labels, and no owner unless the set was made with
+`persistentVolumeClaimRetentionPolicy.whenDeleted: Delete`: otherwise neither the operator nor the garbage collector
+ever deletes data.
 
 Custom data and extensions are init containers, so they run again in every new pod, and the instance is healthy only
 after they have finished. Custom data travels in an annotation of the pod and is mounted from there (downward API): it
@@ -47,6 +49,8 @@ class Identity(NamedTuple):
     namespace: str
     name: str
     uid: str
+    owns_claims: bool = False
+    """Whether its claims are deleted together with it."""
 
     def instance(self, number: int) -> str:
         """Name of an instance: of its pod and its host."""
@@ -56,14 +60,12 @@ class Identity(NamedTuple):
         return f"{template}-{self.name}-{number}"
 
     def owner_reference(self) -> dict[str, Any]:
-        return {
-            "apiVersion": names.API_VERSION,
-            "kind": "ScaleSet",
-            "name": self.name,
-            "uid": self.uid,
-            "controller": True,
-            "blockOwnerDeletion": True,
-        }
+        """The reference of pods and revisions, which the set controls."""
+        return {**self.claim_reference(), "controller": True, "blockOwnerDeletion": True}
+
+    def claim_reference(self) -> dict[str, Any]:
+        """The reference of a claim that goes with the set. The set does not control it: it is only deleted with it."""
+        return {"apiVersion": names.API_VERSION, "kind": "ScaleSet", "name": self.name, "uid": self.uid}
 
 
 def pod(
@@ -130,6 +132,8 @@ def claim(owner: Identity, model: Revision, name: str, number: int) -> dict[str,
     }
     if user.get("annotations"):
         metadata["annotations"] = dict(user["annotations"])
+    if owner.owns_claims:
+        metadata["ownerReferences"] = [owner.claim_reference()]
     metadata |= _finalizers(user)
     return {
         "apiVersion": "v1",

@@ -57,6 +57,8 @@ class Policy:
     disable_automatic_rollback: bool = False
     in_place: bool = False
     """Whether an image is changed in the running pod where that is possible."""
+    descending: bool = False
+    """Whether the instances with the highest ids go first."""
 
     @property
     def pause(self) -> float:
@@ -73,6 +75,7 @@ class Policy:
             min_ready_time=spec.ready_for(by).total_seconds(),
             disable_automatic_rollback=automatic.disable_automatic_rollback,
             in_place=spec.changes_in_place,
+            descending=spec.descends,
         )
 
 

@@ -300,6 +300,7 @@ _POLICY = _record(
         lambda in_place: "InPlaceIfPossible" if in_place else "Recreate",
         "replacement_method",
     ),
+    descending=_Form(lambda seen: seen == "Descending", {True: "Descending"}.get, "direction"),
 )
 _MESSAGES = _Form(
     lambda entries: {entry.id: entry.message for entry in entries},
