@@ -1,9 +1,10 @@
 """The operator is killed before and after every single write of a rollout, and started again.
 
 The reference is a rollout of five instances to a version that never becomes healthy: one batch, one restore, a halt;
-once by new pods, once by changes in place. Its writes are numbered. For each of them, and for both sides of it, a fleet
-of its own plays the same again, up to the moment when that write reaches the proxy, which holds it (or its answer)
-until the operator is dead. In the end all must be as in the reference, up to uids and times.
+once by new pods, once by changes in place. It goes downwards, in a set whose instances were created one after the
+other. Its writes are numbered. For each of them, and for both sides of it, a fleet of its own plays the same again, up
+to the moment when that write reaches the proxy, which holds it (or its answer) until the operator is dead. In the end
+all must be as in the reference, up to uids and times.
 """
 
 import os
@@ -152,8 +153,8 @@ def test_killed_before_and_after_every_write(method: str, sweeps: dict[str, Futu
 def _rollout(rig: Rig, method: str, kill: Kill | None) -> tuple[dict[str, str], Any]:
     """The uids of the pods before, and what `Stage._play` returns."""
     process = rig.start()
-    rig.policy(replacementMethod=method)
-    rig.create(replicas=FLEET, volumeClaimTemplates=with_claims())
+    rig.policy(replacementMethod=method, rollingUpgradeOrder={"direction": "Descending"})
+    rig.create(replicas=FLEET, volumeClaimTemplates=with_claims(), podManagementPolicy="OrderedReady")
     rig.recorder.settle(1)
     before, began = rig.uids(), len(rig.proxy.seen)
     if kill is None:
