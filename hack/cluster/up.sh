@@ -102,6 +102,8 @@ options=(--wait 60s --disable-qps-limits --extra-args kube-controller-manager=en
   --extra-args kube-controller-manager=leader-elect=false --extra-args kube-scheduler=leader-elect=false)
 # What quotas count is made good soon: while its monitors of new kinds start, the controller of quotas misses what is deleted.
 options+=(--extra-args kube-controller-manager=resource-quota-sync-period=10s)
+# Nobody waits a quarter of a minute for each step of an autoscaler.
+options+=(--extra-args kube-controller-manager=horizontal-pod-autoscaler-sync-period=2s)
 # Who reads the log remembers how far it has read: a new file every 100 MB would lose what lies between.
 if [[ -n $audit ]]; then
   options+=(--kube-audit-policy "$audit_policy" --extra-args kube-apiserver=audit-log-maxsize=100000)

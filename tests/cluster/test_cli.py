@@ -199,6 +199,22 @@ def test_protect_and_apply_the_model(web, api):
     assert {name for name in newest if newest[name] != now[name]} == {"web-0", "web-1"}
 
 
+def test_chosen_instances_are_removed_and_the_set_gets_smaller(web, api):
+    plugin = web(automatic=False)
+    plugin("protect", "web", "4", "--scale-in-only", "--yes")
+    refused = plugin("delete-instances", "web", "1", "4", "--yes", code=1).error
+    assert "scaling in passes over protected instances, and 4 is protected" in refused
+    assert "web has no instance 7" in plugin("delete-instances", "web", "7", "--yes", code=1).error
+    tried = plugin("delete-instances", "web", "1", "3", "--dry-run=server")
+    assert tried.out == "web: instances 1,3 will be removed, replicas: 3 (server dry run)\n"
+    done = plugin("delete-instances", "web", "3", "1", "--yes", "--wait", "--timeout", "60s")
+    assert done.out.startswith("web: instances 1,3 will be removed, replicas: 3\n")
+    assert done.out.endswith("web: the instances are gone.\n")
+    assert sorted(pods(api, plugin)) == ["web-0", "web-2", "web-4"]
+    spec = api.get(SCALE_SETS, plugin.namespace, "web")["spec"]
+    assert (spec["replicas"], spec["scaleInPolicy"]["preferredInstances"]) == (3, [1, 3])
+
+
 def test_a_verb_with_nothing_to_do_says_so_and_writes_nothing(web, api):
     plugin = web(automatic=False)
     before = api.get(SCALE_SETS, plugin.namespace, "web")["metadata"]["resourceVersion"]

@@ -29,6 +29,7 @@ SHELL = "set command: with suppressFailures the extension is started by a shell 
 BOTH = "set source to PodCondition and conditionType to the type of the condition, or neither of the two"
 WITH_A_DOMAIN = "write the type of the condition with a domain name, such as example.com/Healthy"
 PLAIN = {"name": "agent", "image": "example.com/agent:1"}
+TOO_LONG = "the name, a dash and the highest id have at most 63 characters"
 FABRIC = {"durabilityLevel": "Silver", "nodeTypeDurabilityLevel": "Silver", "typeHandlerVersion": "1.1"}
 
 
@@ -88,6 +89,20 @@ SET_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"spec.scaleInPolicy": {"rules": ["Oldest"]}}, 'supported values: "Default", "OldestVM", "NewestVM"'),
     ({"spec.scaleInPolicy": {"rules": ["OldestVM", "NewestVM"]}}, "must have at most 1 item"),
     ({"spec.scaleInPolicy": {"forceDeletion": True}}, "unknown field"),
+    ({"spec.scaleInPolicy": {"preferredInstances": [-1]}}, "should be greater than or equal to 0"),
+    ({"spec.scaleInPolicy": {"preferredInstances": [10000]}}, "should be less than or equal to 9999"),
+    ({"spec.scaleInPolicy": {"preferredInstances": ["3"]}}, "must be of type integer"),
+    ({"spec.scaleInPolicy": {"preferredInstances": list(range(1001))}}, "must have at most 1000 items"),
+    ({"spec.scaleInPolicy": {"prioritizeUnhealthyInstances": "true"}}, "must be of type boolean"),
+    # ids, order, retention
+    ({"spec.podManagementPolicy": "Ordered"}, 'supported values: "OrderedReady", "Parallel"'),
+    ({"spec.ordinals": {"start": -1}}, "should be greater than or equal to 0"),
+    ({"spec.ordinals": {"start": 8001}}, "should be less than or equal to 8000"),
+    ({"spec.ordinals": {"start": "1"}}, "must be of type integer"),
+    ({"metadata.name": "a" * 59, "spec.ordinals": {"start": 996}}, TOO_LONG),
+    ({"metadata.name": "a" * 59, "spec.ordinals": {"start": 1000}, "spec.replicas": 0}, TOO_LONG),
+    ({"spec.persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Keep"}}, 'supported values: "Retain", "Delete"'),
+    ({"spec.persistentVolumeClaimRetentionPolicy": {"whenScaled": "Delete"}}, 'supported values: "Retain"'),
     # Windows and Service Fabric
     (
         {"spec.osProfile": {"windowsConfiguration": {"enableAutomaticUpdates": "false"}}},
@@ -122,6 +137,8 @@ POLICY_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"spec.maxConcurrentScaleSets": -1}, "should be greater than or equal to 1"),
     ({"spec.maxConcurrentScaleSets": 10001}, "should be less than or equal to 10000"),
     ({"spec.maxConcurrentScaleSets": "1"}, "must be of type integer"),
+    ({"spec.rollingUpgradeOrder": {"direction": "Down"}}, 'supported values: "Ascending", "Descending"'),
+    ({"spec.rollingUpgradeOrder": "Descending"}, "must be of type object"),
     *(
         ({f"spec.rollingUpgradePolicy.{field}": "true"}, "must be of type boolean")
         for field in ("maxSurge", "enableCrossZoneUpgrade", "rollbackFailedInstancesOnPolicyBreach")
@@ -147,6 +164,14 @@ SET_ACCEPTED: list[dict[str, Any]] = [
     {"spec.zones": ["westeurope-1", "2", "Z.3_x"], "spec.updateDomains": 20},
     {"spec.zones": [], "spec.updateDomains": 1},
     *({"spec.scaleInPolicy": {"rules": rules}} for rules in ([], ["Default"], ["OldestVM"], ["NewestVM"])),
+    {"spec.scaleInPolicy": {"preferredInstances": [7, 3], "prioritizeUnhealthyInstances": True}},
+    {"spec.scaleInPolicy": {"preferredInstances": []}},
+    *({"spec.podManagementPolicy": each} for each in ("OrderedReady", "Parallel")),
+    {"metadata.name": "a" * 59, "spec.ordinals": {"start": 995}},
+    {"metadata.name": "a" * 58, "spec.ordinals": {"start": 8000}, "spec.replicas": 1000},
+    {"metadata.name": "a" * 59, "spec.ordinals": {}, "spec.replicas": 1000},
+    *({"spec.persistentVolumeClaimRetentionPolicy": {"whenDeleted": each}} for each in ("Retain", "Delete")),
+    {"spec.persistentVolumeClaimRetentionPolicy": {"whenScaled": "Retain"}},
     {"spec.osProfile": {"windowsConfiguration": {"enableAutomaticUpdates": True}}},
     fabric(),
     {**fabric(), CONTAINERS: containers({"name": "web", "readinessProbe": {"tcpSocket": {"port": 80}}})},
@@ -156,6 +181,7 @@ POLICY_ACCEPTED: list[dict[str, Any]] = [
     {"spec.maxConcurrentScaleSets": 1},
     {"spec.maxConcurrentScaleSets": 10000},
     {"spec.maxConcurrentScaleSets": None},
+    *({"spec.rollingUpgradeOrder": order} for order in ({}, {"direction": "Ascending"}, {"direction": "Descending"})),
     {"spec.rollingUpgradePolicy": {"maxSurge": True, "enableCrossZoneUpgrade": True}},
 ]
 
@@ -181,7 +207,11 @@ def place(cluster: Cluster) -> Iterator[str]:
     cluster.api.delete(NAMESPACES, None, "feature-refusals")
 
 
+RETENTION = "persistentVolumeClaimRetentionPolicy"
+TAKES_DISKS = {RETENTION: {"whenDeleted": "Delete"}}
 FOR_EVER = "leave zones as they are: an instance stays in its zone for ever; create another ScaleSet"
+SAME_IDS = "leave ordinals.start as it is: names of instances and claims follow from it; create another ScaleSet"
+SAME_OWNER = "claims keep the owner that they were created with; create another ScaleSet"
 NEVER_BRONZE = "leave durabilityLevel at Silver or Gold: it cannot become Bronze"
 
 
@@ -192,6 +222,13 @@ NEVER_BRONZE = "leave durabilityLevel at Silver or Gold: it cannot become Bronze
         ({"zones": ["a", "b"]}, {"zones": ["b", "a"]}, FOR_EVER),
         ({"zones": ["a", "b"]}, {"zones": None}, FOR_EVER),
         ({}, {"zones": ["a"]}, FOR_EVER),
+        ({"ordinals": {"start": 3}}, {"ordinals": {"start": 2}}, SAME_IDS),
+        ({"ordinals": {"start": 3}}, {"ordinals": None}, SAME_IDS),
+        ({}, {"ordinals": {"start": 1}}, SAME_IDS),
+        ({"ordinals": {"start": 999}}, {"replicas": 1000, "ordinals": {"start": 998}}, SAME_IDS),
+        (TAKES_DISKS, {RETENTION: {"whenDeleted": "Retain"}}, SAME_OWNER),
+        (TAKES_DISKS, {RETENTION: None}, SAME_OWNER),
+        ({}, TAKES_DISKS, SAME_OWNER),
         ({"serviceFabric": FABRIC}, {"serviceFabric": {"durabilityLevel": "Bronze"}}, NEVER_BRONZE),
         (
             {"serviceFabric": {**FABRIC, "durabilityLevel": "Gold"}},
@@ -223,6 +260,12 @@ def test_what_cannot_be_changed(api: Api, place, before, after, fragment):
     [
         ({"zones": ["a", "b"]}, {"zones": ["a", "b"], "updateDomains": 2}),
         ({}, {"zones": []}),
+        ({}, {"ordinals": {"start": 0}}),
+        ({"ordinals": {"start": 3}}, {"replicas": 9}),
+        ({}, {RETENTION: {"whenDeleted": "Retain", "whenScaled": "Retain"}}),
+        (TAKES_DISKS, {RETENTION: {"whenScaled": "Retain"}}),
+        ({}, {"podManagementPolicy": "OrderedReady"}),
+        ({"podManagementPolicy": "OrderedReady"}, {"podManagementPolicy": None}),
         ({"serviceFabric": FABRIC}, {"serviceFabric": {"durabilityLevel": "Gold", "typeHandlerVersion": "1.2"}}),
         ({"serviceFabric": {**FABRIC, "durabilityLevel": "Bronze"}}, {"serviceFabric": {"durabilityLevel": "Silver"}}),
         ({"serviceFabric": {**FABRIC, "durabilityLevel": "Bronze"}}, {"serviceFabric": None}),

@@ -105,6 +105,9 @@ def test_twelve_applications_are_run_as_they_are_and_upgraded(scene: Scene) -> N
     assert sizes == {
         each["metadata"]["name"]: (each["spec"]["resources"], each["spec"]["accessModes"]) for each in ours
     }
+    labels = {each["metadata"]["name"]: each["metadata"].get("labels") or {} for each in ours}
+    for each in theirs:
+        assert labels[each["metadata"]["name"]].items() >= (each["metadata"].get("labels") or {}).items()
     for body in bodies:
         scene.api.delete(STATEFUL_SETS, beside, body["metadata"]["name"])
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 from tests.exploration import states
 from tests.exploration.moves import Decision
-from tests.exploration.seeing import ViolatedError, number_of, require, untouchable
+from tests.exploration.seeing import ViolatedError, healthy, number_of, require, untouchable
 from tests.exploration.states import TERMINATING, Place
 
 
@@ -46,7 +46,8 @@ def check_end(place: Place, decision: Decision) -> None:
         require(reason in ("Suspended", "ImageNotFound"), f"L1: it runs for ever, waiting for {reason!r}")
     protected = {number for number, _ in place.protected}
     surplus = len(place.pods) > place.replicas and protected.issuperset(number for number, _ in place.pods)
-    require(len(place.pods) == place.replicas or surplus, "L1: not as many pods as wanted")
+    stuck = place.ordered and place.tainted and not all(healthy(pod) for _, pod in place.pods)
+    require(len(place.pods) == place.replicas or surplus or stuck, "L1: not as many pods as wanted")
     offers = states.offers_of(place)
     for number, pod in place.pods:
         if not place.tainted and offers[pod.version].bad:

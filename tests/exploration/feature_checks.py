@@ -1,4 +1,4 @@
-"""What zones, max surge and protection add to the invariants (semantics 1.3, 4.3, 4.6).
+"""What zones, max surge, protection and order add to the invariants.
 
 As in `checks`, everything is worked out from the real pods and the durable state before and after.
 """
@@ -18,6 +18,7 @@ def check(place: Place, decision: Decision) -> None:
     _let_go(place, decision, before, after)
     _in_place(decision, after)
     _protected(place, decision, before, after)
+    _ordered(place, decision, before, after)
 
 
 def _batch(state: State) -> Batch | None:
@@ -48,6 +49,9 @@ def _admitted(place: Place, before: State, after: State) -> None:
     require(not reached & untouchable(place), "4.3: a protected instance is in a batch")
     if place.zones and not rolling.enable_cross_zone_upgrade:
         require(len({number % place.zones for number in reached}) <= 1, "4.3: a batch mixes zones")
+    if after.rollout.policy.descending and not place.zones:
+        left = {number for number in after.rollout.pending if healthy(dict(place.pods).get(number))}
+        require(not left or max(left) < max(reached), "order: a lower id goes before a higher one")
     if not rolling.max_surge:
         require(not batch.surge, "4.6: surges without being asked to")
     elif not (place.quota and place.foreseen):
@@ -131,3 +135,20 @@ def _protected(place: Place, decision: Decision, before: State, after: State) ->
             )
     if after.rollout is not None and after.rollout.running:
         require(not after.rollout.pending & untouchable(place), "S14: a protected instance counts as pending")
+
+
+def _ordered(place: Place, decision: Decision, before: State, after: State) -> None:
+    """One that does not exist yet is created once all with a lower id are healthy; what existed comes back at once."""
+    if not place.ordered:
+        return
+    coming = {creation.instance for creation in decision.plan.creations}
+    pods = decision.snapshot.pods
+    for number in coming - before.builds.keys():
+        lower = {n for n in after.builds.keys() | coming if n < number}
+        late = sorted(n for n in lower if n not in pods or not pods[n].ready or not pods[n].current)
+        require(not late, f"order: {number} is created before {late} are healthy")
+    gone = before.builds.keys() - after.builds.keys()
+    together = [deletion.instance for deletion in decision.plan.deletions if deletion.instance in gone]
+    pairs = _batch(before)
+    surging = pairs is not None and bool(pairs.surge)
+    require(len(together) <= 1 or surging, f"order: {together} go together")

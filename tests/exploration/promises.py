@@ -74,6 +74,7 @@ class Promised(Watched):
         self._condemn(before, after)
         self._not_again(before, after)
         self._shrinks(before, after)
+        self._chosen_first(before, after)
 
     def create(self, creation: Creation) -> None:
         new = creation.instance not in self.pods
@@ -189,6 +190,18 @@ class Promised(Watched):
         there = self.pods.keys() - after.builds.keys() - self.surging
         if self.comes_from is not None and self.surplus <= 0 and not there:
             self.comes_from = None
+
+    def _chosen_first(self, before: State, after: State) -> None:
+        """The instances that scaling in is to begin with go before others."""
+        run = running(before)
+        batch = run.batch if run is not None else None
+        new, pairs = (batch.surge, batch.surge | batch.replaces) if batch is not None else (NOBODY, NOBODY)
+        spared = {i.id for i in self.spec.protected_instances if i.keeps_from_scale_in}
+        counted = before.builds.keys() - new
+        first = counted.intersection(self.spec.scale_in_policy.preferred_instances or ()) - spared
+        others = counted - after.builds.keys() - first - pairs
+        surplus = len(counted) - (self.spec.replicas if after.replicas is None else after.replicas)
+        assert len(others) <= max(0, surplus - len(first)), f"2: {sorted(others)} go before {sorted(first)}"
 
     def _within_a_batch(self) -> None:
         left, most = self.left, self.batch_of_scaling_in(self.size)

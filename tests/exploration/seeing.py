@@ -38,9 +38,16 @@ def untouchable(place: Place) -> set[int]:
 
 
 def everybody(place: Place, state: State) -> list[int]:
-    """Ids of the set's instances; those that do not exist yet have the lowest free ones."""
+    """Ids of the set's instances; those that do not exist yet have the lowest free ones. In an ordered set those that
+    are created only after another one are left out: they count in no gate.
+    """
     free = (number for number in count() if number not in state.builds)
-    return [*state.builds, *islice(free, max(0, place.replicas - len(state.builds)))]
+    new = list(islice(free, max(0, place.replicas - len(state.builds))))
+    if place.ordered:
+        pods = dict(place.pods)
+        late = min((n for n in (*state.builds, *new) if not healthy(pods.get(n))), default=None)
+        new = [n for n in new if n in pods or late is None or n <= late]
+    return [*state.builds, *new]
 
 
 def number_of(text: str) -> tuple[int, ...]:

@@ -94,6 +94,8 @@ class Place(NamedTuple):
     zones: int = 0
     protected: tuple[tuple[int, bool], ...] = ()
     """Protected instances; True protects from all actions of the set, False from scale-in only."""
+    ordered: bool = False
+    """Whether instances are created and removed one after the other."""
     view: Pods | None = None
     """What the cache shows while it lags behind."""
     tainted: bool = False
@@ -118,6 +120,7 @@ def spec_in(place: Place) -> ScaleSetSpec:
     changes = {
         "zones": [f"z{number}" for number in range(place.zones)],
         "protectedInstances": [{"id": number, flag[everything]: True} for number, everything in place.protected],
+        **({"podManagementPolicy": "OrderedReady"} if place.ordered else {}),
     }
     base = spec_of(place.replicas, place.model, suspend=place.suspend)
     raw = base.model_dump(mode="json", by_alias=True, exclude_defaults=True)

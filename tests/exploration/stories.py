@@ -39,6 +39,7 @@ def by(**shape: Any) -> Any:
             "rollbackFailedInstancesOnPolicyBreach": shape["back"],
             "maxSurge": shape["method"] == "surge",
         },
+        rollingUpgradeOrder={"direction": shape.get("direction", "Ascending")},
         os={"disableAutomaticRollback": shape["keep"]},
         replacementMethod=METHODS.get(shape["method"], "Recreate"),
         **({"upgradeTimeout": shape["deadline"]} if shape.get("deadline") else {}),
@@ -52,6 +53,8 @@ class Story:
     replicas: int = 5
     born: str = ""
     zones: int = 0
+    ordered: bool = False
+    """Whether instances are created and removed one after the other."""
     claims: bool = False
     states: bool = False
     """Whether the state of the containers is all that tells of health."""
@@ -68,6 +71,8 @@ class Story:
 
     def __post_init__(self) -> None:
         changes: dict[str, Any] = {"replicas": self.replicas, "zones": [f"z{n}" for n in range(self.zones)]}
+        if self.ordered:
+            changes["podManagementPolicy"] = "OrderedReady"
         if self.claims:
             changes["volumeClaimTemplates"] = [{"metadata": {"name": "data"}, "spec": {}}]
         if self.states:
@@ -217,6 +222,11 @@ class Story:
         self.by_user = self.by_user or replicas > self.world.spec.replicas
         self.world.change(replicas=replicas)
 
+    def prefers(self, numbers: frozenset[int], unhealthy: bool) -> None:
+        """Scaling in is to begin with these."""
+        policy = {"preferredInstances": sorted(numbers, reverse=True), "prioritizeUnhealthyInstances": unhealthy}
+        self.world.change(scale_in_policy=spec(scaleInPolicy=policy).scale_in_policy)
+
     def protects(self, numbers: frozenset[int], everything: bool) -> None:
         flag = "protectFromScaleSetActions" if everything else "protectFromScaleIn"
         items = spec(protectedInstances=[{"id": n, flag: True} for n in sorted(numbers)]).protected_instances
@@ -298,7 +308,9 @@ class Story:
         stalled = condition(world, "Stalled")["status"] == "True"
         assert running(state) is None or stalled or not accepted, "L1: it runs for ever, and nobody is to act"
         assert not state.applying, f"L1: {sorted(state.applying)} are being replaced for ever"
-        assert len(world.pods) == world.spec.replicas == len(state.builds), "L1: not as many instances as wanted"
+        stuck = self.ordered and not all(pod.ready for pod in world.pods.values())
+        assert len(world.pods) == len(state.builds), "L1: not as many pods as instances"
+        assert len(world.pods) == world.spec.replicas or stuck, "L1: not as many instances as wanted"
         for number, pod in world.pods.items():
             assert state.builds[number].same_as(pod), f"S4: {number} does not run what is written down for it"
         if state.retry is None and not state.ended:
@@ -331,5 +343,6 @@ class Story:
         told = stalled["status"] == "True" and stalled["reason"] == "HealthGateWaiting"
         if told and (self.by_user or proven):
             return  # What users brought where they liked, or broke once it was proven, closes the gate.
+        assert len(world.pods) == world.spec.replicas, "L4: not as many instances as wanted"
         assert not behind, f"L4: {behind} are not on {wanted}: {condition(world, 'Progressing')['message']}"
         assert running(world.state) is None, "L1: it runs for ever"

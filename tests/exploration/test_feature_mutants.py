@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scaleset.planner import batch_judge, batches, rollout, scaling, surge
+from scaleset.planner import batch_judge, batches, ordered_creation, rollout, scaling, surge
 from scaleset.planner import decide as decisions
 from scaleset.planner.facts import Facts
 from scaleset.planner.instances import Instance
@@ -13,7 +13,8 @@ from scaleset.planner.snapshot import Verdict
 from scaleset.planner.state import NOBODY, Batch, Rollout
 from scaleset.planner.step import Step
 from tests.exploration.mutants import Case, Patch, explored_and_caught, exploring, instead
-from tests.exploration.test_features import SURGE, SURGE_HALF, guarded, tight, zoned
+from tests.exploration.states import newborn
+from tests.exploration.test_features import DOWN, SURGE, SURGE_HALF, guarded, ordered, tight, zoned
 from tests.exploration.test_model import HALF, image
 from tests.simulation.world import policy
 
@@ -26,6 +27,14 @@ TOGETHER = policy(
         "maxUnhealthyInstancePercent": 100,
     }
 )
+
+
+def creates_all_at_once(patch: Patch) -> None:
+    patch.setattr(ordered_creation, "queued", lambda judged: judged)
+
+
+def goes_up(patch: Patch) -> None:
+    patch.setattr(batches.Rules, "turn", lambda _rules, instance: (False, 0, 0, instance.id))
 
 
 def mixes_zones(patch: Patch) -> None:
@@ -176,6 +185,12 @@ def protected(replicas: int) -> list[Any]:
 
 
 CASES: list[Case] = [
+    (
+        creates_all_at_once,
+        "order: 1 is created before [0] are healthy",
+        exploring(2, roots=lambda n: ordered(newborn(n, bad=False)._replace(tainted=True))),
+    ),
+    (goes_up, "order: a lower id goes before a higher one", exploring(4, by=DOWN)),
     (mixes_zones, "4.3: a batch mixes zones", exploring(5, by=HALVES, roots=zones)),
     (takes_the_lowest_ids_of_any_zone, "4.3: a batch mixes zones", exploring(4, by=SURGE_HALF, roots=zones)),
     (surges_into_any_zone, "of another zone", exploring(3, by=SURGE, roots=zones)),

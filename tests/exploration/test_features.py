@@ -1,4 +1,4 @@
-"""Every state that small sets with zones, max surge and protection reach; as `test_model`, with those features.
+"""Every state that small sets with zones, max surge, protection and an order reach; as `test_model`, with these.
 
 The surroundings of test_model disturb here too: the operator killed after any write, stale views, broken and lost
 pods, a quota (which a dry run tells of, or does not), and the user, who also gives and takes protection.
@@ -8,7 +8,7 @@ import pytest
 
 from tests.exploration.explorer import EVERYTHING
 from tests.exploration.states import Place
-from tests.exploration.test_model import FAULTS, HALF, MORE, OWN_FAULTS, edited, image, play
+from tests.exploration.test_model import FAULTS, HALF, MORE, OWN_FAULTS, births, edited, image, play
 from tests.simulation.world import policy
 
 ALL = EVERYTHING | {"protect"}
@@ -16,11 +16,16 @@ PROTECT = frozenset({"protect", "crash"})
 USER = frozenset({"user", "crash"})
 SURGE = policy(rolling={"maxSurge": True})
 SURGE_HALF = policy(rolling={**HALF, "maxSurge": True})
+DOWN = policy(rolling=HALF, rollingUpgradeOrder={"direction": "Descending"})
 CROSS = policy(rolling={**HALF, "enableCrossZoneUpgrade": True})
 
 
 def zoned(zones: int, *places: Place) -> list[Place]:
     return [place._replace(zones=zones) for place in places]
+
+
+def ordered(*places: Place) -> list[Place]:
+    return [place._replace(ordered=True) for place in places]
 
 
 def tight(*places: Place) -> list[Place]:
@@ -52,6 +57,11 @@ CASES = {
     "protection given and taken": (policy(), PROTECT, 2, [*image(2), *image(3)]),
     "protection, mode Automatic": (policy(mode="Automatic"), PROTECT, 1, guarded(*edited(2))),
     "protection and surge": (SURGE, PROTECT, 1, guarded(*image(2))),
+    "one after the other": (policy(), EVERYTHING, 1, ordered(*image(2))),
+    "one after the other, just created": (policy(), OWN_FAULTS, 1, ordered(*births(3))),
+    "one after the other, mode Rolling": (policy(mode="Rolling"), USER, 1, ordered(*edited(2))),
+    "one after the other, surge": (SURGE, USER, 1, ordered(*image(2))),
+    "downwards": (DOWN, USER, 1, image(4)),
 }
 
 

@@ -42,6 +42,7 @@ SHAPES = st.fixed_dictionaries(
         "keep": st.sampled_from([False, False, False, True]),
         "method": st.sampled_from(["recreate", "recreate", "in place", "only in place", "surge", "surge"]),
         "deadline": st.sampled_from([None, None, None, "PT30M"]),
+        "direction": st.sampled_from(["Ascending", "Ascending", "Descending"]),
     }
 )
 WORDS = st.sampled_from(["exceeded quota: pods", "admission webhook denied the request", None])
@@ -81,6 +82,7 @@ LINES = st.one_of(
     line("collects_garbage"),
     line("publishes_again", SUFFIXES),
     line("scales", NUMBERS),
+    line("prefers", st.frozensets(NUMBERS, max_size=2), st.booleans()),
     line("protects", st.frozensets(NUMBERS, max_size=2), st.booleans()),
     line("suspends", st.booleans()),
     line("cancels"),
@@ -98,6 +100,7 @@ SETS = st.fixed_dictionaries(
         "replicas": st.sampled_from([5, 3, 1, 2, 6, 0]),
         "born": st.sampled_from(["", "", "", "", "-bad"]),
         "zones": st.sampled_from([0, 0, 2]),
+        "ordered": st.sampled_from([False, False, True]),
         "claims": st.sampled_from([False, False, True]),
         "states": st.sampled_from([False, False, True]),
         "shape": SHAPES,

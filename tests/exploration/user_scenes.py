@@ -94,6 +94,38 @@ def protected(course: Course) -> None:
     course.note("nobody is protected any more, and the webhook is gone")
 
 
+@scene(3, by=policy(mode="Rolling"), podManagementPolicy="OrderedReady")
+def scaled_out_in_order(course: Course) -> None:
+    """Three instances become seven, one after the other. Instance 4 is not well with the template: the next ones wait
+    for it, and the corrected template reaches it first.
+    """
+    course.change(replicas=5)
+    course.note("replicas: 5")
+    course.run(30)
+    course.broken = {4}
+    course.note("what instance 4 needs is missing")
+    course.run(MINUTE)
+    course.change(replicas=7)
+    course.note("replicas: 7")
+    course.run(10 * MINUTE)
+    course.broken = set()
+    course.sick = {course.pods[4].uid}
+    new_model(course)
+    course.note("the template is corrected")
+
+
+@scene(6, by=policy(rollingUpgradeOrder={"direction": "Descending"}))
+def downwards(course: Course) -> None:
+    """An upgrade from the highest id down, as a StatefulSet does it. In the second batch instance 0 is chosen to go
+    when the set shrinks by one.
+    """
+    publish(course, "2.0.0")
+    course.run(30)
+    preferred = spec(scaleInPolicy={"preferredInstances": [0]}).scale_in_policy
+    course.change(replicas=5, scale_in_policy=preferred)
+    course.note("replicas: 5, preferredInstances: [0]")
+
+
 @scene()
 def scaled_in(course: Course) -> None:
     """Ten instances are scaled to six in the middle of a rollout. The rollout and scaling in take turns, and what goes

@@ -1,10 +1,11 @@
 """The operator is killed before and after every single write of a rollout, and started again.
 
 The reference is a rollout of five instances to a version that never becomes healthy: one batch, one restore, a halt;
-once by new pods, once by changes in place, and once by changes in place only, on a tag that was moved. Its writes are
-numbered. For each of them, and for both sides of it, a fleet of its own plays the same again, up to the moment when
-that write reaches the proxy, which holds it (or its answer) until the operator is dead. In the end all must be as in
-the reference, up to uids, digests and times.
+once by new pods, once by changes in place, and once by changes in place only, on a tag that was moved. It goes
+downwards, and the instances of the first two were created one after the other. Its writes are numbered. For each of
+them, and for both sides of it, a fleet of its own plays the same again, up to the moment when that write reaches the
+proxy, which holds it (or its answer) until the operator is dead. In the end all must be as in the reference, up to
+uids, digests and times.
 """
 
 import os
@@ -157,7 +158,7 @@ def test_killed_before_and_after_every_write(method: str, sweeps: dict[str, Futu
 def _rollout(rig: Rig, method: str, kill: Kill | None) -> tuple[dict[str, str], Any]:
     """The uids of the pods before, and what `Stage._play` returns."""
     process = rig.start()
-    rig.policy(replacementMethod=method)
+    rig.policy(replacementMethod=method, rollingUpgradeOrder={"direction": "Descending"})
     _create(rig, method)
     rig.recorder.settle(1)
     before, began = rig.uids(), len(rig.proxy.seen)
@@ -191,7 +192,7 @@ def _rollout(rig: Rig, method: str, kill: Kill | None) -> tuple[dict[str, str], 
 
 def _create(rig: Rig, method: str) -> None:
     if method != MOVED:
-        rig.create(replicas=FLEET, volumeClaimTemplates=with_claims())
+        rig.create(replicas=FLEET, volumeClaimTemplates=with_claims(), podManagementPolicy="OrderedReady")
         return
     tag = f"{REGISTRY}:1.0.0-moving"
     rig.apply(image_version("1.0.0", behaviour="moving", image=tag))

@@ -52,6 +52,8 @@ class Leaving(World):
 
     def batch_of_scaling_in(self, size: int) -> int:
         """How many instances scaling in may take from a set of that size at a time."""
+        if self.spec.ordered:
+            return 1
         most = self.spec.scale_in_policy.max_concurrent
         if isinstance(most, int):
             return most

@@ -217,6 +217,33 @@ def test_s6_catches_a_deleted_claim_and_another_uid():
     assert s("S6", claims(("ADDED", "a"), ("DELETED", "a")), disturbed=frozenset({"data-web-0"})) == []
 
 
+def with_a_set(retention: str, *events: str) -> Story:
+    """A claim that names the set as its owner, and what becomes of both, line by line."""
+    owner = {"name": "data-web-0", "uid": "a", "ownerReferences": [{"kind": "ScaleSet", "uid": "set"}]}
+    spec = {"replicas": 1, "persistentVolumeClaimRetentionPolicy": {"whenDeleted": retention}}
+    story = Story().see("scalesets", "ADDED", {"name": "web", "uid": "set", "generation": 1}, spec=spec)
+    for event in events:
+        kind, change = event.split()
+        metadata = owner if kind == "claim" else {"name": "web", "uid": "set", "generation": 1}
+        story.see({"claim": "persistentvolumeclaims", "set": "scalesets"}[kind], change, metadata, spec=spec)
+    return story
+
+
+def test_s6_a_set_made_with_delete_takes_its_claims_along_and_only_when_it_is_deleted():
+    again = ("claim ADDED", "set DELETED", "claim DELETED", "claim ADDED")
+    assert s("S6", with_a_set("Delete", *again)) == []
+    assert s("S6", with_a_set("Retain", *again)) != []
+    assert s("S6", with_a_set("Delete", "claim ADDED", "claim DELETED")) != []
+    assert s("S6", with_a_set("Delete", "claim ADDED", "claim DELETED", "claim ADDED", "set DELETED")) != []
+
+
+def test_s6_catches_an_owner_that_is_added_later():
+    assert s("S6", claims(("ADDED", "a")).see("persistentvolumeclaims", "MODIFIED", OWNED)) != []
+
+
+OWNED = {"name": "data-web-0", "uid": "a", "ownerReferences": [{"kind": "ScaleSet", "uid": "set"}]}
+
+
 def test_s8_up_and_a_restore_are_fine():
     assert s("S8", begun(1).take(0).give(0).pod(0, "x", change="ADDED", version=OLD)) == []
 

@@ -32,6 +32,7 @@ VERBS: Final = {
     "apply-model": "writing:apply_model",
     "protect": "writing:protect",
     "unprotect": "writing:unprotect",
+    "delete-instances": "deleting:delete_instances",
     "publish": "galleries:publish",
     "exclude": "galleries:exclude",
     "include": "galleries:include",

@@ -363,4 +363,5 @@ def _protection(row: JSON | None) -> str:
 def instance_ids(found: SetView) -> frozenset[int]:
     """The instances of the set by its status; without a status, those that it will have."""
     known = frozenset(_builds(found)) | {int(row["id"]) for row in found.status.get("instances") or ()}
-    return known or frozenset(range(found.desired))
+    first = int((found.spec.get("ordinals") or {}).get("start") or 0)
+    return known or frozenset(range(first, first + found.desired))

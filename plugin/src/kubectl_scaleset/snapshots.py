@@ -140,7 +140,7 @@ def snapshot(session: "Session", found: SetView) -> Snapshot:
     policy = _policy(session, found)
     reported = ScaleSetStatus.parse({"status": found.status})
     return Snapshot(
-        owner=Identity(found.namespace, found.name, found.uid),
+        owner=Identity(found.namespace, found.name, found.uid, spec.deletes_claims),
         generation=found.generation,
         spec=spec,
         state=status_codec.read(reported),

@@ -2,7 +2,7 @@
 
 from kubectl_scaleset.failures import FAILED
 from kubectl_scaleset.outcomes import Outcome, applying, cancelling, outcome
-from kubectl_scaleset.pictures import SetView
+from kubectl_scaleset.pictures import SetView, instance_ids
 
 
 def cancelled(now: SetView) -> Outcome:
@@ -34,6 +34,15 @@ def applied(now: SetView, chosen: frozenset[int]) -> Outcome:
         first = min(bad)
         return Outcome(f"{now.name}: {len(bad)} instances are not healthy; {first} is {bad[first]}", FAILED)
     return Outcome(f"{now.name}: the instances run the newest model and are healthy.", 0)
+
+
+def gone(now: SetView, chosen: frozenset[int]) -> Outcome:
+    """Whether these instances are no part of the set any more and their pods have ended."""
+    left = chosen & instance_ids(now)
+    if not now.observed or left or "scaleIn" in now.status:
+        message = now.condition("Reconciling").message if now.observed and left else ""
+        return Outcome(f"{now.name}: instances are being removed. {message}".rstrip(), None)
+    return Outcome(f"{now.name}: the instances are gone.", 0)
 
 
 def observed(now: SetView) -> Outcome:

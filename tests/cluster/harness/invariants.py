@@ -6,6 +6,7 @@ They look at pods and claims, not at what the operator says about itself; `statu
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 
 from .api import Json
 from .departures import Policies, policy_of, s1_scaling_in, scaled_in
@@ -231,15 +232,35 @@ def s5_one_pod_per_instance(trace: Trace) -> Iterator[str]:
 
 
 def s6_claims_stay(trace: Trace) -> Iterator[str]:
-    """No claim is deleted, and a name keeps its uid."""
+    """No claim is deleted, and a name keeps its uid, unless the set was made with Delete and is deleted itself. A claim
+    keeps the owners that it was created with; only the garbage collector takes them away.
+    """
     uids: dict[str, str] = {}
+    owners: dict[str, set[str]] = {}
+    ends = _ends_of_sets(trace)
     for seen in trace.of("persistentvolumeclaims"):
         if seen.name in trace.disturbed:
             continue
-        if seen.type == "DELETED" or seen.terminating:
+        mine = {str(each["uid"]) for each in seen.object["metadata"].get("ownerReferences") or ()}
+        if mine - owners.setdefault(seen.uid, mine):
+            yield f"claim {seen.name} got another owner"
+        collected = bool(mine) and all(seen.at + TIMEOUT_SLACK >= ends.get(owner, inf) for owner in mine)
+        if (seen.type == "DELETED" or seen.terminating) and not collected:
             yield f"claim {seen.name} was deleted"
         if uids.setdefault(seen.name, seen.uid) != seen.uid:
             yield f"claim {seen.name} is another one than before"
+        if seen.type == "DELETED" and collected:
+            del uids[seen.name]
+
+
+def _ends_of_sets(trace: Trace) -> dict[str, float]:
+    """When each set was deleted that takes its claims along."""
+    ends: dict[str, float] = {}
+    for seen in trace.of("scalesets"):
+        retention = seen.object["spec"].get("persistentVolumeClaimRetentionPolicy") or {}
+        if retention.get("whenDeleted") == "Delete" and (seen.terminating or seen.type == "DELETED"):
+            ends.setdefault(seen.uid, seen.at)
+    return ends
 
 
 def s8_versions_go_up(trace: Trace) -> Iterator[str]:

@@ -44,14 +44,19 @@ def registered(
         api.delete(WEBHOOKS, None, f"{name}-{namespace}")
 
 
+def keys_of(cluster: Cluster) -> Path:
+    """The folder with the certificates of a cluster."""
+    state = Path(os.environ.get("SCALESET_CLUSTERS", ROOT / ".work" / "clusters"))
+    return state / "clusters" / cluster.name / "pki"
+
+
 @contextmanager
 def mirroring(cluster: Cluster, namespace: str) -> Iterator[None]:
     """Inside, the images of new and of changed pods are rewritten; before and after, they are not.
 
     The API server's own certificate serves for it, too.
     """
-    state = Path(os.environ.get("SCALESET_CLUSTERS", ROOT / ".work" / "clusters"))
-    keys = state / "clusters" / cluster.name / "pki"
+    keys = keys_of(cluster)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Mirror)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(keys / "admin.crt", keys / "admin.key")

@@ -1,5 +1,7 @@
 """Which instances go into the next batch."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from scaleset.api.upgrade_policy import RollingUpgradePolicy
 from scaleset.planner.batches import Rules, batch_limit, batches_left, next_batch, only_broken
 from scaleset.planner.instances import HealthState, Instance
+from scaleset.planner.placement import Place
 
 
 def instances(healthy: str) -> list[Instance]:
@@ -144,3 +147,31 @@ def test_a_batch_keeps_to_its_size_and_to_the_room_that_the_gate_leaves(healthy,
     assert len(working) <= max(1, replicas * limit // 100 - elsewhere)
     assert bool(chosen) == bool(healthy)
     assert list(chosen) == sorted(set(chosen))
+
+
+def placed(*places: tuple[int, int]) -> list[Instance]:
+    """Healthy instances, each in a zone and an update domain."""
+    return [
+        replace(each, place=Place(*where)) for each, where in zip(instances("h" * len(places)), places, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("descending", "batch"), [(False, (0, 1)), (True, (8, 9))])
+def test_a_batch_begins_with_the_lowest_or_the_highest_ids(descending, batch):
+    assert next_batch(instances("h" * 10), unhealthy=(), rules=Rules(10, policy(), descending=descending)) == batch
+
+
+@pytest.mark.parametrize(("descending", "batch"), [(False, (0, 2)), (True, (1, 3))])
+def test_descending_begins_with_the_highest_zone(descending, batch):
+    candidates = placed((0, 0), (1, 0), (0, 0), (1, 0))
+    assert next_batch(candidates, unhealthy=(), rules=Rules(10, policy(), descending=descending)) == batch
+
+
+def test_descending_begins_with_the_highest_update_domain():
+    rules = Rules(10, policy(), descending=True, by_update_domain=True)
+    assert next_batch(placed((0, 0), (0, 2), (0, 1), (0, 2)), unhealthy=(), rules=rules) == (1, 3)
+
+
+def test_unhealthy_instances_go_first_in_any_direction():
+    rules = Rules(10, policy(), unhealthy_first=True, descending=True)
+    assert next_batch(instances("huhh"), unhealthy=(1,), rules=rules) == (1, 3)

@@ -36,6 +36,8 @@ def test_identity():
         "scaleset.dev/image-version": "1.0.0",
         "scaleset.dev/model": "web-model",
         "scaleset.dev/update-domain": "0",
+        "apps.kubernetes.io/pod-index": "7",
+        "statefulset.kubernetes.io/pod-name": "web-7",
         "app.kubernetes.io/managed-by": "scaleset-operator",
     }
     assert pod["metadata"]["ownerReferences"] == [
@@ -52,10 +54,12 @@ def test_identity():
 
 def test_the_users_labels_stay_and_ours_win():
     template = spec().template
-    metadata = {"labels": {"team": "shop", "scaleset.dev/name": "forged"}, "annotations": {"note": "x"}}
+    forged = {"scaleset.dev/name": "forged", "apps.kubernetes.io/pod-index": "0"}
+    metadata = {"labels": {"team": "shop", **forged}, "annotations": {"note": "x"}}
     pod = manifest(template={**template, "metadata": metadata})
     assert pod["metadata"]["labels"]["team"] == "shop"
     assert pod["metadata"]["labels"]["scaleset.dev/name"] == "web"
+    assert pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"] == "7"
     assert pod["metadata"]["annotations"]["note"] == "x"
 
 
@@ -113,8 +117,25 @@ def test_finalizers_of_the_templates_are_those_of_pods_and_claims():
     pod = manifest(template={**base, "metadata": {"finalizers": ["example.com/drain"]}})
     assert pod["metadata"]["finalizers"] == ["example.com/drain"]
     disk = {"metadata": {"name": "data", "finalizers": ["example.com/keep"]}, "spec": {}}
-    (template,) = describe("web", spec(volumeClaimTemplates=[disk])).data["volumeClaimTemplates"]
-    assert pod_builder.claim(OWNER, template, 0)["metadata"]["finalizers"] == ["example.com/keep"]
+    model = describe("web", spec(volumeClaimTemplates=[disk]))
+    assert pod_builder.claim(OWNER, model, "data", 0)["metadata"]["finalizers"] == ["example.com/keep"]
+
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+
+
+def test_who_manages_an_object_is_the_users_to_say():
+    """On the pod, the claims and the revision; a claim template has the last word about its claims."""
+    template = {**spec().template, "metadata": {"labels": {MANAGED_BY: "Helm"}}}
+    disks = [
+        {"metadata": {"name": "data"}, "spec": {}},
+        {"metadata": {"name": "logs", "labels": {MANAGED_BY: "backup"}}, "spec": {}},
+    ]
+    model = describe("web", spec(template=template, volumeClaimTemplates=disks))
+    assert manifest(template=template)["metadata"]["labels"][MANAGED_BY] == "Helm"
+    assert pod_builder.revision(OWNER, model, 1)["metadata"]["labels"][MANAGED_BY] == "Helm"
+    found = [pod_builder.claim(OWNER, model, name, 7)["metadata"]["labels"][MANAGED_BY] for name in model.claim_names]
+    assert found == ["Helm", "backup"]
 
 
 def test_the_template_itself_is_not_changed():
@@ -161,12 +182,15 @@ def test_a_claim_bears_labels_and_no_owner():
         "metadata": {"name": "data", "labels": {"tier": "gold"}, "annotations": {"a": "b"}},
         "spec": {"accessModes": ["ReadWriteOnce"]},
     }
-    claim = pod_builder.claim(OWNER, template, 7)
+    labelled = {**spec().template, "metadata": {"labels": {"team": "shop", "tier": "web"}}}
+    model = describe("web", spec(template=labelled, volumeClaimTemplates=[template]))
+    claim = pod_builder.claim(OWNER, model, "data", 7)
     assert (claim["apiVersion"], claim["kind"]) == ("v1", "PersistentVolumeClaim")
     assert claim["metadata"] == {
         "name": "data-web-7",
         "namespace": "shop",
         "labels": {
+            "team": "shop",
             "tier": "gold",
             "scaleset.dev/name": "web",
             "scaleset.dev/instance-id": "7",
@@ -175,6 +199,15 @@ def test_a_claim_bears_labels_and_no_owner():
         "annotations": {"a": "b"},
     }
     assert claim["spec"] == {"accessModes": ["ReadWriteOnce"]}
+
+
+def test_a_claim_of_a_set_that_takes_its_disks_along_names_it_as_its_owner():
+    """An owner that does not control it: it is only collected with the set."""
+    model = describe("web", spec(volumeClaimTemplates=[{"metadata": {"name": "data"}, "spec": {}}]))
+    owned = pod_builder.claim(OWNER._replace(owns_claims=True), model, "data", 7)
+    assert owned["metadata"]["ownerReferences"] == [
+        {"apiVersion": "scaleset.dev/v1beta1", "kind": "ScaleSet", "name": "web", "uid": "uid-web"}
+    ]
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,11 @@ def foreign_claim(world: World) -> None:
     world.loses(1)
 
 
+def claim_of_an_earlier_set(world: World) -> None:
+    world.claims["data-web-1"] = replace(world.claims["data-web-1"], owners=("uid-earlier",))
+    world.loses(1)
+
+
 def stranger(world: World) -> None:
     world.foreign_pods[1] = "Pod shop/web-1 exists but is not ours. Delete or rename it."
     world.loses(1)
@@ -139,6 +144,14 @@ def stranger(world: World) -> None:
         ),
         (dying_claim, "PersistentVolumeClaim data-web-1 is being deleted: a new pod would lose it."),
         (
+            claim_of_an_earlier_set,
+            (
+                "PersistentVolumeClaim data-web-1 names another ScaleSet as its owner, an earlier one of this name "
+                "perhaps, and is deleted with it. To keep its data remove that entry of its ownerReferences; otherwise "
+                "a new claim is created once it is gone."
+            ),
+        ),
+        (
             foreign_claim,
             (
                 "PersistentVolumeClaim data-web-1 exists but is not ours. Label it scaleset.dev/name=web to hand it "
@@ -147,7 +160,13 @@ def stranger(world: World) -> None:
         ),
         (stranger, "Pod shop/web-1 exists but is not ours."),
     ],
-    ids=["its claim is gone", "its claim is going", "the claim is somebody else's", "the pod is somebody else's"],
+    ids=[
+        "its claim is gone",
+        "its claim is going",
+        "claim of an earlier set",
+        "the claim is somebody else's",
+        "the pod is somebody else's",
+    ],
 )
 def test_an_instance_is_blocked_rather_than_harmed(happens: Any, sentence: str):
     """Left alone, with a condition, an event once, and a sentence that says what to do; the others go on."""

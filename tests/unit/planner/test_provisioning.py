@@ -320,6 +320,8 @@ def test_a_whole_pod():
         "scaleset.dev/model": pod["metadata"]["labels"]["scaleset.dev/model"],
         "scaleset.dev/update-domain": "1",
         "scaleset.dev/zone": "z2",
+        "apps.kubernetes.io/pod-index": "4",
+        "statefulset.kubernetes.io/pod-name": "web-4",
         "app.kubernetes.io/managed-by": "scaleset-operator",
     }
     mounts = [MOUNT, SHARED]

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from scaleset.planner.decide import decide
 from scaleset.planner.snapshot import Verdict
 from tests.simulation.outcomes import code, condition, deleted, reasons, rollout, waits_for
 from tests.simulation.scenes import BAD, apply_model, new_model, running
-from tests.simulation.world import World, policy, spec
+from tests.simulation.world import OWNER, World, policy, spec
 
 FABRIC = {"durabilityLevel": "Silver", "nodeTypeDurabilityLevel": "Silver", "typeHandlerVersion": "1.1"}
 TOO_FEW = "Durability Silver needs at least 5 instances; spec.replicas is 4."
@@ -41,6 +42,18 @@ def test_shrinking_below_five_is_refused_and_not_done():
     assert world.status["acceptedReplicas"] == 6
     assert condition(world, "Stalled")["status"] == "True"
     assert reasons(world).count("InvalidSpec") == 1
+
+
+def test_a_highest_id_that_makes_a_host_name_too_long_is_refused():
+    """Where the CRDs are those of an earlier release, nobody else says so."""
+    world = World(spec=spec(replicas=6, ordinals={"start": 995}))
+    world.publish("1.0.0")
+    long = OWNER._replace(name="a" * 59)
+    plan = decide(world.snapshot(owner=long))
+    accepted = next(c for c in plan.status["conditions"] if c["type"] == "Accepted")
+    assert accepted["reason"] == "InvalidSpec"
+    assert f"{long.name}-1000 would be the name of the highest instance" in accepted["message"]
+    assert plan.creations == ()
 
 
 def test_once_the_size_is_right_it_is_carried_out():

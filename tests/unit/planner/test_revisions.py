@@ -19,6 +19,19 @@ def name_of(**changes: Any) -> str:
 @pytest.mark.parametrize(
     "changes",
     [
+        {"podManagementPolicy": "OrderedReady"},
+        {"ordinals": {"start": 3}},
+        {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete"}},
+        {"scaleInPolicy": {"preferredInstances": [3], "prioritizeUnhealthyInstances": True}},
+    ],
+)
+def test_which_instances_there_are_and_in_which_order_is_no_part_of_a_model(changes):
+    assert describe("web", spec(**changes)) == describe("web", spec())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
         {"template": {"spec": {"containers": [{"name": "app", "env": []}]}}},
         {"template": TEMPLATE},
         {"template": TEMPLATE, "instanceContainer": "side"},

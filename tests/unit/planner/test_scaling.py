@@ -56,6 +56,91 @@ def test_scaling_in_removes_the_highest_ids_that_may_go(protected, left):
     assert sorted(world.pods) == left
 
 
+@pytest.mark.parametrize(
+    ("policy", "protected", "replicas", "left"),
+    [
+        ({"preferredInstances": [3, 1]}, [], 3, [0, 2, 4]),
+        ({"preferredInstances": [3, 1]}, [], 4, [0, 1, 2, 4]),
+        ({"preferredInstances": [1, 3]}, [], 4, [0, 2, 3, 4]),
+        ({"preferredInstances": [3]}, [], 3, [0, 1, 2]),
+        ({"preferredInstances": [3, 3, 70]}, [], 4, [0, 1, 2, 4]),
+        ({"preferredInstances": [3]}, [{"id": 3, "protectFromScaleIn": True}], 4, [0, 1, 2, 3]),
+        ({"preferredInstances": [0], "rules": ["OldestVM"]}, [], 3, [2, 3, 4]),
+        ({"preferredInstances": []}, [], 4, [0, 1, 2, 3]),
+    ],
+)
+def test_scaling_in_takes_preferred_instances_first(policy, protected, replicas, left):
+    world = running(5, scaleInPolicy=policy)
+    protect(world, *protected)
+    world.change(replicas=replicas)
+    world.run(10)
+    assert sorted(world.pods) == left
+
+
+def test_a_preferred_instance_goes_before_its_zone_is_the_fullest():
+    """What a person chose comes first; the others balance the zones again."""
+    world = running(6, zones=["a", "b"], scaleInPolicy={"preferredInstances": [0]})
+    world.change(replicas=3)
+    world.run(30)
+    assert sorted(world.pods) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("first", "left"), [(True, [0, 2, 4, 5]), (False, [0, 1, 2, 3]), (None, [0, 1, 2, 3])])
+def test_scaling_in_takes_unhealthy_instances_first_where_that_is_wanted(first, left):
+    world = running(6, scaleInPolicy={} if first is None else {"prioritizeUnhealthyInstances": first})
+    world.breaks(1)
+    world.breaks(3)
+    world.change(replicas=4)
+    world.run(2000)
+    assert sorted(world.pods) == left
+
+
+def test_preferred_instances_go_before_unhealthy_ones():
+    world = running(6, scaleInPolicy={"prioritizeUnhealthyInstances": True, "preferredInstances": [4]})
+    world.breaks(1)
+    world.change(replicas=5)
+    world.run(2000)
+    assert sorted(world.pods) == [0, 1, 2, 3, 5]
+
+
+def test_a_preferred_instance_leaves_the_running_batch():
+    world = running(5)
+    world.start = 30.0
+    world.publish("2.0.0")
+    world.run(10)
+    assert world.state.rollout is not None
+    assert world.state.rollout.in_progress == {0}
+    world.change(
+        replicas=4, scale_in_policy=world.spec.scale_in_policy.model_copy(update={"preferred_instances": (0,)})
+    )
+    world.run(600)
+    assert sorted(world.pods) == [1, 2, 3, 4]
+    assert code(world) == "Completed"
+
+
+# --- the lowest id
+
+
+def test_ids_begin_where_the_spec_says():
+    world = running(3, ordinals={"start": 5})
+    assert sorted(world.pods) == [5, 6, 7]
+    world.change(replicas=1)
+    world.run(30)
+    assert sorted(world.pods) == [5]
+    world.change(replicas=4)
+    world.run(30)
+    assert sorted(world.pods) == [5, 6, 7, 8]
+
+
+def test_new_instances_of_a_surge_have_no_lower_ids():
+    world = running(2, by=policy(rolling={"maxSurge": True}), ordinals={"start": 5})
+    world.publish("2.0.0")
+    world.run(60)
+    assert code(world) == "Completed"
+    assert min(world.pods) >= 5
+    assert len(world.pods) == 2
+
+
 def test_protection_wins_over_the_count_and_says_so():
     world = running(3)
     protect(world, *({"id": n, "protectFromScaleIn": True} for n in range(3)))

@@ -26,7 +26,7 @@ SLOW = ("kopf", "kubernetes", "pydantic", "rich", "aiohttp", "yaml", "urllib3")
 VERBS = [
     *("list", "get", "status", "history", "latest", "instances", "logs", "versions", "plan"),
     *("start", "cancel", "suspend", "resume", "rollback", "pin", "unpin", "undo", "restart", "retry"),
-    *("apply-model", "protect", "unprotect", "publish", "exclude", "include", "lint"),
+    *("apply-model", "protect", "unprotect", "delete-instances", "publish", "exclude", "include", "lint"),
     *("check", "report", "version", "completion"),
 ]
 

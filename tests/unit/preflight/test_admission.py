@@ -225,6 +225,10 @@ def test_claims_have_to_fit_together(resource):
     assert f"{resource} is 5Gi of 6Gi and 2Gi is needed" in said.message
 
 
+def owned_by(uid: str) -> dict[str, str]:
+    return {"apiVersion": "scaleset.dev/v1beta1", "kind": "ScaleSet", "name": "web", "uid": uid}
+
+
 @pytest.mark.parametrize(
     ("metadata", "why"),
     [
@@ -232,6 +236,11 @@ def test_claims_have_to_fit_together(resource):
         ({"labels": {"scaleset.dev/name": "other"}}, "exists but is not ours"),
         ({}, "exists but is not ours"),
         ({"labels": {"scaleset.dev/name": "web"}, "deletionTimestamp": "2001-09-09T01:46:40Z"}, "is being deleted"),
+        ({"labels": {"scaleset.dev/name": "web"}, "ownerReferences": [owned_by(OWNER.uid)]}, ""),
+        (
+            {"labels": {"scaleset.dev/name": "web"}, "ownerReferences": [owned_by("earlier")]},
+            "names another ScaleSet as its owner",
+        ),
     ],
 )
 def test_a_claim_that_exists_has_to_be_ours(metadata, why):

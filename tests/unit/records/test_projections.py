@@ -241,7 +241,11 @@ def test_times(text, at):
 def test_claims_and_revisions():
     labels = {"scaleset.dev/name": "web"}
     claim = projections.claim(raw(metadata={"labels": labels, "deletionTimestamp": "x"}, status={"phase": "Lost"}))
-    assert (claim.set_name, claim.deleting, claim.lost) == ("web", True, True)
+    assert (claim.set_name, claim.deleting, claim.lost, claim.owners) == ("web", True, True, ())
+    owned = projections.claim(raw(metadata={"ownerReferences": [OWNER, {**OWNER, "kind": "StatefulSet", "uid": "x"}]}))
+    assert owned.owners == ("set-uid",)
+    assert [owned.goes_with_another(uid) for uid in ("set-uid", "other")] == [False, True]
+    assert not claim.goes_with_another("other")
     revision = projections.revision({**raw(metadata={"ownerReferences": [OWNER]}), "revision": 4, "data": {"a": 1}})
     assert (revision.owner, revision.set_name, revision.model.number, revision.model.data) == (
         "set-uid",

@@ -1,13 +1,14 @@
-"""The part of a volume claim template that the API server validates before the operator reads it.
+"""What becomes of the claims of a set, and the part of a claim template that the API server validates before the
+operator reads it.
 
-It declares the fields that define a disk, so that a rule can compare them with the previous ones. No bound or type is
-stricter than that of a PersistentVolumeClaim, and null is allowed, since rules also apply when a status is written. The
-rule is about changes only: stored objects stay valid.
+The schema declares the fields that define a disk, so that a rule can compare them with the previous ones. No bound or
+type is stricter than that of a PersistentVolumeClaim, and null is allowed, since rules also apply when a status is
+written. The rule is about changes only: stored objects stay valid.
 """
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from scaleset.api.base import OPEN
+from scaleset.api.base import OPEN, Model, optional
 
 _MAX_MODES: Final = 16
 
@@ -66,3 +67,29 @@ CLAIMS_CANNOT_CHANGE: Final = (
     "leave the spec of each volumeClaimTemplate as it is, since no disk would change: to grow a disk edit its "
     "PersistentVolumeClaim; for other disks add a template with another name, or create another ScaleSet"
 )
+
+
+class ClaimRetention(Model):
+    """What becomes of the claims that the set makes."""
+
+    when_deleted: Literal["Retain", "Delete"] | None = optional(
+        "Retain: claims outlive the ScaleSet. Delete: each new claim names the ScaleSet as its owner, and Kubernetes "
+        "deletes it with its data when the ScaleSet is deleted. Cannot be changed. Default: Retain."
+    )
+    when_scaled: Literal["Retain"] | None = optional(
+        "Retain: claims outlive their instance when the set is scaled in. There is no other value. Default: Retain."
+    )
+
+    @property
+    def deletes(self) -> bool:
+        """Whether claims are deleted together with the set."""
+        return self.when_deleted == "Delete"
+
+
+_DELETES: Final = (
+    "has({0}.persistentVolumeClaimRetentionPolicy)"
+    " && has({0}.persistentVolumeClaimRetentionPolicy.whenDeleted)"
+    " && {0}.persistentVolumeClaimRetentionPolicy.whenDeleted == 'Delete'"
+)
+RETENTION_STAYS: Final = f"({_DELETES.format('self')}) == ({_DELETES.format('oldSelf')})"
+"""By its meaning. A set turned to Retain would still lose the claims that it made before."""

@@ -15,11 +15,11 @@ from typing import Any, Final
 import yaml
 
 from scaleset.api import names
-from scaleset.api.base import Spec, Status
+from scaleset.api.base import Spec, Status, cel
 from scaleset.api.crd_schema import structural
 from scaleset.api.gallery_image_version import GalleryImageVersionSpec, GalleryImageVersionStatus
 from scaleset.api.identifiers import name_rules
-from scaleset.api.scale_set import ScaleSetSpec
+from scaleset.api.scale_set import HIGHEST_ID_FITS, TOO_LONG_WITH_ID, ScaleSetSpec
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec, UpgradePolicyStatus
 
@@ -57,6 +57,8 @@ class Kind:
     longest_name: int
     dots_in_name: bool = False
     scale: bool = False
+    rules: tuple[dict[str, str], ...] = ()
+    """Rules about its name and spec together."""
 
 
 _AGE: Final = Column("AGE", ".metadata.creationTimestamp", "Time since its creation.", "date")
@@ -96,6 +98,7 @@ SCALE_SET: Final = Kind(
     ),
     longest_name=names.MAX_SCALE_SET_NAME,
     scale=True,
+    rules=(cel(HIGHEST_ID_FITS, TOO_LONG_WITH_ID, at=".spec.ordinals"),),
 )
 UPGRADE_POLICY: Final = Kind(
     kind=names.UPGRADE_POLICY_KIND,
@@ -227,6 +230,7 @@ def _root(kind: Kind) -> dict[str, Any]:
             f"{'an' if kind.kind[0] in 'AEIOU' else 'a'} {kind.kind}",
             max_length=kind.longest_name,
             dots=kind.dots_in_name,
+            others=kind.rules,
         ),
     }
 

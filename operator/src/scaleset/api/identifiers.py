@@ -7,6 +7,7 @@ of the text.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -133,8 +134,8 @@ VersionOrLatest = Annotated[str, VersionForm(f"{LATEST}|{_EXACT_VERSION}", _VERS
 """`latest`, or an exact version."""
 
 
-def name_rules(what: str, *, max_length: int, dots: bool) -> dict[str, Any]:
-    """Rules for metadata.name, to be declared at the root of a CRD."""
+def name_rules(what: str, *, max_length: int, dots: bool, others: Iterable[dict[str, str]] = ()) -> dict[str, Any]:
+    """Rules for metadata.name, to be declared at the root of a CRD, before other rules of the root."""
     if dots:
         pattern, form = _DNS_SUBDOMAIN, "lower-case letters, digits, '-' and '.'"
     else:
@@ -144,4 +145,5 @@ def name_rules(what: str, *, max_length: int, dots: bool) -> dict[str, Any]:
     return rules(
         cel(f"size(self.metadata.name) <= {max_length}", shorter, at=".metadata.name"),
         matches_rule(pattern, allowed, of="self.metadata.name", at=".metadata.name"),
+        *others,
     )

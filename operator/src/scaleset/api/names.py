@@ -28,6 +28,9 @@ LABEL_UPDATE_DOMAIN: Final = "scaleset.dev/update-domain"
 LABEL_ZONE: Final = "scaleset.dev/zone"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "scaleset-operator"
+LABEL_POD_INDEX: Final = "apps.kubernetes.io/pod-index"
+LABEL_POD_NAME: Final = "statefulset.kubernetes.io/pod-name"
+"""The labels of a StatefulSet's pods that Services of one pod and variables of the downward API refer to."""
 
 ANNOTATION_PREVIOUS: Final = "scaleset.dev/previous"
 ANNOTATION_CHANGED: Final = "scaleset.dev/changed-in-place"
@@ -70,6 +73,8 @@ ANNOTATION_OPERATOR_VERSION: Final = "scaleset.dev/operator-version"
 
 MAX_SCALE_SET_NAME: Final = 59
 """Longest name of a ScaleSet: `<set>-999` is then a valid host name and label value (63 characters)."""
+MAX_HOST_NAME: Final = 63
+"""Longest name of an instance: it is its host name and a label value."""
 MAX_OTHER_NAME: Final = 63
 """Longest name of the other two kinds: fits a label value."""
 

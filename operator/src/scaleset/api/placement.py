@@ -1,16 +1,19 @@
-"""Placement and order of instances: zones, scaling in, Windows, Service Fabric."""
+"""Numbers, placement and order of instances: first id, zones, scaling in, Windows, Service Fabric."""
 
 import re
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StrictInt, StrictStr, WithJsonSchema
 
-from scaleset.api.base import Bool, Model, cel, optional, rules
+from scaleset.api.base import Bool, Int, Model, cel, optional, rules
 from scaleset.api.identifiers import Form
 
 MAX_ZONES: Final = 16
 MAX_REPLICAS: Final = 1000
 MAX_UPDATE_DOMAINS: Final = 20
+MAX_ID: Final = 9999
+MAX_START: Final = MAX_ID + 1 - 2 * MAX_REPLICAS
+"""Highest first id: a batch with surge may have every instance twice."""
 
 _SHARE: Final = re.compile("(100|[1-9][0-9]?)%")
 
@@ -62,6 +65,20 @@ MaxConcurrent = Annotated[
 
 ScaleInRule = Literal["Default", "OldestVM", "NewestVM"]
 DurabilityLevel = Literal["Bronze", "Silver", "Gold"]
+PodManagementPolicy = Literal["OrderedReady", "Parallel"]
+InstanceId = Annotated[Int, Field(ge=0, le=MAX_ID)]
+"""The number at the end of an instance's name."""
+
+
+class Ordinals(Model):
+    """The numbers of the instances."""
+
+    start: Int | None = optional(
+        f"The lowest instance id, 0 to {MAX_START}. The name of the ScaleSet, a dash and the highest id have at most "
+        "63 characters. Cannot be changed. Default: 0.",
+        ge=0,
+        le=MAX_START,
+    )
 
 
 class ScaleInPolicy(Model):
@@ -75,7 +92,21 @@ class ScaleInPolicy(Model):
 
     max_concurrent: MaxConcurrent | None = optional(
         "Number of instances that may go at the same time: a number, or a share such as 50% of the size "
-        "before scaling in, at least one. Default: maxBatchInstancePercent of the upgrade policy."
+        "before scaling in, at least one. Default: maxBatchInstancePercent of the upgrade policy. One at a time "
+        "where podManagementPolicy is OrderedReady."
+    )
+    preferred_instances: (
+        Annotated[
+            tuple[InstanceId, ...],
+            Field(max_length=MAX_REPLICAS, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+        ]
+        | None
+    ) = optional(
+        "Ids of the instances that scaling in takes before all others, in this order. Protected instances and ids "
+        "without an instance are passed over. The list stays in force until it is changed. Default: none."
+    )
+    prioritize_unhealthy_instances: Bool | None = optional(
+        "true: scaling in takes unhealthy instances before healthy ones. Default: false."
     )
 
     def limit(self, size: int, *, percent: int) -> int:

@@ -6,7 +6,13 @@ from typing import Annotated, Any, Final, Self
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from scaleset.api.base import NO_DEFAULTS, OPEN, Bool, Int, Model, Spec, cel, immutable, list_map, optional, rules
-from scaleset.api.claim_template import CLAIM_SPEC_SCHEMA, CLAIMS_CANNOT_CHANGE, CLAIMS_KEEP_THEIR_SPEC
+from scaleset.api.claim_template import (
+    CLAIM_SPEC_SCHEMA,
+    CLAIMS_CANNOT_CHANGE,
+    CLAIMS_KEEP_THEIR_SPEC,
+    RETENTION_STAYS,
+    ClaimRetention,
+)
 from scaleset.api.extensions import MAX_EXTENSIONS, CustomData, Extensions
 from scaleset.api.health import Health
 from scaleset.api.identifiers import (
@@ -18,7 +24,18 @@ from scaleset.api.identifiers import (
     ServiceName,
     VersionOrLatest,
 )
-from scaleset.api.placement import MAX_REPLICAS, MAX_UPDATE_DOMAINS, OSProfile, ScaleInPolicy, ServiceFabric, Zones
+from scaleset.api.names import MAX_HOST_NAME
+from scaleset.api.placement import (
+    MAX_REPLICAS,
+    MAX_UPDATE_DOMAINS,
+    InstanceId,
+    Ordinals,
+    OSProfile,
+    PodManagementPolicy,
+    ScaleInPolicy,
+    ServiceFabric,
+    Zones,
+)
 from scaleset.api.pod_template import (
     IGNORED_METADATA,
     POD_TEMPLATE_SCHEMA,
@@ -134,7 +151,7 @@ class ProtectedInstance(Model):
         )
     )
 
-    id: Int = Field(ge=0, le=9999, description="Instance id: the number at the end of the pod's name.")
+    id: InstanceId = Field(description="Instance id: the number at the end of the pod's name.")
     protect_from_scale_in: Bool | None = optional(
         "true: scaling in does not choose this instance. Default: the value of protectFromScaleSetActions."
     )
@@ -150,6 +167,17 @@ class ProtectedInstance(Model):
 
 _INSTANCE_CONTAINER: Final = (
     "(has(self.instanceContainer) ? self.instanceContainer : self.template.spec.containers[0].name)"
+)
+_START: Final = "(has({0}.ordinals) && has({0}.ordinals.start) ? {0}.ordinals.start : 0)"
+HIGHEST_ID_FITS: Final = (
+    "!has(self.spec.ordinals) || !has(self.spec.ordinals.start) || size(self.metadata.name) + 1 + size(string("
+    "self.spec.ordinals.start + (has(self.spec.replicas) && self.spec.replicas > 0 ? self.spec.replicas : 1) - 1))"
+    f" <= {MAX_HOST_NAME}"
+)
+"""At the root of the CRD, since the name is part of it."""
+TOO_LONG_WITH_ID: Final = (
+    "shorten the name of the ScaleSet, or lower ordinals.start or replicas: the name, a dash and the highest id "
+    f"have at most {MAX_HOST_NAME} characters"
 )
 
 
@@ -192,6 +220,17 @@ class ScaleSetSpec(Spec):
                 "(has(self.zones) ? self.zones : []) == (has(oldSelf.zones) ? oldSelf.zones : [])",
                 "leave zones as they are: an instance stays in its zone for ever; create another ScaleSet",
                 at=".zones",
+            ),
+            cel(
+                f"{_START.format('self')} == {_START.format('oldSelf')}",
+                "leave ordinals.start as it is: names of instances and claims follow from it; create another ScaleSet",
+                at=".ordinals",
+            ),
+            cel(
+                RETENTION_STAYS,
+                "leave persistentVolumeClaimRetentionPolicy as it is: claims keep the owner that they were created "
+                "with; create another ScaleSet",
+                at=".persistentVolumeClaimRetentionPolicy",
             ),
             cel(
                 "!(has(self.runCustomData) && self.runCustomData) || has(self.customData)",
@@ -255,10 +294,19 @@ class ScaleSetSpec(Spec):
             ),
         ),
     ] = optional(
-        f"Data disks, at most {MAX_CLAIMS}: one claim for each instance. Claims outlive their instance and the "
-        "ScaleSet; the operator never deletes one. Templates may be added and removed; the spec of one cannot be "
-        "changed. Default: none.",
+        f"Data disks, at most {MAX_CLAIMS}: one claim for each instance. Claims outlive their instance and, unless "
+        "persistentVolumeClaimRetentionPolicy says otherwise, the ScaleSet; the operator never deletes one. Templates "
+        "may be added and removed; the spec of one cannot be changed. Default: none.",
         default=(),
+    )
+    persistent_volume_claim_retention_policy: ClaimRetention | None = optional(
+        "What becomes of the claims. Cannot be changed. Default: they outlive their instance and the ScaleSet."
+    )
+    ordinals: Ordinals | None = optional("The numbers of the instances. Cannot be changed. Default: from 0 upwards.")
+    pod_management_policy: PodManagementPolicy | None = optional(
+        "OrderedReady: instances that do not exist yet are created one after the other, by id, each once all instances "
+        "with a lower id are healthy; scaling in removes one at a time. Parallel: all at once. Upgrades "
+        "and self-healing ignore it. Default: Parallel."
     )
     health: Health = optional("The criteria of a healthy instance. Default: its readiness probe.", default=Health())
     location: Region | None = optional(
@@ -321,6 +369,22 @@ class ScaleSetSpec(Spec):
         if len(set(claims)) != len(claims):
             raise ValueError("give each of the volumeClaimTemplates a name of its own")
         return self
+
+    @property
+    def first_id(self) -> int:
+        """The lowest instance id."""
+        return (self.ordinals.start or 0) if self.ordinals is not None else 0
+
+    @property
+    def deletes_claims(self) -> bool:
+        """Whether claims are deleted together with the set."""
+        retention = self.persistent_volume_claim_retention_policy
+        return retention is not None and retention.deletes
+
+    @property
+    def ordered(self) -> bool:
+        """Whether instances are created and removed one after the other."""
+        return self.pod_management_policy == "OrderedReady"
 
     @property
     def domains(self) -> int:

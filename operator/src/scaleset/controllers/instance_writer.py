@@ -284,11 +284,10 @@ class InstanceWriter:
 
     async def _create_claim(self, owner: Identity, model: Revision, name: str, number: int, memory: Memory) -> bool:
         """Whether the claim exists now and belongs to the set."""
-        template = next(t for t in model.data["volumeClaimTemplates"] if t["metadata"]["name"] == name)
-        body = pod_builder.claim(owner, template, number)
+        body = pod_builder.claim(owner, model, name, number)
         raw, _ = await self._create_or_read(CLAIMS, owner, body)
         found: Claim = projections.claim(raw)
-        if found.set_name == owner.name:
+        if found.set_name == owner.name and not found.goes_with_another(owner.uid):
             self.caches.claims.remember(raw)
             return True
         memory.foreign_claims[found.name] = (found, self.now() + delay(4))

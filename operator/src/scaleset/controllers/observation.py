@@ -47,7 +47,7 @@ def observe(
     understood = memory.understand(seen.status)
     state = understood.state
     return Snapshot(
-        owner=Identity(seen.namespace, seen.name, seen.uid),
+        owner=Identity(seen.namespace, seen.name, seen.uid, seen.spec.deletes_claims),
         generation=seen.generation,
         spec=seen.spec,
         state=state,

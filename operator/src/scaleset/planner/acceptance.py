@@ -9,12 +9,13 @@ or a silent default.
 from dataclasses import dataclass, replace
 
 from scaleset.api.base import find_condition
+from scaleset.api.names import MAX_HOST_NAME
 from scaleset.api.placement import ServiceFabric
 from scaleset.api.scale_set import ScaleSetSpec
 from scaleset.api.upgrade_policy import UpgradePolicySpec
 from scaleset.planner import gallery, health, operating_system, pod_builder, revision_check
 from scaleset.planner.facts import Facts
-from scaleset.planner.pod_builder import REGION_LABEL, ZONE_LABEL
+from scaleset.planner.pod_builder import REGION_LABEL, ZONE_LABEL, Identity
 from scaleset.planner.revisions import Revision
 from scaleset.planner.state import State
 from scaleset.planner.step import Step
@@ -167,7 +168,7 @@ def _refusal(facts: Facts, asked: Revision) -> Acceptance | None:
         )
     if spec.health.probe is not None and container.get("readinessProbe"):
         return _invalid(TWO_HEALTH_SOURCES)
-    if (problem := _misplaced(asked, spec)) is not None:
+    if (problem := _misplaced(asked, spec) or _too_long(snapshot.owner, spec)) is not None:
         return _invalid(problem)
     try:
         pod_builder.extension_order(asked.data.get("extensions") or ())
@@ -186,6 +187,17 @@ def _refusal(facts: Facts, asked: Revision) -> Acceptance | None:
         if problem is not None:
             return _invalid(problem)
     return None
+
+
+def _too_long(owner: Identity, spec: ScaleSetSpec) -> str | None:
+    """Whether the highest instance has no valid host name."""
+    highest = owner.instance(spec.first_id + max(spec.replicas, 1) - 1)
+    if len(highest) <= MAX_HOST_NAME:
+        return None
+    return (
+        f"{highest} would be the name of the highest instance, and a host name has at most {MAX_HOST_NAME} characters. "
+        "Lower spec.ordinals.start or spec.replicas, or give the ScaleSet a shorter name."
+    )
 
 
 def _misplaced(asked: Revision, spec: ScaleSetSpec) -> str | None:

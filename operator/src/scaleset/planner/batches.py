@@ -5,9 +5,10 @@ outside it are unhealthy already, so that the two together stay within maxUnheal
 unhealthy already takes none of that room: a broken instance never blocks its own fix. Invariant: len(batch) <=
 batch_limit(N).
 
-Order: unhealthy first where they are to go first, then zone, then update domain, then id. A batch never mixes zones,
-unless the policy allows it, and never mixes update domains of a Service Fabric set, or models in a restart. Instances
-whose pod cannot be replaced now go last, in batches of their own, so that they do not delay the others.
+Order: unhealthy first where they are to go first, then zone, then update domain, then id, each from the lowest, or from
+the highest where the policy descends. A batch never mixes zones, unless the policy allows it, and never mixes update
+domains of a Service Fabric set, or models in a restart. Instances whose pod cannot be replaced now go last, in batches
+of their own, so that they do not delay the others.
 """
 
 from collections import Counter
@@ -28,6 +29,8 @@ class Rules:
     by_update_domain: bool = False
     by_model: bool = False
     """Whether a batch holds instances of one model only: in a restart each keeps its own."""
+    descending: bool = False
+    """Whether the highest zone, update domain and id go first."""
     first: frozenset[int] = frozenset()
     """Instances that go first while they are unhealthy because of the version they run. The others keep their order."""
 
@@ -44,6 +47,12 @@ class Rules:
     def goes_first(self, instance: Instance) -> bool:
         """Whether the instance is unhealthy and goes before the healthy instances."""
         return instance.bad and (self.unhealthy_first or instance.id in self.first)
+
+    def turn(self, instance: Instance) -> tuple[bool, int, int, int]:
+        """Sort key: the smallest goes first."""
+        sign = -1 if self.descending else 1
+        zone, domain = instance.place.zone, instance.place.update_domain
+        return not self.goes_first(instance), sign * zone, sign * domain, sign * instance.id
 
     def group(self, instance: Instance) -> tuple[int, int, str]:
         """The group of an instance. A batch takes instances of one group only."""
@@ -86,5 +95,5 @@ def batches_left(pending: Sequence[Instance], *, rules: Rules) -> int:
 def _first_group(candidates: Sequence[Instance], rules: Rules) -> list[Instance]:
     """The candidates that may be in one batch with the first of them, in order."""
     free = [instance for instance in candidates if not instance.held] or candidates
-    ordered = sorted(free, key=lambda i: (not rules.goes_first(i), i.place.zone, i.place.update_domain, i.id))
+    ordered = sorted(free, key=rules.turn)
     return [instance for instance in ordered if rules.group(instance) == rules.group(ordered[0])]

@@ -14,7 +14,7 @@ from scaleset.api.moments import seconds, timestamp
 from scaleset.planner import deadlines, in_place, ranges
 from scaleset.planner.facts import Facts
 from scaleset.planner.gates import exceeds
-from scaleset.planner.instances import Build, HealthState
+from scaleset.planner.instances import Build
 from scaleset.planner.pod_diff import Diff
 from scaleset.planner.rows import Counts, current
 from scaleset.planner.scaling import kept_by_protection
@@ -108,8 +108,10 @@ def _ill(facts: Facts, diff: Diff) -> bool:
 
 
 def _worst(facts: Facts) -> str:
-    """The most frequent cause of unhealthy instances."""
-    messages = Counter(i.message for i in facts.instances.values() if not i.healthy and i.message)
+    """The most frequent cause of unhealthy instances. Instances that are created later have none of their own."""
+    messages = Counter(
+        i.message for i in facts.instances.values() if not i.healthy and i.message and i.queued_behind is None
+    )
     return messages.most_common(1)[0][0] if messages else ""
 
 
@@ -174,7 +176,7 @@ def _busy(facts: Facts, counts: Counts, diff: Diff) -> str:
         return " ".join(under_way)
     if diff.deletions or diff.creations:
         return "Instances are being created or deleted."
-    if any(i.health is HealthState.INITIALIZING for i in facts.instances.values()):
+    if any(instance.starting for instance in facts.instances.values()):
         return f"{counts.healthy} of {counts.wanted} instances are healthy; the others are starting."
     return ""
 
@@ -214,14 +216,19 @@ def _unhealthy_for_long(facts: Facts) -> tuple[str, str] | None:
     if not late:
         return None
     worst = Counter(facts.instances[n].message for n in late).most_common(1)[0][0]
-    return UNHEALTHY, f"Instances {ranges.abridged(late)} are not healthy. Most frequent: {worst}"
+    text = f"Instances {ranges.abridged(late)} are not healthy. Most frequent: {worst}"
+    if queued := [number for number, instance in facts.instances.items() if instance.queued_behind in late]:
+        text = (
+            f"{text.rstrip('.')}. Instances {ranges.abridged(queued)} are created once they are healthy (OrderedReady)"
+        )
+    return UNHEALTHY, text
 
 
 def _born_again(facts: Facts) -> bool:
     """Whether a set that was never healthy is being recreated batch by batch, and an instance of the batch still
     starts.
     """
-    starting = any(instance.health is HealthState.INITIALIZING for instance in facts.instances.values())
+    starting = any(instance.starting for instance in facts.instances.values())
     return facts.state.proven is None and starting
 
 

@@ -10,7 +10,7 @@ from itertools import count, islice
 
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec
-from scaleset.planner import health
+from scaleset.planner import health, ordered_creation
 from scaleset.planner.batches import Rules
 from scaleset.planner.gallery import Asker, Definition, exact, same
 from scaleset.planner.gates import Gate, before_batch
@@ -94,9 +94,10 @@ class Facts:
         if not stale and ids == tuple(self.instances):
             return moved
         known = self.instances
+        judged = {n: _judge(moved, n) if n in stale or n not in known else known[n] for n in ids}
         return replace(
             moved,
-            instances={n: _judge(moved, n) if n in stale or n not in known else known[n] for n in ids},
+            instances=_in_order(moved, judged),
             blocked={n: why for n, why in moved.blocked.items() if n in ids},
         )
 
@@ -104,7 +105,7 @@ class Facts:
         """The facts with every instance judged, once the accepted model is known."""
         by = health.source(self.wanted.model if self.wanted is not None else self.snapshot.model)
         facts = replace(self, health_source=by)
-        return replace(facts, instances={n: _judge(facts, n) for n in _ids(facts)})
+        return replace(facts, instances=_in_order(facts, {n: _judge(facts, n) for n in _ids(facts)}))
 
     # Derived facts
 
@@ -253,6 +254,7 @@ class Facts:
             unhealthy_first=policy.prioritize_unhealthy_instances or rollout.mends,
             by_update_domain=self.snapshot.spec.service_fabric is not None,
             by_model=rollout.kind is Kind.RESTART,
+            descending=rollout.policy.descending,
         )
 
     def gate(self, *, percent: int, healthy_for: float = 0.0) -> Gate:
@@ -340,7 +342,7 @@ def _ids(facts: Facts) -> Iterator[int]:
     missing = max(0, facts.replicas + extra(facts.state) - len(builds))
     batch = stored.rollout.batch if stored.rollout is not None else None
     taken = {*builds, *stored.builds, *(batch.surge | batch.replaces if batch is not None else ())}
-    yield from islice((number for number in count() if number not in taken), missing)
+    yield from islice((number for number in count(facts.snapshot.spec.first_id) if number not in taken), missing)
 
 
 def _judged_otherwise(before: Facts, now: Facts) -> set[int]:
@@ -362,6 +364,14 @@ def _watched(rollout: Rollout | None) -> frozenset[int]:
 
 def _successful(rollout: Rollout | None) -> frozenset[int]:
     return rollout.successful if rollout is not None else NOBODY
+
+
+def _in_order(facts: Facts, judged: Mapping[int, Instance]) -> Mapping[int, Instance]:
+    if not facts.snapshot.spec.ordered or len(judged) == len(facts.state.builds):
+        return judged
+    return ordered_creation.queued(
+        {n: _judge(facts, n) if i.queued_behind is not None else i for n, i in judged.items()}
+    )
 
 
 def _judge(facts: Facts, number: int) -> Instance:

@@ -193,6 +193,12 @@ class Claim(Observed):
     set_name: str
     deleting: bool = False
     lost: bool = False
+    owners: tuple[str, ...] = ()
+    """Uids of the ScaleSets that it names as its owners: it is deleted when none of them exists any more."""
+
+    def goes_with_another(self, uid: str) -> bool:
+        """Whether it belongs to other sets than this one, such as an earlier set of the same name."""
+        return bool(self.owners) and uid not in self.owners
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +214,8 @@ class Instance:
     place: Place = NOWHERE
     held: bool = False
     """Whether its pod cannot be replaced now: it is terminating, or the API server refuses it."""
+    queued_behind: int | None = None
+    """The instance that has to be healthy before this one is created (`podManagementPolicy: OrderedReady`)."""
 
     @property
     def healthy(self) -> bool:
@@ -222,6 +230,11 @@ class Instance:
     def untouched(self) -> bool:
         """Whether the pod has been neither deleted nor changed yet."""
         return self.on_old_pod and self.pod is not None and not self.pod.deleting
+
+    @property
+    def starting(self) -> bool:
+        """Whether its pod starts: its health is not known yet."""
+        return self.health is HealthState.INITIALIZING and self.queued_behind is None
 
     @property
     def bad(self) -> bool:

@@ -1,8 +1,11 @@
 """The objects of an instance, as they are sent to the API server: its pod and its claims.
 
 The template is the user's. The operator adds identity (name, hostname, labels), the image of the instance container and
-of every container without one, the volumes of the claims, the region, and the health probe. Claims bear labels and no
-owner: neither the operator nor the garbage collector ever deletes data.
+of every container without one, the volumes of the claims, the region, and the health probe. The labels include those of
+a StatefulSet that Services and variables refer to. No label of the operator is part of a model, so a new one replaces
+no pod. Claims bear labels, and no owner unless the set was made with
+`persistentVolumeClaimRetentionPolicy.whenDeleted: Delete`: otherwise neither the operator nor the garbage collector
+ever deletes data.
 
 Custom data and extensions are init containers, so they run again in every new pod, and the instance is healthy only
 after they have finished. Custom data travels in an annotation of the pod and is mounted from there (downward API): it
@@ -33,6 +36,7 @@ ZONE_LABEL = "topology.kubernetes.io/zone"
 SHARED = "/var/lib/scaleset"
 _SHARED_VOLUME = "scaleset-shared"
 _CUSTOM_DATA_VOLUME = "scaleset-custom-data"
+_MANAGED = {names.LABEL_MANAGED_BY: names.MANAGED_BY}
 _INHERITED = ("securityContext", "resources", "imagePullPolicy")
 
 
@@ -42,6 +46,8 @@ class Identity(NamedTuple):
     namespace: str
     name: str
     uid: str
+    owns_claims: bool = False
+    """Whether its claims are deleted together with it."""
 
     def instance(self, number: int) -> str:
         """Name of an instance: of its pod and its host."""
@@ -51,14 +57,12 @@ class Identity(NamedTuple):
         return f"{template}-{self.name}-{number}"
 
     def owner_reference(self) -> dict[str, Any]:
-        return {
-            "apiVersion": names.API_VERSION,
-            "kind": "ScaleSet",
-            "name": self.name,
-            "uid": self.uid,
-            "controller": True,
-            "blockOwnerDeletion": True,
-        }
+        """The reference of pods and revisions, which the set controls."""
+        return {**self.claim_reference(), "controller": True, "blockOwnerDeletion": True}
+
+    def claim_reference(self) -> dict[str, Any]:
+        """The reference of a claim that goes with the set. The set does not control it: it is only deleted with it."""
+        return {"apiVersion": names.API_VERSION, "kind": "ScaleSet", "name": self.name, "uid": self.uid}
 
 
 def pod(
@@ -95,8 +99,9 @@ def pod(
             "name": owner.instance(number),
             "namespace": owner.namespace,
             "labels": {
-                **(user.get("labels") or {}),
-                **_labels(owner, number),
+                **_labels(owner, number, user.get("labels") or {}),
+                names.LABEL_POD_INDEX: str(number),
+                names.LABEL_POD_NAME: owner.instance(number),
                 **build_labels(build),
                 names.LABEL_UPDATE_DOMAIN: str(where.update_domain),
                 **({names.LABEL_ZONE: zone} if zone else {}),
@@ -111,16 +116,22 @@ def pod(
     return rendered
 
 
-def claim(owner: Identity, template: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """The claim of one data disk of one instance."""
+def claim(owner: Identity, model: Revision, name: str, number: int) -> dict[str, Any]:
+    """The claim of one data disk of one instance. It bears the labels of its template and those of the pod, as a
+    StatefulSet puts the labels of its selector on claims: backups and rules of a cluster go by them.
+    """
+    template = next(t for t in model.data["volumeClaimTemplates"] if t["metadata"]["name"] == name)
     user: Mapping[str, Any] = template["metadata"]
+    labels = {**_template_labels(model), **(user.get("labels") or {})}
     metadata: dict[str, Any] = {
-        "name": owner.claim(str(user["name"]), number),
+        "name": owner.claim(name, number),
         "namespace": owner.namespace,
-        "labels": {**(user.get("labels") or {}), **_labels(owner, number)},
+        "labels": _labels(owner, number, labels),
     }
     if user.get("annotations"):
         metadata["annotations"] = dict(user["annotations"])
+    if owner.owns_claims:
+        metadata["ownerReferences"] = [owner.claim_reference()]
     metadata |= _finalizers(user)
     return {
         "apiVersion": "v1",
@@ -134,14 +145,13 @@ def revision(owner: Identity, model: Revision, number: int) -> dict[str, Any]:
     """The ControllerRevision that stores a model. It bears the template's labels as well: a cluster may require labels
     on every object.
     """
-    labels = (model.template.get("metadata") or {}).get("labels") or {}
     return {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
         "metadata": {
             "name": model.name,
             "namespace": owner.namespace,
-            "labels": {**labels, names.LABEL_NAME: owner.name, names.LABEL_MANAGED_BY: names.MANAGED_BY},
+            "labels": {**_MANAGED, **_template_labels(model), names.LABEL_NAME: owner.name},
             "ownerReferences": [owner.owner_reference()],
         },
         "revision": number,
@@ -149,12 +159,13 @@ def revision(owner: Identity, model: Revision, number: int) -> dict[str, Any]:
     }
 
 
-def _labels(owner: Identity, number: int) -> dict[str, str]:
-    return {
-        names.LABEL_NAME: owner.name,
-        names.LABEL_INSTANCE_ID: str(number),
-        names.LABEL_MANAGED_BY: names.MANAGED_BY,
-    }
+def _template_labels(model: Revision) -> Mapping[str, str]:
+    return (model.template.get("metadata") or {}).get("labels") or {}
+
+
+def _labels(owner: Identity, number: int, user: Mapping[str, str]) -> dict[str, str]:
+    """The user's labels and the operator's. Who manages the object is the user's to say."""
+    return {**_MANAGED, **user, names.LABEL_NAME: owner.name, names.LABEL_INSTANCE_ID: str(number)}
 
 
 def build_labels(build: Build) -> dict[str, str]:

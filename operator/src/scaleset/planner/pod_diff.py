@@ -110,7 +110,7 @@ def _creations(facts: Facts) -> Iterator[Creation]:
     """Missing pods, with the recorded build of their instance."""
     fresh_build = new_build(facts)
     for number, instance in facts.instances.items():
-        if instance.pod is not None or number in facts.blocked:
+        if instance.pod is not None or instance.queued_behind is not None or number in facts.blocked:
             continue
         build = facts.state.builds.get(number) or fresh_build
         if build is not None and _obstacle(facts, number, build) is None:
@@ -206,6 +206,12 @@ def _obstacle(facts: Facts, number: int, build: Build | None) -> str | None:
             )
         if claim is not None and claim.deleting:
             return f"PersistentVolumeClaim {claim.name} is being deleted: a new pod would lose it."
+        if claim is not None and claim.goes_with_another(owner.uid):
+            return (
+                f"PersistentVolumeClaim {claim.name} names another ScaleSet as its owner, an earlier one of this name "
+                "perhaps, and is deleted with it. To keep its data remove that entry of its ownerReferences; otherwise "
+                "a new claim is created once it is gone."
+            )
         if claim is None and _had_claim(facts, number, name):
             missing = owner.claim(name, number)
             return (

@@ -113,7 +113,7 @@ def _need_check(facts: Facts, model: Revision, found: GalleryVersion) -> Step:
     check = ModelCheck(
         model=model,
         build=Build(model.name, found.version, found.image, os_type=found.os_type),
-        instance=0,
+        instance=facts.snapshot.spec.first_id,
         beside=_free(facts, (model, *candidates)),
         stored=candidates,
         runs=bool(model.number),
@@ -133,7 +133,7 @@ def _free(facts: Facts, models: tuple[Revision, ...]) -> int:
     """The lowest id without a pod and without claims."""
     snapshot = facts.snapshot
     names = {name for model in models for name in model.claim_names}
-    number = 0
+    number = snapshot.spec.first_id
     while (
         number in snapshot.pods
         or number in snapshot.foreign_pods

@@ -34,7 +34,7 @@ from scaleset.planner import (
     surge,
 )
 from scaleset.planner.facts import Facts, in_order
-from scaleset.planner.instances import Build, HealthState, Instance
+from scaleset.planner.instances import Build, Instance
 from scaleset.planner.ranges import abridged
 from scaleset.planner.state import NOBODY, Batch, Ending, Rollout, StartedBy, Waiting, moved
 from scaleset.planner.step import Step
@@ -246,10 +246,10 @@ def replacing(facts: Facts, _: Rollout) -> Waiting | None:
 
 
 def starting(facts: Facts, _: Rollout) -> Waiting | None:
-    """Instances that are still starting are waited for: their health is not known yet."""
-    initializing = [
-        i.id for i in facts.instances.values() if i.health is HealthState.INITIALIZING or _to_be_created(facts, i)
-    ]
+    """Instances that are still starting are waited for: their health is not known yet. An instance that is created
+    only after another one is not: the other one may be waiting for this rollout.
+    """
+    initializing = [i.id for i in facts.instances.values() if i.starting or _to_be_created(facts, i)]
     if not initializing:
         return None
     return Waiting(
@@ -258,7 +258,12 @@ def starting(facts: Facts, _: Rollout) -> Waiting | None:
 
 
 def _to_be_created(facts: Facts, instance: Instance) -> bool:
-    return instance.pod is None and facts.refusal(instance.id) is None and instance.id not in facts.blocked
+    return (
+        instance.pod is None
+        and instance.queued_behind is None
+        and facts.refusal(instance.id) is None
+        and instance.id not in facts.blocked
+    )
 
 
 def not_our_turn(facts: Facts, rollout: Rollout) -> Waiting | None:

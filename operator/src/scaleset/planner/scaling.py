@@ -1,8 +1,9 @@
 """How many instances there are and which (docs/behaviour.md, Instances).
 
-A new instance takes the lowest free id. Scaling in removes the highest ids first and skips protected instances. While a
-rollout runs or has failed, a new instance gets the version that a completed rollout last proved. Otherwise it gets the
-version that its image reference means now.
+A new instance takes the lowest free id. Scaling in removes first what `scaleInPolicy` prefers, then unhealthy instances
+where it says so, then the highest ids, and skips protected instances. While a rollout runs or has failed, a new
+instance gets the version that a completed rollout last proved. Otherwise it gets the version that its image reference
+means now.
 """
 
 from collections import Counter
@@ -144,11 +145,17 @@ def _first_to_go(facts: Facts, beside: Collection[int]) -> list[int]:
     replace.
     """
     spec, ages = facts.snapshot.spec, facts.snapshot.ages
+    policy = spec.scale_in_policy
     staying = {i.id for i in spec.protected_instances if i.keeps_from_scale_in}
     counted = [n for n in facts.state.builds if n not in beside]
     removable = {n: ages.get(n, facts.state.ages.get(n, facts.now)) for n in counted if n not in staying}
-    present = [n for n in counted if n in staying]
-    return scale_in_order(removable, present, zones=len(spec.zones), rule=spec.scale_in_policy.rule)
+    order = [n for n in dict.fromkeys(policy.preferred_instances or ()) if n in removable]
+    others = removable.keys() - set(order)
+    unhealthy = {n for n in others if policy.prioritize_unhealthy_instances and facts.instances[n].bad}
+    for group in (unhealthy, others - unhealthy):
+        present = [n for n in counted if n not in group and n not in order]
+        order += scale_in_order({n: removable[n] for n in group}, present, zones=len(spec.zones), rule=policy.rule)
+    return order
 
 
 def without(state: State, gone: frozenset[int]) -> State:

@@ -1,8 +1,9 @@
 """How fast scaling in takes instances (docs/behaviour.md, Instances).
 
 A set shrinks in batches, as it is upgraded. A batch has at most `maxBatchInstancePercent` of the original size, and at
-least one instance; `scaleInPolicy.maxConcurrent` overrides this. The next batch goes once the pods of the last one are
-gone and every remaining instance is healthy, so that a quorum can follow. Every wait is bounded:
+least one instance; `scaleInPolicy.maxConcurrent` overrides this, and `podManagementPolicy: OrderedReady` makes it one.
+The next batch goes once the pods of the last one are gone and every remaining instance is healthy, so that a quorum
+can follow. Every wait is bounded:
 
 | an instance that stays | is waited for |
 |---|---|
@@ -70,6 +71,8 @@ def _next(facts: Facts, scale_in: ScaleIn, going: Collection[int]) -> frozenset[
     """The next batch. Instances whose delete is refused come last, so that they do not delay the others."""
     policy, percent = facts.snapshot.spec.scale_in_policy, facts.policy.rolling_upgrade_policy
     limit = policy.limit(scale_in.size, percent=percent.max_batch_instance_percent)
+    if facts.snapshot.spec.ordered:
+        limit = 1
     free = [number for number in going if not _undeletable(facts, number)]
     return frozenset((free or list(going))[:limit])
 

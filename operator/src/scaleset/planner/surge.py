@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 
+from scaleset.api import names
 from scaleset.planner import deadlines
 from scaleset.planner.facts import Facts
 from scaleset.planner.instances import Build
@@ -23,7 +24,6 @@ from scaleset.planner.step import Step
 
 QUOTA = "exceeded quota"
 """Reason that Kubernetes gives for a pod without room."""
-_LONGEST_NAME = 63
 
 
 def ids(facts: Facts, rollout: Rollout, moves: Mapping[int, Build]) -> tuple[int, ...]:
@@ -45,9 +45,9 @@ def ids(facts: Facts, rollout: Rollout, moves: Mapping[int, Build]) -> tuple[int
     new: list[int] = []
     for old in sorted(moves):
         zone = place(old, zones=zones, update_domains=1).zone
-        above = count(new[-1] + 1 if new else 0)
+        above = count(new[-1] + 1 if new else facts.snapshot.spec.first_id)
         new.append(next(n for n in above if n not in taken and place(n, zones=zones, update_domains=1).zone == zone))
-    if len(facts.snapshot.owner.instance(new[-1])) > _LONGEST_NAME:
+    if len(facts.snapshot.owner.instance(new[-1])) > names.MAX_HOST_NAME:
         return ()
     return tuple(new)
 

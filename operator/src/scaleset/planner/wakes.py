@@ -10,7 +10,7 @@ from scaleset.planner import gallery
 from scaleset.planner.deadlines import KILLING_SECONDS, given_up
 from scaleset.planner.facts import Facts
 from scaleset.planner.health import changed, healthy_since
-from scaleset.planner.instances import HealthState, Instance, Pod
+from scaleset.planner.instances import Instance, Pod
 from scaleset.planner.state import ROW_SECONDS, Rollout
 
 
@@ -43,7 +43,7 @@ def _of_instances(facts: Facts) -> Iterator[float]:
     ending = facts.rollout.ending if facts.rollout is not None else None
     for instance in facts.instances.values():
         pod = instance.pod
-        if pod is not None and instance.health is HealthState.INITIALIZING:
+        if pod is not None and instance.starting:
             yield pod.begun + timeout
         if instance.bad and instance.since is not None:
             yield instance.since + timeout

@@ -23,7 +23,7 @@ from scaleset.planner.snapshot import Newcomer, Verdict
 from scaleset.preflight import quotas, usage
 from scaleset.preflight.conversation import ACCEPTED, Answer, Call, Questions, verdict
 from scaleset.preflight.quotas import Change, Exceeded, Quota, Size
-from scaleset.records.projections import plain
+from scaleset.records.projections import owning_sets, plain
 
 ROUNDS, AT_ONCE = 5, 8
 """Number of repetitions of a dry run, and how many are sent at a time. If several quotas are exceeded, chance decides
@@ -95,9 +95,8 @@ def _try_claims(run: _Run) -> Questions[Verdict | None]:
     """Try the missing claims. No claim is deleted for a new one, so a quota's refusal is final. An existing claim has
     to belong to the set.
     """
-    templates = {str(each["metadata"]["name"]): each for each in run.asked.model.data.get("volumeClaimTemplates") or ()}
     wanted = [
-        pod_builder.claim(run.owner, templates[name], each.instance) for each in run.batch for name in each.claims
+        pod_builder.claim(run.owner, run.asked.model, name, each.instance) for each in run.batch for name in each.claims
     ]
     if not wanted:
         return None
@@ -126,6 +125,9 @@ def _not_usable(owner: Identity, claim: Mapping[str, Any]) -> str | None:
         )
     if metadata.get("deletionTimestamp"):
         return f"PersistentVolumeClaim {metadata['name']} is being deleted."
+    owners = owning_sets(metadata)
+    if owners and owner.uid not in owners:
+        return f"PersistentVolumeClaim {metadata['name']} names another ScaleSet as its owner and is deleted with it."
     return None
 
 

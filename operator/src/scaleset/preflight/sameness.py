@@ -34,7 +34,7 @@ _QUANTITIES = (("resources", "requests", ""), ("resources", "limits", ""), ("emp
 def bodies(owner: Identity, model: Revision, build: Build, number: int, *, now: float) -> list[JSON]:
     """The objects of one instance: its pod, then its claims in the order of their templates."""
     made = [pod_builder.pod(owner, model, build, number, previous=None, created_at=now)]
-    made += [pod_builder.claim(owner, template, number) for template in model.data.get("volumeClaimTemplates") or ()]
+    made += [pod_builder.claim(owner, model, name, number) for name in model.claim_names]
     return made
 
 

@@ -5,7 +5,7 @@ A set of 1000 instances as raw JSON is 10 MB; as records it is well below 1 MB.
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from sys import intern
@@ -334,6 +334,7 @@ def claim(raw: JSON) -> Claim:
         set_name=(metadata.get("labels") or {}).get(names.LABEL_NAME, ""),
         deleting=bool(metadata.get("deletionTimestamp")),
         lost=(raw.get("status") or {}).get("phase") == "Lost",
+        owners=owning_sets(metadata),
     )
 
 
@@ -353,12 +354,20 @@ def revision(raw: JSON) -> StoredRevision:
 
 def _controller(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     """The ScaleSet that controls the object."""
+    return next((reference for reference in _scale_sets(metadata) if reference.get("controller")), {})
+
+
+def owning_sets(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """The uids of the ScaleSets that an object names as its owners."""
+    return tuple(str(reference.get("uid")) for reference in _scale_sets(metadata))
+
+
+def _scale_sets(metadata: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The owners that are ScaleSets."""
     for reference in metadata.get("ownerReferences") or []:
         kind = str(reference.get("apiVersion", "")).partition("/")[0], reference.get("kind")
-        if reference.get("controller") and kind == (names.GROUP, names.SCALE_SET_KIND):
-            found: Mapping[str, Any] = reference
-            return found
-    return {}
+        if kind == (names.GROUP, names.SCALE_SET_KIND):
+            yield reference
 
 
 def unchanged(known: Pod | Claim | StoredRevision, new: Pod | Claim | StoredRevision) -> bool:
