@@ -20,14 +20,16 @@ GOOD, OTHER, BAD = "3.0.0", "3.1.0", "3.2.0-bad"
 
 
 class Tags:
-    """The tags of one repository."""
+    """A test's own tags in the one repository. Of an image with names in several repositories a runtime shows the first
+    name only, so that the digest would be of another repository than the version's.
+    """
 
-    def __init__(self, repository: str) -> None:
-        self.repository = repository
+    def __init__(self, repository: str, prefix: str) -> None:
+        self.repository, self.prefix = repository, prefix
 
     def point(self, tag: str, build: str) -> str:
         """The tag means that build from now on; returns its reference."""
-        reference = f"{self.repository}:{tag}"
+        reference = f"{self.repository}:{self.prefix}-{tag}"
         output(["docker", "tag", f"{REPOSITORY}:{build}", reference])
         output(["docker", "push", reference])
         return reference
@@ -43,8 +45,7 @@ def place(cluster: KindCluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture
 def tags(place: str, lone_stage: Stage) -> Tags:
-    """A repository of the test's own."""
-    return Tags(f"{place}/{lone_stage.namespace}")
+    return Tags(f"{place}/web", lone_stage.namespace)
 
 
 def create(stage: Stage, tags: Tags, *, replicas: int = 2, **policy: Any) -> dict[str, str]:

@@ -210,3 +210,14 @@ class Closed(BaseModel):
 def test_what_a_crd_cannot_express_is_refused(model, sentence):
     with pytest.raises(UnsupportedSchema, match=sentence):
         structural(model)
+
+
+def test_a_policy_in_the_set_is_written_without_defaults():
+    """An absent field stays absent, so a later default is no change of stored objects. All else is as in the kind."""
+    sets, policies = (schema_of(each)["properties"]["spec"] for each in DEFINITIONS[:2])
+    own = sets["properties"]["upgradePolicy"]
+    assert [path for path, schema in walk(own, "") if "default" in schema] == []
+    assert own["properties"].keys() == policies["properties"].keys()
+    assert own["x-kubernetes-validations"] == policies["x-kubernetes-validations"]
+    names_of = {path for path, _ in walk(own, "")}
+    assert names_of == {path for path, _ in walk(policies, "")}

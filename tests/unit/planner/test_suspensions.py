@@ -5,7 +5,7 @@ import pytest
 from scaleset.planner.decide import decide
 from tests.simulation.outcomes import code, condition, deleted, refusals, rollout
 from tests.simulation.scenes import cancel, new_model, running, start, under_way
-from tests.simulation.world import policy
+from tests.simulation.world import World, policy, spec
 
 MODES = ("Manual", "Rolling", "Automatic")
 
@@ -62,3 +62,16 @@ def test_absent_means_false() -> None:
     assert world.policy is not None
     assert world.policy.suspend is None
     assert decide(world.snapshot()).status["conditions"][3]["reason"] == "Healthy"
+
+
+def test_a_set_whose_own_policy_suspends_it() -> None:
+    own = spec(upgradePolicyRef=None, upgradePolicy={"suspend": True})
+    world = World(spec=own, policy=own.upgrade_policy)
+    world.publish("1.0.0")
+    world.run(60)
+    start(world)
+    world.run(10)
+    assert refusals(world) == [
+        "The set's own policy suspends it. Set spec.upgradePolicy.suspend to false and ask again."
+    ]
+    assert "The set's own policy suspends it." in condition(world, "Ready")["message"]

@@ -156,7 +156,6 @@ def write(builds: Mapping[int, Build], row_of: Callable[[Build], JSON]) -> list[
 
 def _row(row: JSON, by_digest: Mapping[str, Collection[int]]) -> JSON:
     everybody = [number for ids in by_digest.values() for number in ids]
-    digests = [
-        {"digest": digest, "instances": ranges.render(ids)} for digest, ids in sorted(by_digest.items()) if digest
-    ]
+    in_order = sorted(by_digest.items(), key=lambda each: min(each[1]))
+    digests = [{"digest": digest, "instances": ranges.render(ids)} for digest, ids in in_order if digest]
     return {**row, "instances": ranges.render(everybody), **({"digests": digests} if digests else {})}
