@@ -54,7 +54,7 @@ def test_the_page_word_for_word(operator, api: Api, namespace: str, shell: Shell
 
     typed = [line.removeprefix("$ ").partition("#")[0].strip() for line in blocks("console")[0].splitlines()]
     crds, by_hand, quickstart = typed
-    version, policy, fleet = blocks("yaml")
+    version, policy, fleet, own_policy = blocks("yaml")
 
     shell(crds)
     assert by_hand == "scaleset-operator"
@@ -74,3 +74,9 @@ def test_the_page_word_for_word(operator, api: Api, namespace: str, shell: Shell
     upgrade = found["status"]["rollingUpgrade"]
     assert upgrade["policy"]["minReadyTime"] == "PT30S"
     assert upgrade["progress"]["failedInstanceCount"] == 0
+
+    shell('kubectl patch sset web --type json -p \'[{"op": "remove", "path": "/spec/upgradePolicyRef"}]\'')
+    shell("kubectl patch sset web --type merge --patch-file /dev/stdin", own_policy)
+    found = seen(lambda each: each["status"]["observedGeneration"] == each["metadata"]["generation"], "its own policy")
+    assert condition(found, "Accepted") == "True"
+    assert found["spec"]["upgradePolicy"]["healthTimeout"] == "PT2M"
