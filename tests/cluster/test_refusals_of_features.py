@@ -129,6 +129,8 @@ SET_REFUSED: list[tuple[dict[str, Any], str]] = [
         health(source="PodCondition", conditionType="a/b", probe={"protocol": "tcp", "port": 80}),
         "remove probe, or set source to ReadinessProbe",
     ),
+    ({"spec.rollingUpgradeOrder": {"direction": "Down"}}, 'supported values: "Ascending", "Descending"'),
+    ({"spec.rollingUpgradeOrder": "Descending"}, "must be of type object"),
     (health(source="Condition"), 'supported values: "ReadinessProbe", "InstanceState", "PodCondition"'),
 ]
 
@@ -137,8 +139,6 @@ POLICY_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"spec.maxConcurrentScaleSets": -1}, "should be greater than or equal to 1"),
     ({"spec.maxConcurrentScaleSets": 10001}, "should be less than or equal to 10000"),
     ({"spec.maxConcurrentScaleSets": "1"}, "must be of type integer"),
-    ({"spec.rollingUpgradeOrder": {"direction": "Down"}}, 'supported values: "Ascending", "Descending"'),
-    ({"spec.rollingUpgradeOrder": "Descending"}, "must be of type object"),
     *(
         ({f"spec.rollingUpgradePolicy.{field}": "true"}, "must be of type boolean")
         for field in ("maxSurge", "enableCrossZoneUpgrade", "rollbackFailedInstancesOnPolicyBreach")
@@ -167,6 +167,7 @@ SET_ACCEPTED: list[dict[str, Any]] = [
     {"spec.scaleInPolicy": {"preferredInstances": [7, 3], "prioritizeUnhealthyInstances": True}},
     {"spec.scaleInPolicy": {"preferredInstances": []}},
     *({"spec.podManagementPolicy": each} for each in ("OrderedReady", "Parallel")),
+    *({"spec.rollingUpgradeOrder": order} for order in ({}, {"direction": "Ascending"}, {"direction": "Descending"})),
     {"metadata.name": "a" * 59, "spec.ordinals": {"start": 995}},
     {"metadata.name": "a" * 58, "spec.ordinals": {"start": 8000}, "spec.replicas": 1000},
     {"metadata.name": "a" * 59, "spec.ordinals": {}, "spec.replicas": 1000},
@@ -181,7 +182,6 @@ POLICY_ACCEPTED: list[dict[str, Any]] = [
     {"spec.maxConcurrentScaleSets": 1},
     {"spec.maxConcurrentScaleSets": 10000},
     {"spec.maxConcurrentScaleSets": None},
-    *({"spec.rollingUpgradeOrder": order} for order in ({}, {"direction": "Ascending"}, {"direction": "Descending"})),
     {"spec.rollingUpgradePolicy": {"maxSurge": True, "enableCrossZoneUpgrade": True}},
 ]
 

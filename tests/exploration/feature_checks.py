@@ -49,7 +49,7 @@ def _admitted(place: Place, before: State, after: State) -> None:
     require(not reached & untouchable(place), "4.3: a protected instance is in a batch")
     if place.zones and not rolling.enable_cross_zone_upgrade:
         require(len({number % place.zones for number in reached}) <= 1, "4.3: a batch mixes zones")
-    if after.rollout.policy.descending and not place.zones:
+    if place.descends and not place.zones:
         left = {number for number in after.rollout.pending if healthy(dict(place.pods).get(number))}
         require(not left or max(left) < max(reached), "order: a lower id goes before a higher one")
     if not rolling.max_surge:

@@ -113,7 +113,9 @@ def decide_in(place: Place, policy: UpgradePolicySpec) -> Decision:
 
 def _spec(place: Place) -> ScaleSetSpec:
     shape = Place("", (), place.replicas, (), place.model, suspend=place.suspend)
-    return states.spec_in(shape._replace(zones=place.zones, protected=place.protected, ordered=place.ordered))
+    return states.spec_in(
+        shape._replace(zones=place.zones, protected=place.protected, ordered=place.ordered, descends=place.descends)
+    )
 
 
 def _admitted(place: Place, number: int) -> Verdict:

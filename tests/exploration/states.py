@@ -96,6 +96,8 @@ class Place(NamedTuple):
     """Protected instances; True protects from all actions of the set, False from scale-in only."""
     ordered: bool = False
     """Whether instances are created and removed one after the other."""
+    descends: bool = False
+    """Whether the instances with the highest ids are upgraded first."""
     view: Pods | None = None
     """What the cache shows while it lags behind."""
     tainted: bool = False
@@ -121,6 +123,7 @@ def spec_in(place: Place) -> ScaleSetSpec:
         "zones": [f"z{number}" for number in range(place.zones)],
         "protectedInstances": [{"id": number, flag[everything]: True} for number, everything in place.protected],
         **({"podManagementPolicy": "OrderedReady"} if place.ordered else {}),
+        **({"rollingUpgradeOrder": {"direction": "Descending"}} if place.descends else {}),
     }
     base = spec_of(place.replicas, place.model, suspend=place.suspend)
     raw = base.model_dump(mode="json", by_alias=True, exclude_defaults=True)

@@ -39,7 +39,6 @@ def by(**shape: Any) -> Any:
             "rollbackFailedInstancesOnPolicyBreach": shape["back"],
             "maxSurge": shape["method"] == "surge",
         },
-        rollingUpgradeOrder={"direction": shape.get("direction", "Ascending")},
         os={"disableAutomaticRollback": shape["keep"]},
         replacementMethod=METHODS.get(shape["method"], "Recreate"),
         **({"upgradeTimeout": shape["deadline"]} if shape.get("deadline") else {}),
@@ -55,6 +54,7 @@ class Story:
     zones: int = 0
     ordered: bool = False
     """Whether instances are created and removed one after the other."""
+    direction: str = "Ascending"
     claims: bool = False
     states: bool = False
     """Whether the state of the containers is all that tells of health."""
@@ -73,6 +73,7 @@ class Story:
         changes: dict[str, Any] = {"replicas": self.replicas, "zones": [f"z{n}" for n in range(self.zones)]}
         if self.ordered:
             changes["podManagementPolicy"] = "OrderedReady"
+        changes["rollingUpgradeOrder"] = {"direction": self.direction}
         if self.claims:
             changes["volumeClaimTemplates"] = [{"metadata": {"name": "data"}, "spec": {}}]
         if self.states:

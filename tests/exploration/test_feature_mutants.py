@@ -14,7 +14,7 @@ from scaleset.planner.state import NOBODY, Batch, Rollout
 from scaleset.planner.step import Step
 from tests.exploration.mutants import Case, Patch, explored_and_caught, exploring, instead
 from tests.exploration.states import newborn
-from tests.exploration.test_features import DOWN, SURGE, SURGE_HALF, guarded, ordered, tight, zoned
+from tests.exploration.test_features import SURGE, SURGE_HALF, downwards, guarded, ordered, tight, zoned
 from tests.exploration.test_model import HALF, image
 from tests.simulation.world import policy
 
@@ -190,7 +190,11 @@ CASES: list[Case] = [
         "order: 1 is created before [0] are healthy",
         exploring(2, roots=lambda n: ordered(newborn(n, bad=False)._replace(tainted=True))),
     ),
-    (goes_up, "order: a lower id goes before a higher one", exploring(4, by=DOWN)),
+    (
+        goes_up,
+        "order: a lower id goes before a higher one",
+        exploring(4, by=HALVES, roots=lambda n: downwards(*image(n))),
+    ),
     (mixes_zones, "4.3: a batch mixes zones", exploring(5, by=HALVES, roots=zones)),
     (takes_the_lowest_ids_of_any_zone, "4.3: a batch mixes zones", exploring(4, by=SURGE_HALF, roots=zones)),
     (surges_into_any_zone, "of another zone", exploring(3, by=SURGE, roots=zones)),

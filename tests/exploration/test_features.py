@@ -16,7 +16,6 @@ PROTECT = frozenset({"protect", "crash"})
 USER = frozenset({"user", "crash"})
 SURGE = policy(rolling={"maxSurge": True})
 SURGE_HALF = policy(rolling={**HALF, "maxSurge": True})
-DOWN = policy(rolling=HALF, rollingUpgradeOrder={"direction": "Descending"})
 CROSS = policy(rolling={**HALF, "enableCrossZoneUpgrade": True})
 
 
@@ -26,6 +25,10 @@ def zoned(zones: int, *places: Place) -> list[Place]:
 
 def ordered(*places: Place) -> list[Place]:
     return [place._replace(ordered=True) for place in places]
+
+
+def downwards(*places: Place) -> list[Place]:
+    return [place._replace(descends=True) for place in places]
 
 
 def tight(*places: Place) -> list[Place]:
@@ -61,7 +64,7 @@ CASES = {
     "one after the other, just created": (policy(), OWN_FAULTS, 1, ordered(*births(3))),
     "one after the other, mode Rolling": (policy(mode="Rolling"), USER, 1, ordered(*edited(2))),
     "one after the other, surge": (SURGE, USER, 1, ordered(*image(2))),
-    "downwards": (DOWN, USER, 1, image(4)),
+    "downwards": (policy(rolling=HALF), USER, 1, downwards(*image(4))),
 }
 
 

@@ -42,7 +42,6 @@ SHAPES = st.fixed_dictionaries(
         "keep": st.sampled_from([False, False, False, True]),
         "method": st.sampled_from(["recreate", "recreate", "in place", "only in place", "surge", "surge"]),
         "deadline": st.sampled_from([None, None, None, "PT30M"]),
-        "direction": st.sampled_from(["Ascending", "Ascending", "Descending"]),
     }
 )
 WORDS = st.sampled_from(["exceeded quota: pods", "admission webhook denied the request", None])
@@ -101,6 +100,7 @@ SETS = st.fixed_dictionaries(
         "born": st.sampled_from(["", "", "", "", "-bad"]),
         "zones": st.sampled_from([0, 0, 2]),
         "ordered": st.sampled_from([False, False, True]),
+        "direction": st.sampled_from(["Ascending", "Ascending", "Descending"]),
         "claims": st.sampled_from([False, False, True]),
         "states": st.sampled_from([False, False, True]),
         "shape": SHAPES,

@@ -114,7 +114,7 @@ def scaled_out_in_order(course: Course) -> None:
     course.note("the template is corrected")
 
 
-@scene(6, by=policy(rollingUpgradeOrder={"direction": "Descending"}))
+@scene(6, rollingUpgradeOrder={"direction": "Descending"})
 def downwards(course: Course) -> None:
     """An upgrade from the highest id down, as a StatefulSet does it. In the second batch instance 0 is chosen to go
     when the set shrinks by one.

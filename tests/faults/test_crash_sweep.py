@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pytest
 
@@ -158,7 +158,7 @@ def test_killed_before_and_after_every_write(method: str, sweeps: dict[str, Futu
 def _rollout(rig: Rig, method: str, kill: Kill | None) -> tuple[dict[str, str], Any]:
     """The uids of the pods before, and what `Stage._play` returns."""
     process = rig.start()
-    rig.policy(replacementMethod=method, rollingUpgradeOrder={"direction": "Descending"})
+    rig.policy(replacementMethod=method)
     _create(rig, method)
     rig.recorder.settle(1)
     before, began = rig.uids(), len(rig.proxy.seen)
@@ -190,13 +190,16 @@ def _rollout(rig: Rig, method: str, kill: Kill | None) -> tuple[dict[str, str], 
     return before, seconds if reached else None
 
 
+DOWNWARDS: Final[Json] = {"rollingUpgradeOrder": {"direction": "Descending"}}
+
+
 def _create(rig: Rig, method: str) -> None:
     if method != MOVED:
-        rig.create(replicas=FLEET, volumeClaimTemplates=with_claims(), podManagementPolicy="OrderedReady")
+        rig.create(replicas=FLEET, volumeClaimTemplates=with_claims(), podManagementPolicy="OrderedReady", **DOWNWARDS)
         return
     tag = f"{REGISTRY}:1.0.0-moving"
     rig.apply(image_version("1.0.0", behaviour="moving", image=tag))
-    rig.apply(scale_set(replicas=FLEET, volumeClaimTemplates=with_claims()))
+    rig.apply(scale_set(replicas=FLEET, volumeClaimTemplates=with_claims(), **DOWNWARDS))
     rig.healthy(FLEET, version="1.0.0")
     rig.wait(lambda world: len(_digests(world)) == FLEET, "the status has the digests")
 

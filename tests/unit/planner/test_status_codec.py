@@ -67,7 +67,7 @@ def rollouts(draw: st.DrawFn, ids: frozenset[int]) -> Rollout:
         kind=draw(st.sampled_from(Kind)),
         started_by=draw(st.sampled_from(StartedBy)),
         target=Target("web-2", "contoso", "web", "stable", "latest", version, version and f"example.com/web:{version}"),
-        policy=durable.Policy(rolling, 60.0, 5.0, draw(st.booleans()), descending=draw(st.booleans())),
+        policy=durable.Policy(rolling, 60.0, 5.0, draw(st.booleans())),
         started=draw(MOMENTS),
         code=draw(st.sampled_from([Code.COMPLETED, Code.FAULTED])) if ended else Code.ROLLING_FORWARD,
         completed=draw(MOMENTS) if ended else None,

@@ -81,6 +81,15 @@ class Ordinals(Model):
     )
 
 
+class RollingUpgradeOrder(Model):
+    """The order of the instances in a rollout."""
+
+    direction: Literal["Ascending", "Descending"] | None = optional(
+        "Ascending: the lowest zone, update domain and id first. Descending: the highest first, as a StatefulSet "
+        "upgrades. Each batch goes by what is written here then. Default: Ascending."
+    )
+
+
 class ScaleInPolicy(Model):
     """Order and size of scaling in."""
 

@@ -32,6 +32,7 @@ from scaleset.api.placement import (
     Ordinals,
     OSProfile,
     PodManagementPolicy,
+    RollingUpgradeOrder,
     ScaleInPolicy,
     ServiceFabric,
     Zones,
@@ -308,6 +309,9 @@ class ScaleSetSpec(Spec):
         "with a lower id are healthy; scaling in removes one at a time. Parallel: all at once. Upgrades "
         "and self-healing ignore it. Default: Parallel."
     )
+    rolling_upgrade_order: RollingUpgradeOrder | None = optional(
+        "The order of the instances in a rollout. Default: ascending."
+    )
     health: Health = optional("The criteria of a healthy instance. Default: its readiness probe.", default=Health())
     location: Region | None = optional(
         "Region, as in the node label topology.kubernetes.io/region: instances run there, and only image versions "
@@ -385,6 +389,11 @@ class ScaleSetSpec(Spec):
     def ordered(self) -> bool:
         """Whether instances are created and removed one after the other."""
         return self.pod_management_policy == "OrderedReady"
+
+    @property
+    def descends(self) -> bool:
+        """Whether the instances with the highest ids are upgraded first."""
+        return self.rolling_upgrade_order is not None and self.rolling_upgrade_order.direction == "Descending"
 
     @property
     def domains(self) -> int:

@@ -133,7 +133,6 @@ class PolicySnapshot(Model):
         "Whether failed instances return to their previous model after a breach.", default=False
     )
     max_surge: Bool = optional("Whether new instances are created before old ones go.", default=False)
-    direction: Literal["Ascending", "Descending"] | None = optional("The order of the instances. Default: Ascending.")
     replacement_method: ReplacementMethod = optional("How an instance gets a new build.", default="Recreate")
     health_timeout: Duration | None = optional("Longest time for an instance to become healthy, ISO 8601.")
     min_ready_time: Duration | None = optional("Time that an instance has to stay healthy, ISO 8601.")

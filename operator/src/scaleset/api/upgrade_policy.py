@@ -89,15 +89,6 @@ class AutomaticOSUpgradePolicy(Model):
     )
 
 
-class RollingUpgradeOrder(Model):
-    """The order of the instances in a rollout."""
-
-    direction: Literal["Ascending", "Descending"] | None = optional(
-        "Ascending: the lowest zone, update domain and id first. Descending: the highest first, as a StatefulSet "
-        "upgrades. Default: Ascending."
-    )
-
-
 class UpgradePolicySpec(Spec):
     """How upgrades are carried out. A running rollout keeps the policy it started with, except for suspend."""
 
@@ -119,9 +110,6 @@ class UpgradePolicySpec(Spec):
     )
     rolling_upgrade_policy: RollingUpgradePolicy = optional(
         "Size and limits of batches.", default=RollingUpgradePolicy()
-    )
-    rolling_upgrade_order: RollingUpgradeOrder | None = optional(
-        "The order of the instances in a rollout. Default: ascending."
     )
     automatic_os_upgrade_policy: AutomaticOSUpgradePolicy = optional(
         "Upgrades that the platform starts by itself.", default=AutomaticOSUpgradePolicy()
@@ -167,12 +155,6 @@ class UpgradePolicySpec(Spec):
         if self.min_ready_time is not None:
             return self.min_ready_time
         return timedelta(seconds=10) if source == "InstanceState" else timedelta(0)
-
-    @property
-    def descends(self) -> bool:
-        """Whether the instances with the highest ids are upgraded first."""
-        order = self.rolling_upgrade_order
-        return order is not None and order.direction == "Descending"
 
     @property
     def changes_in_place(self) -> bool:

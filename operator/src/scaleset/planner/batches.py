@@ -6,7 +6,7 @@ unhealthy already takes none of that room: a broken instance never blocks its ow
 batch_limit(N).
 
 Order: unhealthy first where they are to go first, then zone, then update domain, then id, each from the lowest, or from
-the highest where the policy descends. A batch never mixes zones, unless the policy allows it, and never mixes update
+the highest where the set descends. A batch never mixes zones, unless the policy allows it, and never mixes update
 domains of a Service Fabric set, or models in a restart. Instances whose pod cannot be replaced now go last, in batches
 of their own, so that they do not delay the others.
 """

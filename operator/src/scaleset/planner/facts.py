@@ -254,7 +254,7 @@ class Facts:
             unhealthy_first=policy.prioritize_unhealthy_instances or rollout.mends,
             by_update_domain=self.snapshot.spec.service_fabric is not None,
             by_model=rollout.kind is Kind.RESTART,
-            descending=rollout.policy.descending,
+            descending=self.snapshot.spec.descends,
         )
 
     def gate(self, *, percent: int, healthy_for: float = 0.0) -> Gate:

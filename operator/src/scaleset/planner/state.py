@@ -58,8 +58,6 @@ class Policy:
     upgrade_timeout: float | None = None
     """How long the whole run may take, without the time in which it is held."""
     method: ReplacementMethod = "Recreate"
-    descending: bool = False
-    """Whether the instances with the highest ids go first."""
 
     @property
     def in_place(self) -> bool:
@@ -87,7 +85,6 @@ class Policy:
             disable_automatic_rollback=automatic.disable_automatic_rollback,
             upgrade_timeout=None if spec.upgrade_timeout is None else spec.upgrade_timeout.total_seconds(),
             method=spec.replacement_method,
-            descending=spec.descends,
         )
 
 

@@ -306,7 +306,6 @@ _POLICY = _record(
     min_ready_time=_duration(0.0),
     upgrade_timeout=_duration(None),
     method=_SAME.at("replacement_method"),
-    descending=_Form(lambda seen: seen == "Descending", {True: "Descending"}.get, "direction"),
 )
 _MESSAGES = _Form(
     lambda entries: {entry.id: entry.message for entry in entries},
