@@ -35,7 +35,7 @@ def changes_whatever_became_of_the_pod(patch: Patch) -> None:
 
 
 def changes_in_place_what_needs_a_new_pod(patch: Patch) -> None:
-    patch.setattr(in_place, "_differ_by_image", lambda _before, _after: True)
+    patch.setattr(in_place, "_difference", lambda _before, _after: None)
 
 
 def counts_the_deadline_of_a_change_from_the_creation(patch: Patch) -> None:

@@ -35,6 +35,18 @@ def test_an_upgrade_changes_images_and_makes_no_pod_again():
     assert rollout(world)["policy"]["replacementMethod"] == ONLY
 
 
+def test_a_version_for_another_system_is_refused_with_the_reason():
+    world = only()
+    world.publish("2.0.0", os_type="Windows")
+    world.run(1000)
+    assert (deleted(world), changed(world)) == ([], [])
+    assert condition(world, "UpToDate")["reason"] == REASON
+    assert (
+        "Instances 0-4 cannot be changed in place: version 2.0.0 is for Windows."
+        in condition(world, "UpToDate")["message"]
+    )
+
+
 @pytest.mark.parametrize("mode", ["Rolling", "Automatic"])
 def test_a_new_model_is_refused_with_the_reason(mode: str):
     world = only(mode=mode)

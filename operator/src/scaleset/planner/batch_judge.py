@@ -51,8 +51,9 @@ def _verdict(facts: Facts, rollout: Rollout, batch: Batch, number: int) -> tuple
     if healthy is None or deadline is None:
         return False, deadline
     stable = healthy + rollout.policy.min_ready_time
-    # Times of conditions are other people's: one that lies in the future moves no deadline.
-    return facts.now >= stable, max(deadline, min(stable, deadline + rollout.policy.min_ready_time))
+    if healthy > facts.now:  # Times of conditions are other people's: one that lies ahead moves no deadline for ever.
+        return False, max(deadline, min(stable, deadline + rollout.policy.min_ready_time))
+    return facts.now >= stable, max(deadline, stable)
 
 
 def _record(facts: Facts, rollout: Rollout, batch: Batch, *, healthy: set[int], unhealthy: set[int]) -> Step:

@@ -70,6 +70,8 @@ def obstacle(facts: Facts, number: int, build: Build) -> str | None:
         return None
     if build.restart not in (None, ran.restart):
         return "a restart makes new pods"
+    if _other_system(ran, build):
+        return f"version {build.version} is for {build.os_type}"
     before, after = facts.models.get(ran.model), facts.models.get(build.model)
     if before is None or after is None:
         return f"ControllerRevision {ran.model if before is None else build.model} is gone"
@@ -138,7 +140,7 @@ def _wanted(facts: Facts, number: int, pod: Pod, build: Build) -> bool:
     """
     if build.restart not in (None, pod.restart):
         return False
-    if None not in (pod.os_type, build.os_type) and pod.os_type != build.os_type:
+    if _other_system(pod, build):
         return False
     rollout = facts.rollout
     in_batch = rollout is not None and number in rollout.in_progress
@@ -146,6 +148,10 @@ def _wanted(facts: Facts, number: int, pod: Pod, build: Build) -> bool:
         return False
     before, after = facts.models.get(pod.model), facts.models.get(build.model)
     return before is not None and after is not None and _difference(before, after) is None
+
+
+def _other_system(ran: Pod | Build, build: Build) -> bool:
+    return None not in (ran.os_type, build.os_type) and ran.os_type != build.os_type
 
 
 def _difference(before: Revision, after: Revision) -> str | None:
