@@ -24,6 +24,8 @@ from tests.simulation.world import EPOCH, OWNER, spec, version
 
 OLD = EPOCH
 NOW = EPOCH + 1_000_000.0
+LATER = NOW + 3600.0
+"""When the time of a run is up, if it has a limit."""
 
 STARTING, READY, BROKEN, TERMINATING = "starting", "ready", "broken", "terminating"
 STALE = "stale"
@@ -267,6 +269,8 @@ def _rollout(rollout: Rollout) -> Rollout:
         batch=batch,
         batches_done=min(1, same.batches_done),
         next_batch=None if pause is None else NOW + same.policy.pause if pause > NOW else OLD,
+        deadline=None if same.deadline is None else LATER if same.deadline > NOW else OLD,
+        held_since=None if same.held_since is None else _moment(same.held_since),
     )
 
 
@@ -296,6 +300,10 @@ def aged(status: str) -> str:
             restore = None if batch.restore_started is None else OLD
             batch = replace(batch, started=OLD, restore_started=restore)
         rollout = replace(rollout, batch=batch, started=OLD, next_batch=None if rollout.next_batch is None else OLD)
+        if rollout.held_since is not None:
+            rollout = replace(rollout, held_since=OLD)
+        elif rollout.deadline is not None:
+            rollout = replace(rollout, deadline=OLD)
     scale_in = None if state.scale_in is None else _scale_in(state.scale_in, lambda _: OLD)
     clocks = {number: _clock(clock, lambda _: OLD) for number, clock in state.clocks.items()}
     ended = {number: replace(ended, time=OLD) for number, ended in state.ended.items()}

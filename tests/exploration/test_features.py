@@ -64,6 +64,9 @@ CASES = {
     "one after the other, just created": (policy(), OWN_FAULTS, 1, ordered(*births(3))),
     "one after the other, mode Rolling": (policy(mode="Rolling"), USER, 1, ordered(*edited(2))),
     "one after the other, surge": (SURGE, USER, 1, ordered(*image(2))),
+    "a limit of time": (policy(rolling=HALF, upgradeTimeout="PT1H"), frozenset({"slow", "crash"}), 2, image(4)),
+    "a limit of time, and the user": (policy(rolling=HALF, upgradeTimeout="PT1H"), USER, 2, image(2)),
+    "a limit of time, two faults": (policy(upgradeTimeout="PT1H"), EVERYTHING, 1, image(3)),
     "downwards": (policy(rolling=HALF), USER, 1, downwards(*image(4))),
 }
 
