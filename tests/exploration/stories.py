@@ -56,8 +56,8 @@ class Story:
     """Whether instances are created and removed one after the other."""
     direction: str = "Ascending"
     claims: bool = False
-    states: bool = False
-    """Whether the state of the containers is all that tells of health."""
+    source: str = "ReadinessProbe"
+    """What tells of health."""
     shape: dict[str, Any] = field(default_factory=dict)
     world: Promised = field(init=False)
     newest: int = 1
@@ -76,8 +76,10 @@ class Story:
         changes["rollingUpgradeOrder"] = {"direction": self.direction}
         if self.claims:
             changes["volumeClaimTemplates"] = [{"metadata": {"name": "data"}, "spec": {}}]
-        if self.states:
-            changes["health"] = {"source": "InstanceState"}
+        if self.source != "ReadinessProbe":
+            changes["health"] = {"source": self.source}
+        if self.source == "PodCondition":
+            changes["health"]["conditionType"] = "example.com/Healthy"
         self.by_user = bool(self.born) or self.shape["keep"] or self.shape["mode"] != "Manual"
         self.world = Promised(spec=spec(**changes), policy=by(**self.shape))
         self.world.publish("1.0.0", suffix=self.born)

@@ -102,7 +102,7 @@ SETS = st.fixed_dictionaries(
         "ordered": st.sampled_from([False, False, True]),
         "direction": st.sampled_from(["Ascending", "Ascending", "Descending"]),
         "claims": st.sampled_from([False, False, True]),
-        "states": st.sampled_from([False, False, True]),
+        "source": st.sampled_from(["ReadinessProbe", "ReadinessProbe", "InstanceState", "PodCondition"]),
         "shape": SHAPES,
     }
 )
@@ -169,7 +169,7 @@ def test_an_instance_whose_pods_ended_in_a_row_is_broken_and_holds_up_no_batch_o
 
 def test_an_instance_and_the_new_one_beside_it_are_one_for_scaling_in():
     shape = {"mode": "Manual", "pause": "PT0S", "keep": False, "priority": False, "limit": 20, "room": 20}
-    story = Story(replicas=5, states=True, shape={**shape, "back": False, "batch": 20, "method": "surge"})
+    story = Story(replicas=5, source="InstanceState", shape={**shape, "back": False, "batch": 20, "method": "surge"})
     story.tell([("publishes", 0.0, ""), ("scales", None, 0)])
     story.ends()
     assert story.world.writes.index("delete 5") == story.world.writes.index("delete 0") + 1
@@ -199,7 +199,7 @@ def test_an_instance_that_leaves_its_batch_may_be_replaced_at_once_in_the_same_w
 def test_where_no_pod_may_be_deleted_surges_pile_up_no_pods():
     """A webhook refuses each delete. The first new instance stays, and the next tries take the old one in its place."""
     shape = {"mode": "Manual", "pause": "PT0S", "keep": False, "priority": False, "limit": 20, "room": 100}
-    story = Story(replicas=1, states=True, shape={**shape, "back": True, "batch": 20, "method": "surge"})
+    story = Story(replicas=1, source="InstanceState", shape={**shape, "back": True, "batch": 20, "method": "surge"})
     story.tell([("refuses", 400.0, "delete", "admission webhook denied the request", None), ("publishes", 8000.0, "")])
     assert len(story.world.pods) == 2
     story.ends()
@@ -225,7 +225,10 @@ def test_one_instance_that_fails_does_not_condemn_the_version_that_the_others_ru
     """A set born broken is repaired version by version; the last one fails on what three of five run."""
     shape = {"mode": "Manual", "pause": "PT0S", "keep": False, "priority": False, "limit": 50, "room": 20}
     story = Story(
-        replicas=5, born="-bad", states=True, shape={**shape, "back": False, "batch": 20, "method": "recreate"}
+        replicas=5,
+        born="-bad",
+        source="InstanceState",
+        shape={**shape, "back": False, "batch": 20, "method": "recreate"},
     )
     story.tell([("publishes", 0.0, ""), ("publishes", None, "-crash")])
     story.ends()

@@ -158,7 +158,7 @@ def test_killed_before_and_after_every_write(method: str, sweeps: dict[str, Futu
 def _rollout(rig: Rig, method: str, kill: Kill | None) -> tuple[dict[str, str], Any]:
     """The uids of the pods before, and what `Stage._play` returns."""
     process = rig.start()
-    rig.policy(replacementMethod=method)
+    rig.policy(replacementMethod=method, upgradeTimeout="PT1H")
     _create(rig, method)
     rig.recorder.settle(1)
     before, began = rig.uids(), len(rig.proxy.seen)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from scaleset.planner.instances import Pod
+from scaleset.planner.instances import Pod, Reported
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 LATER = 5.0
 """Seconds that a `-late` or a `-crash` image is well."""
 _MOMENT = 0.01
+
+
+def report(world: World, pod: Pod) -> Pod:
+    """Who watches the application writes what it finds as soon as it changes: it is well while the pod is ready."""
+    kind = world.spec.health.condition_type
+    if kind is None or pod.deleting or not pod.running or not pod.current:
+        return pod
+    known, status = pod.reported(kind), "True" if pod.ready else "False"
+    if known is not None and known.status == status:
+        return pod
+    return replace(pod, conditions=(Reported(kind, status, world.now),))
 
 
 def happen(world: World, number: int, pod: Pod) -> None:
@@ -71,7 +82,9 @@ def _ended(world: World, number: int, pod: Pod) -> Pod:
 
 
 def next_moment(world: World, number: int, pod: Pod) -> float | None:
-    """When the pod does something next; None when it waits for others."""
+    """When the pod does something next, or somebody writes about it; None when it waits for others."""
+    if report(world, pod) is not pod:
+        return world.now + _MOMENT
     if pod.deleting:
         return None if number in world.held else world.now + _MOMENT
     if pod.ended:

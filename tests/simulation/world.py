@@ -268,6 +268,7 @@ class World:
         """Pods do what their time has come for."""
         for number, pod in list(self.pods.items()):
             kubelet.happen(self, number, pod)
+        self.pods.update({number: kubelet.report(self, pod) for number, pod in self.pods.items()})
 
     def breaks(self, number: int) -> None:
         """The instance loses its health."""
@@ -358,6 +359,7 @@ class World:
             image_ids=(),
             image_errors=(),
             change=replace(before, at=float(int(before.at))),
+            conditions=tuple(each._replace(stale=True) for each in pod.conditions),
             current=image == before.image,
             resource_version=str(next(self.uids)),
         )
