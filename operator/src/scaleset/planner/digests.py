@@ -15,7 +15,8 @@ would give: then the tag is used.
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Any
 
 from scaleset.api.base import JSON
@@ -25,6 +26,8 @@ from scaleset.planner.instances import Build, Instance, Pod
 from scaleset.planner.state import State
 from scaleset.planner.step import Step
 
+_BUT_DIGEST = attrgetter(*(field.name for field in fields(Build) if field.name != "digest"))
+"""All that a build has but its last field."""
 MOST = 10
 """Digests that are kept of one image."""
 _DOCKER = "docker.io"
@@ -148,10 +151,10 @@ def read(entries: Iterable[Any], build_of: Callable[[Any], Build | None]) -> dic
 
 def write(builds: Mapping[int, Build], row_of: Callable[[Build], JSON]) -> list[JSON]:
     """One row for all instances with the same build, with the digests that they run."""
-    groups: defaultdict[Build, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    groups: defaultdict[Any, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for number, build in builds.items():
-        groups[replace(build, digest=None)][build.digest or ""].append(number)
-    return [_row(row_of(build), by_digest) for build, by_digest in groups.items()]
+        groups[_BUT_DIGEST(build)][build.digest or ""].append(number)
+    return [_row(row_of(Build(*key)), by_digest) for key, by_digest in groups.items()]
 
 
 def _row(row: JSON, by_digest: Mapping[str, Collection[int]]) -> JSON:

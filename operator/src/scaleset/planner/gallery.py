@@ -68,6 +68,7 @@ _SPELLED = 3
 """Parts of a version in its usual spelling; the fourth is there if it is not 0."""
 
 
+@lru_cache(maxsize=4096)
 def is_number(version: str) -> bool:
     """Whether a text is a valid version: anybody can write any text into a pod's label."""
     return _NUMBER.fullmatch(version) is not None
