@@ -28,10 +28,10 @@ from scaleset.records.versions import group
 Later = Callable[[Key, float], None]
 
 
-REST_SECONDS, REST_PER_INSTANCE_SECONDS = 20e-3, 50e-6
-"""Delay after an event, to collect further ones, and its share for each instance. Pods that are replaced have several
-events each. Without the 20 ms a rollout of a hundred instances took an eighth more processor time, and no second less.
-A reconcile takes 5 µs an instance, so the events of a large set take a tenth of the event loop.
+REST_PER_INSTANCE_SECONDS = 50e-6
+"""Delay after an event, to collect further ones. A reconcile of a set takes 5 µs an instance, and the delay is ten
+times as long. So the events of a large set, several a pod, take a tenth of the event loop. No longer for a small set:
+a pod that others delete has to be seen while it terminates (`planner.deadlines`).
 """
 REST_PER_NODE_SECONDS = 20e-6
 """The same delay for nodes: each replicated version walks all of them, 2 µs a node, and nodes come and go."""
@@ -56,7 +56,7 @@ class Wakes:
     def instance(self, key: Key) -> None:
         """A pod, claim or revision of that set."""
         size = self.caches.pods.number(key)
-        self.instances(key, REST_SECONDS + size * REST_PER_INSTANCE_SECONDS)
+        self.instances(key, size * REST_PER_INSTANCE_SECONDS)
 
     def scale_set(self, key: Key) -> None:
         """A ScaleSet: itself. `users` and `line` handle the effects on other objects."""
