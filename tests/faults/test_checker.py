@@ -81,7 +81,7 @@ def closed_gate_that_nobody_sees(rig: Rig, bug: str) -> None:
 def broken_after_its_batch(rig: Rig, bug: str) -> None:
     """An upgraded instance breaks in the pause after its batch: it counts, and stays."""
     seeded(rig, bug)
-    rig.policy(rolling={**ROOMY, "maxUnhealthyUpgradedInstancePercent": 60, "pauseTimeBetweenBatches": "PT3S"})
+    rig.policy(rolling={**ROOMY, "maxUnhealthyUpgradedInstancePercent": 60, "pauseTimeBetweenBatches": "PT6S"})
     rig.create(replicas=5)
     rig.publish("2.0.0")
     rig.upgraded("2.0.0", 2)

@@ -21,6 +21,7 @@ from scaleset.kube.resources import CLAIMS, PODS
 from scaleset.planner import batches, breach, decide, gallery, gates, in_place, outdated, pod_diff, rollout
 from scaleset.planner.facts import Facts
 from scaleset.planner.instances import Pod
+from scaleset.planner.state import Policy
 from scaleset.planner.step import Step
 from scaleset.records import projections
 from scaleset.records.kinds import SCALE_SETS
@@ -284,12 +285,13 @@ def believes_the_container_before() -> None:
 
 @bug
 def changes_what_needs_a_new_pod() -> None:
-    _patch(in_place, "_differ_by_image", lambda *_: True)
+    _patch(in_place, "_difference", lambda *_: None)
 
 
 @bug
 def changes_though_nobody_asked() -> None:
     _patch(UpgradePolicySpec, "changes_in_place", property(lambda _: True))
+    _patch(Policy, "in_place", property(lambda _: True))
 
 
 @bug
