@@ -81,7 +81,7 @@ class Story:
         if self.source == "PodCondition":
             changes["health"]["conditionType"] = "example.com/Healthy"
         self.by_user = bool(self.born) or self.shape["keep"] or self.shape["mode"] != "Manual"
-        self.world = Promised(spec=spec(**changes), policy=by(**self.shape))
+        self.world = Promised(spec=spec(**changes), policy=by(**self.shape), reports=True)
         self.world.publish("1.0.0", suffix=self.born)
         self.moves_the_tags()
         self.world.run(30)

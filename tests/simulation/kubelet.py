@@ -23,7 +23,7 @@ _MOMENT = 0.01
 def report(world: World, pod: Pod) -> Pod:
     """Who watches the application writes what it finds as soon as it changes: it is well while the pod is ready."""
     kind = world.spec.health.condition_type
-    if kind is None or pod.deleting or not pod.running or not pod.current:
+    if not world.reports or kind is None or pod.deleting or not pod.running or not pod.current:
         return pod
     known, status = pod.reported(kind), "True" if pod.ready else "False"
     if known is not None and known.status == status:

@@ -63,6 +63,8 @@ class World:
     """What the API server says against deleting a pod."""
     grace: float = 30.0
     """Seconds that a deleted pod may take to end."""
+    reports: bool = False
+    """Whether somebody writes the condition that the spec names (`kubelet.report`)."""
     leaves: set[int] = field(default_factory=set)
     """Instances whose pods are evicted before they are ready."""
     rejects: set[int] = field(default_factory=set)
