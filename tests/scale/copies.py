@@ -62,16 +62,3 @@ class Shape:
 
     def copy(self, values: Mapping[str, str]) -> str:
         return self.words.sub(lambda found: values[found[0]], self.text)
-
-
-def merged(known: Any, patch: Any) -> Any:
-    """A JSON merge patch, applied."""
-    if not isinstance(patch, Mapping):
-        return patch
-    base = dict(known) if isinstance(known, Mapping) else {}
-    for key, value in patch.items():
-        if value is None:
-            base.pop(key, None)
-        else:
-            base[key] = merged(base.get(key), value)
-    return base

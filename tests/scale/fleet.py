@@ -26,7 +26,8 @@ from scaleset.records import projections
 from scaleset.records.custom_objects import Projection
 from scaleset.records.versions import gallery_version
 from tests.cluster.stored import objects
-from tests.scale.copies import Json, Shape, digest, merged, uid
+from tests.scale.copies import Json, Shape, digest, uid
+from tests.unit.fake_api_server import merged
 
 NEWEST = "1.1.0"
 AGE = timedelta(days=3)

@@ -17,8 +17,9 @@ from yarl import URL
 from scaleset.api import names
 from scaleset.kube import transport
 from scaleset.kube.credentials import Connection, Credentials
-from tests.scale.copies import Json, merged, uid
+from tests.scale.copies import Json, uid
 from tests.scale.fleet import Fleet
+from tests.unit.fake_api_server import merged
 
 OnWrite = Callable[[str, Json], None]
 _KINDS_OF_SETS = ("pods", "controllerrevisions", "persistentvolumeclaims")

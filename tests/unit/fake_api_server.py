@@ -201,8 +201,8 @@ class FakeApi:
         if request.method == "PUT":
             body["metadata"] = actual | body["metadata"]
             return web.json_response(self.commit("MODIFIED", body))
-        merged = _merged(known, {key: value for key, value in body.items() if key != "metadata"})
-        return web.json_response(self.commit("MODIFIED", merged))
+        found = merged(known, {key: value for key, value in body.items() if key != "metadata"})
+        return web.json_response(self.commit("MODIFIED", found))
 
     def _create(
         self, request: web.Request, body: JSON, *, namespace: str, name: str, known: JSON | None
@@ -269,8 +269,8 @@ def openapi() -> JSON:
     return {"openapi": "3.0.0", "components": {"schemas": schemas}}
 
 
-def _merged(known: Any, patch: Any) -> Any:
-    """A JSON merge patch."""
+def merged(known: Any, patch: Any) -> Any:
+    """A JSON merge patch, applied to a copy."""
     if not isinstance(patch, dict):
         return patch
     base = copy.deepcopy(known) if isinstance(known, dict) else {}
@@ -278,7 +278,7 @@ def _merged(known: Any, patch: Any) -> Any:
         if value is None:
             base.pop(key, None)
         else:
-            base[key] = _merged(base.get(key), value)
+            base[key] = merged(base.get(key), value)
     return base
 
 

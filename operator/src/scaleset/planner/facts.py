@@ -6,7 +6,7 @@ new facts (`Facts.after`), in which the instances with a changed build or rollou
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import count, islice
+from itertools import chain, count, islice
 
 from scaleset.api.scale_set_status import ScaleSetStatus
 from scaleset.api.upgrade_policy import UpgradePolicySpec
@@ -228,20 +228,20 @@ class Facts:
         state = self.state
         if same(state.current_version, version) and state.current_image:
             return state.current_image
-        for builds in (state.builds, state.previous):
-            for build in builds.values():
-                if same(build.version, version):
-                    return build.image
-        return None
+        return next((build.image for build in self._builds_of(version)), None)
 
     def known_os_type(self, version: str) -> str | None:
         """Operating system of a version that an instance runs or ran, else what its GalleryImageVersion says now."""
-        for builds in (self.state.builds, self.state.previous):
-            for build in builds.values():
-                if build.os_type is not None and same(build.version, version):
-                    return build.os_type
+        recorded = next((build.os_type for build in self._builds_of(version) if build.os_type is not None), None)
+        if recorded is not None:
+            return recorded
         found = exact(self.snapshot.catalogue, self.definition(self.goal.model), version, self.asker)
         return found.os_type if found is not None else None
+
+    def _builds_of(self, version: str) -> Iterator[Build]:
+        """The builds of that version that instances run, then those that they ran before."""
+        known = chain(self.state.builds.values(), self.state.previous.values())
+        return (build for build in known if same(build.version, version))
 
     def batch_rules(self, rollout: Rollout) -> Rules:
         """The rules of a batch. A new model is the usual way to recover, so its rollout replaces broken instances
