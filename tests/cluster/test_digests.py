@@ -62,8 +62,7 @@ def test_a_restored_instance_runs_the_digest_that_it_ran(scene: Scene) -> None:
 
 def test_a_lost_instance_comes_back_with_it_and_a_new_one_gets_the_tag(scene: Scene) -> None:
     digests = create(scene)
-    lost = scene.delete_pod("web-1")
-    scene.wait(lambda _: scene.uids().get("web-1", lost) != lost, "the pod is made again")
+    scene.lose_pod("web-1")
     scene.healthy(3)
     assert ran(scene.world.pods["web-1"]) == digests["web-1"]
     scene.scale(4)

@@ -47,8 +47,7 @@ def test_requests_that_need_new_pods_are_refused(scene: Scene) -> None:
     scene.ask("start-model-rollout-at", "now")
     scene.event("StartRefused", "scaleset.dev/start-model-rollout-at: Instances 0-2 cannot be changed in place")
     scene.never(lambda _: scene.uids() != before, NEVER_AGAIN)
-    lost = scene.delete_pod("web-1")
-    scene.wait(lambda _: scene.uids().get("web-1", lost) != lost, "the lost pod is made again")
+    scene.lose_pod("web-1")
     scene.healthy(3)
 
 

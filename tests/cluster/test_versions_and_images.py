@@ -75,8 +75,7 @@ def test_what_was_asked_for_is_recorded_and_not_what_a_webhook_made_of_it(scene:
         scene.quiet(seconds=2)
         assert scene.uids() == before
     # The mirror is gone.
-    gone = scene.delete_pod("web-2")
-    scene.wait(lambda _: scene.uids().get("web-2", gone) != gone, "it is made again")
+    scene.lose_pod("web-2")
     scene.healthy(4)
     assert scene.world.pods["web-2"]["spec"]["containers"][0]["image"] == FAST
     assert not any(MIRROR in recorded(seen) for seen in scene.recorder.trace().of("scalesets"))

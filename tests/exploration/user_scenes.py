@@ -48,16 +48,20 @@ def withdrawn(course: Course) -> None:
     publish(course, "2.0.1")
 
 
-@scene(6, by=policy(rolling={"pauseTimeBetweenBatches": "PT1M", "maxBatchInstancePercent": 34}))
-def suspended(course: Course) -> None:
-    """Batches have a minute between them. The set is suspended for ten minutes in the second one, which ends."""
-    publish(course, "2.0.0")
-    course.run(90)
+def _suspended_for_ten_minutes(course: Course) -> None:
     course.change(suspend=True)
     course.note("spec.suspend is set")
     course.run(10 * MINUTE)
     course.change(suspend=False)
     course.note("spec.suspend is lifted")
+
+
+@scene(6, by=policy(rolling={"pauseTimeBetweenBatches": "PT1M", "maxBatchInstancePercent": 34}))
+def suspended(course: Course) -> None:
+    """Batches have a minute between them. The set is suspended for ten minutes in the second one, which ends."""
+    publish(course, "2.0.0")
+    course.run(90)
+    _suspended_for_ten_minutes(course)
 
 
 @scene(6, by=policy(upgradeTimeout="PT1M30S", rolling={"maxBatchInstancePercent": 17}))
@@ -67,11 +71,7 @@ def out_of_time(course: Course) -> None:
     """
     publish(course, "2.0.0")
     course.run(30)
-    course.change(suspend=True)
-    course.note("spec.suspend is set")
-    course.run(10 * MINUTE)
-    course.change(suspend=False)
-    course.note("spec.suspend is lifted")
+    _suspended_for_ten_minutes(course)
     course.run(10 * MINUTE)
     course.policy = policy()
     publish(course, "2.0.1", ", and upgradeTimeout is removed")

@@ -90,8 +90,7 @@ def test_bad_1_1_0_is_published_while_the_tag_of_1_0_0_is_moved(lone_stage: Stag
     restored = lone_stage.world.pods["web-0"]
     assert asked(restored) == f"{tag}@{before['web-0'].partition('@')[2]}"
     assert image_id(restored) == before["web-0"]
-    lost = lone_stage.delete_pod("web-1")
-    lone_stage.wait(lambda _: lone_stage.uids().get("web-1", lost) != lost, "the lost pod is made again")
+    lone_stage.lose_pod("web-1")
     lone_stage.healthy(2)
     assert image_id(lone_stage.world.pods["web-1"]) == before["web-1"]
     lone_stage.scale(3)

@@ -85,6 +85,11 @@ class Scene:
         self.recorder.disturb(name)
         return str(self.api.delete(PODS, self.namespace, name)["metadata"]["uid"])
 
+    def lose_pod(self, name: str) -> None:
+        """By hand as well, and waits until the operator has made it again."""
+        gone = self.delete_pod(name)
+        self.wait(lambda _: self.uids().get(name, gone) != gone, f"{name} is made again")
+
     def break_pod(self, name: str) -> None:
         self.api.label(PODS, self.namespace, name, ready="false")
 
